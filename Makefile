@@ -1,0 +1,28 @@
+# Two commands matter: `make demo` and `make test`. Both make .venv when it is not there.
+PYTHON ?= python3
+EXTRA ?= cuda120
+BIN := .venv/bin
+SLIDES ?=
+OUT ?= demo-out
+EPOCHS ?=
+
+.PHONY: demo test lint clean
+
+demo: .venv/.installed
+	$(BIN)/cellmix-dali demo $(foreach slide,$(SLIDES),--slides "$(slide)") $(if $(EPOCHS),--epochs $(EPOCHS)) --out "$(OUT)"
+
+test: .venv/.installed
+	$(BIN)/python -m pytest -n 2
+
+lint: .venv/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv demo-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.venv/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRA),dev]'
+	touch $@

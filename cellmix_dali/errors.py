@@ -1,0 +1,48 @@
+"""The one exception family: every message says what was wrong, where, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["ArgumentError", "CellMixDaliError", "MissingDependencyError", "SlideError", "unknown_name"]
+
+
+class CellMixDaliError(Exception):
+    """Base of all errors that cellmix_dali raises on purpose."""
+
+
+class ArgumentError(CellMixDaliError, ValueError):
+    """An argument that cannot be used: refused before any work starts."""
+
+
+class SlideError(CellMixDaliError, OSError):
+    """A slide file that is missing, broken, or of a kind that cannot be read."""
+
+
+class MissingDependencyError(CellMixDaliError, ImportError):
+    """A package (or a device) that the task needs and this machine lacks."""
+
+
+def unknown_name(what: str, name: object, allowed: Iterable[str]) -> ArgumentError:
+    """Make the error for a name that is not among the allowed ones, suggesting the near miss.
+
+    Parameters
+    ----------
+    what : str
+        What the name stands for, such as "method".
+    name : object
+        The name as it was given.
+    allowed : iterable of str
+        The names that exist.
+
+    Returns
+    -------
+    ArgumentError
+        To be raised by the caller.
+    """
+    names = list(allowed)
+    folded = {known.lower(): known for known in names}
+    near = difflib.get_close_matches(str(name).lower(), folded, n=1, cutoff=0.5)
+    hint = f" Did you mean {folded[near[0]]!r}?" if near else ""
+    return ArgumentError(f"Unknown {what} {name!r}.{hint} Allowed: {', '.join(names)}.")
