@@ -1,3 +1,27 @@
-"""Whole-slide-image tiles through NVIDIA DALI to PyTorch, mixed by CellMix under a self-paced curriculum."""
+"""Whole-slide-image tiles through NVIDIA DALI to PyTorch, mixed by CellMix under a self-paced curriculum.
+
+The library is here; DALI operators are in `cellmix_dali.plugins`, whole pipelines in `cellmix_dali.pipelines`.
+"""
+
+from .curriculum import Curriculum, patch_scheduler, ratio_scheduler
+from .errors import CellMixDaliError
+from .losses import SoftTargetCrossEntropy
+from .mixing import CellMix, MixPlan, cellmix_plan
+from .slides import open_slide
+from .tiles import TileTable, grid_tiles
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "CellMix",
+    "CellMixDaliError",
+    "Curriculum",
+    "MixPlan",
+    "SoftTargetCrossEntropy",
+    "TileTable",
+    "cellmix_plan",
+    "grid_tiles",
+    "open_slide",
+    "patch_scheduler",
+    "ratio_scheduler",
+]

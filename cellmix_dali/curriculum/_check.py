@@ -1,0 +1,86 @@
+"""Checks of arguments: each returns the plain value or says which argument is wrong and what is allowed."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+
+from cellmix_dali.errors import ArgumentError
+
+__all__ = ["fitting_patch_size", "integer", "mean_loss", "number", "tile_shape"]
+
+
+def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
+    """Return `value` as an int between `low` and `high`, both included."""
+    allowed = f"a whole number, {low} or more" if high is None else f"a whole number from {low} to {high}"
+    try:
+        whole = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        whole = None
+    if whole is None or whole < low or (high is not None and whole > high):
+        raise ArgumentError(f"{name}={value!r} cannot be used: it must be {allowed}.")
+    return whole
+
+
+def number(name: str, value: Any, low: float, high: float = math.inf, above_low: bool = False) -> float:
+    """Return `value` as a finite float between `low` and `high`; `above_low` leaves `low` itself out."""
+    least = f"above {low:g}" if above_low else f"{low:g} or more"
+    allowed = f"a number {least}" if math.isinf(high) else f"a number {least} and at most {high:g}"
+    try:
+        real = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+    except OverflowError:  # an int too large for a float
+        real = math.nan
+    if not (math.isfinite(real) and low <= real <= high) or (above_low and real == low):
+        raise ArgumentError(f"{name}={value!r} cannot be used: it must be {allowed}.")
+    return real
+
+
+def tile_shape(tile_size: Any) -> tuple[int, int]:
+    """Return a tile size given as one side or as (height, width) as (height, width), in pixels."""
+    if not isinstance(tile_size, Sequence):
+        side = integer("tile_size", tile_size, low=1)
+        return side, side
+    if isinstance(tile_size, str) or len(tile_size) != 2:
+        raise ArgumentError(
+            f"tile_size={tile_size!r} cannot be used: it must be one whole number for a square tile or "
+            "(height, width), in pixels."
+        )
+    height, width = tile_size
+    return integer("tile_size (height)", height, low=1), integer("tile_size (width)", width, low=1)
+
+
+def fitting_patch_size(name: str, value: Any, height: int, width: int) -> int:
+    """Return a patch size that cuts a tile of height x width into two patches or more."""
+    size = integer(name, value, low=1)
+    if height % size or width % size or height == width == size:
+        common = math.gcd(height, width)
+        fitting = [s for s in range(1, common + 1) if common % s == 0 and not height == width == s]
+        offer = f"one of {', '.join(map(str, fitting))}" if fitting else "none, so use a larger tile"
+        raise ArgumentError(
+            f"{name}={value!r} cannot be used: it must divide both sides of the tile of {height}x{width} "
+            f"pixels (height x width) into more than one patch. Allowed: {offer}."
+        )
+    return size
+
+
+def mean_loss(loss: Any) -> float:
+    """Return a loss as a finite float; one number of any kind will do, such as a tensor of one element."""
+    try:
+        value = None if isinstance(loss, (bool, str, bytes)) else float(loss)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # RuntimeError: a torch tensor of several
+        value = None
+    if value is None:
+        raise ArgumentError(
+            f"loss={loss!r} is not one number: pass the epoch's mean loss per sample, the summed loss of the "
+            "samples divided by their number."
+        )
+    if not math.isfinite(value):
+        raise ArgumentError(
+            f"loss={loss!r} is not finite: the training has diverged, and the curriculum was not stepped. Go "
+            "back to the last good checkpoint, then lower the learning rate, clip the gradients, or train "
+            "without mixed precision."
+        )
+    return value

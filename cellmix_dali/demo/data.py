@@ -1,0 +1,181 @@
+"""What the demo trains and tests on: rendered slides with annotations, or the user's slides, tissue against glass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..annotations import read_geojson
+from ..errors import ArgumentError, SlideError
+from ..slides import Slide, open_slide
+from ..synthetic import CLASSES, render_slides
+from ..tiles import TileTable, grid_tiles
+from ..tissue import tissue_mask, tissue_share
+
+__all__ = ["DemoData", "rendered_data", "slide_data"]
+
+_TISSUE = ("glass", "tissue")
+_SUFFIXES = {".svs", ".tif", ".tiff", ".ndpi", ".scn", ".mrxs", ".bif", ".dcm", ".vms", ".svslide"}
+_DEFAULT_TILE = 256
+
+
+@dataclass(frozen=True)
+class DemoData:
+    """Tiles to train and to test on.
+
+    Attributes
+    ----------
+    train, test : TileTable
+        With labels.
+    classes : tuple of str
+        Names of the labels.
+    task, split : str
+        For a person: what is learned, and what was held out.
+    slides : dict of str to str
+        Each slide's path and how it is read.
+    """
+
+    train: TileTable
+    test: TileTable
+    classes: tuple[str, ...]
+    task: str
+    split: str
+    slides: dict[str, str]
+
+
+def rendered_data(
+    folder: Path,
+    *,
+    tile_size: int | None = None,
+    count: int = 6,
+    side: int = 3072,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> DemoData:
+    """Render slides and label their tiles by the annotations; the last slide is held out.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the slides are written.
+    tile_size : int, optional
+        Side of a tile in pixels; by default 256, the slides' block size.
+    count : int, default 6
+        Number of slides, at least 2.
+    side : int, default 3072
+        Side of a slide in pixels.
+    seed : int, default 0
+        Same seed, same slides.
+    progress : callable, optional
+        Called with (slides done, slides) after each.
+    """
+    tables, routes = [], {}
+    for rendered in render_slides(folder, count=count, side=side, seed=seed, progress=progress):
+        with open_slide(rendered.path) as slide:
+            table = grid_tiles(slide, tile_size or _DEFAULT_TILE)
+            routes[str(rendered.path)] = f"{slide.route}: {slide.reason}"
+        labels = read_geojson(rendered.annotations).label_tiles(table.x, table.y, table.size, table.size, CLASSES)
+        tables.append(table.with_labels(labels).select(labels >= 0))
+    return DemoData(
+        train=TileTable.concat(tables[:-1]),
+        test=tables[-1],
+        classes=CLASSES,
+        task=f"{CLASSES[0]} against {CLASSES[1]}, by the rendered slides' annotations",
+        split=f"the last of {count} rendered slides is held out",
+        slides=routes,
+    )
+
+
+def slide_data(
+    paths: Sequence[Path], *, tile_size: int | None = None, max_tiles: int = 1000, seed: int = 0
+) -> DemoData:
+    """Label the tiles of given slides as tissue or glass; hold out the last slide, or the right side of a single one.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Slide files, or folders with slide files.
+    tile_size : int, optional
+        Side of a tile in pixels; by default the block size of the first slide, so that its tiles are read directly.
+    max_tiles : int, default 1000
+        Tiles taken of a slide at most, drawn at random.
+    seed : int, default 0
+        Of that draw.
+
+    Raises
+    ------
+    SlideError
+        If a slide is not there, cannot be read, or is too small for one tile.
+    ArgumentError
+        If the slides do not show both tissue and glass.
+    """
+    files = [file for path in paths for file in _slide_files(path)]
+    size = tile_size
+    tables, routes = [], {}
+    for number, file in enumerate(files):
+        with open_slide(file) as slide:
+            size = size or _block_size(slide)
+            routes[str(slide.path)] = f"{slide.route}: {slide.reason}"
+            tables.append(_tissue_or_glass(slide, size, max_tiles, seed + number))
+    if len(tables) > 1:
+        train, test = TileTable.concat(tables[:-1]), tables[-1]
+        split = f"held out: {files[-1].name}"
+    else:
+        train, test = _left_and_right(tables[0])
+        split = "held out: the right side of the one slide (tiles of one slide resemble each other: use several slides)"
+    for name, table in (("training", train), ("held-out", test)):
+        for label, of in enumerate(_TISSUE):
+            if table.label is None or not (table.label == label).any():
+                raise ArgumentError(
+                    f"The {name} tiles show no {of}, and the demo's task is tissue against glass. "
+                    "Give more slides, another order (the last one is held out), or a smaller --tile-size."
+                )
+    return DemoData(train, test, _TISSUE, "tissue against glass, by a tissue mask", split, routes)
+
+
+def _slide_files(path: Path) -> list[Path]:
+    """A file as it is; of a folder, the slide files in it."""
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
+    if not files:
+        raise SlideError(f"There is no slide in the folder {path}: looked for {', '.join(sorted(_SUFFIXES))}.")
+    return files
+
+
+def _block_size(slide: Slide) -> int:
+    """Side of a slide's square blocks where they can be read directly and make sensible tiles."""
+    level = slide.levels[0]
+    side = level.block_width
+    if slide.route == "direct" and side is not None and side == level.block_height and 128 <= side <= 512:
+        return side
+    return _DEFAULT_TILE
+
+
+def _tissue_or_glass(slide: Slide, size: int, max_tiles: int, seed: int) -> TileTable:
+    """Tiles of a slide's finest level, labelled by what the most of them shows."""
+    table = grid_tiles(slide, size)
+    if len(table) > max_tiles:
+        table = table.select(np.sort(np.random.default_rng(seed).choice(len(table), max_tiles, replace=False)))
+    # Four mask pixels across a tile, or more, so that a tile's share is told well.
+    level = slide.levels[0]
+    thumbnail = slide.thumbnail(min(max(1024, 4 * max(level.width, level.height) // size), 4096))
+    share = tissue_share(
+        tissue_mask(thumbnail), table.x, table.y, size, size, scale=level.width / thumbnail.shape[1]
+    )
+    return table.with_labels((share >= 0.5).astype(np.int32))
+
+
+def _left_and_right(table: TileTable) -> tuple[TileTable, TileTable]:
+    """Split one slide's tiles at the first column from the right that leaves about a quarter, and both classes, there."""
+    columns = np.unique(table.x)
+    held_out = table.x >= columns[-1]
+    for column in columns[::-1]:
+        held_out = table.x >= column
+        labels = table.label[held_out] if table.label is not None else np.empty(0)
+        if held_out.mean() >= 0.2 and len(np.unique(labels)) > 1:
+            break
+    return table.select(~held_out), table.select(held_out)

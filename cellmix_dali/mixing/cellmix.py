@@ -1,0 +1,279 @@
+"""CellMix (arXiv 2301.11513): patches exchanged between the samples of a group, in place or shuffled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import ArgumentError, unknown_name
+from .plan import MixPlan, tile_shape
+from .random import generator
+
+__all__ = ["CELLMIX_VARIANTS", "STRATEGIES", "CellMix", "CellMixVariant", "cellmix_plan"]
+
+STRATEGIES = ("in-place", "random")
+
+
+@dataclass(frozen=True)
+class CellMixVariant:
+    """What one of the authors' names stands for.
+
+    Attributes
+    ----------
+    strategy : str
+        "in-place": a patch keeps its place; "random": the patches of each output tile are shuffled as well.
+    group_size : int
+        Consecutive samples that exchange patches with each other; -1: the whole batch.
+    """
+
+    strategy: str
+    group_size: int
+
+
+#: The authors' eight names.
+CELLMIX_VARIANTS: dict[str, CellMixVariant] = {
+    "CellMix": CellMixVariant("in-place", -1),
+    "CellMix-Split": CellMixVariant("in-place", -1),
+    "CellMix-Group": CellMixVariant("in-place", 2),
+    "CellMix-Group4": CellMixVariant("in-place", 4),
+    "CellMix-Random": CellMixVariant("random", 2),
+    "CellMix-Random4": CellMixVariant("random", 4),
+    "CellMix-All": CellMixVariant("random", -1),
+    "CellMix-Self": CellMixVariant("random", 1),
+}
+
+
+def cellmix_plan(
+    noise_fix: ArrayLike,
+    noise_group: ArrayLike,
+    noise_all: ArrayLike | None = None,
+    *,
+    grid: tuple[int, int],
+    fix_ratio: float,
+    group_size: int = -1,
+    strategy: str = "in-place",
+) -> MixPlan:
+    """Make the plan that CellMix draws from given noise.
+
+    With P = rows * columns and F = int(P * fix_ratio): the first F positions of ``argsort(noise_fix)`` stay, the same
+    for all samples. At each other position, independently, the samples of a group exchange their patches by
+    ``argsort`` of their noise. Strategy "random" then permutes all patches of each output tile by
+    ``argsort(noise_all)``, which leaves the labels as they are.
+
+    Parameters
+    ----------
+    noise_fix : array (P,)
+        Noise over the patch positions.
+    noise_group : array (batch, P - F)
+        Noise over samples and free positions; column j belongs to the j-th free position of ``argsort(noise_fix)``.
+    noise_all : array (batch, P), optional
+        Noise over the patches of each tile; needed by strategy "random" and used by it alone.
+    grid : tuple of int
+        Rows and columns of patches.
+    fix_ratio : float
+        Share of positions that stay, in [0, 1].
+    group_size : int, default -1
+        Consecutive samples that exchange patches; -1: the whole batch.
+    strategy : {"in-place", "random"}
+        Whether a patch keeps its place.
+
+    Returns
+    -------
+    MixPlan
+
+    Raises
+    ------
+    ArgumentError
+        If an argument is out of range, the noise has the wrong shape, or the group size does not divide the batch.
+    """
+    fix, group = np.asarray(noise_fix), np.asarray(noise_group)
+    patches = _check_grid(grid)
+    fixed = fixed_patches(patches, fix_ratio)
+    if strategy not in STRATEGIES:
+        raise unknown_name("strategy", strategy, STRATEGIES)
+    if fix.shape != (patches,) or group.ndim != 2 or group.shape[1] != patches - fixed:
+        raise ArgumentError(
+            f"Noise of shapes {fix.shape} and {group.shape} does not fit a grid of {grid[0]} x {grid[1]} patches of "
+            f"which {fixed} stay: expected ({patches},) and (batch, {patches - fixed})."
+        )
+    batch = group.shape[0]
+    members = check_group_size(group_size, batch)
+
+    # Stable, so that a tie means the same on every platform.
+    positions = np.argsort(fix, kind="stable")
+    free = positions[fixed:]
+    # One contiguous row a (group, free position): sorting rows is several times faster than sorting columns.
+    rows = group.reshape(batch // members, members, free.size).transpose(0, 2, 1)
+    order = np.argsort(rows, axis=-1, kind="stable").transpose(0, 2, 1)
+    first = np.arange(0, batch, members)[:, None, None]
+
+    sample = np.repeat(np.arange(batch, dtype=np.int32)[:, None], patches, axis=1)
+    sample[:, free] = (order + first).reshape(batch, free.size)
+    patch = np.repeat(np.arange(patches, dtype=np.int32)[None, :], batch, axis=0)
+
+    if strategy == "random":
+        shuffle = _check_noise_all(noise_all, (batch, patches))
+        sample = np.take_along_axis(sample, shuffle, axis=1)
+        patch = shuffle.astype(np.int32)
+
+    pairs = (np.arange(batch, dtype=np.int64)[:, None] * batch + sample).ravel()
+    counts = np.bincount(pairs, minlength=batch * batch).reshape(batch, batch)
+    return MixPlan(
+        grid=(int(grid[0]), int(grid[1])),
+        source_sample=sample,
+        source_patch=patch,
+        weights=(counts / patches).astype(np.float32),
+    )
+
+
+class CellMix:
+    """Draws CellMix plans from a counter-based generator.
+
+    The plan of a batch is a pure function of (seed, epoch, iteration, rank): the same key always gives the same plan.
+
+    Parameters
+    ----------
+    method : str, default "CellMix"
+        One of the authors' eight names, see `CELLMIX_VARIANTS`; upper or lower case, "-" or "_".
+    p : float, default 1.0
+        Probability that a batch is mixed at all, exactly; otherwise its plan is the identity.
+    seed : int, default 0
+        Seed of all draws, 0 <= seed < 2**64.
+    rank : int, default 0
+        The process, where several train together.
+
+    Raises
+    ------
+    ArgumentError
+        If the method is unknown or `p` is no probability.
+    """
+
+    def __init__(self, method: str = "CellMix", *, p: float = 1.0, seed: int = 0, rank: int = 0) -> None:
+        self.method = canonical_method(method)
+        self.variant = CELLMIX_VARIANTS[self.method]
+        if not 0.0 <= p <= 1.0:
+            raise ArgumentError(f"p={p} is no probability: give the share of batches to mix, from 0 to 1.")
+        generator(seed, rank=rank)  # refuses what cannot be a key, now and not in the middle of an epoch
+        self.p = float(p)
+        self.seed = seed
+        self.rank = rank
+
+    def check_batch_size(self, batch_size: int) -> None:
+        """Raise `ArgumentError` if the method's groups do not divide the batch."""
+        check_group_size(self.variant.group_size, batch_size, self.method)
+
+    def draw(
+        self,
+        batch_size: int,
+        tile_size: int | tuple[int, int],
+        patch_size: int,
+        fix_ratio: float,
+        *,
+        epoch: int,
+        iteration: int,
+    ) -> MixPlan:
+        """Draw the plan of one batch.
+
+        Parameters
+        ----------
+        batch_size : int
+            Number of samples; the group size must divide it.
+        tile_size : int or tuple of int
+            Side, or (height, width), in pixels; the patch size must divide both.
+        patch_size : int
+            Side of a patch in pixels.
+        fix_ratio : float
+            Share of patch positions that stay, in [0, 1].
+        epoch, iteration : int
+            Which batch.
+
+        Returns
+        -------
+        MixPlan
+            The identity, ``triggered`` False, with probability 1 - p.
+
+        Raises
+        ------
+        ArgumentError
+            If an argument does not fit.
+        """
+        grid = patch_grid(tile_size, patch_size)
+        patches = grid[0] * grid[1]
+        fixed = fixed_patches(patches, fix_ratio)
+        self.check_batch_size(batch_size)
+        random = generator(self.seed, epoch=epoch, iteration=iteration, rank=self.rank)
+        if random.random() >= self.p:
+            return MixPlan.identity(batch_size, grid)
+        return cellmix_plan(
+            random.random(patches),
+            random.random((batch_size, patches - fixed)),
+            random.random((batch_size, patches)) if self.variant.strategy == "random" else None,
+            grid=grid,
+            fix_ratio=fix_ratio,
+            group_size=self.variant.group_size,
+            strategy=self.variant.strategy,
+        )
+
+
+def canonical_method(name: str) -> str:
+    """Give the authors' spelling of a method's name, or raise `ArgumentError` with the near miss."""
+    known = {method.lower(): method for method in CELLMIX_VARIANTS}
+    found = known.get(name.lower().replace("_", "-"))
+    if found is None:
+        raise unknown_name("method", name, CELLMIX_VARIANTS)
+    return found
+
+
+def patch_grid(tile_size: int | tuple[int, int], patch_size: int) -> tuple[int, int]:
+    """Give rows and columns of patches in a tile, or raise `ArgumentError` if the patch does not divide it."""
+    height, width = tile_shape(tile_size)
+    if patch_size < 1 or height % patch_size or width % patch_size:
+        both = np.gcd(height, width)
+        allowed = [side for side in range(8, both + 1) if both % side == 0] or [int(both)]
+        raise ArgumentError(
+            f"patch_size={patch_size} does not divide tiles of {height} x {width} pixels. "
+            f"Sizes that do: {', '.join(map(str, allowed))}."
+        )
+    return height // patch_size, width // patch_size
+
+
+def fixed_patches(patches: int, fix_ratio: float) -> int:
+    """Give the number of patch positions that stay, or raise `ArgumentError` if the ratio is none."""
+    if not 0.0 <= fix_ratio <= 1.0:
+        raise ArgumentError(
+            f"fix_ratio={fix_ratio} is out of range: it is the share of patches that stay, from 0 to 1."
+        )
+    return int(patches * fix_ratio)
+
+
+def check_group_size(group_size: int, batch_size: int, method: str | None = None) -> int:
+    """Give the samples a group, or raise `ArgumentError` if the groups do not divide the batch."""
+    if batch_size < 1:
+        raise ArgumentError(f"batch_size={batch_size} is no batch: it must hold at least one sample.")
+    if group_size == -1:
+        return batch_size
+    if group_size < 1 or batch_size % group_size:
+        who = f" of method {method!r}" if method else ""
+        raise ArgumentError(
+            f"group_size={group_size}{who} does not divide batch_size={batch_size}: "
+            f"use a batch size that is a multiple of {max(group_size, 1)}, or another group size (-1: whole batch)."
+        )
+    return group_size
+
+
+def _check_grid(grid: tuple[int, int]) -> int:
+    """Number of patches."""
+    if len(grid) != 2 or min(grid) < 1:
+        raise ArgumentError(f"grid={grid} is no grid: give (rows, columns) of patches, each at least 1.")
+    return int(grid[0]) * int(grid[1])
+
+
+def _check_noise_all(noise_all: ArrayLike | None, shape: tuple[int, int]) -> NDArray[np.intp]:
+    """Permutation of the patches of each tile."""
+    noise = None if noise_all is None else np.asarray(noise_all)
+    if noise is None or noise.shape != shape:
+        got = "none" if noise is None else f"shape {noise.shape}"
+        raise ArgumentError(f"Strategy 'random' needs noise_all of shape (batch, patches) = {shape}, got {got}.")
+    return np.argsort(noise, axis=1, kind="stable")

@@ -1,0 +1,175 @@
+"""How a slide can be read: what file it is, and the route to its pixels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cellmix_dali.errors import SlideError
+from cellmix_dali.slides import openslide, tiff
+from cellmix_dali.slides.levels import Box, Level
+
+__all__ = ["Found", "look_at"]
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What there is to know of a slide before reading from it.
+
+    Attributes
+    ----------
+    path, levels, mpp, bounds, properties, reason, vendor
+        As in `cellmix_dali.slides.Slide`.
+    tables : tuple of TiffLevel
+        Where the blocks of each level lie; empty on the openslide route.
+    pixels : OpenSlideFile or None
+        The file in OpenSlide; None where OpenSlide refuses it and only blocks can be read.
+    """
+
+    path: Path
+    levels: tuple[Level, ...]
+    mpp: tuple[float, float] | None
+    bounds: Box
+    properties: Mapping[str, str]
+    reason: str
+    vendor: str
+    tables: tuple[tiff.TiffLevel, ...]
+    pixels: openslide.OpenSlideFile | None
+
+
+def look_at(path: str | os.PathLike[str]) -> Found:
+    """Look at a slide file and choose how to read it.
+
+    Parameters
+    ----------
+    path : path-like
+        The slide file.
+
+    Returns
+    -------
+    Found
+        What it is.
+
+    Raises
+    ------
+    SlideError
+        If there is no such slide, or it is broken, or of a kind that cannot be read.
+    MissingDependencyError
+        If OpenSlide cannot be imported.
+    """
+    place = Path(path).absolute()
+    if place.is_dir():
+        raise SlideError(f"{place} is a folder, not a slide. Name one slide file in it.")
+    if not place.exists():
+        raise SlideError(f"There is no slide at {place}. Check the path.")
+    try:
+        empty = place.stat().st_size == 0
+        is_tiff = tiff.is_tiff(place)
+    except OSError as error:
+        raise SlideError(
+            f"Cannot read {place}: {error.strerror}. Check that you may read the file."
+        ) from error
+    if empty:
+        raise SlideError(f"{place} is empty: 0 bytes. Copy the slide again from its source.")
+    vendor = openslide.detect_format(place)
+    if vendor is None:
+        convert = tiff.CONVERT.format(name=place.name)
+        if is_tiff and tiff.untiled(place):
+            raise SlideError(
+                f"{place} is a TIFF but not tiled, so not a slide. Convert it, for example: {convert}."
+            )
+        raise SlideError(
+            f"{place} is not a slide: neither a tiled TIFF nor a format that OpenSlide knows. "
+            "Check the file, and export it again from the scanner's software if it should be one."
+        )
+    if vendor in ("aperio", "generic-tiff"):
+        return _open_tiff(place, vendor)
+    pixels = openslide.OpenSlideFile(place)
+    return _through_openslide(
+        place, vendor, pixels, f"Files of the format {vendor} are read through OpenSlide."
+    )
+
+
+def _open_tiff(path: Path, vendor: str) -> Found:
+    found = tiff.read_tiff(path, vendor)
+    pixels = openslide.OpenSlideFile(path)
+    try:
+        handle = pixels.handle()
+    except SlideError as error:
+        if found.levels and tiff.JPEG2000 in found.codes:
+            return _without_openslide(path, vendor, found)
+        if found.obstacle is None:
+            raise
+        raise SlideError(
+            f"{path} cannot be read: {found.obstacle}, and OpenSlide refuses it too ({error.__cause__}). "
+            f"Convert it, for example: {tiff.CONVERT.format(name=path.name)}."
+        ) from error
+    if found.obstacle is not None:
+        return _through_openslide(path, vendor, pixels, f"Read through OpenSlide: {found.obstacle}.")
+    if [(level.width, level.height) for level in found.levels] != list(handle.level_dimensions):
+        return _through_openslide(
+            path, vendor, pixels, "Read through OpenSlide: it finds other levels in the file."
+        )
+    return _through_openslide(
+        path, vendor, pixels, "The file is a tiled TIFF whose blocks any decoder can read.", found.levels
+    )
+
+
+def _with_blocks(table: tiff.TiffLevel, downsample: float) -> Level:
+    return Level(
+        width=table.width,
+        height=table.height,
+        downsample=downsample,
+        block_width=table.block_width,
+        block_height=table.block_height,
+        columns=table.columns,
+        rows=table.rows,
+        compression=table.compression,
+        colour=table.colour,
+    )
+
+
+def _through_openslide(
+    path: Path,
+    vendor: str,
+    pixels: openslide.OpenSlideFile,
+    reason: str,
+    tables: tuple[tiff.TiffLevel, ...] = (),
+) -> Found:
+    handle = pixels.handle()
+    downsamples, properties = handle.level_downsamples, dict(handle.properties)
+    if tables:
+        levels = tuple(_with_blocks(table, d) for table, d in zip(tables, downsamples, strict=True))
+    else:
+        levels = tuple(Level(w, h, d) for (w, h), d in zip(handle.level_dimensions, downsamples, strict=True))
+    return Found(
+        path=path,
+        levels=levels,
+        mpp=openslide.mpp_of(properties),
+        bounds=Box(*openslide.bounds_of(properties, levels[0].width, levels[0].height)),
+        properties=properties,
+        reason=reason,
+        vendor=vendor,
+        tables=tables,
+        pixels=pixels,
+    )
+
+
+def _without_openslide(path: Path, vendor: str, found: tiff.TiffSlide) -> Found:
+    first = found.levels[0]
+    # OpenSlide's own rule: the mean of both sides' ratios.
+    downsamples = ((first.width / t.width + first.height / t.height) / 2 for t in found.levels)
+    levels = tuple(_with_blocks(table, d) for table, d in zip(found.levels, downsamples, strict=True))
+    return Found(
+        path=path,
+        levels=levels,
+        mpp=found.mpp,
+        bounds=Box(0, 0, first.width, first.height),
+        properties=found.properties,
+        reason="The file is a tiled TIFF in JPEG 2000 (34712), which OpenSlide refuses and decoders read.",
+        vendor=vendor,
+        tables=found.levels,
+        pixels=None,
+    )

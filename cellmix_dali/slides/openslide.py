@@ -1,0 +1,217 @@
+"""OpenSlide behind the package's own rules: opened late, once a process, opened again after an error."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellmix_dali.errors import MissingDependencyError, SlideError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    import openslide
+    from PIL import Image
+
+__all__ = ["OpenSlideFile", "bounds_of", "detect_format", "mpp_of"]
+
+
+def _load() -> ModuleType:
+    # Imported at the first use, so that a machine without the library learns it where it matters.
+    try:
+        import openslide
+    except (ImportError, OSError) as error:
+        raise MissingDependencyError(
+            f"Reading slides needs OpenSlide, which cannot be imported here ({error}). "
+            "Install it: pip install openslide-python openslide-bin."
+        ) from error
+    return openslide
+
+
+def detect_format(path: Path) -> str | None:
+    """Ask OpenSlide for the format of a file, such as "aperio", "generic-tiff" or "dicom".
+
+    Parameters
+    ----------
+    path : Path
+        The slide.
+
+    Returns
+    -------
+    str or None
+        OpenSlide's name of the format (openslide.org/formats), None where it knows none.
+
+    Raises
+    ------
+    SlideError
+        If OpenSlide recognises the file and still fails on it.
+    """
+    library = _load()
+    try:
+        found = library.OpenSlide.detect_format(path)
+    except library.OpenSlideError as error:
+        raise SlideError(
+            f"OpenSlide cannot tell what {path} is: {error}. Copy the slide again from its source."
+        ) from error
+    return None if found is None else str(found)
+
+
+class _State:
+    # What one process holds. A forked child finds none under its own number and makes its own; the lock is in
+    # here too, since a lock copied while another thread held it would stay locked for ever.
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.handle: openslide.OpenSlide | None = None
+
+
+class OpenSlideFile:
+    """A slide opened by OpenSlide, safe to share between threads and to carry into forked processes.
+
+    Parameters
+    ----------
+    path : Path
+        The slide.
+
+    Notes
+    -----
+    OpenSlide's handles may be used by several threads, but one that failed once fails ever after. So a failed
+    handle is dropped, and the read tried on a new one before an error is believed. Handles are never closed
+    while another thread may read through them: they close when the last reader lets go.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._states: dict[int, _State] = {}
+
+    def _state(self) -> _State:
+        pid = os.getpid()
+        return self._states.get(pid) or self._states.setdefault(pid, _State())
+
+    def _open(self) -> openslide.OpenSlide:
+        library = _load()
+        try:
+            handle: openslide.OpenSlide = library.OpenSlide(self.path)
+        except (library.OpenSlideError, OSError) as error:
+            raise SlideError(
+                f"OpenSlide cannot open {self.path}: {error}. If the file is complete, convert it, "
+                f"for example: vips tiffsave {self.path.name} out.tiff --tile --pyramid --compression jpeg."
+            ) from error
+        return handle
+
+    def handle(self) -> openslide.OpenSlide:
+        """Return this process's handle, opening it if need be.
+
+        Raises
+        ------
+        SlideError
+            If OpenSlide refuses the file.
+        MissingDependencyError
+            If OpenSlide cannot be imported.
+        """
+        state = self._state()
+        handle = state.handle
+        if handle is None:
+            with state.lock:
+                handle = state.handle
+                if handle is None:
+                    handle = state.handle = self._open()
+        return handle
+
+    def read_region(self, level: int, location: tuple[int, int], size: tuple[int, int]) -> NDArray[np.uint8]:
+        """Read a region over white.
+
+        Parameters
+        ----------
+        level : int
+            Pyramid level.
+        location : (int, int)
+            Left and top edge in pixels of level 0, as OpenSlide counts.
+        size : (int, int)
+            Width and height in pixels of the level.
+
+        Returns
+        -------
+        uint8 array, shape (height, width, 3)
+            RGB.
+
+        Raises
+        ------
+        SlideError
+            If the region cannot be read, on a new handle either.
+        """
+        library = _load()
+        state = self._state()
+        handle = self.handle()
+        try:
+            return _over_white(handle.read_region(location, level, size))
+        except library.OpenSlideError:
+            # Perhaps another thread's error, latched in the shared handle: only a new one can tell.
+            with state.lock:
+                if state.handle is handle:
+                    state.handle = None
+        own = self._open()
+        try:
+            pixels = _over_white(own.read_region(location, level, size))
+        except library.OpenSlideError as error:
+            raise SlideError(
+                f"OpenSlide cannot read {size[0]}x{size[1]} pixels of level {level} at {location} "
+                f"(in level 0 pixels) of {self.path}: {error}. Copy the slide again from its source, "
+                "or leave this place out."
+            ) from error
+        with state.lock:
+            if state.handle is None:
+                state.handle = own
+        return pixels
+
+    def close(self) -> None:
+        """Let go of this process's handle; the next read opens a new one."""
+        state = self._state()
+        with state.lock:
+            state.handle = None
+
+
+def _over_white(image: Image.Image) -> NDArray[np.uint8]:
+    rgba = np.asarray(image)
+    alpha = rgba[..., 3:]
+    if alpha.size == 0 or alpha.min() == 255:
+        return np.ascontiguousarray(rgba[..., :3])
+    # Rounded to nearest; exact where alpha is 0 or 255.
+    weight = alpha.astype(np.uint16)
+    blend = (rgba[..., :3] * weight + 255 * (255 - weight) + 127) // 255
+    return blend.astype(np.uint8)
+
+
+def mpp_of(properties: Mapping[str, str]) -> tuple[float, float] | None:
+    """Read microns per pixel (x, y) from OpenSlide's properties; None where missing or no numbers."""
+    try:
+        return float(properties["openslide.mpp-x"]), float(properties["openslide.mpp-y"])
+    except (KeyError, ValueError):
+        return None
+
+
+def bounds_of(properties: Mapping[str, str], width: int, height: int) -> tuple[int, int, int, int]:
+    """Read the non-empty region (x, y, width, height; level 0 pixels) from OpenSlide's properties.
+
+    Parameters
+    ----------
+    properties : mapping
+        OpenSlide's properties; only some formats say the bounds.
+    width, height : int
+        Size of level 0, which is the answer where they do not.
+
+    Returns
+    -------
+    (int, int, int, int)
+        The region.
+    """
+    try:
+        x, y, w, h = (int(properties[f"openslide.bounds-{name}"]) for name in ("x", "y", "width", "height"))
+    except (KeyError, ValueError):
+        return 0, 0, width, height
+    return x, y, w, h

@@ -1,0 +1,327 @@
+"""A slide: its levels, its encoded blocks where the file has them, and its pixels in every case."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cellmix_dali.errors import ArgumentError, SlideError
+from cellmix_dali.slides.levels import Level
+from cellmix_dali.slides.opening import look_at
+
+__all__ = ["Slide", "open_slide"]
+
+_BAND_PIXELS = 1 << 25  # a thumbnail is made of bands of about this many pixels
+_EXACT = 1 / 1024  # OpenSlide draws without blurring when a region begins this near to a pixel of the level
+
+
+class _File:
+    # An open file that closes when the last reader lets go, so that no thread reads through a number that the
+    # system has given to another file meanwhile.
+    def __init__(self, path: Path) -> None:
+        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        number = getattr(self, "number", None)
+        if number is not None:
+            os.close(number)
+
+
+class Slide:
+    """A slide as `open_slide` found it.
+
+    Several threads may read from one Slide at once. It pickles as its path and looks at the file again where
+    it is unpickled; files are opened by the process that reads, so a forked child never shares a handle.
+
+    Attributes
+    ----------
+    path : Path
+        The slide file, absolute.
+    levels : tuple of Level
+        Level 0 is the largest.
+    mpp : (float, float) or None
+        Microns per pixel of level 0, across and down, as the file says them: not judged.
+    bounds : Box
+        The region of level 0 that is not empty, where the file says one; else the whole level.
+    properties : mapping of str to str
+        OpenSlide's properties, or some tags of the TIFF where OpenSlide refuses the file.
+    route : {"direct", "openslide"}
+        Whether `blocks` works.
+    reason : str
+        A sentence that says why this route.
+    vendor : str or None
+        OpenSlide's name of the format.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        found = look_at(path)
+        self.path = found.path
+        self.levels = found.levels
+        self.mpp = found.mpp
+        self.bounds = found.bounds
+        self.properties: Mapping[str, str] = MappingProxyType(dict(found.properties))
+        self.route: Literal["direct", "openslide"] = "direct" if found.tables else "openslide"
+        self.reason = found.reason
+        self.vendor: str | None = found.vendor
+        self._tables = found.tables
+        self._pixels = found.pixels
+        self._files: dict[int, _File] = {}  # by process
+
+    def __reduce__(self) -> tuple[type[Slide], tuple[Path]]:
+        return Slide, (self.path,)
+
+    def __repr__(self) -> str:
+        first = self.levels[0]
+        return (
+            f"<Slide {self.path.name}: {first.width}x{first.height}, {len(self.levels)} levels, {self.route}>"
+        )
+
+    def __enter__(self) -> Slide:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files that this process holds open; a later read opens them again."""
+        self._files.pop(os.getpid(), None)
+        if self._pixels is not None:
+            self._pixels.close()
+
+    def _file(self) -> _File:
+        pid = os.getpid()
+        file = self._files.get(pid)
+        if file is None:
+            try:
+                file = self._files.setdefault(pid, _File(self.path))
+            except OSError as error:
+                raise SlideError(
+                    f"Cannot open {self.path}: {error.strerror}. "
+                    "Check that the slide is still there and may be read."
+                ) from error
+        return file
+
+    def _level(self, level: int) -> Level:
+        if not 0 <= level < len(self.levels):
+            raise ArgumentError(f"{self.path} has levels 0 to {len(self.levels) - 1}, not {level}.")
+        return self.levels[level]
+
+    def blocks(self, level: int, columns: Sequence[int], rows: Sequence[int]) -> list[bytes | None]:
+        """Read encoded blocks as complete streams.
+
+        Parameters
+        ----------
+        level : int
+            Pyramid level.
+        columns, rows : sequences of int, of one length
+            Which blocks: column and row of each.
+
+        Returns
+        -------
+        list of (bytes or None)
+            JPEG or JPEG 2000 streams that any decoder shows in the right colours, each `Level.block_width` by
+            `Level.block_height` pixels: crop the last ones to the level. None for a blank block, which has no
+            bytes in the file: `read_region` says how it looks.
+
+        Raises
+        ------
+        SlideError
+            On the openslide route, and where a block cannot be read or is not what it should be.
+        ArgumentError
+            If there is no such level or block.
+        """
+        self._level(level)
+        if not self._tables:
+            raise SlideError(
+                f"{self.path} has no blocks to hand out. {self.reason} "
+                "Read its pixels with read_region instead."
+            )
+        table = self._tables[level]
+        across, down = np.asarray(columns, np.int64), np.asarray(rows, np.int64)
+        if across.shape != down.shape or across.ndim != 1:
+            raise ArgumentError(f"blocks needs as many columns as rows, not {across.shape} and {down.shape}.")
+        outside = (across < 0) | (across >= table.columns) | (down < 0) | (down >= table.rows)
+        if outside.any():
+            at = int(outside.argmax())
+            raise ArgumentError(
+                f"Level {level} of {self.path} has {table.columns}x{table.rows} blocks; "
+                f"there is none at column {across[at]}, row {down[at]}."
+            )
+        index = down * table.columns + across
+        offsets, counts = table.offsets[index].tolist(), table.counts[index].tolist()
+        file, streams = self._file(), table.streams
+        found: list[bytes | None] = []
+        for offset, count in zip(offsets, counts, strict=True):
+            if count == 0:
+                found.append(None)
+                continue
+            try:
+                block = os.pread(file.number, count, offset)
+                if len(block) != count:
+                    raise ValueError(f"only {len(block)} of its {count} bytes are in the file")
+                if streams is not None:
+                    found.append(streams.join(block))
+                elif block.startswith((b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  ")):
+                    found.append(block)
+                else:
+                    raise ValueError(f"no JPEG 2000 starts here (bytes {block[:4].hex(' ')})")
+            except (OSError, ValueError) as error:
+                at = len(found)
+                raise SlideError(
+                    f"Cannot read block {across[at]}, {down[at]} (column, row) of level {level} of "
+                    f"{self.path}: {error}. Copy the slide again from its source, or leave this place out."
+                ) from error
+        return found
+
+    def block(self, level: int, column: int, row: int) -> bytes | None:
+        """Read one encoded block: `blocks` for a single place."""
+        return self.blocks(level, (column,), (row,))[0]
+
+    def read_region(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+        """Read pixels.
+
+        Parameters
+        ----------
+        level : int
+            Pyramid level.
+        x, y : int
+            Left and top edge in pixels of that level; may lie outside.
+        width, height : int
+            Size in pixels of that level.
+
+        Returns
+        -------
+        uint8 array, shape (height, width, 3)
+            RGB. What is transparent or outside the slide is white.
+
+        Raises
+        ------
+        SlideError
+            If the slide cannot be read there.
+        ArgumentError
+            If there is no such level, or the size is not positive.
+
+        Notes
+        -----
+        OpenSlide counts a region's place in pixels of level 0, and blurs where that falls between two pixels
+        of the level (levels whose downsample is not a whole number). On the direct route such regions are put
+        together from the blocks, exactly; on the openslide route the nearest place is taken.
+        """
+        if width < 1 or height < 1:
+            raise ArgumentError(f"A region needs a positive width and height, not {width}x{height}.")
+        downsample = self._level(level).downsample
+        place = round(x * downsample), round(y * downsample)
+        exact = all(abs(a / downsample - b) <= _EXACT for a, b in zip(place, (x, y), strict=True))
+        if self._pixels is None or (self._tables and not exact):
+            return self._assemble(level, x, y, width, height)
+        return self._pixels.read_region(level, place, (width, height))
+
+    def _assemble(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+        # The region from its blocks, decoded here.
+        table, canvas = self._tables[level], np.full((height, width, 3), 255, np.uint8)
+        wide, high = table.block_width, table.block_height
+        left, right = max(x, 0), min(x + width, table.width)
+        top, bottom = max(y, 0), min(y + height, table.height)
+        if left >= right or top >= bottom:
+            return canvas
+        for row in range(top // high, -(-bottom // high)):
+            for column in range(left // wide, -(-right // wide)):
+                x0, x1 = max(left, column * wide), min(right, (column + 1) * wide)
+                y0, y1 = max(top, row * high), min(bottom, (row + 1) * high)
+                pixels = self._decode(level, column, row)
+                inside = pixels[y0 - row * high : y1 - row * high, x0 - column * wide : x1 - column * wide]
+                canvas[y0 - y : y1 - y, x0 - x : x1 - x] = inside
+        return canvas
+
+    def _decode(self, level: int, column: int, row: int) -> NDArray[np.uint8]:
+        table = self._tables[level]
+        stream = self.block(level, column, row)
+        if stream is None:
+            size = table.block_width, table.block_height
+            # Only in Aperio files does OpenSlide draw a blank block, from the level below.
+            if self._pixels is None or self.vendor != "aperio" or level == 0:
+                return np.full((size[1], size[0], 3), 255, np.uint8)
+            downsample = self.levels[level].downsample
+            place = round(column * size[0] * downsample), round(row * size[1] * downsample)
+            return self._pixels.read_region(level, place, size)
+        try:
+            with Image.open(BytesIO(stream)) as image:
+                pixels: NDArray[np.uint8] = np.asarray(image.convert("RGB"))
+        except (OSError, SyntaxError) as error:
+            raise SlideError(
+                f"Cannot decode block {column}, {row} (column, row) of level {level} of {self.path}: "
+                f"{error}. Copy the slide again from its source, or leave this place out."
+            ) from error
+        return pixels
+
+    def thumbnail(self, max_size: int) -> NDArray[np.uint8]:
+        """Make a small picture of the whole slide.
+
+        Parameters
+        ----------
+        max_size : int
+            Pixels of its longer side; a smaller slide is not enlarged.
+
+        Returns
+        -------
+        uint8 array, shape (height, width, 3)
+            RGB over white, in the slide's proportions.
+
+        Raises
+        ------
+        SlideError
+            If the slide cannot be read.
+        ArgumentError
+            If `max_size` is not positive.
+        """
+        if max_size < 1:
+            raise ArgumentError(f"A thumbnail needs a positive size, not {max_size}.")
+        first = self.levels[0]
+        scale = max(1.0, max(first.width, first.height) / max_size)
+        size = max(1, round(first.width / scale)), max(1, round(first.height / scale))
+        number = max((i for i, level in enumerate(self.levels) if level.downsample <= scale), default=0)
+        level = self.levels[number]
+        # Bands of whole multiples of the first reduction, so that a slide without a pyramid fits in memory.
+        factor = max(1, int(scale / level.downsample / 2))
+        step = factor * max(1, _BAND_PIXELS // (factor * level.width))
+        bands = []
+        for y in range(0, level.height, step):
+            band = Image.fromarray(self.read_region(number, 0, y, level.width, min(step, level.height - y)))
+            bands.append(np.asarray(band.reduce(factor)))
+        return np.array(Image.fromarray(np.concatenate(bands)).resize(size, Image.Resampling.LANCZOS))
+
+
+def open_slide(path: str | os.PathLike[str]) -> Slide:
+    """Open a slide and choose how to read it.
+
+    Aperio and generic tiled TIFF files in JPEG or RGB JPEG 2000 go the direct route, where encoded blocks are
+    handed out as they lie in the file. All else that OpenSlide reads goes the openslide route.
+
+    Parameters
+    ----------
+    path : path-like
+        The slide file.
+
+    Returns
+    -------
+    Slide
+        The slide; use it as a context manager, or close it.
+
+    Raises
+    ------
+    SlideError
+        If there is no such slide, or it is broken, or of a kind that cannot be read; the message says which.
+    MissingDependencyError
+        If OpenSlide cannot be imported.
+    """
+    return Slide(path)

@@ -1,0 +1,300 @@
+"""The structure of a tiled TIFF slide: its levels, where each block lies, and what makes it a whole stream.
+
+Sources: TIFF 6.0 (tags, tiles), Adobe TIFF Technical Notes (JPEG in TIFF), the BigTIFF design, Aperio's
+"Digital Slides and Third-party Data Interchange" (33003 and 33005), and OpenSlide's format pages for which
+directories are levels.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from cellmix_dali.errors import SlideError
+from cellmix_dali.slides.jpeg import BlockStreams
+from cellmix_dali.slides.jpeg2000 import parse_codestream
+
+__all__ = ["CONVERT", "TiffLevel", "TiffSlide", "compression_name", "is_tiff", "read_tiff", "untiled"]
+
+CONVERT = "vips tiffsave {name} out.tiff --tile --pyramid --compression jpeg"
+
+JPEG, APERIO_YCBCR, APERIO_RGB, JPEG2000 = 7, 33003, 33005, 34712
+_RGB, _YCBCR = 2, 6
+_HEADER_BYTES = 65536
+Colour: TypeAlias = Literal["rgb", "ycbcr"]
+
+
+@dataclass(frozen=True, eq=False)
+class TiffLevel:
+    """One pyramid level whose blocks can be handed to a decoder.
+
+    Attributes
+    ----------
+    width, height : int
+        Size in pixels.
+    block_width, block_height : int
+        Size of a block in pixels; blocks at the right and lower edge are as large.
+    columns, rows : int
+        Blocks across and down.
+    offsets, counts : int64 array, shape (rows * columns,)
+        Where each block lies in the file, and its bytes; a block of 0 bytes is blank.
+    compression, colour
+        As in `cellmix_dali.slides.Level`.
+    streams : BlockStreams or None
+        Makes a block a complete JPEG stream; None where blocks are complete (JPEG 2000, or all blank).
+    """
+
+    width: int
+    height: int
+    block_width: int
+    block_height: int
+    columns: int
+    rows: int
+    offsets: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    compression: Literal["jpeg", "jpeg2000"]
+    colour: Colour
+    streams: BlockStreams | None
+
+
+@dataclass(frozen=True, eq=False)
+class TiffSlide:
+    """What `read_tiff` found.
+
+    Attributes
+    ----------
+    levels : tuple of TiffLevel
+        All levels, or none where one of them cannot be read directly.
+    obstacle : str or None
+        Why there are none: a clause for a person.
+    codes : frozenset of int
+        The levels' TIFF compression codes.
+    mpp : (float, float) or None
+        From the resolution tags of the first directory.
+    properties : dict
+        Its description and resolution tags, named as OpenSlide names them.
+    """
+
+    levels: tuple[TiffLevel, ...]
+    obstacle: str | None
+    codes: frozenset[int]
+    mpp: tuple[float, float] | None
+    properties: dict[str, str]
+
+
+def compression_name(code: int) -> str:
+    """Name a TIFF compression for a person, such as "WEBP (50001)"."""
+    try:
+        return f"{tifffile.COMPRESSION(code).name} ({code})"
+    except ValueError:
+        return str(code)
+
+
+def is_tiff(path: Path) -> bool:
+    """Whether a file begins as a TIFF or BigTIFF does (byte order, then 42 or 43)."""
+    with path.open("rb") as file:
+        return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def untiled(path: Path) -> bool:
+    """Whether the first picture of a TIFF file is there and not tiled.
+
+    Raises
+    ------
+    SlideError
+        If the file has no readable picture.
+    """
+    try:
+        with tifffile.TiffFile(path) as file:
+            return not file.pages.first.is_tiled
+    except _BROKEN as error:
+        raise _broken(path, error) from error
+
+
+# What tifffile raises on files that are cut short or full of garbage.
+_BROKEN = (tifffile.TiffFileError, ValueError, IndexError, KeyError, TypeError, OverflowError, struct.error)
+
+
+def _broken(path: Path, error: Exception) -> SlideError:
+    return SlideError(
+        f"{path} begins as a TIFF but its directory cannot be read ({error or type(error).__name__}): it is "
+        "truncated or damaged. Copy the slide again from its source."
+    )
+
+
+def read_tiff(path: Path, vendor: str) -> TiffSlide:
+    """Find the levels of a tiled TIFF slide and check that their blocks are there.
+
+    Parameters
+    ----------
+    path : Path
+        The slide.
+    vendor : {"aperio", "generic-tiff"}
+        OpenSlide's name of the format. In Aperio files every tiled directory is a level, in file order; in
+        others the first directory and the tiled ones marked as reduced, by falling width.
+
+    Returns
+    -------
+    TiffSlide
+        The levels in the order that OpenSlide reports, or why they cannot be read directly.
+
+    Raises
+    ------
+    SlideError
+        If the file is truncated or damaged.
+    """
+    try:
+        with tifffile.TiffFile(path) as file:
+            pages = [page for page in file.pages if isinstance(page, tifffile.TiffPage) and page.is_tiled]
+            if vendor != "aperio":
+                pages = [page for page in pages if page.index == 0 or page.subfiletype & 1]
+                pages.sort(key=lambda page: -page.imagewidth)
+            if not pages:
+                raise ValueError("no tiled picture in it")
+            codes = frozenset(int(page.compression) for page in pages)
+            obstacle = next(
+                (found for number, page in enumerate(pages) if (found := _obstacle(number, page))), None
+            )
+            levels: tuple[TiffLevel, ...] = ()
+            if obstacle is None:
+                levels = tuple(_level(path, number, page) for number, page in enumerate(pages))
+            first = file.pages.first
+            mpp, properties = _resolution(first), _properties(first)
+    except _BROKEN as error:
+        raise _broken(path, error) from error
+    if vendor == "aperio":
+        for finer, coarser in itertools.pairwise(levels):
+            _spread_blanks(finer, coarser)
+    return TiffSlide(levels, obstacle, codes, mpp, properties)
+
+
+def _obstacle(number: int, page: tifffile.TiffPage) -> str | None:
+    # Why a level's blocks cannot go to a decoder as they are.
+    code, photometric = int(page.compression), int(page.photometric)
+    if code == APERIO_YCBCR:
+        return f"level {number} is JPEG 2000 in YCbCr (33003), whose colours only OpenSlide converts"
+    if code not in (JPEG, APERIO_RGB, JPEG2000):
+        name = compression_name(code)
+        return f"the blocks of level {number} are compressed with {name}, not JPEG or JPEG 2000"
+    bits = page.bitspersample
+    if int(page.planarconfig) != 1 or page.samplesperpixel != 3 or bits != 8 or int(page.sampleformat) != 1:
+        return f"level {number} is not three interleaved samples of 8 bits"
+    if photometric != _RGB and (code != JPEG or photometric != _YCBCR):
+        return f"level {number} has the photometric interpretation {photometric}, not RGB or YCbCr"
+    if page.imagedepth != 1 or page.tiledepth != 1:
+        return f"level {number} is a volume"
+    return None
+
+
+def _level(path: Path, number: int, page: tifffile.TiffPage) -> TiffLevel:
+    width, height, block_width, block_height = (
+        page.imagewidth,
+        page.imagelength,
+        page.tilewidth,
+        page.tilelength,
+    )
+    if min(width, height, block_width, block_height) < 1:
+        raise ValueError(
+            f"level {number} has the size {width}x{height} in blocks of {block_width}x{block_height}"
+        )
+    columns, rows = -(-width // block_width), -(-height // block_height)
+    offsets, counts = np.array(page.dataoffsets, np.int64), np.array(page.databytecounts, np.int64)
+    _check_places(path, number, columns * rows, offsets, counts)
+    code, photometric = int(page.compression), int(page.photometric)
+    colour: Colour = "ycbcr" if photometric == _YCBCR else "rgb"
+    streams = None
+    filled = np.flatnonzero(counts)
+    if filled.size:
+        at = int(filled[0])
+        where = f"block {at % columns}, {at // columns} (column, row) of level {number}"
+        with path.open("rb") as file:
+            block = os.pread(file.fileno(), min(int(counts[at]), _HEADER_BYTES), int(offsets[at]))
+        try:
+            if code == JPEG:
+                streams = BlockStreams(colour, page.jpegtables, block)
+                header = streams.header
+                found = header.width, header.height, header.components, header.precision
+                if header.process not in (0xC0, 0xC1, 0xC2):
+                    raise ValueError(
+                        "it is a JPEG of a kind that decoders do not know (lossless or arithmetic)"
+                    )
+            else:
+                codestream = parse_codestream(block)
+                found = codestream.width, codestream.height, len(codestream.bits), max(codestream.bits)
+            if found != (block_width, block_height, 3, 8):
+                raise ValueError(
+                    f"it is {found[0]}x{found[1]} pixels of {found[2]} components with {found[3]} bits, "
+                    f"the TIFF says {block_width}x{block_height} pixels of 3 with 8"
+                )
+        except ValueError as error:
+            raise SlideError(
+                f"{path} is truncated or damaged: {where}: {error}. Copy the slide again from its source, "
+                f"or convert it, for example: {CONVERT.format(name=path.name)}."
+            ) from error
+    return TiffLevel(
+        width=width,
+        height=height,
+        block_width=block_width,
+        block_height=block_height,
+        columns=columns,
+        rows=rows,
+        offsets=offsets,
+        counts=counts,
+        compression="jpeg" if code == JPEG else "jpeg2000",
+        colour=colour,
+        streams=streams,
+    )
+
+
+def _check_places(
+    path: Path, number: int, blocks: int, offsets: NDArray[np.int64], counts: NDArray[np.int64]
+) -> None:
+    size = path.stat().st_size
+    if len(offsets) != blocks or len(counts) != blocks:
+        raise SlideError(
+            f"{path} is truncated or damaged: level {number} has {blocks} blocks, but {len(offsets)} offsets "
+            f"and {len(counts)} byte counts. Copy the slide again from its source."
+        )
+    wrong = np.flatnonzero((counts < 0) | ((counts > 0) & ((offsets <= 0) | (offsets > size - counts))))
+    if wrong.size:
+        at = int(wrong[0])
+        raise SlideError(
+            f"{path} is truncated or damaged: {wrong.size} of the {blocks} blocks of level {number} lie "
+            f"outside the file; the first, number {at}, takes {counts[at]} bytes from byte {offsets[at]} on, "
+            f"and the file has {size}. Copy the slide again from its source."
+        )
+
+
+def _spread_blanks(finer: TiffLevel, coarser: TiffLevel) -> None:
+    # Some Aperio scanners leave blocks out and write damaged ones above them in the pyramid. OpenSlide draws
+    # those from the finer level, so they count as blank here too.
+    across = max(1, round(finer.columns / coarser.columns))
+    down = max(1, round(finer.rows / coarser.rows))
+    blank = np.flatnonzero(finer.counts == 0)
+    columns, rows = blank % finer.columns // across, blank // finer.columns // down
+    inside = (columns < coarser.columns) & (rows < coarser.rows)
+    coarser.counts[rows[inside] * coarser.columns + columns[inside]] = 0
+
+
+def _resolution(page: tifffile.TiffPage) -> tuple[float, float] | None:
+    # Pixels per centimetre (unit 3) or inch (unit 2; the default) made microns per pixel.
+    unit = {2: 25400.0, 3: 10000.0}.get(int(page.tags.valueof("ResolutionUnit", 2)))
+    values = page.tags.valueof("XResolution"), page.tags.valueof("YResolution")
+    if unit is None or any(value is None or 0 in value for value in values):
+        return None
+    (x, x_parts), (y, y_parts) = values
+    return unit * x_parts / x, unit * y_parts / y
+
+
+def _properties(page: tifffile.TiffPage) -> dict[str, str]:
+    names = ("ImageDescription", "Software", "XResolution", "YResolution", "ResolutionUnit")
+    found = {f"tiff.{name}": page.tags.valueof(name) for name in names}
+    return {name: str(value) for name, value in found.items() if value is not None}

@@ -1,0 +1,123 @@
+"""The evaluation pipeline: tiles -> normalise -> PyTorch. No flips, no mixing, every tile once, in the table's order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cellmix_dali.errors import ArgumentError
+from cellmix_dali.plugins import TileSource, tiles
+from cellmix_dali.plugins._dali import Pipeline
+from cellmix_dali.tiles import TileTable
+
+from ._device import decoder_device, device_id
+from ._normalise import MEAN, STD, normalise
+from .loader import TileLoader
+
+__all__ = ["evaluate_loader", "evaluate_pipeline"]
+
+
+def evaluate_pipeline(
+    source: TileSource,
+    *,
+    device: str = "cpu",
+    mean: Sequence[float] = MEAN,
+    std: Sequence[float] = STD,
+    num_threads: int = 2,
+    prefetch_queue_depth: int = 2,
+) -> Pipeline:
+    """Define the evaluation pipeline over a tile source.
+
+    Parameters
+    ----------
+    source : TileSource
+        Usually with ``shuffle=False, drop_last=False``.
+    device, mean, std, num_threads, prefetch_queue_depth
+        As of `cellmix_dali.pipelines.train_pipeline`.
+
+    Returns
+    -------
+    nvidia.dali.Pipeline
+        Outputs: images float32 (3, height, width); labels as the table has them; the tile's row int64 (1,).
+
+    Raises
+    ------
+    MissingDependencyError
+        If the GPU is asked for where there is none.
+    """
+    pipeline = Pipeline(
+        batch_size=source.batch_size,
+        num_threads=num_threads,
+        device_id=device_id(device),
+        prefetch_queue_depth=prefetch_queue_depth,
+    )
+    with pipeline:
+        batch = tiles(source, device=decoder_device(device))
+        images = batch.images.gpu() if device == "gpu" else batch.images
+        pipeline.set_outputs(normalise(images, mean, std), batch.labels, batch.tile)
+    return pipeline
+
+
+def evaluate_loader(
+    table: TileTable,
+    *,
+    batch_size: int,
+    num_classes: int | None = None,
+    device: str = "cpu",
+    mean: Sequence[float] = MEAN,
+    std: Sequence[float] = STD,
+    rank: int = 0,
+    world_size: int = 1,
+    num_threads: int = 2,
+    num_workers: int = 2,
+    prefetch_queue_depth: int = 2,
+) -> TileLoader:
+    """Make the loader of an evaluation: every tile once, the last batch short.
+
+    Parameters
+    ----------
+    table : TileTable
+        Tiles of one size; without labels the loader's labels are -1.
+    batch_size : int
+        Tiles a batch.
+    num_classes : int, optional
+        If given, the labels are checked against it.
+    rank, world_size : int, default 0 and 1
+        This process among those that share the table.
+    num_workers : int, default 2
+        Threads that read slide files.
+    device, mean, std, num_threads, prefetch_queue_depth
+        As of `cellmix_dali.pipelines.train_pipeline`.
+
+    Returns
+    -------
+    TileLoader
+        Batches: ``images`` float32 (batch, 3, height, width), ``labels`` int32 (batch, 1) or float32 (batch, classes),
+        ``tile`` int64 (batch, 1).
+
+    Raises
+    ------
+    CellMixDaliError
+        For every argument, slide or label that cannot work, before the first batch.
+    """
+    if not len(table):
+        raise ArgumentError("The tile table is empty: there is nothing to evaluate.")
+    if num_classes is not None:
+        table.check_labels(num_classes)
+    source = TileSource(
+        table,
+        batch_size=batch_size,
+        shuffle=False,
+        drop_last=False,
+        rank=rank,
+        world_size=world_size,
+        num_workers=num_workers,
+    )
+    pipeline = evaluate_pipeline(
+        source,
+        device=device,
+        mean=mean,
+        std=std,
+        num_threads=num_threads,
+        prefetch_queue_depth=prefetch_queue_depth,
+    )
+    return TileLoader(pipeline, source, ["images", "labels", "tile"])

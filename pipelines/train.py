@@ -1,0 +1,183 @@
+"""The training pipeline: tiles -> flips -> CellMix -> normalise -> PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cellmix_dali.errors import ArgumentError
+from cellmix_dali.mixing import CellMix
+from cellmix_dali.plugins import CellMixParameters, PlanSource, TileSource, cellmix, tiles
+from cellmix_dali.plugins._dali import Pipeline, fn
+from cellmix_dali.plugins.plan_source import CurriculumLike
+from cellmix_dali.tiles import TileTable
+
+from ._device import decoder_device, device_id
+from ._normalise import MEAN, STD, normalise
+from .loader import TileLoader
+
+__all__ = ["train_loader", "train_pipeline"]
+
+_OUTPUTS = ["images", "labels", "tile", *CellMixParameters._fields]
+
+
+def train_pipeline(
+    source: TileSource,
+    *,
+    num_classes: int,
+    device: str = "cpu",
+    engine: str = "native",
+    mean: Sequence[float] = MEAN,
+    std: Sequence[float] = STD,
+    num_threads: int = 2,
+    prefetch_queue_depth: int = 2,
+) -> Pipeline:
+    """Define the training pipeline over a tile source.
+
+    Parameters
+    ----------
+    source : TileSource
+        With `plans`.
+    num_classes : int
+        Number of classes.
+    device : {"cpu", "gpu"}, default "cpu"
+        Where tiles are decoded, mixed and normalised. Untested on a GPU so far.
+    engine : {"native", "numba"}, default "native"
+        Of `cellmix_dali.plugins.cellmix`.
+    mean, std : sequence of 3 floats
+        Of R, G, B in [0, 1].
+    num_threads, prefetch_queue_depth : int
+        Of the DALI pipeline.
+
+    Returns
+    -------
+    nvidia.dali.Pipeline
+        Outputs: images float32 (3, height, width); soft labels float32 (num_classes,); the tile's row int64 (1,); patch
+        size, fix ratio, triggered, epoch and iteration as `CellMixParameters` has them.
+
+    Raises
+    ------
+    ArgumentError
+        If the source draws no plans, or its labels do not fit the number of classes.
+    MissingDependencyError
+        If the GPU is asked for where there is none.
+    """
+    if source.plans is None:
+        raise ArgumentError("The training pipeline needs a TileSource with plans=PlanSource(...).")
+    source.table.check_labels(num_classes)
+    pipeline = Pipeline(
+        batch_size=source.batch_size,
+        num_threads=num_threads,
+        device_id=device_id(device),
+        prefetch_queue_depth=prefetch_queue_depth,
+    )
+    with pipeline:
+        batch = tiles(source, device=decoder_device(device))
+        images = batch.images.gpu() if device == "gpu" else batch.images
+        if batch.flips is not None:
+            images = fn.flip(images, horizontal=batch.flips[0], vertical=batch.flips[1])
+        soft = source.table.label is not None and source.table.label.ndim == 2
+        images, labels, applied = cellmix(
+            images,
+            batch.labels,
+            num_classes=num_classes,
+            plan=batch.plan,
+            soft=soft,
+            parameters=True,
+            engine=engine,
+        )
+        pipeline.set_outputs(normalise(images, mean, std), labels, batch.tile, *applied)
+    return pipeline
+
+
+def train_loader(
+    table: TileTable,
+    *,
+    num_classes: int,
+    batch_size: int,
+    curriculum: CurriculumLike | None = None,
+    patch_size: int | None = None,
+    fix_ratio: float | None = None,
+    method: str = "CellMix-Group",
+    p: float = 0.5,
+    flips: bool = True,
+    device: str = "cpu",
+    engine: str = "native",
+    mean: Sequence[float] = MEAN,
+    std: Sequence[float] = STD,
+    seed: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+    num_threads: int = 2,
+    num_workers: int = 2,
+    prefetch_queue_depth: int = 2,
+) -> TileLoader:
+    """Make the loader that a training loop iterates over.
+
+    Parameters
+    ----------
+    table : TileTable
+        Tiles of one size with labels.
+    num_classes : int
+        Number of classes.
+    batch_size : int
+        Tiles a batch; an incomplete last batch is left out.
+    curriculum : Curriculum, optional
+        Says patch size and fix ratio; step it with the epoch's mean loss between two passes. Instead of it give
+        `patch_size` (pixels) and `fix_ratio` (0 to 1).
+    method : str, default "CellMix-Group"
+        One of `cellmix_dali.mixing.CELLMIX_VARIANTS`.
+    p : float, default 0.5
+        Probability that a batch is mixed; 0 turns the mixing off.
+    flips : bool, default True
+        Whether tiles are flipped at random, left-right and up-down.
+    seed : int, default 0
+        Of order, flips and plans.
+    rank, world_size : int, default 0 and 1
+        This process among those that train together.
+    num_workers : int, default 2
+        Threads that read slide files.
+    device, engine, mean, std, num_threads, prefetch_queue_depth
+        As of `train_pipeline`.
+
+    Returns
+    -------
+    TileLoader
+        Batches: ``images`` float32 (batch, 3, height, width), ``labels`` float32 (batch, num_classes), ``tile`` int64
+        (batch, 1), and as applied ``patch_size``, ``fix_ratio``, ``triggered``, ``epoch``, ``iteration``, each (batch,).
+
+    Raises
+    ------
+    CellMixDaliError
+        For every argument, slide or label that cannot work, before the first batch.
+    """
+    if not len(table):
+        raise ArgumentError("The tile table is empty: there is nothing to train on.")
+    plans = PlanSource(
+        CellMix(method, p=p, seed=seed, rank=rank),
+        tile_size=int(table.size[0]),
+        batch_size=batch_size,
+        curriculum=curriculum,
+        patch_size=patch_size,
+        fix_ratio=fix_ratio,
+    )
+    source = TileSource(
+        table,
+        batch_size=batch_size,
+        plans=plans,
+        flips=flips,
+        seed=seed,
+        rank=rank,
+        world_size=world_size,
+        num_workers=num_workers,
+    )
+    pipeline = train_pipeline(
+        source,
+        num_classes=num_classes,
+        device=device,
+        engine=engine,
+        mean=mean,
+        std=std,
+        num_threads=num_threads,
+        prefetch_queue_depth=prefetch_queue_depth,
+    )
+    return TileLoader(pipeline, source, list(_OUTPUTS))

@@ -1,0 +1,18 @@
+"""DALI, or a message saying how to get it."""
+
+from __future__ import annotations
+
+from cellmix_dali.errors import MissingDependencyError
+
+try:
+    from nvidia.dali import fn, math, types
+    from nvidia.dali.data_node import DataNode
+    from nvidia.dali.pipeline import Pipeline
+except ImportError as error:
+    raise MissingDependencyError(
+        f"NVIDIA DALI cannot be imported ({error}). Install it with one of the extras: "
+        "pip install 'cellmix-dali[cuda120]' for CUDA 12 (also right for a machine without a GPU), "
+        "or pip install 'cellmix-dali[cuda130]' for CUDA 13."
+    ) from error
+
+__all__ = ["DataNode", "Pipeline", "fn", "math", "types"]
