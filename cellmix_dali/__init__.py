@@ -5,10 +5,11 @@ The library is here; DALI operators are in `cellmix_dali.plugins`, whole pipelin
 
 from .curriculum import Curriculum, patch_scheduler, ratio_scheduler
 from .errors import CellMixDaliError
+from .grids import grid_tiles
 from .losses import SoftTargetCrossEntropy
 from .mixing import CellMix, MixPlan, cellmix_plan
 from .slides import open_slide
-from .tiles import TileTable, grid_tiles
+from .tiles import TileTable
 
 __version__ = "0.1.0"
 

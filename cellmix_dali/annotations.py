@@ -43,9 +43,7 @@ class Annotations:
 
     def __post_init__(self) -> None:
         if len(self.polygons) != len(self.names):
-            raise ArgumentError(
-                f"{len(self.polygons)} polygons and {len(self.names)} names: give one name a polygon."
-            )
+            raise ArgumentError(f"{len(self.polygons)} polygons and {len(self.names)} names: give one name a polygon.")
 
     def label_tiles(
         self,
@@ -112,9 +110,7 @@ class Annotations:
         labels[shares.max(0) < round(min_share, 9)] = -1
         return labels
 
-    def _covered(
-        self, name: str, tiles: npt.NDArray[np.object_], tree: shapely.STRtree
-    ) -> npt.NDArray[np.float64]:
+    def _covered(self, name: str, tiles: npt.NDArray[np.object_], tree: shapely.STRtree) -> npt.NDArray[np.float64]:
         """Area of each tile, in square pixels, that polygons of this class cover."""
         covered = np.zeros(len(tiles))
         union = shapely.union_all([p for p, n in zip(self.polygons, self.names, strict=True) if n == name])
@@ -176,9 +172,7 @@ def read_geojson(path: str | Path) -> Annotations:
     except OSError as error:
         raise ArgumentError(f"Cannot read annotations {path}: {error.strerror}. Check the path.") from error
     except ValueError as error:
-        raise ArgumentError(
-            f"Annotations {path} are not JSON: {error}. Export them from QuPath as GeoJSON."
-        ) from error
+        raise ArgumentError(f"Annotations {path} are not JSON: {error}. Export them from QuPath as GeoJSON.") from error
     polygons, names = [], []
     for number, feature in enumerate(_features(content, path)):
         name = _class_name(feature)
@@ -194,9 +188,7 @@ def _features(content: Any, path: Path) -> list[dict[str, Any]]:
     """Find the features in what a GeoJSON file holds."""
     if isinstance(content, dict):
         content = content.get("features") if content.get("type") == "FeatureCollection" else [content]
-    if not isinstance(content, list) or any(
-        not isinstance(f, dict) or f.get("type") != "Feature" for f in content
-    ):
+    if not isinstance(content, list) or any(not isinstance(f, dict) or f.get("type") != "Feature" for f in content):
         raise ArgumentError(
             f"Annotations {path} are not GeoJSON features: expected a FeatureCollection, a list of features "
             "or one feature. Export them from QuPath as GeoJSON."
@@ -221,9 +213,7 @@ def _polygons(geometry: dict[str, Any], where: str) -> list[shapely.Geometry]:
         parts = shapely.get_parts(shapely.make_valid(shapely.geometry.shape(geometry)))
         areas = [part for part in shapely.get_parts(parts) if part.geom_type == "Polygon" and part.area > 0]
     except (KeyError, TypeError, ValueError, IndexError, shapely.errors.ShapelyError) as error:
-        raise ArgumentError(
-            f"The outline in {where} cannot be read: {error}. Export it from QuPath again."
-        ) from error
+        raise ArgumentError(f"The outline in {where} cannot be read: {error}. Export it from QuPath again.") from error
     if len(areas) > 1:
         return [shapely.MultiPolygon(areas)]
     return list(areas)

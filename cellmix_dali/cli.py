@@ -33,7 +33,8 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
     """Whole-slide-image tiles through NVIDIA DALI to PyTorch, mixed by CellMix under a self-paced curriculum."""
@@ -84,11 +85,11 @@ def demo(
 ) -> None:
     """Train a small classifier on tiles straight from slide files, and test it on a held-out slide.
 
-    Tiles go from the slide files through a DALI pipeline, are mixed by CellMix under a loss-driven curriculum, and reach
-    a PyTorch model. Writes report.json, mixed.png (a batch before and after mixing) and curriculum.png into --out.
+    Tiles go from the slide files through a DALI pipeline, are mixed by CellMix under a loss-driven curriculum, and
+    reach a PyTorch model. Writes report.json, mixed.png (a batch before and after mixing) and curriculum.png into --out.
     """
     console = Console()
-    from .demo import DemoSettings, rendered_data, run_demo, slide_data
+    from .demo import RENDERED_TILE, DemoSettings, check_settings, rendered_data, run_demo, slide_data
 
     settings = DemoSettings(
         epochs=epochs,
@@ -104,6 +105,8 @@ def demo(
         engine=engine,
         seed=seed,
     )
+    if tile_size or not slides:
+        check_settings(settings, tile_size or RENDERED_TILE)
     _make_folder(out)
     if slides:
         data = slide_data(slides, tile_size=tile_size, seed=seed)

@@ -39,7 +39,7 @@ class SoftTargetCrossEntropy(nn.Module):
         """
         if logits.shape != target.shape or logits.ndim != 2:
             raise ArgumentError(
-                f"Soft labels of shape {tuple(target.shape)} do not fit logits of shape {tuple(logits.shape)}: both must "
-                "be (batch, classes). For class indices use torch.nn.CrossEntropyLoss."
+                f"Soft labels of shape {tuple(target.shape)} do not fit logits of shape {tuple(logits.shape)}: both "
+                "must be (batch, classes). For class indices use torch.nn.CrossEntropyLoss."
             )
         return -(target * torch.log_softmax(logits, dim=1)).sum(dim=1).mean()

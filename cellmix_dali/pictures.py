@@ -90,9 +90,20 @@ def curriculum_picture(path: Path, epochs: Sequence[Mapping[str, float]]) -> Non
     ratio.step(numbers, [entry["fix_ratio"] for entry in epochs], where="mid", color=_COLOURS[2], marker="o")
     ratio.set_ylabel("fix ratio")
     ratio.set_ylim(0, 1)
-    loss.plot(numbers, [entry["train_loss"] for entry in epochs], color=_COLOURS[0], marker="o", label="training loss")
+    loss.plot(
+        numbers,
+        [entry["train_loss"] for entry in epochs],
+        color=_COLOURS[0],
+        marker="o",
+        label="training loss",
+    )
     loss.step(
-        numbers, [entry["threshold"] for entry in epochs], where="mid", color="black", ls="--", label="threshold"
+        numbers,
+        [entry["threshold"] for entry in epochs],
+        where="mid",
+        color="black",
+        ls="--",
+        label="threshold",
     )
     if all("validation_loss" in entry for entry in epochs):
         values = [entry["validation_loss"] for entry in epochs]

@@ -11,9 +11,8 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import ArgumentError
-from .slides import Slide
 
-__all__ = ["TileTable", "grid_tiles"]
+__all__ = ["TileTable"]
 
 _INTEGERS = {"level": np.int32, "x": np.int64, "y": np.int64, "size": np.int32}
 
@@ -117,7 +116,9 @@ class TileTable:
     @classmethod
     def concat(cls, tables: Sequence[TileTable]) -> TileTable:
         """Join tables, in order."""
-        return cls(pa.concat_tables([table.arrow for table in tables], promote_options="permissive").unify_dictionaries())
+        return cls(
+            pa.concat_tables([table.arrow for table in tables], promote_options="permissive").unify_dictionaries()
+        )
 
     def select(self, rows: ArrayLike) -> TileTable:
         """Give the rows of a boolean mask or of row numbers, in that order."""
@@ -189,45 +190,3 @@ class TileTable:
             f"Column 'label' of the tile table holds {column.type}: it must hold class indices (integers) or lists of "
             "class shares."
         )
-
-
-def grid_tiles(slide: Slide, size: int, *, level: int = 0, stride: int | None = None) -> TileTable:
-    """Lay a regular grid over a level: all tiles that lie within it wholly.
-
-    Parameters
-    ----------
-    slide : Slide
-        An open slide.
-    size : int
-        Side of a tile in pixels of the level.
-    level : int, default 0
-        0 is the finest.
-    stride : int, optional
-        Distance of neighbours in pixels; by default `size`. With the block size of the file as `size`, every tile is
-        one encoded block and is never decoded but by the pipeline's decoder.
-
-    Returns
-    -------
-    TileTable
-        Row by row, without labels.
-
-    Raises
-    ------
-    ArgumentError
-        If the level does not exist, or is too small for one tile.
-    """
-    if not 0 <= level < len(slide.levels):
-        raise ArgumentError(f"{slide.path} has levels 0 to {len(slide.levels) - 1}, not {level}.")
-    step = size if stride is None else stride
-    if size < 1 or step < 1:
-        raise ArgumentError(f"size={size}, stride={step}: both are at least 1 pixel.")
-    width, height = slide.levels[level].width, slide.levels[level].height
-    if width < size or height < size:
-        raise ArgumentError(
-            f"{slide.path} is too small for one tile: level {level} has {width} x {height} pixels, a tile {size} x {size}. "
-            "Use a smaller tile size or a finer level."
-        )
-    y, x = np.meshgrid(
-        np.arange(0, height - size + 1, step), np.arange(0, width - size + 1, step), indexing="ij"
-    )
-    return TileTable.from_columns(str(slide.path), x=x.ravel(), y=y.ravel(), size=size, level=level)

@@ -17,9 +17,7 @@ ByteArray = npt.NDArray[np.uint8]
 # threshold splits a picture of glass alone in its noise, and one of tissue alone between pale and strong
 # stain.
 _LEAST, _MOST = 16, 30
-_BLACK = (
-    40  # a pixel whose brightest channel is below this is no tissue but background, pen or shadow: of 255
-)
+_BLACK = 40  # a pixel whose brightest channel is below this is no tissue but background, pen or shadow: of 255
 
 
 def _saturation(rgb: ByteArray) -> ByteArray:
@@ -76,9 +74,7 @@ def tissue_mask(rgb: ByteArray) -> BoolArray:
         For anything but such an array.
     """
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or not rgb.size:
-        raise ArgumentError(
-            f"A tissue mask needs uint8 pixels (height, width, 3), got {rgb.dtype} {rgb.shape}."
-        )
+        raise ArgumentError(f"A tissue mask needs uint8 pixels (height, width, 3), got {rgb.dtype} {rgb.shape}.")
     smooth = np.asarray(Image.fromarray(rgb).filter(ImageFilter.GaussianBlur(1.5)))
     saturation = _saturation(smooth)
     threshold = min(max(_otsu(saturation), _LEAST), _MOST)
@@ -123,9 +119,7 @@ def tissue_share(
             f"Expected a bool mask (rows, columns) as tissue_mask makes it, got {mask.dtype} {mask.shape}."
         )
     if not scale > 0:
-        raise ArgumentError(
-            f"scale {scale} is not above 0: give the pixels of the first level per pixel of the mask."
-        )
+        raise ArgumentError(f"scale {scale} is not above 0: give the pixels of the first level per pixel of the mask.")
     left, top, w, h = (
         np.atleast_1d(v) / scale
         for v in np.broadcast_arrays(*(np.asarray(v, np.float64) for v in (x, y, width, height)))

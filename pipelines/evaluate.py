@@ -1,4 +1,4 @@
-"""The evaluation pipeline: tiles -> normalise -> PyTorch. No flips, no mixing, every tile once, in the table's order."""
+"""The evaluation pipeline: tiles -> normalise -> PyTorch. No flips, no mixing, every tile once, in order."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ __all__ = ["TileLoader"]
 
 # What the graph's own assertions look like from outside; see plugins/cellmix.py and plugins/_labels.py.
 _EXPLAINED = {
-    "_require_tile_size": "The images are not of the size that the mixing plans are drawn for: give PlanSource the right tile_size.",
+    "_require_tile_size": "The images are not of the size that the mixing plans are drawn for: correct tile_size.",
     "_one_hot": "A label is out of range: labels go from 0 to num_classes - 1.",
     "decoders": "A tile could not be decoded: its block in the slide file is damaged.",
 }
@@ -43,9 +43,7 @@ class TileLoader:
         self.source = source
         self.outputs = outputs
         self.epoch = 0
-        self._iterator = DALIGenericIterator(
-            [pipeline], outputs, size=-1, auto_reset=False, prepare_first_batch=False
-        )
+        self._iterator = DALIGenericIterator([pipeline], outputs, size=-1, auto_reset=False, prepare_first_batch=False)
         self._used = False
         self._closed = False
 
@@ -101,8 +99,11 @@ class TileLoader:
         """One batch, or an error that a person understands."""
         try:
             batch: dict[str, Tensor] = next(self._iterator)[0]
+        except CellMixDaliError:
+            self.close()  # raised by the source: DALI's pipeline is no longer valid
+            raise
         except RuntimeError as error:
-            self._closed = True  # DALI's pipeline is no longer valid
+            self.close()
             text = str(error)
             known = [words for place, words in _EXPLAINED.items() if place in text]
             raise CellMixDaliError(f"{known[0] if known else 'DALI could not make a batch.'}\n{text}") from error

@@ -143,7 +143,7 @@ def train_loader(
     -------
     TileLoader
         Batches: ``images`` float32 (batch, 3, height, width), ``labels`` float32 (batch, num_classes), ``tile`` int64
-        (batch, 1), and as applied ``patch_size``, ``fix_ratio``, ``triggered``, ``epoch``, ``iteration``, each (batch,).
+        (batch, 1), and as applied ``patch_size``, ``fix_ratio``, ``triggered``, ``epoch``, ``iteration``, (batch,).
 
     Raises
     ------

@@ -5,4 +5,13 @@ from .clock import EpochClock
 from .plan_source import PlanNodes, PlanSource
 from .tile_source import TileNodes, TileSource, tiles
 
-__all__ = ["CellMixParameters", "EpochClock", "PlanNodes", "PlanSource", "TileNodes", "TileSource", "cellmix", "tiles"]
+__all__ = [
+    "CellMixParameters",
+    "EpochClock",
+    "PlanNodes",
+    "PlanSource",
+    "TileNodes",
+    "TileSource",
+    "cellmix",
+    "tiles",
+]

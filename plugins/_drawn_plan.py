@@ -44,8 +44,8 @@ def drawn_plan(
     ) -> tuple[list[NDArray[np.generic]], ...]:
         if len(shapes) != batch_size:
             raise ArgumentError(
-                f"cellmix got {len(shapes)} samples in a pipeline of batch_size={batch_size}. A part of a batch cannot be "
-                "mixed: drop incomplete batches, and call cellmix outside DALI's conditionals."
+                f"cellmix got {len(shapes)} samples in a pipeline of batch_size={batch_size}. A part of a "
+                "batch cannot be mixed: drop incomplete batches, and call cellmix outside DALI's conditionals."
             )
         tiles = {(int(shape[0]), int(shape[1])) for shape in shapes}
         if len(tiles) > 1:

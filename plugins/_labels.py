@@ -9,9 +9,7 @@ from ._dali import DataNode, fn, types
 __all__ = ["mix_labels"]
 
 
-def mix_labels(
-    labels: DataNode, weights: DataNode, num_classes: int, batch_size: int, *, soft: bool
-) -> DataNode:
+def mix_labels(labels: DataNode, weights: DataNode, num_classes: int, batch_size: int, *, soft: bool) -> DataNode:
     """Give float32 (num_classes,): row i of the mixing matrix times the labels of all samples.
 
     DALI has no operator across the samples of a batch but the paste: it gathers the batch's label rows in every

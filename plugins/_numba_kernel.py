@@ -5,7 +5,7 @@ compiled loops see raw addresses and plain sizes only.
 """
 
 # The annotations would be compiled with the functions.
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, misc"
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, misc, attr-defined"
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from nvidia.dali.plugin.numba import address_as_void_pointer
 
 __all__ = ["paste_batch", "same_shape"]
 
-if numba.config.THREADING_LAYER == "default":  # type: ignore[attr-defined]
+if numba.config.THREADING_LAYER == "default":
     # A training and a validation pipeline run kernels at once, which numba's own work queue does not bear.
-    numba.config.THREADING_LAYER = "omp"  # type: ignore[attr-defined]
+    numba.config.THREADING_LAYER = "omp"
 
 
 def same_shape(out_shapes, in_shapes):

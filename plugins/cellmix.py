@@ -88,7 +88,7 @@ def cellmix(
     parameters : bool, default False
         Whether to return, third, the `CellMixParameters` as they were applied.
     engine : {"native", "numba"}, default "native"
-        What moves the pixels: `fn.multi_paste`, or a compiled kernel (uint8 images on the CPU). The pixels are the same.
+        What moves the pixels: `fn.multi_paste`, or a compiled kernel (uint8 images on the CPU); the result is the same.
     dtype : nvidia.dali.types.DALIDataType, optional
         Type of the mixed images; by default that of the images.
     device : {"cpu", "gpu"}, optional

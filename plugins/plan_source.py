@@ -37,7 +37,9 @@ class PlanArrays(NamedTuple):
     out_anchors: NDArray[np.int32]  # (batch, regions, 2)
     shapes: NDArray[np.int32]  # (batch, regions, 2)
     weights: NDArray[np.float32]  # (batch, batch)
-    parameters: NDArray[np.float64]  # (batch, 7): patch size, fix ratio, triggered, epoch, iteration, tile height and width
+    parameters: NDArray[
+        np.float64
+    ]  # (batch, 7): patch size, fix ratio, triggered, epoch, iteration, tile height and width
 
     @staticmethod
     def dtypes() -> list[types.DALIDataType]:
@@ -125,9 +127,7 @@ class PlanSource:
     def draw(self, epoch: int, iteration: int) -> PlanArrays:
         """Draw one batch's plan with the parameters now in force."""
         patch_size, fix_ratio = self.parameters()
-        plan = self.mixer.draw(
-            self.batch_size, self.tile_size, patch_size, fix_ratio, epoch=epoch, iteration=iteration
-        )
+        plan = self.mixer.draw(self.batch_size, self.tile_size, patch_size, fix_ratio, epoch=epoch, iteration=iteration)
         return plan_arrays(plan, self.tile_size, patch_size, fix_ratio, epoch=epoch, iteration=iteration)
 
     def __call__(self, info: BatchPosition) -> PlanArrays:

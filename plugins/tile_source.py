@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cellmix_dali.errors import ArgumentError, SlideError
 from cellmix_dali.mixing.random import generator
 from cellmix_dali.sampling import EpochOrder
-from cellmix_dali.slides import Slide, open_slide
+from cellmix_dali.slides import Level, Slide, open_slide
 from cellmix_dali.slides.ppm import ppm
 from cellmix_dali.tiles import TileTable
 
@@ -193,24 +193,38 @@ class TileSource:
                 self._pending[epoch, number] = [self._workers.submit(self._tiles, part) for part in parts]
 
     def _tiles(self, rows: NDArray[np.int64]) -> list[_Read]:
-        """Read a part of a batch."""
-        return [self._tile(int(row)) for row in rows]
+        """Read a part of a batch: the blocks of one level together, then what must be read as pixels."""
+        table, size = self.table, self.tile_size
+        read: dict[int, _Read] = {}
+        for number, level in {(int(table.slide[row]), int(table.level[row])) for row in rows}:
+            slide = self._slide(number)
+            own = [int(row) for row in rows if table.slide[row] == number and table.level[row] == level]
+            of = self._level(slide, level, own)
+            if slide.route == "direct" and of.block_width == of.block_height == size:
+                aligned = [row for row in own if not (table.x[row] % size or table.y[row] % size)]
+                columns, lines = table.x[aligned] // size, table.y[aligned] // size
+                blocks = slide.blocks(level, columns.tolist(), lines.tolist())
+                for row, block in zip(aligned, blocks, strict=True):
+                    if block is not None:
+                        read[row] = _Read(np.frombuffer(block, np.uint8), "direct")
+            for row in own:
+                if row not in read:
+                    pixels = slide.read_region(level, int(table.x[row]), int(table.y[row]), size, size)
+                    read[row] = _Read(ppm(pixels), "openslide")
+        return [read[int(row)] for row in rows]
 
-    def _tile(self, row: int) -> _Read:
-        """Read one tile as an encoded stream."""
+    def _level(self, slide: Slide, level: int, rows: list[int]) -> Level:
+        """The level that rows lie on; refused where there is none, or a tile lies over its edge."""
         table = self.table
-        slide = self._slide(int(table.slide[row]))
-        level, x, y, size = (int(column[row]) for column in (table.level, table.x, table.y, table.size))
         if level >= len(slide.levels):
-            raise SlideError(f"There is no such level: {table.describe(row)}; the slide has {len(slide.levels)}.")
+            raise SlideError(f"There is no such level: {table.describe(rows[0])}; levels: {len(slide.levels)}.")
         of = slide.levels[level]
-        if x + size > of.width or y + size > of.height:
-            raise SlideError(f"The tile lies over the edge of its level of {of.width} x {of.height}: {table.describe(row)}.")
-        if slide.route == "direct" and of.block_width == of.block_height == size and not (x % size or y % size):
-            block = slide.block(level, x // size, y // size)
-            if block is not None:
-                return _Read(np.frombuffer(block, np.uint8), "direct")
-        return _Read(ppm(slide.read_region(level, x, y, size, size)), "openslide")
+        for row in rows:
+            if table.x[row] + table.size[row] > of.width or table.y[row] + table.size[row] > of.height:
+                raise SlideError(
+                    f"The tile lies over the edge of its level of {of.width} x {of.height}: {table.describe(row)}."
+                )
+        return of
 
     def _slide(self, number: int) -> Slide:
         """Open a slide once. Two threads may both open it; one of the two is kept."""
@@ -233,10 +247,12 @@ class TileSource:
             return
         if self.plans.batch_size != self.batch_size:
             raise ArgumentError(
-                f"Plans are drawn for batch_size={self.plans.batch_size}, tiles come by {self.batch_size}: give the same."
+                f"Plans are drawn for batch_size={self.plans.batch_size}, tiles come by {self.batch_size}."
             )
         if self.plans.tile_size != (self.tile_size, self.tile_size):
-            raise ArgumentError(f"Plans are drawn for tiles of {self.plans.tile_size}, the table's are {self.tile_size}.")
+            raise ArgumentError(
+                f"Plans are drawn for tiles of {self.plans.tile_size}, the table's are {self.tile_size}."
+            )
         if not self.order.drop_last:
             raise ArgumentError("Batches that are mixed must be full: use drop_last=True.")
 

@@ -34,9 +34,7 @@ def regions(**boxes):
     return Annotations(tuple(box for _, box in pairs), tuple(name for name, _ in pairs))
 
 
-@pytest.mark.parametrize(
-    "wrap", [lambda f: {"type": "FeatureCollection", "features": [f]}, lambda f: [f], lambda f: f]
-)
+@pytest.mark.parametrize("wrap", [lambda f: {"type": "FeatureCollection", "features": [f]}, lambda f: [f], lambda f: f])
 @pytest.mark.parametrize("classification", [{"name": "Tumor", "color": [200, 0, 0]}, "Tumor"])
 def test_forms_of_geojson(tmp_path, wrap, classification):
     one = feature(SQUARE, None, objectType="annotation", classification=classification)

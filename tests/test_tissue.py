@@ -89,9 +89,7 @@ def test_small_pictures(shape):
     assert tissue_mask(np.full((*shape, 3), (200, 100, 150), np.uint8)).all()
 
 
-@pytest.mark.parametrize(
-    "pixels", [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 3)), np.zeros((0, 9, 3), np.uint8)]
-)
+@pytest.mark.parametrize("pixels", [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 3)), np.zeros((0, 9, 3), np.uint8)])
 def test_mask_refuses(pixels):
     with pytest.raises(ArgumentError, match=r"uint8 pixels \(height, width, 3\)"):
         tissue_mask(pixels)

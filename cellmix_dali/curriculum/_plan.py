@@ -24,9 +24,7 @@ def plan_index(epoch: int, epochs: int, warmup_epochs: int, count: int, offset: 
     return min(max(int(elapsed * count) + offset, 0), count - 1)
 
 
-def plan_ratio(
-    epoch: int, epochs: int, warmup_epochs: int, bounds: tuple[float, float], factor: float = 1.0
-) -> float:
+def plan_ratio(epoch: int, epochs: int, warmup_epochs: int, bounds: tuple[float, float], factor: float = 1.0) -> float:
     """Return the ratio that falls in a straight line from the upper bound, times `factor`, kept in bounds."""
     low, high = bounds
     _, remaining = epoch_plan(epoch, epochs, warmup_epochs)

@@ -232,9 +232,7 @@ class ratio_scheduler(_Scheduler):  # noqa: N801 - the authors' name
         self._fixed_ratio = self.basic_ratio
         if fix_position_ratio is not None and strategy in (None, "fixed"):
             self._fixed_ratio = number("fix_position_ratio", fix_position_ratio, low=0, high=1)
-        self._bounds = ratio_bounds(
-            self.basic_ratio, self.ratio_floor_factor, self.lower_limit, self.upper_limit
-        )
+        self._bounds = ratio_bounds(self.basic_ratio, self.ratio_floor_factor, self.lower_limit, self.upper_limit)
 
     def __call__(self, epoch: int, loss: float = 0.0) -> float:
         """Return the fix ratio for an epoch.

@@ -15,9 +15,7 @@ JUMPS = ("odd", "even")
 WARMUP_PATCH_SIZE = 32  # pixels; the size that the authors' code takes in every warm-up epoch
 
 
-def legal_patch_sizes(
-    tile_size: int | Sequence[int], token_size: int = 16, jump: str | None = None
-) -> tuple[int, ...]:
+def legal_patch_sizes(tile_size: int | Sequence[int], token_size: int = 16, jump: str | None = None) -> tuple[int, ...]:
     """List the patch sizes that fit a tile, from small to large.
 
     A patch size fits when it divides both sides of the tile and is a multiple of the token size, so that no

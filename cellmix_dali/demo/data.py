@@ -10,16 +10,16 @@ import numpy as np
 
 from ..annotations import read_geojson
 from ..errors import ArgumentError, SlideError
+from ..grids import grid_tiles, tissue_shares
 from ..slides import Slide, open_slide
 from ..synthetic import CLASSES, render_slides
-from ..tiles import TileTable, grid_tiles
-from ..tissue import tissue_mask, tissue_share
+from ..tiles import TileTable
 
-__all__ = ["DemoData", "rendered_data", "slide_data"]
+__all__ = ["RENDERED_TILE", "DemoData", "rendered_data", "slide_data"]
 
 _TISSUE = ("glass", "tissue")
 _SUFFIXES = {".svs", ".tif", ".tiff", ".ndpi", ".scn", ".mrxs", ".bif", ".dcm", ".vms", ".svslide"}
-_DEFAULT_TILE = 256
+RENDERED_TILE = 256  # the rendered slides' block size, and the tile size where a slide's own blocks make no tiles
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def rendered_data(
     tables, routes = [], {}
     for rendered in render_slides(folder, count=count, side=side, seed=seed, progress=progress):
         with open_slide(rendered.path) as slide:
-            table = grid_tiles(slide, tile_size or _DEFAULT_TILE)
+            table = grid_tiles(slide, tile_size or RENDERED_TILE)
             routes[str(rendered.path)] = f"{slide.route}: {slide.reason}"
         labels = read_geojson(rendered.annotations).label_tiles(table.x, table.y, table.size, table.size, CLASSES)
         tables.append(table.with_labels(labels).select(labels >= 0))
@@ -152,7 +152,7 @@ def _block_size(slide: Slide) -> int:
     side = level.block_width
     if slide.route == "direct" and side is not None and side == level.block_height and 128 <= side <= 512:
         return side
-    return _DEFAULT_TILE
+    return RENDERED_TILE
 
 
 def _tissue_or_glass(slide: Slide, size: int, max_tiles: int, seed: int) -> TileTable:
@@ -160,17 +160,11 @@ def _tissue_or_glass(slide: Slide, size: int, max_tiles: int, seed: int) -> Tile
     table = grid_tiles(slide, size)
     if len(table) > max_tiles:
         table = table.select(np.sort(np.random.default_rng(seed).choice(len(table), max_tiles, replace=False)))
-    # Four mask pixels across a tile, or more, so that a tile's share is told well.
-    level = slide.levels[0]
-    thumbnail = slide.thumbnail(min(max(1024, 4 * max(level.width, level.height) // size), 4096))
-    share = tissue_share(
-        tissue_mask(thumbnail), table.x, table.y, size, size, scale=level.width / thumbnail.shape[1]
-    )
-    return table.with_labels((share >= 0.5).astype(np.int32))
+    return table.with_labels((tissue_shares(slide, table) >= 0.5).astype(np.int32))
 
 
 def _left_and_right(table: TileTable) -> tuple[TileTable, TileTable]:
-    """Split one slide's tiles at the first column from the right that leaves about a quarter, and both classes, there."""
+    """Split one slide's tiles: at its right side about a fifth of them, or more until both classes are there."""
     columns = np.unique(table.x)
     held_out = table.x >= columns[-1]
     for column in columns[::-1]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
 __all__ = ["small_cnn"]
@@ -16,9 +15,7 @@ def small_cnn(num_classes: int, *, widths: tuple[int, ...] = (24, 48, 96)) -> nn
     layers = [*_stage(3, widths[0], kernel=7, stride=4)]
     for narrow, wide in zip(widths, (*widths[1:], widths[-1]), strict=True):
         layers += _stage(narrow, wide, kernel=3, stride=2)
-    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], num_classes))
-    # On CPUs, convolutions over channels that lie side by side are about twice as fast.
-    return model.to(memory_format=torch.channels_last)
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], num_classes))
 
 
 def _stage(narrow: int, wide: int, *, kernel: int, stride: int) -> list[nn.Module]:

@@ -21,17 +21,20 @@ from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_auroc
 
 from ..curriculum import Curriculum
+from ..errors import ArgumentError, unknown_name
 from ..losses import SoftTargetCrossEntropy
 from ..mixing import CellMix
 from ..pictures import curriculum_picture, mixed_picture
 from ..pipelines import TileLoader, evaluate_loader, train_loader
+from ..pipelines._device import device_id
 from ..plugins import PlanSource, TileSource, cellmix, tiles
 from ..plugins._dali import Pipeline
+from ..plugins._paste import ENGINES
 from ..tiles import TileTable
 from .data import DemoData
 from .model import small_cnn
 
-__all__ = ["DemoSettings", "run_demo"]
+__all__ = ["DemoSettings", "check_settings", "run_demo"]
 
 _SHOWN = 8  # tiles in mixed.png
 _PACKAGES = ("torch", "numpy", "numba", "openslide-python", "openslide-bin", "tifffile", "pyarrow")
@@ -78,6 +81,32 @@ class DemoSettings:
     seed: int = 0
 
 
+def check_settings(settings: DemoSettings, tile_size: int) -> Curriculum:
+    """Refuse settings that cannot work for tiles of this size before anything slow begins; give their curriculum.
+
+    Raises
+    ------
+    CellMixDaliError
+        Saying what cannot work.
+    """
+    CellMix(settings.method, p=settings.p, seed=settings.seed).check_batch_size(settings.batch_size)
+    if settings.engine not in ENGINES:
+        raise unknown_name("engine", settings.engine, ENGINES)
+    device_id(settings.device)
+    if not 0 < settings.learning_rate < 1:
+        raise ArgumentError(f"learning_rate={settings.learning_rate}: give a number between 0 and 1.")
+    return Curriculum(
+        epochs=settings.epochs,
+        tile_size=tile_size,
+        patch_strategy=settings.patch_strategy,
+        ratio_strategy=settings.ratio_strategy,
+        patch_size=settings.patch_size,
+        fix_ratio=settings.fix_ratio,
+        threshold=settings.threshold,
+        seed=settings.seed,
+    )
+
+
 def run_demo(data: DemoData, settings: DemoSettings, out: Path, console: Console) -> dict[str, Any]:
     """Train, test, and write report.json, mixed.png and curriculum.png.
 
@@ -104,16 +133,7 @@ def run_demo(data: DemoData, settings: DemoSettings, out: Path, console: Console
     """
     started = time.perf_counter()
     torch.manual_seed(settings.seed)
-    curriculum = Curriculum(
-        epochs=settings.epochs,
-        tile_size=int(data.train.size[0]),
-        patch_strategy=settings.patch_strategy,
-        ratio_strategy=settings.ratio_strategy,
-        patch_size=settings.patch_size,
-        fix_ratio=settings.fix_ratio,
-        threshold=settings.threshold,
-        seed=settings.seed,
-    )
+    curriculum = check_settings(settings, int(data.train.size[0]))
     classes = len(data.classes)
     batch = _batch_size(settings, len(data.train))
     loader = train_loader(
@@ -200,9 +220,7 @@ def _train_epoch(
         count = len(batch["images"])
         total, seen = total + float(loss.detach()) * count, seen + count
         rate = seen / (time.perf_counter() - began)
-        line = (
-            f"{rate:4.0f} tiles/s loss {total / seen:.3f} patch {now['patch_size']} ratio {now['fix_ratio']:.2f}"
-        )
+        line = f"{rate:4.0f} tiles/s loss {total / seen:.3f} patch {now['patch_size']} ratio {now['fix_ratio']:.2f}"
         progress.update(bar, advance=1, line=line)
     return {"train_loss": total / seen, "tiles_per_second": round(seen / (time.perf_counter() - began), 1)}
 
@@ -224,7 +242,7 @@ def _test(model: nn.Module, loader: TileLoader, classes: int, device: torch.devi
 
 
 def _images(batch: Mapping[str, Tensor], device: torch.device) -> Tensor:
-    """A batch's images where and how the model wants them."""
+    """A batch's images where the model is, channels side by side: twice as fast on CPUs."""
     return batch["images"].to(device, memory_format=torch.channels_last)
 
 

@@ -66,7 +66,7 @@ class MixPlan:
     @property
     def batch_size(self) -> int:
         """Number of samples."""
-        return self.source_sample.shape[0]
+        return int(self.source_sample.shape[0])
 
     def soft_labels(self, labels: ArrayLike, num_classes: int) -> NDArray[np.float32]:
         """Mix the labels as the pixels are mixed.
@@ -145,4 +145,4 @@ def _one_hot(labels: NDArray[np.integer], num_classes: int) -> NDArray[np.float6
             f"Label {int(labels[wrong[0], 0])} of sample {int(wrong[0])} is out of range: with "
             f"num_classes={num_classes} labels go from 0 to {num_classes - 1}."
         )
-    return np.eye(num_classes)[labels[:, 0]]
+    return np.asarray(np.eye(num_classes)[labels[:, 0]])

@@ -9,9 +9,7 @@ from ..errors import ArgumentError
 __all__ = ["generator"]
 
 
-def generator(
-    seed: int, *, epoch: int = 0, iteration: int = 0, rank: int = 0, stream: int = 0
-) -> np.random.Generator:
+def generator(seed: int, *, epoch: int = 0, iteration: int = 0, rank: int = 0, stream: int = 0) -> np.random.Generator:
     """Make the random generator of one batch.
 
     Philox-4x64 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): the seed and the stream are

@@ -140,9 +140,7 @@ def parse_header(stream: bytes) -> JpegHeader:
             huffman = True
         elif marker == _SOS:
             length = end
-    return JpegHeader(
-        process, width, height, precision, ids, sampling, jfif, adobe, quantised, huffman, length
-    )
+    return JpegHeader(process, width, height, precision, ids, sampling, jfif, adobe, quantised, huffman, length)
 
 
 def _without_colour_markers(stream: bytes) -> bytes:

@@ -68,18 +68,14 @@ def look_at(path: str | os.PathLike[str]) -> Found:
         empty = place.stat().st_size == 0
         is_tiff = tiff.is_tiff(place)
     except OSError as error:
-        raise SlideError(
-            f"Cannot read {place}: {error.strerror}. Check that you may read the file."
-        ) from error
+        raise SlideError(f"Cannot read {place}: {error.strerror}. Check that you may read the file.") from error
     if empty:
         raise SlideError(f"{place} is empty: 0 bytes. Copy the slide again from its source.")
     vendor = openslide.detect_format(place)
     if vendor is None:
         convert = tiff.CONVERT.format(name=place.name)
         if is_tiff and tiff.untiled(place):
-            raise SlideError(
-                f"{place} is a TIFF but not tiled, so not a slide. Convert it, for example: {convert}."
-            )
+            raise SlideError(f"{place} is a TIFF but not tiled, so not a slide. Convert it, for example: {convert}.")
         raise SlideError(
             f"{place} is not a slide: neither a tiled TIFF nor a format that OpenSlide knows. "
             "Check the file, and export it again from the scanner's software if it should be one."
@@ -87,9 +83,7 @@ def look_at(path: str | os.PathLike[str]) -> Found:
     if vendor in ("aperio", "generic-tiff"):
         return _open_tiff(place, vendor)
     pixels = openslide.OpenSlideFile(place)
-    return _through_openslide(
-        place, vendor, pixels, f"Files of the format {vendor} are read through OpenSlide."
-    )
+    return _through_openslide(place, vendor, pixels, f"Files of the format {vendor} are read through OpenSlide.")
 
 
 def _open_tiff(path: Path, vendor: str) -> Found:
@@ -109,9 +103,7 @@ def _open_tiff(path: Path, vendor: str) -> Found:
     if found.obstacle is not None:
         return _through_openslide(path, vendor, pixels, f"Read through OpenSlide: {found.obstacle}.")
     if [(level.width, level.height) for level in found.levels] != list(handle.level_dimensions):
-        return _through_openslide(
-            path, vendor, pixels, "Read through OpenSlide: it finds other levels in the file."
-        )
+        return _through_openslide(path, vendor, pixels, "Read through OpenSlide: it finds other levels in the file.")
     return _through_openslide(
         path, vendor, pixels, "The file is a tiled TIFF whose blocks any decoder can read.", found.levels
     )

@@ -80,9 +80,7 @@ class Slide:
 
     def __repr__(self) -> str:
         first = self.levels[0]
-        return (
-            f"<Slide {self.path.name}: {first.width}x{first.height}, {len(self.levels)} levels, {self.route}>"
-        )
+        return f"<Slide {self.path.name}: {first.width}x{first.height}, {len(self.levels)} levels, {self.route}>"
 
     def __enter__(self) -> Slide:
         return self
@@ -106,8 +104,7 @@ class Slide:
                 file = self._files.setdefault(pid, _File(self.path))
             except OSError as error:
                 raise SlideError(
-                    f"Cannot open {self.path}: {error.strerror}. "
-                    "Check that the slide is still there and may be read."
+                    f"Cannot open {self.path}: {error.strerror}. Check that the slide is still there and may be read."
                 ) from error
         return file
 
@@ -143,8 +140,7 @@ class Slide:
         self._level(level)
         if not self._tables:
             raise SlideError(
-                f"{self.path} has no blocks to hand out. {self.reason} "
-                "Read its pixels with read_region instead."
+                f"{self.path} has no blocks to hand out. {self.reason} Read its pixels with read_region instead."
             )
         table = self._tables[level]
         across, down = np.asarray(columns, np.int64), np.asarray(rows, np.int64)

@@ -160,9 +160,7 @@ def read_tiff(path: Path, vendor: str) -> TiffSlide:
             if not pages:
                 raise ValueError("no tiled picture in it")
             codes = frozenset(int(page.compression) for page in pages)
-            obstacle = next(
-                (found for number, page in enumerate(pages) if (found := _obstacle(number, page))), None
-            )
+            obstacle = next((found for number, page in enumerate(pages) if (found := _obstacle(number, page))), None)
             levels: tuple[TiffLevel, ...] = ()
             if obstacle is None:
                 levels = tuple(_level(path, number, page) for number, page in enumerate(pages))
@@ -202,9 +200,7 @@ def _level(path: Path, number: int, page: tifffile.TiffPage) -> TiffLevel:
         page.tilelength,
     )
     if min(width, height, block_width, block_height) < 1:
-        raise ValueError(
-            f"level {number} has the size {width}x{height} in blocks of {block_width}x{block_height}"
-        )
+        raise ValueError(f"level {number} has the size {width}x{height} in blocks of {block_width}x{block_height}")
     columns, rows = -(-width // block_width), -(-height // block_height)
     offsets, counts = np.array(page.dataoffsets, np.int64), np.array(page.databytecounts, np.int64)
     _check_places(path, number, columns * rows, offsets, counts)
@@ -223,9 +219,7 @@ def _level(path: Path, number: int, page: tifffile.TiffPage) -> TiffLevel:
                 header = streams.header
                 found = header.width, header.height, header.components, header.precision
                 if header.process not in (0xC0, 0xC1, 0xC2):
-                    raise ValueError(
-                        "it is a JPEG of a kind that decoders do not know (lossless or arithmetic)"
-                    )
+                    raise ValueError("it is a JPEG of a kind that decoders do not know (lossless or arithmetic)")
             else:
                 codestream = parse_codestream(block)
                 found = codestream.width, codestream.height, len(codestream.bits), max(codestream.bits)
@@ -254,9 +248,7 @@ def _level(path: Path, number: int, page: tifffile.TiffPage) -> TiffLevel:
     )
 
 
-def _check_places(
-    path: Path, number: int, blocks: int, offsets: NDArray[np.int64], counts: NDArray[np.int64]
-) -> None:
+def _check_places(path: Path, number: int, blocks: int, offsets: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
     size = path.stat().st_size
     if len(offsets) != blocks or len(counts) != blocks:
         raise SlideError(

@@ -154,9 +154,7 @@ def _stamp_cells(
     nuclei = np.zeros((height + 2 * _MARGIN, width + 2 * _MARGIN), np.uint8)
     bodies = np.zeros_like(nuclei)
 
-    def place(
-        bank: Bank, ys: FloatArray, xs: FloatArray, chance: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
+    def place(bank: Bank, ys: FloatArray, xs: FloatArray, chance: FloatArray) -> tuple[FloatArray, FloatArray]:
         keep = rng.random(len(ys)) < chance
         ys, xs = ys[keep], xs[keep]
         stamp(nuclei, bank, _MARGIN, ys, xs, rng.integers(0, len(bank.stamps), len(ys)))
@@ -208,9 +206,7 @@ class _Stains:
         nest = maps.tissue * maps.nest
         blue = loose * (0.03 + 0.05 * maps.inflamed + 0.02 * np.clip(-maps.pale, 0, 2))
         blue += nest * np.clip(0.13 - 0.045 * maps.pale, 0.03, 0.24)
-        self._collagen = self._enlarge(
-            loose * np.clip(0.215 - 0.055 * maps.pale, 0.09, 0.36) * maps.thickness
-        )
+        self._collagen = self._enlarge(loose * np.clip(0.215 - 0.055 * maps.pale, 0.09, 0.36) * maps.thickness)
         self._cytoplasm = self._enlarge(nest * np.clip(0.24 - 0.04 * maps.pale, 0.12, 0.36) * maps.thickness)
         self._blue = self._enlarge(blue * maps.thickness)
         # A quarter, so that it fits into bytes.
@@ -256,9 +252,7 @@ def _colour_table(rng: np.random.Generator) -> npt.NDArray[np.uint32]:
     return table
 
 
-def render_tissue(
-    height: int, width: int, *, seed: int
-) -> tuple[ByteArray, list[tuple[str, shapely.Polygon]]]:
+def render_tissue(height: int, width: int, *, seed: int) -> tuple[ByteArray, list[tuple[str, shapely.Polygon]]]:
     """Render one H&E-like picture: stroma and tumour on glass, as at 20x, half a micron a pixel.
 
     Outlines, stains, cell sizes and the direction of the fibres differ from seed to seed, so that a slide
@@ -285,9 +279,7 @@ def render_tissue(
         For a size under 256 pixels or a negative seed.
     """
     if min(height, width) < 256:
-        raise ArgumentError(
-            f"A picture of {height} x {width} pixels has no room for tissue: give at least 256 x 256."
-        )
+        raise ArgumentError(f"A picture of {height} x {width} pixels has no room for tissue: give at least 256 x 256.")
     if seed < 0:
         raise ArgumentError(f"seed {seed} is negative: give a whole number from 0.")
     rng = np.random.default_rng([seed, height, width])

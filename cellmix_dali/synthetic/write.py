@@ -33,9 +33,7 @@ def _abbreviated_rgb(block: ByteArray, quality: int) -> bytes:
     """Encode RGB as Aperio does: no colour transform, no tables, nothing that says which colours it has."""
     encoded = _encode(block, quality, keep_rgb=True, subsampling=0, streamtype=2)
     if encoded[2:4] != b"\xff\xee":
-        raise RuntimeError(
-            f"Pillow put no APP14 segment into an RGB JPEG: it starts with {encoded[:20].hex()}."
-        )
+        raise RuntimeError(f"Pillow put no APP14 segment into an RGB JPEG: it starts with {encoded[:20].hex()}.")
     return encoded[:2] + encoded[2 + _APP14_BYTES :]
 
 
@@ -82,9 +80,7 @@ class _TiffFile:
         stream.write(b"II*\0" + bytes(4))
         self._link = 4  # where the offset of the next directory goes
 
-    def write_directory(
-        self, tags: dict[int, tuple[str, Any]], data: Iterable[bytes], strips: bool = False
-    ) -> None:
+    def write_directory(self, tags: dict[int, tuple[str, Any]], data: Iterable[bytes], strips: bool = False) -> None:
         """Append one image: its tiles (or strips) and its directory.
 
         Parameters
@@ -142,9 +138,7 @@ def _text(text: str) -> tuple[str, bytes]:
     return "ascii", text.encode("ascii") + b"\0"
 
 
-def _write_aperio(
-    stream: BinaryIO, pixels: ByteArray, mpp: float, block: int, quality: int, levels: int
-) -> None:
+def _write_aperio(stream: BinaryIO, pixels: ByteArray, mpp: float, block: int, quality: int, levels: int) -> None:
     height, width = pixels.shape[:2]
     tables = _encode(pixels[:16, :16], quality, subsampling=0, streamtype=1)
     # Aperio's scanners: 20x is half a micron.
@@ -172,9 +166,7 @@ def _write_aperio(
             tif.write_directory(striped, [_abbreviated_rgb(small, quality)], strips=True)
 
 
-def _write_generic(
-    stream: BinaryIO, pixels: ByteArray, mpp: float, block: int, quality: int, levels: int
-) -> None:
+def _write_generic(stream: BinaryIO, pixels: ByteArray, mpp: float, block: int, quality: int, levels: int) -> None:
     tif = _TiffFile(stream)
     for number, level in enumerate(_pyramid(pixels, levels, 2)):
         per_centimetre = 1e4 / mpp * level.shape[1] / pixels.shape[1]
@@ -234,27 +226,16 @@ def write_slide(
     path = Path(path)
     writer = _WRITERS.get(path.suffix.lower())
     if writer is None:
-        raise ArgumentError(
-            f"Cannot write {path}: suffix {path.suffix!r} is unknown. Use {', '.join(_WRITERS)}."
-        )
-    if (
-        pixels.dtype != np.uint8
-        or pixels.ndim != 3
-        or pixels.shape[2] != 3
-        or min(pixels.shape[:2]) < _SMALLEST_LEVEL
-    ):
+        raise ArgumentError(f"Cannot write {path}: suffix {path.suffix!r} is unknown. Use {', '.join(_WRITERS)}.")
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or min(pixels.shape[:2]) < _SMALLEST_LEVEL:
         raise ArgumentError(
             f"Cannot write {path}: expected uint8 pixels (height, width, 3) of at least {_SMALLEST_LEVEL} x "
             f"{_SMALLEST_LEVEL}, got {pixels.dtype} {pixels.shape}."
         )
     if pixels.nbytes >= 2**32:
-        raise ArgumentError(
-            f"Cannot write {path}: {pixels.shape} pixels are 4 GiB or more, too much for classic TIFF."
-        )
+        raise ArgumentError(f"Cannot write {path}: {pixels.shape} pixels are 4 GiB or more, too much for classic TIFF.")
     if not 0.01 <= mpp <= 1000:
-        raise ArgumentError(
-            f"mpp {mpp} is out of range: give microns per pixel from 0.01 to 1000, such as 0.5."
-        )
+        raise ArgumentError(f"mpp {mpp} is out of range: give microns per pixel from 0.01 to 1000, such as 0.5.")
     if block < 16 or block % 16:
         raise ArgumentError(f"block {block} is no multiple of 16, as TIFF asks: 256 is usual.")
     if not 1 <= quality <= 95:

@@ -262,9 +262,7 @@ def test_values_have_plain_types():
     json.dumps(curriculum.state_dict())
 
 
-@pytest.mark.parametrize(
-    "name", ["epoch", "patch_size", "fix_ratio", "threshold", "patch_sizes", "tile_size"]
-)
+@pytest.mark.parametrize("name", ["epoch", "patch_size", "fix_ratio", "threshold", "patch_sizes", "tile_size"])
 def test_properties_are_read_only(name):
     with pytest.raises(AttributeError):
         setattr(Curriculum(epochs=9, tile_size=384), name, 1)
@@ -294,9 +292,7 @@ class _SeveralElements:
         raise RuntimeError("a Tensor with 2 elements cannot be converted to Scalar")
 
 
-@pytest.mark.parametrize(
-    "loss", [None, "0.4", True, [0.4, 0.3], np.array([0.4, 0.3]), _SeveralElements(), 10**400]
-)
+@pytest.mark.parametrize("loss", [None, "0.4", True, [0.4, 0.3], np.array([0.4, 0.3]), _SeveralElements(), 10**400])
 def test_what_is_not_one_number_is_refused(loss):
     curriculum = Curriculum(epochs=9, tile_size=384)
     with pytest.raises(ArgumentError, match="is not one number: pass the epoch's mean loss per sample"):

@@ -1,29 +1,14 @@
-"""Real slides where they are at hand, and DALI's CPU decoder."""
+"""DALI's CPU decoder."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from nvidia.dali import fn, pipeline_def, types
 from slide_files import Pixels
-
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "slides"
-
-
-@pytest.fixture
-def real() -> Callable[[str], Path]:
-    """Path of a real slide; skips where the folder of slides is missing."""
-
-    def path(name: str) -> Path:
-        if not SHARED.is_dir():
-            pytest.skip(f"real slides are not at {SHARED}")
-        return SHARED / name
-
-    return path
 
 
 @pipeline_def(num_threads=2, device_id=None, prefetch_queue_depth=1)

@@ -27,9 +27,7 @@ def picture(width: int, height: int, seed: int = 0) -> Pixels:
 def jpeg(pixels: Pixels, *, rgb: bool = False, subsampling: int = 2) -> bytes:
     """A complete JPEG: RGB (with an Adobe marker) or YCbCr (with a JFIF marker), 4:2:0 unless told."""
     out = io.BytesIO()
-    Image.fromarray(pixels).save(
-        out, "jpeg", quality=90, keep_rgb=rgb, **({} if rgb else {"subsampling": subsampling})
-    )
+    Image.fromarray(pixels).save(out, "jpeg", quality=90, keep_rgb=rgb, **({} if rgb else {"subsampling": subsampling}))
     return out.getvalue()
 
 

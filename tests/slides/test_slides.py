@@ -35,9 +35,7 @@ def jpeg2000(pixels):
 
 def two_levels(path, *, big=False, coarse=None, **tags):
     coarse = FINE[::2, ::2] if coarse is None else coarse
-    return write_tiff(
-        path, [directory(FINE, **tags), directory(coarse, **{"subfiletype": 1, **tags})], big=big
-    )
+    return write_tiff(path, [directory(FINE, **tags), directory(coarse, **{"subfiletype": 1, **tags})], big=big)
 
 
 def check_blocks(path, slide, decode):
@@ -160,9 +158,7 @@ def test_blank_blocks(tmp_path, decode, aperio):
 
 def test_all_blank_level(tmp_path):
     blank = [(c, r) for c in range(3) for r in range(2)]
-    path = write_tiff(
-        tmp_path / "slide.tiff", [directory(FINE), directory(FINE[::2, ::2], blank=blank, subfiletype=1)]
-    )
+    path = write_tiff(tmp_path / "slide.tiff", [directory(FINE), directory(FINE[::2, ::2], blank=blank, subfiletype=1)])
     with open_slide(path) as slide:
         assert slide.blocks(1, [0, 2], [1, 0]) == [None, None]
         assert (slide.read_region(1, 0, 0, 150, 100) == 255).all()
@@ -171,15 +167,11 @@ def test_all_blank_level(tmp_path):
 def test_regions(tmp_path):
     path = two_levels(tmp_path / "slide.tiff")
     with open_slide(path) as slide:
-        whole = [
-            slide.read_region(i, 0, 0, level.width, level.height) for i, level in enumerate(slide.levels)
-        ]
+        whole = [slide.read_region(i, 0, 0, level.width, level.height) for i, level in enumerate(slide.levels)]
         assert np.abs(whole[0].astype(int) - FINE).mean() < 8
         for number, picture_there in enumerate(whole):
             height, width = picture_there.shape[:2]
-            np.testing.assert_array_equal(
-                slide.read_region(number, 31, 17, 90, 50), picture_there[17:67, 31:121]
-            )
+            np.testing.assert_array_equal(slide.read_region(number, 31, 17, 90, 50), picture_there[17:67, 31:121])
             outside = slide.read_region(number, -10, height - 20, 60, 40)
             assert outside.shape == (40, 60, 3)
             assert outside.dtype == np.uint8
@@ -193,9 +185,7 @@ def test_regions_of_an_uneven_level_are_exact(tmp_path):
     # Downsample 2.0167...: OpenSlide would blur nearly everywhere but at the upper left corner.
     coarse = picture(149, 99, seed=3)
     blank = [(1, 1)]
-    path = write_tiff(
-        tmp_path / "slide.tiff", [directory(FINE), directory(coarse, subfiletype=1, blank=blank)]
-    )
+    path = write_tiff(tmp_path / "slide.tiff", [directory(FINE), directory(coarse, subfiletype=1, blank=blank)])
     with open_slide(path) as slide:
         assert slide.levels[1].downsample != 2
         whole = slide.read_region(1, 0, 0, 149, 99)
@@ -227,9 +217,7 @@ def test_other_compressions_go_through_openslide(tmp_path):
         assert slide.levels[0].columns is None
         np.testing.assert_array_equal(slide.read_region(0, 10, 20, 200, 150), FINE[20:170, 10:210])
         np.testing.assert_array_equal(slide.read_region(1, 10, 20, 90, 70), FINE[::2, ::2][20:90, 10:100])
-    grey = directory(
-        FINE, encode=lambda block: block[..., 0].tobytes(), photometric=1, compression=1, samples=1
-    )
+    grey = directory(FINE, encode=lambda block: block[..., 0].tobytes(), photometric=1, compression=1, samples=1)
     with open_slide(write_tiff(tmp_path / "grey.tiff", [grey])) as slide:
         assert slide.route == "openslide"
     aperio = {"encode": jpeg2000, "photometric": 2, "compression": 33003, "description": APERIO}
@@ -318,9 +306,7 @@ def test_a_damaged_block_is_named_and_the_rest_stays_readable(tmp_path):
     broken.blocks[7] = bytes(400)
     path = write_tiff(tmp_path / "slide.tiff", [broken])
     with open_slide(path) as slide:
-        with pytest.raises(
-            SlideError, match=r"block 2, 1 \(column, row\) of level 0 of .*no JPEG starts here"
-        ):
+        with pytest.raises(SlideError, match=r"block 2, 1 \(column, row\) of level 0 of .*no JPEG starts here"):
             slide.blocks(0, [0, 2], [0, 1])
         assert slide.block(0, 0, 0) == broken.blocks[0]
         before = slide.read_region(0, 0, 0, 60, 60)

@@ -1,0 +1,289 @@
+"""Collections of slides: the list of them, the table of all their tiles, and labels for tiles."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ._columns import UserTable
+from .annotations import read_geojson
+from .errors import ArgumentError, CellMixDaliError, MissingDependencyError, SlideError, unknown_name
+from .grids import Edge, check_grid, grid_tiles, level0_windows, tissue_tiles
+from .resolution import MPP_RANGE, check_resolution
+from .slides import open_slide
+from .tiles import TileTable
+
+__all__ = ["SlideFault", "SlideList", "read_slide_list", "tiles_of_slides"]
+
+
+@dataclass(frozen=True, eq=False)
+class SlideList:
+    """Slides of a collection, and what is known of each.
+
+    Attributes
+    ----------
+    slides : tuple of Path
+        The slide files, all different.
+    labels : int32 array (n,) or None
+        Class index of each slide.
+    classes : tuple of str or None
+        Names of the classes; None without labels.
+    mpp : float64 array (n,) or None
+        Microns per pixel of each slide's first level, whatever its file says; NaN where the file is believed.
+    """
+
+    slides: tuple[Path, ...]
+    labels: NDArray[np.int32] | None = None
+    classes: tuple[str, ...] | None = None
+    mpp: NDArray[np.float64] | None = None
+
+    def __post_init__(self) -> None:
+        for name, column in (("labels", self.labels), ("mpp", self.mpp)):
+            if column is not None and len(column) != len(self.slides):
+                raise ArgumentError(f"{len(self.slides)} slides and {len(column)} {name}: give one a slide.")
+        if self.labels is not None and len(self.labels):
+            count = len(self.classes or ())
+            if self.labels.min() < 0 or self.labels.max() >= count:
+                raise ArgumentError(f"Labels of slides go from 0 to {count - 1}, as there are {count} classes.")
+
+    def __len__(self) -> int:
+        return len(self.slides)
+
+
+@dataclass(frozen=True)
+class SlideFault:
+    """A slide that was left out, and why.
+
+    Attributes
+    ----------
+    slide : Path
+        The slide file.
+    reason : str
+        For a person.
+    """
+
+    slide: Path
+    reason: str
+
+
+def read_slide_list(path: str | Path, *, classes: Sequence[str] | None = None, check_files: bool = True) -> SlideList:
+    """Read a list of slides from a CSV.
+
+    Parameters
+    ----------
+    path : str or Path
+        A CSV (UTF-8, commas, a header) with the columns ``slide`` (path; a relative one starts at the CSV's folder)
+        and, optionally, ``label`` (class name, or class index) and ``mpp`` (microns per pixel of the slide's first
+        level, instead of what its file says; may be empty in some rows). Other columns are passed over.
+    classes : sequence of str, optional
+        The classes in the order of their indices. By default the names in the list, sorted; if the list holds whole
+        numbers only, these are the indices.
+    check_files : bool, default True
+        Whether all slides must be there. With False, `tiles_of_slides` meets those that are not.
+
+    Returns
+    -------
+    SlideList
+
+    Raises
+    ------
+    ArgumentError
+        If the list cannot be read, has no or a misspelt column, a cell that cannot be used, or a slide twice.
+    SlideError
+        If slides are not there; the first 5 are named.
+    """
+    table = UserTable(Path(path).absolute(), ("slide",), ("label", "mpp"))
+    slides: list[Path] = []
+    seen: dict[Path, int] = {}
+    for row, name in enumerate(table.text("slide")):
+        if not name:
+            table.fail(row, "column 'slide' is empty. Name a slide file, or remove the row.")
+        slide = table.path.parent / Path(name).expanduser()
+        first = seen.setdefault(slide.resolve(), row)
+        if first != row:
+            table.fail(row, f"{slide} is already in {table.where(first)}. Remove one of the two.")
+        slides.append(slide)
+    missing = [str(slide) for slide in slides if check_files and not slide.is_file()]
+    if missing:
+        more = f", and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise SlideError(
+            f"{len(missing)} of the {len(slides)} slides in {table.path} are not there: "
+            f"{', '.join(missing[:5])}{more}. Correct the paths (relative ones start at {table.path.parent})."
+        )
+    labels, names = table.class_indices("label", classes) if "label" in table else (None, None)
+    mpp = None
+    if "mpp" in table:
+        mpp = np.array([_mpp(table, row, cell) for row, cell in enumerate(table.text("mpp"))])
+    return SlideList(tuple(slides), labels, names, mpp)
+
+
+def _mpp(table: UserTable, row: int, cell: str) -> float:
+    """A cell of the column mpp; NaN if it is empty."""
+    try:
+        value = float(cell) if cell else math.nan
+    except ValueError:
+        value = -1.0
+    if cell and not MPP_RANGE[0] <= value <= MPP_RANGE[1]:
+        low, high = MPP_RANGE
+        table.fail(row, f"mpp is {cell!r}. Give microns per pixel from {low:g} to {high:g}, or leave it empty.")
+    return value
+
+
+def tiles_of_slides(
+    slide_list: SlideList,
+    tile_size: int,
+    *,
+    mpp: float | None = None,
+    level: int | None = None,
+    magnification: float | None = None,
+    mpp_override: float | None = None,
+    overlap: int = 0,
+    edge: Edge = "skip",
+    tissue: float | None = 0.5,
+    annotations: str | Path | None = None,
+    classes: Sequence[str] | None = None,
+    min_share: float = 0.5,
+    on_error: Literal["raise", "skip"] = "raise",
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[TileTable, list[SlideFault]]:
+    """Make the tile table of a collection of slides.
+
+    Parameters
+    ----------
+    slide_list : SlideList
+        The slides. Without `annotations`, its labels, where it has some, go to all tiles of a slide.
+    tile_size, mpp, level, magnification, overlap, edge
+        As of `cellmix_dali.grid_tiles`.
+    mpp_override : float, optional
+        Microns per pixel of the first level of all slides for which the list's column ``mpp`` says none.
+    tissue : float or None, default 0.5
+        Least share of a tile's area that is tissue, as of `cellmix_dali.grids.tissue_tiles`; None takes all tiles.
+        It holds for annotated tiles too.
+    annotations : str or Path, optional
+        Folder with the slides' QuPath annotations, one file a slide: ``a.geojson`` or ``a.svs.geojson`` for
+        ``a.svs``. A tile gets the class whose polygons cover most of its area (the first of `classes` if two cover
+        the same), provided that they cover `min_share` of it; tiles on borders where no class does are left out, as
+        are those outside all polygons.
+    classes : sequence of str, optional
+        Classes of the annotations in the order of their indices; by default those of the list.
+    min_share : float, default 0.5
+        Least share of a tile's area that its class covers, above 0, at most 1. Above 0.5, a tile between two classes
+        is left out rather than given to the larger one.
+    on_error : {"raise", "skip"}, default "raise"
+        What happens on a slide or annotation that cannot be read, or that does not fit (too coarse, too small, no
+        mpp): stop, or leave the slide out and go on.
+    progress : callable, optional
+        Called with (slides done, slides) after each.
+
+    Returns
+    -------
+    table : TileTable
+        Tiles slide by slide, in the order of the list.
+    faults : list of SlideFault
+        The slides that gave no tile: skipped, or without a tile that has tissue and a label. Such a slide is no
+        error and stops nothing, whatever `on_error`.
+
+    Raises
+    ------
+    ArgumentError
+        If an argument is out of range, or no slide gives a tile; with ``on_error="raise"`` also if one does not fit.
+    SlideError
+        With ``on_error="raise"``, if a slide cannot be read.
+    """
+    check_resolution(tile_size, mpp=mpp, level=level, magnification=magnification, mpp_override=mpp_override)
+    check_grid(tile_size, overlap=overlap, edge=edge)
+    if on_error not in ("raise", "skip"):
+        raise unknown_name("on_error", on_error, ("raise", "skip"))
+    for name, share in (("tissue", tissue), ("min_share", min_share)):
+        if share is not None and not 0 <= share <= 1:
+            raise ArgumentError(f"{name}={share} is out of range: give a share of a tile's area, 0 to 1.")
+    labeller = None
+    if annotations is not None:
+        labeller = _Labeller(Path(annotations), slide_list, classes, min_share)
+    tables: list[TileTable] = []
+    faults: list[SlideFault] = []
+    for number, path in enumerate(slide_list.slides):
+        own = math.nan if slide_list.mpp is None else float(slide_list.mpp[number])
+        try:
+            with open_slide(path) as slide:
+                table = grid_tiles(
+                    slide,
+                    tile_size,
+                    mpp=mpp,
+                    level=level,
+                    magnification=magnification,
+                    mpp_override=mpp_override if math.isnan(own) else own,
+                    overlap=overlap,
+                    edge=edge,
+                )
+                empty = "none of its tiles is covered enough by the annotations"
+                if labeller is not None:
+                    labels = labeller.labels(path, *level0_windows(slide, table))
+                    table = table.with_labels(labels).select(labels >= 0)
+                elif slide_list.labels is not None:
+                    table = table.with_labels(np.full(len(table), slide_list.labels[number]))
+                if len(table) and tissue is not None:
+                    table = tissue_tiles(slide, table, min_share=tissue)
+                    empty = f"none of its tiles has {tissue:g} of tissue"
+        except MissingDependencyError:
+            raise
+        except CellMixDaliError as error:
+            if on_error == "raise":
+                raise
+            faults.append(SlideFault(path, str(error)))
+        else:
+            if len(table):
+                tables.append(table)
+            else:
+                faults.append(SlideFault(path, f"{path} gives no tile: {empty}."))
+        if progress is not None:
+            progress(number + 1, len(slide_list))
+    if not tables:
+        reasons = " ".join(fault.reason for fault in faults[:3])
+        raise ArgumentError(f"None of the {len(slide_list)} slides gives a tile. {reasons}".rstrip())
+    return TileTable.concat(tables), faults
+
+
+class _Labeller:
+    """Labels tiles by the annotations in a folder."""
+
+    def __init__(self, folder: Path, slide_list: SlideList, classes: Sequence[str] | None, min_share: float) -> None:
+        if not folder.is_dir():
+            raise ArgumentError(f"There is no folder of annotations at {folder}. Check the path.")
+        chosen = classes if classes is not None else slide_list.classes
+        if chosen is None:
+            raise ArgumentError("annotations without classes: name them in the order of their indices, classes=[...].")
+        if min_share == 0:
+            raise ArgumentError("min_share=0: with annotations give a share above 0.")
+        self.folder, self.classes, self.min_share = folder, chosen, min_share
+        stem, count = max(Counter(slide.stem for slide in slide_list.slides).items(), key=lambda item: item[1])
+        if count > 1:
+            # One file would label the tiles of several slides.
+            raise ArgumentError(
+                f"{count} slides of the list are named {stem!r} and would share annotations. Rename them, or make one "
+                "table for each and join them by TileTable.concat."
+            )
+
+    def labels(
+        self, slide: Path, x: NDArray[np.float64], y: NDArray[np.float64], size: NDArray[np.float64]
+    ) -> NDArray[np.int32]:
+        """Class indices of tiles given in pixels of level 0; -1 where no class covers enough."""
+        names = f"{slide.stem}.geojson", f"{slide.name}.geojson"
+        path = next((self.folder / name for name in names if (self.folder / name).is_file()), None)
+        if path is None:
+            raise ArgumentError(
+                f"There are no annotations for {slide} in {self.folder}: looked for {' and '.join(names)}. "
+                "Export them from QuPath as GeoJSON, or leave the slide out of the list."
+            )
+        try:
+            return read_geojson(path).label_tiles(x, y, size, size, self.classes, min_share=self.min_share)
+        except ArgumentError as error:
+            raise error if str(path) in str(error) else ArgumentError(f"{path}: {error}") from error

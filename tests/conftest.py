@@ -1,0 +1,43 @@
+"""What many tests need: real slides where they are at hand, small rendered ones, tables over both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cellmix_dali import TileTable, grid_tiles, open_slide
+from cellmix_dali.synthetic import RenderedSlide, render_slides
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "slides"
+
+
+@pytest.fixture(scope="session")
+def real() -> Callable[[str], Path]:
+    """Path of a real slide; skips where the folder of slides is missing."""
+
+    def path(name: str) -> Path:
+        if not SHARED.is_dir():
+            pytest.skip(f"real slides are not at {SHARED}")
+        return SHARED / name
+
+    return path
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> list[RenderedSlide]:
+    """An SVS and a generic TIFF of 1024 x 1024 px with 256-px blocks."""
+    return render_slides(tmp_path_factory.mktemp("rendered"), count=2, side=1024, seed=5)
+
+
+@pytest.fixture(scope="session")
+def table(rendered: list[RenderedSlide]) -> TileTable:
+    """All 32 block-aligned tiles of both rendered slides, labels 0, 1, 2 in turn."""
+    tables = []
+    for slide in rendered:
+        with open_slide(slide.path) as opened:
+            tables.append(grid_tiles(opened, 256))
+    whole = TileTable.concat(tables)
+    return whole.with_labels(np.arange(len(whole)) % 3)

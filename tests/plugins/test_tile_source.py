@@ -1,0 +1,196 @@
+"""Tiles from slide files into the graph: the pixels are OpenSlide's, the rows are the order's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import openslide
+import pytest
+from numpy.typing import NDArray
+from nvidia.dali.pipeline import Pipeline
+
+from cellmix_dali import CellMix, TileTable, grid_tiles, open_slide
+from cellmix_dali.errors import ArgumentError, CellMixDaliError, SlideError
+from cellmix_dali.plugins import EpochClock, PlanSource, TileSource, tiles
+from cellmix_dali.synthetic import RenderedSlide
+
+
+def decoded(table: TileTable, batch_size: int = 16) -> tuple[NDArray[np.uint8], TileSource]:
+    """All tiles of a table, in its order, as the graph decodes them."""
+    source = TileSource(table, batch_size=batch_size, shuffle=False, drop_last=False)
+    pipeline = Pipeline(batch_size=batch_size, num_threads=2, device_id=None, prefetch_queue_depth=1)
+    with pipeline:
+        nodes = tiles(source)
+        pipeline.set_outputs(nodes.images, nodes.labels, nodes.tile)
+    pipeline.build()
+    images, rows = [], []
+    for _ in range(len(source)):
+        image, _, row = (output.as_array() for output in pipeline.run())
+        images.append(image)
+        rows.append(row)
+    assert np.concatenate(rows).ravel().tolist() == list(range(len(table)))
+    source.close()
+    return np.concatenate(images), source
+
+
+def openslide_pixels(path: Path, table: TileTable) -> NDArray[np.uint8]:
+    with openslide.OpenSlide(path) as slide:
+        regions = []
+        for x, y, level, size in zip(table.x, table.y, table.level, table.size, strict=True):
+            scale = round(slide.level_downsamples[level])
+            place = (int(x) * scale, int(y) * scale)
+            regions.append(np.asarray(slide.read_region(place, int(level), (int(size), int(size)))))
+    pixels = np.stack(regions)
+    assert (pixels[..., 3] == 255).all()
+    return pixels[..., :3]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "way"),
+    [
+        ("CMU-1-Small-Region.svs", 240, "direct"),
+        ("CMU-1-Small-Region.svs", 224, "openslide"),
+        ("CMU-1-Small-Region.jpeg.tiff", 256, "direct"),
+        ("CMU-1-Small-Region.jpeg.tiff", 200, "openslide"),
+        ("gcp-camelyon-multiframe-jpeg.dcm", 256, "openslide"),
+        ("gcp-camelyon-multiframe-jpeg.dcm", 100, "openslide"),
+    ],
+)
+def test_real_slides_are_openslides_pixels(real: Callable[[str], Path], name: str, size: int, way: str) -> None:
+    path = real(name)
+    with open_slide(path) as slide:
+        table = grid_tiles(slide, size)
+    images, source = decoded(table)
+    np.testing.assert_array_equal(images, openslide_pixels(path, table))
+    assert source.read == {way: len(table)}
+
+
+def test_a_slide_that_openslide_refuses_is_read_all_the_same(real: Callable[[str], Path]) -> None:
+    path = real("CMU-1-Small-Region.jp2.tiff")
+    with open_slide(path) as slide:
+        table = grid_tiles(slide, 256)
+        want = np.stack([slide.read_region(0, int(x), int(y), 256, 256) for x, y in zip(table.x, table.y, strict=True)])
+    images, source = decoded(table)
+    # Lossy JPEG 2000 is rounded differently by DALI's decoder and by Pillow's, in a few values of many millions.
+    difference = np.abs(images.astype(np.int16) - want)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 1e-4
+    assert source.read == {"direct": len(table)}
+
+
+def test_both_ways_in_one_batch_on_every_level(rendered: list[RenderedSlide]) -> None:
+    tables, wants = [], []
+    for slide in rendered:
+        with open_slide(slide.path) as opened:
+            for level in range(len(opened.levels)):
+                if min(opened.levels[level].width, opened.levels[level].height) >= 256:
+                    for stride in (256, 200):  # aligned with the blocks, and not
+                        tables.append(grid_tiles(opened, 256, level=level, stride=stride))
+                        wants.append(openslide_pixels(slide.path, tables[-1]))
+    whole = TileTable.concat(tables)
+    assert len(set(whole.level.tolist())) > 1
+    images, source = decoded(whole)
+    np.testing.assert_array_equal(images, np.concatenate(wants))
+    assert source.read["direct"] > 0
+    assert source.read["openslide"] > 0
+
+
+def test_batches_are_the_orders(table: TileTable) -> None:
+    def epochs(seed: int, workers: int) -> list[list[list[int]]]:
+        source = TileSource(table, batch_size=4, seed=seed, num_workers=workers)
+        rows = []
+        for epoch in range(3):
+            batches = [batch(source, epoch, number)[2].ravel().tolist() for number in range(len(source))]
+            assert sorted(chain(*batches)) == list(range(len(table)))
+            rows.append(batches)
+            with pytest.raises(StopIteration):
+                batch(source, epoch, len(source))
+        source.close()
+        return rows
+
+    first = epochs(seed=1, workers=1)
+    assert first == epochs(seed=1, workers=3)
+    assert first[0] != first[1]
+    assert first != epochs(seed=2, workers=1)
+
+
+def test_labels_flips_and_plans(table: TileTable) -> None:
+    mixer = CellMix("CellMix-Group", seed=5)
+    plans = PlanSource(mixer, tile_size=256, batch_size=8, patch_size=32, fix_ratio=0.5)
+    source = TileSource(table, batch_size=8, plans=plans, flips=True, seed=5)
+    flips = []
+    for number in range(len(source)):
+        _, labels, rows, flip, *plan = batch(source, 1, number)
+        assert table.label is not None
+        assert labels.ravel().tolist() == table.label[rows.ravel()].tolist()
+        np.testing.assert_array_equal(plan[0], mixer.draw(8, 256, 32, 0.5, epoch=1, iteration=number).source_sample)
+        flips.append(flip)
+    assert {tuple(pair) for flip in flips for pair in flip.tolist()} == {(0, 0), (0, 1), (1, 0), (1, 1)}
+    np.testing.assert_array_equal(batch(source, 1, 0)[3], flips[0])  # the same key, the same flips
+    source.close()
+
+
+def test_soft_labels_of_a_table(table: TileTable) -> None:
+    shares = np.random.default_rng(0).dirichlet(np.ones(4), len(table)).astype(np.float32)
+    soft = table.with_labels(shares)
+    source = TileSource(soft, batch_size=8, shuffle=False)
+    np.testing.assert_array_equal(batch(source, 0, 1)[1], shares[8:16])
+    source.close()
+
+
+def batch(source: TileSource, epoch: int, iteration: int) -> tuple[Any, ...]:
+    return source(SimpleNamespace(epoch_idx=epoch, iteration=iteration))
+
+
+def test_clock() -> None:
+    clock = EpochClock(3, epoch=4, iteration=2)
+    assert clock.at(SimpleNamespace(epoch_idx=0, iteration=0)) == (4, 2)
+    with pytest.raises(StopIteration):
+        clock.at(SimpleNamespace(epoch_idx=0, iteration=1))
+    assert clock.at(SimpleNamespace(epoch_idx=1, iteration=0)) == (5, 0)
+    clock.cut_short()
+    with pytest.raises(StopIteration):
+        clock.at(SimpleNamespace(epoch_idx=1, iteration=1))
+    clock.cut_short(False)
+    assert clock.at(SimpleNamespace(epoch_idx=1, iteration=1)) == (5, 1)
+    with pytest.raises(ArgumentError, match="Cannot start at epoch 0, iteration 4"):
+        clock.start(0, 4)
+
+
+def test_what_is_refused(table: TileTable, tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="32 tiles do not fill one batch of 33"):
+        TileSource(table, batch_size=33)
+    with pytest.raises(SlideError, match=r"There is no slide at .*gone\.svs"):
+        TileSource(TileTable.from_columns(tmp_path / "gone.svs", x=[0], y=[0], size=256), batch_size=1)
+    mixed = TileTable.concat([table, TileTable.from_columns(table.slides[0], x=[0], y=[0], size=128, label=[0])])
+    with pytest.raises(ArgumentError, match=r"mixes tile sizes \(128, 256\)"):
+        TileSource(mixed, batch_size=4)
+    with pytest.raises(ArgumentError, match="num_workers=0"):
+        TileSource(table, batch_size=4, num_workers=0)
+    plans = PlanSource(CellMix(), tile_size=128, batch_size=4, patch_size=32, fix_ratio=0.5)
+    with pytest.raises(ArgumentError, match=r"drawn for tiles of \(128, 128\), the table's are 256"):
+        TileSource(table, batch_size=4, plans=plans)
+    with pytest.raises(ArgumentError, match="drawn for batch_size=4, tiles come by 8"):
+        TileSource(table, batch_size=8, plans=plans)
+    plans = PlanSource(CellMix(), tile_size=256, batch_size=4, patch_size=32, fix_ratio=0.5)
+    with pytest.raises(ArgumentError, match="must be full"):
+        TileSource(table, batch_size=4, plans=plans, drop_last=False)
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ({"x": [900], "y": [0]}, "lies over the edge of its level of 1024 x 1024"),
+        ({"x": [0], "y": [0], "level": 9}, "There is no such level"),
+    ],
+)
+def test_a_tile_outside_its_slide_is_named(table: TileTable, place: dict[str, Any], words: str) -> None:
+    source = TileSource(TileTable.from_columns(table.slides[0], size=256, **place), batch_size=1)
+    with pytest.raises(CellMixDaliError, match=words):
+        batch(source, 0, 0)
+    source.close()

@@ -1,0 +1,202 @@
+"""The command line: the demo end to end, and one clear message with exit code 2 for what cannot work."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from typer.main import get_command
+
+from cellmix_dali import __version__
+from cellmix_dali.cli import app, main
+from cellmix_dali.synthetic import RenderedSlide, render_slides
+
+ROOT = Path(__file__).parents[1]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command line: exit code, standard output, standard error."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cellmix-dali", *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+def check_results(out: Path, epochs: int) -> dict[str, Any]:
+    for name in ("mixed.png", "curriculum.png"):
+        with Image.open(out / name) as picture:
+            assert picture.size[0] > 500
+            colours = picture.convert("RGB").getcolors(1 << 24)
+            assert colours is not None
+            assert len(colours) > 50
+    report: dict[str, Any] = json.loads((out / "report.json").read_text())
+    assert [entry["epoch"] for entry in report["epochs"]] == list(range(epochs))
+    for entry in report["epochs"]:
+        assert set(entry) == {
+            "epoch",
+            "train_loss",
+            "validation_loss",
+            "accuracy",
+            "auroc",
+            "patch_size",
+            "fix_ratio",
+            "threshold",
+            "tiles_per_second",
+        }
+        assert 0 <= entry["accuracy"] <= 1
+        assert entry["tiles_per_second"] > 0
+    assert report["versions"]["cellmix_dali"] == __version__
+    assert report["versions"]["nvidia_dali"]
+    return report
+
+
+def test_demo_on_rendered_slides_learns(run: Run, tmp_path: Path) -> None:
+    code, out, err = run("demo", "--epochs", "6", "--out", tmp_path / "out")
+    assert (code, err) == (0, "")
+    report = check_results(tmp_path / "out", 6)
+    # The two classes are about equally frequent: a constant guess is right in about half of the tiles.
+    assert report["final"]["accuracy"] > 0.75
+    assert report["final"]["auroc"] > 0.9
+    assert report["tiles_read"]["openslide"] == 0
+    seen = report["tiles"]["train"] // 32 * 32 * 6 + report["tiles"]["held_out"] * 6
+    assert report["tiles_read"]["direct"] == seen
+    # The curriculum moved: the loss fell below the threshold in some epoch.
+    assert len({entry["patch_size"] for entry in report["epochs"]}) > 1
+    assert "report.json" in out
+    assert "6 rendered slides" in out
+
+
+def test_demo_on_a_real_slide_reads_it_directly(run: Run, real: Callable[[str], Path], tmp_path: Path) -> None:
+    code, _, err = run("demo", "--slides", real("CMU-1-Small-Region.svs"), "--epochs", "3", "--out", tmp_path)
+    assert (code, err) == (0, "")
+    report = check_results(tmp_path, 3)
+    assert report["tiles_read"]["openslide"] == 0
+    assert report["tiles_read"]["direct"] > 0
+    assert report["tiles"]["size"] == 240
+    assert report["classes"] == ["glass", "tissue"]
+
+
+def test_demo_on_several_slides_and_a_folder(run: Run, rendered: list[RenderedSlide], tmp_path: Path) -> None:
+    folder = rendered[0].path.parent
+    code, _, err = run(
+        "demo", "--slides", folder, "--epochs", 1, "--out", tmp_path, "--tile-size", 128, "--batch-size", 8,
+        "--patch-size", 32, "--fix-ratio", 0.0, "--method", "cellmix_random4", "--engine", "numba",
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    report = check_results(tmp_path, 1)
+    assert report["split"] == "held out: slide-2.tiff"
+    assert report["tiles_read"]["direct"] == 0  # 128-px tiles of 256-px blocks
+    assert report["tiles_read"]["openslide"] > 0
+    assert (report["epochs"][0]["patch_size"], report["epochs"][0]["fix_ratio"]) == (32, 0.0)
+
+
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return render_slides(tmp_path_factory.mktemp("slide"), count=1, side=512, seed=1)[0].path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--slides", "/nowhere/slide.svs"], "no slide at /nowhere/slide.svs"),
+        (["--slides", "{empty}"], "There is no slide in the folder"),
+        (["--slides", "{garbage}"], "garbage.svs"),
+        (["--slides", "{slide}", "--tile-size", "1024"], "too small for one tile"),
+        (["--patch-size", "60"], "patch_size"),
+        (["--tile-size", "250"], "token"),
+        (["--fix-ratio", "1.5"], "1.5"),
+        (["--method", "CellMix-Group4", "--batch-size", "30"], "does not divide batch_size=30"),
+        (["--method", "CelMix"], "Did you mean 'CellMix'?"),
+        (["--patch-strategy", "los_hold"], "Did you mean 'loss_hold'?"),
+        (["--ratio-strategy", "deca"], "Did you mean 'decay'?"),
+        (["--engine", "numby"], "Did you mean 'numba'?"),
+        (["--device", "gpus"], "Did you mean 'gpu'?"),
+        (["--p", "2"], "p=2.0 is no probability"),
+        (["--out", "{garbage}/out"], "give another --out"),
+        (["--epochs", "0"], "--epochs"),
+        (["--nonsense"], "No such option"),
+    ],
+)
+def test_bad_input_gets_one_clear_message(
+    run: Run, slide: Path, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    garbage = tmp_path / "garbage.svs"
+    garbage.write_bytes(b"no slide at all" * 100)
+    (tmp_path / "empty").mkdir()
+    names = {"garbage": garbage, "slide": slide, "empty": tmp_path / "empty"}
+    given = [argument.format(**names) for argument in arguments]
+    code, _, err = run("demo", *([] if "--out" in given else ["--out", tmp_path / "out"]), *given)
+    assert code == 2
+    assert words in err.replace("\n", " ")
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("histolab-broken.svs", "histolab-broken.svs"),
+        ("histolab-kidney-48-5.tif", "not tiled"),
+        ("CMU-1-Small-Region.webp.tiff", "50001"),
+        ("stardist-histo.jpg", "stardist-histo.jpg"),
+    ],
+)
+def test_files_that_are_no_slides(run: Run, real: Callable[[str], Path], tmp_path: Path, name: str, words: str) -> None:
+    code, _, err = run("demo", "--slides", real(name), "--out", tmp_path)
+    assert code == 2
+    assert words in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_asked_for_where_there_is_none(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("demo", "--device", "gpu", "--out", tmp_path)
+    assert code == 2
+    assert "no usable CUDA device" in err
+
+
+def test_help_is_complete(run: Run) -> None:
+    code, out, _ = run("--help")
+    assert code == 0
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        assert name in out
+        assert command.help
+        for parameter in command.params:
+            assert getattr(parameter, "help", None), f"{name} {parameter.name} has no help"
+        code, text, _ = run(name, "--help")
+        assert code == 0
+        assert "Usage" in text
+    assert run("--version") == (0, f"cellmix-dali {__version__}\n", "")
+    assert run("-h")[0] == 0
+
+
+def test_the_example_learns_and_is_short(tmp_path: Path) -> None:
+    example = ROOT / "examples" / "train_classifier.py"
+    assert len(example.read_text().splitlines()) < 100
+    done = subprocess.run(
+        [sys.executable, str(example), "--epochs", "8"],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    lines = done.stdout.splitlines()
+    assert len(lines) == 8
+    assert float(lines[-1].split()[-1]) > 0.7  # the classes are about equally frequent
+    assert "patch 128, fix ratio 0.90" in lines[0]

@@ -1,0 +1,109 @@
+"""What is shipped: wheel and sdist are built and looked into."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = {
+    "cellmix_dali/" + str(path.relative_to(ROOT)).removeprefix("cellmix_dali/")
+    for top in ("cellmix_dali", "plugins", "pipelines")
+    for path in (ROOT / top).rglob("*.py")
+} | {"cellmix_dali/py.typed"}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("dist")
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "build",
+            "--no-isolation",
+            "--sdist",
+            "--wheel",
+            "--outdir",
+            str(out),
+            str(ROOT),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return out
+
+
+def test_wheel(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"cellmix_dali"}
+        assert {name for name in names if name.startswith("cellmix_dali/")} == SOURCES
+        (metadata,) = (name for name in names if name.endswith("/METADATA"))
+        text = archive.read(metadata).decode()
+        (entry_points,) = (name for name in names if name.endswith("/entry_points.txt"))
+        assert "cellmix-dali = cellmix_dali.cli:main" in archive.read(entry_points).decode()
+    for extra in ("cuda120", "cuda130", "dev", "peers"):
+        assert f"Provides-Extra: {extra}" in text
+    assert "License-Expression: Apache-2.0" in text
+    assert "Requires-Python: >=3.10" in text
+
+
+def test_sdist_builds_the_same_wheel(built: Path, tmp_path: Path) -> None:
+    (sdist,) = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        members = [member for member in archive.getmembers() if not member.isdir()]
+        assert not [member.name for member in members if member.issym()]
+        names = {member.name.split("/", 1)[1] for member in members}
+        archive.extractall(tmp_path, filter="data")
+    folders = {name.split("/")[0] for name in names if "/" in name}
+    assert folders == {"cellmix_dali"}
+    assert {name for name in names if name.startswith("cellmix_dali/")} == SOURCES
+    assert {"LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml"} <= names
+
+    (unpacked,) = tmp_path.iterdir()
+    again = tmp_path / "again"
+    subprocess.run(
+        [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", str(again), str(unpacked)],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,), (other,) = built.glob("*.whl"), again.glob("*.whl")
+    with zipfile.ZipFile(wheel) as one, zipfile.ZipFile(other) as two:
+        assert {name: one.read(name) for name in one.namelist() if name.endswith(".py")} == {
+            name: two.read(name) for name in two.namelist() if name.endswith(".py")
+        }
+
+
+def test_without_dali_the_message_names_the_extra() -> None:
+    """The library works without DALI; its operators say how to get it."""
+    code = (
+        "import sys; sys.modules['nvidia.dali'] = None\n"
+        "import cellmix_dali\n"
+        "from cellmix_dali.errors import MissingDependencyError\n"
+        "try:\n"
+        "    import cellmix_dali.plugins\n"
+        "except MissingDependencyError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "pip install 'cellmix-dali[cuda120]'" in done.stdout
+
+
+def test_without_dali_the_command_line_says_so(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['nvidia.dali'] = None\n"
+        f"sys.argv = ['cellmix-dali', 'demo', '--out', {str(tmp_path)!r}]\n"
+        "from cellmix_dali.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "pip install 'cellmix-dali[cuda120]'" in done.stderr
+    assert "Traceback" not in done.stderr
