@@ -49,7 +49,9 @@ class UserTable:
                 types = {n: pa.int64() if n in integers else pa.string() for n in (*needed, *optional)}
                 # Empty cells of text stay empty text; those of numbers become null and are found below.
                 convert = pa.csv.ConvertOptions(column_types=types, strings_can_be_null=False)
-                table = pa.csv.read_csv(path, convert_options=convert)
+                # Only without threads do its errors say the row.
+                serial = pa.csv.ReadOptions(use_threads=False)
+                table = pa.csv.read_csv(path, read_options=serial, convert_options=convert)
             else:
                 table = pq.read_table(path)
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -140,7 +142,7 @@ class UserTable:
         return indices, tuple(classes)
 
     def _check_names(self, found: list[str], needed: Sequence[str], optional: Sequence[str]) -> None:
-        """Refuse a missing column, and one that is nearly named as an optional one: it would be passed over silently."""
+        """Refuse a missing column, and one nearly named as an optional one, which would be passed over silently."""
         for name in (*needed, *optional):
             if name in found:
                 continue

@@ -203,8 +203,8 @@ def tissue_shares(slide: Slide, table: TileTable, *, mask: NDArray[np.bool_] | N
         mask = tissue_mask(slide.thumbnail(min(max(least, wanted), most)))
     elif mask.ndim != 2 or not mask.size or not _in_proportion(mask, of.width, of.height):
         raise ArgumentError(
-            f"The mask has the shape {mask.shape} and {slide.path} {of.width} x {of.height} pixels: a mask has rows and "
-            "columns in the slide's proportions, such as tissue_mask(slide.thumbnail(2048))."
+            f"The mask has the shape {mask.shape} and {slide.path} {of.width} x {of.height} pixels: a mask has rows "
+            "and columns in the slide's proportions, such as tissue_mask(slide.thumbnail(2048))."
         )
     return tissue_share(mask, x, y, size, size, scale=of.width / mask.shape[1])
 
@@ -212,7 +212,7 @@ def tissue_shares(slide: Slide, table: TileTable, *, mask: NDArray[np.bool_] | N
 def _in_proportion(mask: NDArray[np.bool_], width: int, height: int) -> bool:
     """Whether a mask shows a whole slide: its rows fit its columns, up to rounding."""
     rows = mask.shape[1] * height / width
-    return abs(rows - mask.shape[0]) <= max(2.0, 0.02 * rows)
+    return bool(abs(rows - mask.shape[0]) <= max(2.0, 0.02 * rows))
 
 
 def tissue_tiles(

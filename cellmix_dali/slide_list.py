@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from ._columns import UserTable
@@ -19,9 +18,10 @@ from .errors import ArgumentError, CellMixDaliError, MissingDependencyError, Sli
 from .grids import Edge, check_grid, grid_tiles, level0_windows, tissue_tiles
 from .resolution import MPP_RANGE, check_resolution
 from .slides import open_slide
+from .tile_labels import with_label_column
 from .tiles import TileTable
 
-__all__ = ["SlideFault", "SlideList", "read_slide_list", "tiles_of_slides"]
+__all__ = ["SlideFault", "SlideList", "read_slide_list", "tiles_of_slides", "with_label_column"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,6 +200,8 @@ def tiles_of_slides(
     """
     check_resolution(tile_size, mpp=mpp, level=level, magnification=magnification, mpp_override=mpp_override)
     check_grid(tile_size, overlap=overlap, edge=edge)
+    if not len(slide_list):
+        raise ArgumentError("The list of slides is empty: give at least one slide.")
     if on_error not in ("raise", "skip"):
         raise unknown_name("on_error", on_error, ("raise", "skip"))
     for name, share in (("tissue", tissue), ("min_share", min_share)):

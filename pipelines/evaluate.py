@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.plugins import TileSource, tiles
@@ -65,6 +67,10 @@ def evaluate_loader(
     device: str = "cpu",
     mean: Sequence[float] = MEAN,
     std: Sequence[float] = STD,
+    tile_size: int | None = None,
+    edge: str = "skip",
+    on_error: str = "raise",
+    fault_file: Path | None = None,
     rank: int = 0,
     world_size: int = 1,
     num_threads: int = 2,
@@ -83,6 +89,8 @@ def evaluate_loader(
         If given, the labels are checked against it.
     rank, world_size : int, default 0 and 1
         This process among those that share the table.
+    tile_size, edge, on_error, fault_file
+        As of `cellmix_dali.plugins.TileSource`.
     num_workers : int, default 2
         Threads that read slide files.
     device, mean, std, num_threads, prefetch_queue_depth
@@ -106,13 +114,18 @@ def evaluate_loader(
     source = TileSource(
         table,
         batch_size=batch_size,
+        tile_size=tile_size,
+        edge=edge,
+        on_error=on_error,
+        fault_file=fault_file,
         shuffle=False,
         drop_last=False,
         rank=rank,
         world_size=world_size,
         num_workers=num_workers,
     )
-    pipeline = evaluate_pipeline(
+    build = partial(
+        evaluate_pipeline,
         source,
         device=device,
         mean=mean,
@@ -120,4 +133,4 @@ def evaluate_loader(
         num_threads=num_threads,
         prefetch_queue_depth=prefetch_queue_depth,
     )
-    return TileLoader(pipeline, source, ["images", "labels", "tile"])
+    return TileLoader(build, source, ["images", "labels", "tile"])

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import cast
 
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.mixing import CellMix
 from cellmix_dali.plugins import CellMixParameters, PlanSource, TileSource, cellmix, tiles
 from cellmix_dali.plugins._dali import Pipeline, fn
 from cellmix_dali.plugins.plan_source import CurriculumLike
+from cellmix_dali.sampling import EpochOrder
 from cellmix_dali.tiles import TileTable
 
 from ._device import decoder_device, device_id
 from ._normalise import MEAN, STD, normalise
-from .loader import TileLoader
+from .loader import Stateful, TileLoader
 
 __all__ = ["train_loader", "train_pipeline"]
 
@@ -104,6 +108,12 @@ def train_loader(
     engine: str = "native",
     mean: Sequence[float] = MEAN,
     std: Sequence[float] = STD,
+    tile_size: int | None = None,
+    edge: str = "skip",
+    shuffle: bool | str = True,
+    order: EpochOrder | None = None,
+    on_error: str = "replace",
+    fault_file: Path | None = None,
     seed: int = 0,
     rank: int = 0,
     world_size: int = 1,
@@ -134,6 +144,9 @@ def train_loader(
         Of order, flips and plans.
     rank, world_size : int, default 0 and 1
         This process among those that train together.
+    tile_size, edge, shuffle, order, on_error, fault_file
+        As of `cellmix_dali.plugins.TileSource`; but a tile that cannot be read is replaced by another of its class unless
+        told otherwise. ``loader.faults`` says which.
     num_workers : int, default 2
         Threads that read slide files.
     device, engine, mean, std, num_threads, prefetch_queue_depth
@@ -154,7 +167,7 @@ def train_loader(
         raise ArgumentError("The tile table is empty: there is nothing to train on.")
     plans = PlanSource(
         CellMix(method, p=p, seed=seed, rank=rank),
-        tile_size=int(table.size[0]),
+        tile_size=int(table.size[0]) if tile_size is None else tile_size,
         batch_size=batch_size,
         curriculum=curriculum,
         patch_size=patch_size,
@@ -163,14 +176,21 @@ def train_loader(
     source = TileSource(
         table,
         batch_size=batch_size,
+        tile_size=tile_size,
+        edge=edge,
         plans=plans,
         flips=flips,
+        shuffle=shuffle,
+        order=order,
+        on_error=on_error,
+        fault_file=fault_file,
         seed=seed,
         rank=rank,
         world_size=world_size,
         num_workers=num_workers,
     )
-    pipeline = train_pipeline(
+    build = partial(
+        train_pipeline,
         source,
         num_classes=num_classes,
         device=device,
@@ -180,4 +200,5 @@ def train_loader(
         num_threads=num_threads,
         prefetch_queue_depth=prefetch_queue_depth,
     )
-    return TileLoader(pipeline, source, list(_OUTPUTS))
+    stateful = curriculum if hasattr(curriculum, "state_dict") else None
+    return TileLoader(build, source, list(_OUTPUTS), curriculum=cast("Stateful | None", stateful))

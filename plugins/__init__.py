@@ -3,7 +3,8 @@
 from .cellmix import CellMixParameters, cellmix
 from .clock import EpochClock
 from .plan_source import PlanNodes, PlanSource
-from .tile_source import TileNodes, TileSource, tiles
+from .tile_source import TileSource
+from .tiles import TileNodes, tiles
 
 __all__ = [
     "CellMixParameters",

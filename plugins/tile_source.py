@@ -11,81 +11,77 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellmix_dali.errors import ArgumentError, SlideError
+from cellmix_dali.faults import Fault, FaultLog, Substitutes
 from cellmix_dali.mixing.random import generator
+from cellmix_dali.reading import EncodedTile, TileReader
 from cellmix_dali.sampling import EpochOrder
-from cellmix_dali.slides import Level, Slide, open_slide
-from cellmix_dali.slides.ppm import ppm
 from cellmix_dali.tiles import TileTable
 
-from ._dali import DataNode, fn, types
 from .clock import BatchPosition, EpochClock
-from .plan_source import PlanArrays, PlanNodes, PlanSource
+from .plan_source import PlanSource
 
-__all__ = ["TileNodes", "TileSource", "tiles"]
+__all__ = ["DeliveredTile", "TileSource"]
 
 _FLIPS = 2  # the stream of random numbers for the tiles' orientation
 _AHEAD = 2  # batches read in the background while DALI works
 
 
-class _Read(NamedTuple):
-    """One tile as a stream for the decoder, and which way it came."""
-
-    stream: NDArray[np.uint8]
-    way: str
-
-
-class TileNodes(NamedTuple):
-    """Tiles as nodes of a DALI graph.
+class DeliveredTile(NamedTuple):
+    """One tile of a batch.
 
     Attributes
     ----------
-    images : DataNode, uint8 HWC
-        Decoded tiles, RGB.
-    labels : DataNode
-        int32 (1,) class index, or float32 (classes,) class shares; int32 (1,) of -1 where the table has no labels.
-    tile : DataNode, int64 (1,)
-        Row of the tile table.
-    flips : DataNode, int32 (2,), or None
-        Two random bits a tile for `fn.flip`, drawn by the batch's key: horizontal, vertical; if the source draws them.
-    plan : PlanNodes or None
-        The batch's mixing plan, if the source draws one.
+    row : int
+        Row of the tile table; another than the order says where that one is bad.
+    tile : EncodedTile
+        Its streams.
+    faults : tuple of (int, str, int or None)
+        Bad rows that were met on the way: row, reason, and the row that took its place.
     """
 
-    images: DataNode
-    labels: DataNode
-    tile: DataNode
-    flips: DataNode | None
-    plan: PlanNodes | None
+    row: int
+    tile: EncodedTile
+    faults: tuple[tuple[int, str, int | None], ...]
 
 
 class TileSource:
     """Feeds a tile table to a DALI graph, batch by batch; a source for `fn.external_source`, and its epoch clock.
 
-    A tile that is just one block of a directly readable slide comes as the file's own encoded bytes; every other tile
-    is read through OpenSlide and comes as a PPM stream, which the same decoder takes. What a batch holds is a pure
-    function of (seed, epoch, iteration, rank). Reading runs ahead in threads.
+    Tiles of directly readable slides come as the file's own encoded blocks; all others as pixels that OpenSlide has read.
+    What a batch holds is a pure function of (seed, epoch, iteration, rank). Reading runs ahead in threads.
 
     Parameters
     ----------
     table : TileTable
-        The tiles; all of one size.
+        The tiles.
     batch_size : int
         Tiles a batch: the pipeline's batch size.
+    tile_size : int, optional
+        Side of the images in pixels; tiles whose window has another size are resized to it in the graph. By default the
+        windows' size, if they have only one.
+    edge : {"skip", "pad"}, default "skip"
+        Whether windows may reach over the right and lower edge of their level; what lies beyond is then white.
     plans : PlanSource, optional
         Draws each batch's mixing plan, under the curriculum.
     flips : bool, default False
         Whether to draw random flips for the tiles.
     shuffle, drop_last, seed, rank, world_size
         As of `cellmix_dali.sampling.EpochOrder`.
+    order : EpochOrder, optional
+        Another order than those five make, over the same table and batch size.
+    on_error : {"replace", "raise"}, default "raise"
+        What is done about a tile that cannot be read: another tile of its class takes its place, or the run stops.
+    fault_file : Path, optional
+        File of JSON lines to which each bad tile is appended.
     num_workers : int, default 2
         Reading threads.
 
     Raises
     ------
     ArgumentError
-        If the tiles are too few for a batch or of several sizes, or the plans are drawn for another batch or tile size.
+        If the tiles are too few for a batch, or an argument does not fit another.
     SlideError
-        If a slide is not there.
+        If a slide is not there, or (of the first few) cannot be opened.
 
     Attributes
     ----------
@@ -98,13 +94,18 @@ class TileSource:
         table: TileTable,
         *,
         batch_size: int,
+        tile_size: int | None = None,
+        edge: str = "skip",
         plans: PlanSource | None = None,
         flips: bool = False,
-        shuffle: bool = True,
+        shuffle: bool | str = True,
         drop_last: bool = True,
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        order: EpochOrder | None = None,
+        on_error: str = "raise",
+        fault_file: Path | None = None,
         num_workers: int = 2,
     ) -> None:
         self.table = table
@@ -112,7 +113,7 @@ class TileSource:
         self.plans = plans
         self.flips = flips
         self.seed, self.rank = seed, rank
-        self.order = EpochOrder(
+        self.order = order or EpochOrder(
             len(table),
             batch_size,
             shuffle=shuffle,
@@ -122,31 +123,49 @@ class TileSource:
             world_size=world_size,
         )
         self.clock = EpochClock(len(self.order))
-        self.read: Counter[str] = Counter()
+        self.tile_size, self.resizing = self._sizes(tile_size)
         self._check(num_workers)
-        self._slides: dict[int, Slide] = {}
-        self._workers = ThreadPoolExecutor(num_workers, thread_name_prefix="cellmix-dali-read")
+        self.reader = TileReader(table, edge=edge)
+        self.read: Counter[str] = Counter()
+        self.log = FaultLog(table, fault_file)
+        self.bad: dict[int, str] = {}
+        self._substitutes = Substitutes(table, on_error=on_error, seed=seed)
         self._num_workers = num_workers
-        self._pending: dict[tuple[int, int], list[Future[list[_Read]]]] = {}
+        self._workers = ThreadPoolExecutor(num_workers, thread_name_prefix="cellmix-dali-read")
+        self._pending: dict[tuple[int, int], list[Future[list[DeliveredTile]]]] = {}
 
     @property
-    def tile_size(self) -> int:
-        """Side of a tile in pixels."""
-        return int(self.table.size[0])
+    def faults(self) -> list[Fault]:
+        """Bad tiles met so far, each once."""
+        return self.log.all()
+
+    @property
+    def replacing(self) -> bool:
+        """Whether bad tiles are replaced."""
+        return self._substitutes.replacing
 
     def __len__(self) -> int:
         """Batches an epoch."""
         return len(self.order)
 
     def __call__(self, info: BatchPosition) -> tuple[object, ...]:
-        """Give one batch: encoded tiles, labels, rows; flips and the plan's arrays where they are drawn."""
+        """Give one batch: streams (one list a slot), geometry, labels, rows; flips and the plan's arrays where drawn."""
         epoch, iteration = self.clock.at(info)
-        rows = self.order.batch(epoch, iteration)
-        self._read_ahead(epoch, iteration)
-        read = [tile for part in self._pending.pop((epoch, iteration)) for tile in part.result()]
-        self.read.update(tile.way for tile in read)
+        delivered = self.batch(epoch, iteration)
+        self.read.update(each.tile.way for each in delivered)
+        for each in delivered:
+            for row, reason, other in each.faults:
+                self.log.add(row, reason, other)
+        rows = np.array([each.row for each in delivered], np.int64)
+        tiles = [each.tile for each in delivered]
+        batch: list[object] = [[tile.streams[slot] for tile in tiles] for slot in range(self.reader.slots)]
+        if not self.reader.whole:
+            batch += [
+                np.stack([getattr(tile, name) for tile in tiles]) for name in ("in_anchors", "out_anchors", "shapes")
+            ]
+            batch.append(np.repeat(self.table.size[rows].astype(np.int32)[:, None], 2, axis=1))
         label = np.full(len(rows), -1, np.int32) if self.table.label is None else self.table.label[rows]
-        batch: list[object] = [[tile.stream for tile in read], label.reshape(len(rows), -1), rows[:, None]]
+        batch += [label.reshape(len(rows), -1), rows[:, None]]
         if self.flips:
             random = generator(self.seed, epoch=epoch, iteration=iteration, rank=self.rank, stream=_FLIPS)
             batch.append(random.integers(0, 2, (len(rows), 2), dtype=np.int32))
@@ -154,8 +173,27 @@ class TileSource:
             batch.extend(self.plans.draw(epoch, iteration))
         return tuple(batch)
 
+    def batch(self, epoch: int, iteration: int) -> list[DeliveredTile]:
+        """Give the tiles of one batch, and have the next ones read meanwhile.
+
+        Raises
+        ------
+        SlideError
+            If a tile cannot be read, and is not to be replaced or cannot be.
+        """
+        for number in range(iteration, min(iteration + 1 + _AHEAD, len(self.order))):
+            if (epoch, number) not in self._pending:
+                parts = np.array_split(self.order.batch(epoch, number), self._num_workers)
+                self._pending[epoch, number] = [self._workers.submit(self._deliver, part, epoch) for part in parts]
+        return [each for part in self._pending.pop((epoch, iteration)) for each in part.result()]
+
+    def mark_bad(self, row: int, reason: str) -> None:
+        """Treat a tile as one that cannot be read from now on; what was read ahead is read again."""
+        self.bad[row] = reason
+        self.forget()
+
     def forget(self) -> None:
-        """Drop what was read ahead; for an epoch that ends early."""
+        """Drop what was read ahead."""
         for futures in self._pending.values():
             for future in futures:
                 future.cancel()
@@ -165,81 +203,50 @@ class TileSource:
         """Stop the reading threads and close the slides."""
         self.forget()
         self._workers.shutdown(wait=True, cancel_futures=True)
-        for slide in self._slides.values():
-            slide.close()
-        self._slides.clear()
+        self.reader.close()
 
-    def nodes(self) -> TileNodes:
-        """Put the source into the DALI graph that is being defined; the images are still encoded."""
-        soft = self.table.label is not None and self.table.label.ndim == 2
-        dtypes = [types.UINT8, types.FLOAT if soft else types.INT32, types.INT64]
-        ndims = [1, 1, 1]
-        if self.flips:
-            dtypes, ndims = [*dtypes, types.INT32], [*ndims, 1]
-        if self.plans is not None:
-            dtypes, ndims = dtypes + PlanArrays.dtypes(), ndims + PlanArrays.ndims()
-        nodes = fn.external_source(
-            source=self, num_outputs=len(dtypes), batch=True, batch_info=True, dtype=dtypes, ndim=ndims
-        )
-        encoded, labels, tile, *others = nodes
-        flips = others.pop(0) if self.flips else None
-        return TileNodes(encoded, labels, tile, flips, PlanNodes(*others) if others else None)
+    def _deliver(self, rows: NDArray[np.int64], epoch: int) -> list[DeliveredTile]:
+        """Read a part of a batch; in a thread."""
+        delivered = []
+        for row, tile in zip(rows.tolist(), self.reader.read(rows), strict=True):
+            reason = self._reason(row, tile)
+            if reason is not None:
+                delivered.append(self._substitute(row, reason, epoch))
+            elif isinstance(tile, EncodedTile):
+                delivered.append(DeliveredTile(row, tile, ()))
+        return delivered
 
-    def _read_ahead(self, epoch: int, iteration: int) -> None:
-        """Have this batch and the next ones read."""
-        for number in range(iteration, min(iteration + 1 + _AHEAD, len(self.order))):
-            if (epoch, number) not in self._pending:
-                parts = np.array_split(self.order.batch(epoch, number), self._num_workers)
-                self._pending[epoch, number] = [self._workers.submit(self._tiles, part) for part in parts]
+    def _reason(self, row: int, tile: EncodedTile | SlideError) -> str | None:
+        """Why a tile cannot be used, if so."""
+        return str(tile) if isinstance(tile, SlideError) else self.bad.get(row)
 
-    def _tiles(self, rows: NDArray[np.int64]) -> list[_Read]:
-        """Read a part of a batch: the blocks of one level together, then what must be read as pixels."""
-        table, size = self.table, self.tile_size
-        read: dict[int, _Read] = {}
-        for number, level in {(int(table.slide[row]), int(table.level[row])) for row in rows}:
-            slide = self._slide(number)
-            own = [int(row) for row in rows if table.slide[row] == number and table.level[row] == level]
-            of = self._level(slide, level, own)
-            if slide.route == "direct" and of.block_width == of.block_height == size:
-                aligned = [row for row in own if not (table.x[row] % size or table.y[row] % size)]
-                columns, lines = table.x[aligned] // size, table.y[aligned] // size
-                blocks = slide.blocks(level, columns.tolist(), lines.tolist())
-                for row, block in zip(aligned, blocks, strict=True):
-                    if block is not None:
-                        read[row] = _Read(np.frombuffer(block, np.uint8), "direct")
-            for row in own:
-                if row not in read:
-                    pixels = slide.read_region(level, int(table.x[row]), int(table.y[row]), size, size)
-                    read[row] = _Read(ppm(pixels), "openslide")
-        return [read[int(row)] for row in rows]
+    def _substitute(self, row: int, reason: str, epoch: int) -> DeliveredTile:
+        """Find another tile in the place of a bad one."""
+        others: list[tuple[int, str, int | None]] = []
+        for other in self._substitutes.rows(row, epoch, reason):
+            (tile,) = self.reader.read(np.array([other]))
+            wrong = self._reason(other, tile)
+            if wrong is None and isinstance(tile, EncodedTile):
+                return DeliveredTile(other, tile, ((row, reason, other), *others))
+            others.append((other, str(wrong), None))
+        raise self._substitutes.none_left(row, reason)
 
-    def _level(self, slide: Slide, level: int, rows: list[int]) -> Level:
-        """The level that rows lie on; refused where there is none, or a tile lies over its edge."""
-        table = self.table
-        if level >= len(slide.levels):
-            raise SlideError(f"There is no such level: {table.describe(rows[0])}; levels: {len(slide.levels)}.")
-        of = slide.levels[level]
-        for row in rows:
-            if table.x[row] + table.size[row] > of.width or table.y[row] + table.size[row] > of.height:
-                raise SlideError(
-                    f"The tile lies over the edge of its level of {of.width} x {of.height}: {table.describe(row)}."
-                )
-        return of
-
-    def _slide(self, number: int) -> Slide:
-        """Open a slide once. Two threads may both open it; one of the two is kept."""
-        slide = self._slides.get(number)
-        return slide if slide is not None else self._slides.setdefault(number, open_slide(self.table.slides[number]))
+    def _sizes(self, tile_size: int | None) -> tuple[int, bool]:
+        """The images' size, and whether any window has another."""
+        least, most = (int(self.table.size.min()), int(self.table.size.max())) if len(self.table) else (1, 1)
+        if tile_size is None and least != most:
+            raise ArgumentError(
+                f"The tile table mixes window sizes from {least} to {most} pixels: give tile_size, to which they are resized."
+            )
+        size = most if tile_size is None else tile_size
+        if size < 1:
+            raise ArgumentError(f"tile_size={tile_size}: an image has at least one pixel.")
+        return size, least != size or most != size
 
     def _check(self, num_workers: int) -> None:
         """Refuse at once what would fail in the middle of an epoch."""
         if num_workers < 1:
             raise ArgumentError(f"num_workers={num_workers}: at least one thread must read.")
-        sizes = np.unique(self.table.size)
-        if len(sizes) > 1:
-            raise ArgumentError(
-                f"The tile table mixes tile sizes ({', '.join(map(str, sizes[:5]))}): a batch needs tiles of one size."
-            )
         for path in self.table.slides:
             if not Path(path).exists():
                 raise SlideError(f"There is no slide at {path}. The tile table names it: correct the path there.")
@@ -255,24 +262,3 @@ class TileSource:
             )
         if not self.order.drop_last:
             raise ArgumentError("Batches that are mixed must be full: use drop_last=True.")
-
-
-def tiles(source: TileSource, *, device: str = "cpu") -> TileNodes:
-    """Decode a source's tiles in the DALI graph that is being defined.
-
-    Parameters
-    ----------
-    source : TileSource
-        Where the tiles come from.
-    device : {"cpu", "mixed"}, default "cpu"
-        Of `fn.decoders.image`: "mixed" decodes on the GPU.
-
-    Returns
-    -------
-    TileNodes
-        Images on the CPU, or on the GPU for "mixed".
-    """
-    nodes = source.nodes()
-    # Fancy upsampling is what OpenSlide's libjpeg does for 4:2:0; without it pixels differ.
-    images = fn.decoders.image(nodes.images, device=device, output_type=types.RGB, jpeg_fancy_upsampling=True)
-    return nodes._replace(images=images)

@@ -11,12 +11,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from cellmix_dali import CellMix, Curriculum, TileTable, open_slide
+from cellmix_dali import CellMix, Curriculum, TileTable, grid_tiles, open_slide
 from cellmix_dali.errors import ArgumentError, CellMixDaliError, MissingDependencyError
+from cellmix_dali.grids import grid_tiles
 from cellmix_dali.mixing.random import generator
 from cellmix_dali.pipelines import evaluate_loader, train_loader
 from cellmix_dali.synthetic import RenderedSlide
-from cellmix_dali.tiles import grid_tiles
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
 
@@ -204,7 +204,7 @@ def test_a_damaged_block_ends_the_pass_with_a_clear_error(
     assert find in block
     broken.write_bytes(content.replace(block, block.replace(find, put, 1)))
     damaged = TileTable.from_columns(broken, x=table.x, y=table.y, size=256, label=np.zeros(len(table), int))
-    loader = train(damaged, batch_size=16, patch_size=64)
+    loader = train(damaged, batch_size=16, patch_size=64, on_error="raise")
     with pytest.raises(CellMixDaliError, match=words):
         list(loader)
     with pytest.raises(ArgumentError, match="closed"):

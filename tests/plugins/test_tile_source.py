@@ -13,16 +13,22 @@ import openslide
 import pytest
 from numpy.typing import NDArray
 from nvidia.dali.pipeline import Pipeline
+from PIL import Image
 
 from cellmix_dali import CellMix, TileTable, grid_tiles, open_slide
 from cellmix_dali.errors import ArgumentError, CellMixDaliError, SlideError
 from cellmix_dali.plugins import EpochClock, PlanSource, TileSource, tiles
+from cellmix_dali.reading import TileReader
 from cellmix_dali.synthetic import RenderedSlide
 
 
-def decoded(table: TileTable, batch_size: int = 16) -> tuple[NDArray[np.uint8], TileSource]:
+def decoded(
+    table: TileTable, batch_size: int = 16, slots: int | None = None, **arguments: Any
+) -> tuple[NDArray[np.uint8], TileSource]:
     """All tiles of a table, in its order, as the graph decodes them."""
-    source = TileSource(table, batch_size=batch_size, shuffle=False, drop_last=False)
+    source = TileSource(table, batch_size=batch_size, shuffle=False, drop_last=False, **arguments)
+    if slots is not None:
+        source.reader = TileReader(table, slots=slots)
     pipeline = Pipeline(batch_size=batch_size, num_threads=2, device_id=None, prefetch_queue_depth=1)
     with pipeline:
         nodes = tiles(source)
@@ -54,9 +60,10 @@ def openslide_pixels(path: Path, table: TileTable) -> NDArray[np.uint8]:
     ("name", "size", "way"),
     [
         ("CMU-1-Small-Region.svs", 240, "direct"),
-        ("CMU-1-Small-Region.svs", 224, "openslide"),
+        ("CMU-1-Small-Region.svs", 224, "direct"),
         ("CMU-1-Small-Region.jpeg.tiff", 256, "direct"),
-        ("CMU-1-Small-Region.jpeg.tiff", 200, "openslide"),
+        ("CMU-1-Small-Region.jpeg.tiff", 200, "direct"),
+        ("CMU-1-Small-Region.jpeg.tiff", 700, "direct"),
         ("gcp-camelyon-multiframe-jpeg.dcm", 256, "openslide"),
         ("gcp-camelyon-multiframe-jpeg.dcm", 100, "openslide"),
     ],
@@ -96,8 +103,48 @@ def test_both_ways_in_one_batch_on_every_level(rendered: list[RenderedSlide]) ->
     assert len(set(whole.level.tolist())) > 1
     images, source = decoded(whole)
     np.testing.assert_array_equal(images, np.concatenate(wants))
+    assert source.read == {"direct": len(whole)}
+    # With too few slots for tiles of several blocks, those come through OpenSlide, beside the others in one batch.
+    images, source = decoded(whole, slots=1)
+    np.testing.assert_array_equal(images, np.concatenate(wants))
     assert source.read["direct"] > 0
     assert source.read["openslide"] > 0
+
+
+@pytest.mark.parametrize(
+    "name", ["CMU-1-Small-Region.svs", "CMU-1-Small-Region.jpeg.tiff", "gcp-camelyon-multiframe-jpeg.dcm"]
+)
+@pytest.mark.parametrize("size", [100, 224, 240, 256, 500])
+def test_random_windows_of_real_slides_over_the_edge_too(real: Callable[[str], Path], name: str, size: int) -> None:
+    path = real(name)
+    rng = np.random.default_rng(size)
+    with openslide.OpenSlide(path) as slide:
+        width, height = slide.dimensions
+        x, y = rng.integers(0, width, 24), rng.integers(0, height, 24)
+        x[:3], y[:3] = (0, width - 1, width - size // 2), (0, height - 1, height - size // 2)
+        # What OpenSlide shows beyond the slide is transparent: white here.
+        regions = [np.asarray(slide.read_region((int(a), int(b)), 0, (size, size))) for a, b in zip(x, y, strict=True)]
+    want = np.stack([np.where(region[..., 3:] == 255, region[..., :3], 255) for region in regions]).astype(np.uint8)
+    table = TileTable.from_columns(path, x=x, y=y, size=size)
+    images, source = decoded(table, edge="pad")
+    np.testing.assert_array_equal(images, want)
+    assert set(source.read) == {"openslide" if name.endswith(".dcm") else "direct"}
+
+
+def test_windows_of_several_sizes_are_resized_and_others_left_alone(rendered: list[RenderedSlide]) -> None:
+    path = rendered[0].path
+    sizes = [256, 512, 300, 256, 400]
+    table = TileTable.from_columns([path] * 5, x=[0, 100, 200, 256, 31], y=[0, 50, 10, 512, 77], size=sizes)
+    images, _ = decoded(table, tile_size=256)
+    assert images.shape == (5, 256, 256, 3)
+    with openslide.OpenSlide(path) as slide:
+        for number, (x, y, size) in enumerate(zip(table.x, table.y, sizes, strict=True)):
+            region = slide.read_region((int(x), int(y)), 0, (size, size)).convert("RGB")
+            if size == 256:
+                np.testing.assert_array_equal(images[number], np.asarray(region))
+            else:
+                want = np.asarray(region.resize((256, 256), Image.Resampling.BILINEAR), np.int16)
+                assert np.abs(images[number] - want).mean() < 1  # Pillow's filter is the same, its rounding is not
 
 
 def test_batches_are_the_orders(table: TileTable) -> None:
@@ -168,7 +215,7 @@ def test_what_is_refused(table: TileTable, tmp_path: Path) -> None:
     with pytest.raises(SlideError, match=r"There is no slide at .*gone\.svs"):
         TileSource(TileTable.from_columns(tmp_path / "gone.svs", x=[0], y=[0], size=256), batch_size=1)
     mixed = TileTable.concat([table, TileTable.from_columns(table.slides[0], x=[0], y=[0], size=128, label=[0])])
-    with pytest.raises(ArgumentError, match=r"mixes tile sizes \(128, 256\)"):
+    with pytest.raises(ArgumentError, match="mixes window sizes from 128 to 256 pixels: give tile_size"):
         TileSource(mixed, batch_size=4)
     with pytest.raises(ArgumentError, match="num_workers=0"):
         TileSource(table, batch_size=4, num_workers=0)

@@ -1,0 +1,242 @@
+"""From rows of a tile table to encoded streams, and where their pixels go."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import ArgumentError, SlideError
+from .slides import Level, Slide, open_slide
+from .slides.damage import BlockCheck
+from .slides.ppm import ppm
+from .tiles import TileTable
+from .windows import Pieces, most_blocks, pieces
+
+__all__ = ["EncodedTile", "TileReader"]
+
+_LOOKED_AT = 4  # slides that are opened beforehand to see of how many blocks their tiles are made
+_MOST_SLOTS = 16
+# A picture of one pixel stands in for a block that a tile does not have; whatever is pasted later hides it.
+_NOTHING = ppm(np.full((1, 1, 3), 255, np.uint8))
+
+
+class EncodedTile(NamedTuple):
+    """One tile, still encoded.
+
+    Attributes
+    ----------
+    streams : tuple of uint8 arrays (bytes,)
+        One stream a slot, in the order in which they are pasted.
+    in_anchors, out_anchors, shapes : int32 arrays (slots, 2)
+        For each stream: where the used part begins in it, where it goes in the window, its height and width; y before x.
+    way : str
+        "direct": the file's own blocks; "openslide": pixels that OpenSlide has read.
+    """
+
+    streams: tuple[NDArray[np.uint8], ...]
+    in_anchors: NDArray[np.int32]
+    out_anchors: NDArray[np.int32]
+    shapes: NDArray[np.int32]
+    way: str
+
+
+class TileReader:
+    """Reads rows of a tile table as encoded streams; several threads may read at once.
+
+    A tile whose window lies on blocks of a directly readable slide comes as these blocks; any other as the pixels that
+    OpenSlide reads, in a PPM stream, which the same decoder takes. Each tile has the same number of slots.
+
+    Parameters
+    ----------
+    table : TileTable
+        The tiles.
+    slots : int, optional
+        The most blocks a tile may have to be read directly. By default what the tiles of the first few slides need.
+    edge : {"skip", "pad"}, default "skip"
+        Whether windows may reach over the right and lower edge of their level. "pad": what lies beyond is white.
+
+    Raises
+    ------
+    SlideError
+        If one of the first slides cannot be opened.
+
+    Attributes
+    ----------
+    slots : int
+        Streams a tile, one more for the white background with ``edge="pad"``.
+    whole : bool
+        Whether each tile is just one stream in full, so that nothing is to be put together. It is decided by the first
+        slides; a tile of a later one that is a part of a block, or of several, is then read through OpenSlide.
+    """
+
+    def __init__(self, table: TileTable, *, slots: int | None = None, edge: str = "skip") -> None:
+        self.table = table
+        self.pad = edge == "pad"
+        self._slides: dict[tuple[int, int], Slide] = {}
+        self._checks: dict[tuple[int, int], BlockCheck] = {}
+        self._blocks, whole = self._look_at_first_slides()
+        if slots is not None:
+            self._blocks = slots
+        if self._blocks < 1:
+            raise ArgumentError(f"slots={slots}: a tile has at least one stream.")
+        self.slots = self._blocks + self.pad
+        self.whole = whole and self.slots == 1
+
+    def read(self, rows: NDArray[np.int64]) -> list[EncodedTile | SlideError]:
+        """Read tiles; in the place of one that cannot be read stands the reason."""
+        found: dict[int, EncodedTile | SlideError] = {}
+        together: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for row in rows.tolist():
+            together[int(self.table.slide[row]), int(self.table.level[row])].append(row)
+        for (number, level), own in together.items():
+            try:
+                found |= self._read_level(number, level, own)
+            except SlideError as error:  # the slide cannot be opened, or has no such level
+                found |= dict.fromkeys(own, error)
+        return [found[row] for row in rows.tolist()]
+
+    def close(self) -> None:
+        """Close the slides."""
+        for slide in self._slides.values():
+            slide.close()
+        self._slides.clear()
+
+    def slide(self, number: int) -> Slide:
+        """Give an open slide by its number in the table; it stays open."""
+        # By process, as a forked child must not share a handle. Two threads may both open it; one of the two is kept.
+        key = (os.getpid(), number)
+        slide = self._slides.get(key)
+        return slide if slide is not None else self._slides.setdefault(key, open_slide(self.table.slides[number]))
+
+    def _read_level(self, number: int, level: int, rows: list[int]) -> dict[int, EncodedTile | SlideError]:
+        """Read tiles of one level of one slide: all their blocks in one call, pixels one by one."""
+        slide = self.slide(number)
+        if level >= len(slide.levels):
+            raise SlideError(f"There is no such level: {self.table.describe(rows[0])}; levels: {len(slide.levels)}.")
+        of = slide.levels[level]
+        found: dict[int, EncodedTile | SlideError] = {}
+        cuts: dict[int, Pieces] = {}
+        for row in rows:
+            try:
+                x, y, size = self._window(row, of)
+            except SlideError as error:
+                found[row] = error
+                continue
+            if slide.route == "direct":
+                cut = pieces(of, x, y, size)
+                if len(cut.columns) <= self._blocks and (not self.whole or _is_whole(of, x, y, size)):
+                    cuts[row] = cut
+        found |= self._read_blocks(slide, number, level, cuts)
+        for row in rows:
+            if row not in found:
+                try:
+                    found[row] = self._pixels(slide, level, row)
+                except SlideError as error:
+                    found[row] = error
+        return found
+
+    def _read_blocks(
+        self, slide: Slide, number: int, level: int, cuts: dict[int, Pieces]
+    ) -> dict[int, EncodedTile | SlideError]:
+        """Read the blocks of several tiles; tiles with a blank block are left out, and read as pixels."""
+        if not cuts:
+            return {}
+        columns = np.concatenate([cut.columns for cut in cuts.values()]).tolist()
+        lines = np.concatenate([cut.rows for cut in cuts.values()]).tolist()
+        try:
+            blocks = slide.blocks(level, columns, lines)
+        except SlideError as error:
+            if len(cuts) == 1:
+                return {next(iter(cuts)): error}
+            # One bad block fails the call: tile by tile, only its own tile fails.
+            found: dict[int, EncodedTile | SlideError] = {}
+            for row, cut in cuts.items():
+                found |= self._read_blocks(slide, number, level, {row: cut})
+            return found
+        found, first = {}, 0
+        for row, cut in cuts.items():
+            own = blocks[first : first + len(cut.columns)]
+            first += len(cut.columns)
+            whole = [block for block in own if block is not None]
+            if len(whole) < len(own):
+                continue
+            wrong = next(filter(None, map(self._check(slide, number, level).damage, whole)), None)
+            if wrong:
+                found[row] = SlideError(f"A block is damaged: {wrong} ({self.table.describe(row)}).")
+            else:
+                found[row] = self._tile([np.frombuffer(block, np.uint8) for block in whole], cut, row, "direct")
+        return found
+
+    def _pixels(self, slide: Slide, level: int, row: int) -> EncodedTile:
+        """Read a tile's pixels; beyond the level they are white."""
+        x, y, size = int(self.table.x[row]), int(self.table.y[row]), int(self.table.size[row])
+        zero, full = np.zeros((1, 2), np.int32), np.full((1, 2), size, np.int32)
+        cut = Pieces(np.zeros(1, np.int64), np.zeros(1, np.int64), zero, zero, full)
+        return self._tile([ppm(slide.read_region(level, x, y, size, size))], cut, row, "openslide")
+
+    def _tile(self, streams: list[NDArray[np.uint8]], cut: Pieces, row: int, way: str) -> EncodedTile:
+        """Fill up the slots: stand-ins first, so that what is real hides them."""
+        size = int(self.table.size[row])
+        empty = self.slots - len(streams)
+        if not empty:
+            return EncodedTile(tuple(streams), cut.in_anchors, cut.out_anchors, cut.shapes, way)
+        fill, fill_shape = [_NOTHING] * empty, np.ones((empty, 2), np.int32)
+        covered = int(np.prod(cut.shapes, axis=1, dtype=np.int64).sum())
+        if covered < size * size:
+            fill[0], fill_shape[0] = ppm(np.full((size, size, 3), 255, np.uint8)), size
+        none = np.zeros((empty, 2), np.int32)
+        return EncodedTile(
+            streams=(*fill, *streams),
+            in_anchors=np.concatenate([none, cut.in_anchors]),
+            out_anchors=np.concatenate([none, cut.out_anchors]),
+            shapes=np.concatenate([fill_shape, cut.shapes]),
+            way=way,
+        )
+
+    def _window(self, row: int, level: Level) -> tuple[int, int, int]:
+        """A row's window, refused where it lies over the edge and must not, or wholly beyond it."""
+        x, y, size = int(self.table.x[row]), int(self.table.y[row]), int(self.table.size[row])
+        over = x + size > level.width or y + size > level.height
+        beyond = x < 0 or y < 0 or x >= level.width or y >= level.height
+        if beyond or (over and not self.pad):
+            raise SlideError(
+                f"The tile lies over the edge of its level of {level.width} x {level.height} pixels: "
+                f"{self.table.describe(row)}. Leave it out, or read with edge='pad'."
+            )
+        return x, y, size
+
+    def _check(self, slide: Slide, number: int, level: int) -> BlockCheck:
+        """The check of a level's blocks; it remembers headers, so there is one a level."""
+        check = self._checks.get((number, level))
+        if check is None:
+            of = slide.levels[level]
+            check = BlockCheck(of.block_width or 0, of.block_height or 0)
+            self._checks[number, level] = check
+        return check
+
+    def _look_at_first_slides(self) -> tuple[int, bool]:
+        """The most blocks that a tile of the first few slides is made of, and whether each is just one whole block."""
+        table, most, whole = self.table, 1, True
+        for number in np.unique(table.slide[: 1 << 20])[:_LOOKED_AT].tolist():
+            slide = self.slide(number)
+            if slide.route != "direct":
+                continue
+            mine = table.slide == number
+            for level in np.unique(table.level[mine]).tolist():
+                if level < len(slide.levels):
+                    of, on = slide.levels[level], np.flatnonzero(mine & (table.level == level))
+                    x, y, size = table.x[on], table.y[on], table.size[on]
+                    most = max(most, most_blocks(of, x, y, size))
+                    whole = whole and bool(np.all(_is_whole(of, x, y, size)))
+        return min(most, _MOST_SLOTS), whole
+
+
+def _is_whole(level: Level, x: Any, y: Any, size: Any) -> Any:
+    """Whether windows (numbers or arrays) are just one block of the level, in full."""
+    width, height = level.block_width, level.block_height
+    same = (size == width) & (size == height) & (x + size <= level.width) & (y + size <= level.height)
+    return same & (x % size == 0) & (y % size == 0)

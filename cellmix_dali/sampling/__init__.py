@@ -1,0 +1,10 @@
+"""The order of an epoch: a pure function of (seed, epoch, iteration, rank, world size).
+
+`EpochOrder` cuts an epoch of positions into batches; `_shuffles` and `_balance` say which row stands at a position, and
+`permutation` permutes any number of rows without an array as long as the table.
+"""
+
+from .epoch_order import EpochOrder
+from .permutation import permuted
+
+__all__ = ["EpochOrder", "permuted"]

@@ -1,0 +1,34 @@
+"""Which tiles of a batch DALI cannot decode: it says only that the batch failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellmix_dali.plugins._dali import Pipeline, fn, types
+from cellmix_dali.plugins.tile_source import DeliveredTile
+
+__all__ = ["undecodable"]
+
+
+def undecodable(tiles: Sequence[DeliveredTile]) -> dict[int, str]:
+    """Decode tiles one by one on the CPU; give the rows that fail, and DALI's reason."""
+    return {each.row: reason for each in tiles if (reason := _failure(each.tile.streams)) is not None}
+
+
+def _failure(streams: Sequence[NDArray[np.uint8]]) -> str | None:
+    """DALI's reason if any of the streams cannot be decoded."""
+    pipeline = Pipeline(batch_size=len(streams), num_threads=1, device_id=None, prefetch_queue_depth=1)
+    with pipeline:
+        encoded = fn.external_source(lambda: list(streams), batch=True, dtype=types.UINT8, ndim=1)
+        pipeline.set_outputs(fn.decoders.image(encoded, device="cpu", output_type=types.RGB))
+    pipeline.build()
+    try:
+        pipeline.run()
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        told = lines[lines.index("encountered:") + 1] if "encountered:" in lines else lines[-1]
+        return f"DALI cannot decode its block: {told}"
+    return None

@@ -1,0 +1,94 @@
+"""What inspect says of slides."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from cellmix_dali.errors import ArgumentError, SlideError
+from cellmix_dali.inspection import inspect_slide, inspection_table
+
+
+def shown(info):
+    console = Console(width=160, file=io.StringIO())
+    console.print(inspection_table(info))
+    return console.file.getvalue()
+
+
+def test_a_rendered_pyramid(rendered):
+    info = inspect_slide(rendered[0].path)
+    assert info["path"] == str(rendered[0].path)
+    assert (info["vendor"], info["route"]) == ("aperio", "direct")
+    assert info["reason"].endswith(".")
+    assert (info["mpp"], info["mpp_file"], info["mpp_problem"]) == (0.5, [0.5, 0.5], None)
+    assert info["objective_power"] == 20
+    assert info["bounds"] == {"x": 0, "y": 0, "width": 1024, "height": 1024}
+    assert [level["downsample"] for level in info["levels"]] == [1, 4, 16]
+    assert info["levels"][1] == {
+        "level": 1,
+        "width": 256,
+        "height": 256,
+        "downsample": 4.0,
+        "mpp": 2.0,
+        "block_width": 256,
+        "block_height": 256,
+        "columns": 1,
+        "rows": 1,
+        "blocks": 1,
+        "compression": "jpeg",
+        "colour": "rgb",
+    }
+    assert info["levels"][0]["blocks"] == 16
+    assert json.loads(json.dumps(info, allow_nan=False)) == info
+
+
+def test_an_absurd_mpp_is_told_and_overridden(real):
+    path = real("CMU-1-Small-Region.jpeg.tiff")
+    info = inspect_slide(path)
+    assert info["mpp"] is None
+    assert info["mpp_file"] == pytest.approx([0.00499, 0.00499])
+    assert "0.00499" in info["mpp_problem"]
+    assert [level["mpp"] for level in info["levels"]] == [None]
+    told = shown(info)
+    assert "mpp problem" in told
+    assert "--mpp-override" in told
+    fixed = inspect_slide(path, mpp_override=0.499)
+    assert (fixed["mpp"], fixed["levels"][0]["mpp"]) == (0.499, 0.499)
+    assert "overridden; the file: " in shown(fixed)
+    with pytest.raises(ArgumentError, match=r"mpp_override=0\.00499"):
+        inspect_slide(path, mpp_override=0.00499)
+
+
+def test_a_slide_without_blocks(real):
+    info = inspect_slide(real("gcp-camelyon-multiframe-jpeg.dcm"))
+    assert (info["vendor"], info["route"], info["objective_power"]) == ("dicom", "openslide", None)
+    assert info["mpp"] == pytest.approx(28.97, abs=0.01)
+    (level,) = info["levels"]
+    assert (level["width"], level["height"]) == (1152, 700)
+    assert {level[name] for name in ("block_width", "columns", "blocks", "compression", "colour")} == {None}
+    assert "1152 x 700" in shown(info)
+    json.dumps(info, allow_nan=False)
+
+
+def test_a_file_that_is_no_slide(real, tmp_path):
+    with pytest.raises(SlideError, match="There is no slide at"):
+        inspect_slide(tmp_path / "gone.svs")
+    with pytest.raises(SlideError, match="not a slide"):
+        inspect_slide(real("histolab-broken.svs"))
+
+
+def test_for_people(rendered):
+    info = inspect_slide(rendered[1].path)
+    told = shown(info | {"path": "/data/[bold]1[/].tiff", "reason": "For [red]reasons[/red]."})
+    for part in ("/data/[bold]1[/].tiff", "generic-tiff", "direct: For [red]reasons[/red].", "0.5 microns per pixel"):
+        assert part in told
+    assert "objective power  unknown" in told
+    assert "512 x 512" in told
+    assert "ycbcr" in told
+    assert "bounds" not in told
+    assert "mpp problem" not in told
+    part = info | {"bounds": {"x": 10, "y": 20, "width": 300, "height": 400}}
+    assert "300 x 400 at 10, 20" in shown(part)
