@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ArgumentError, SlideError
+from .errors import ArgumentError, SlideError, unknown_name
 from .slides import Level, Slide, open_slide
 from .slides.damage import BlockCheck
 from .slides.ppm import ppm
@@ -32,7 +32,7 @@ class EncodedTile(NamedTuple):
     streams : tuple of uint8 arrays (bytes,)
         One stream a slot, in the order in which they are pasted.
     in_anchors, out_anchors, shapes : int32 arrays (slots, 2)
-        For each stream: where the used part begins in it, where it goes in the window, its height and width; y before x.
+        For each stream: where the used part begins in it, where it goes in the window, its height and width; y, x.
     way : str
         "direct": the file's own blocks; "openslide": pixels that OpenSlide has read.
     """
@@ -75,6 +75,8 @@ class TileReader:
 
     def __init__(self, table: TileTable, *, slots: int | None = None, edge: str = "skip") -> None:
         self.table = table
+        if edge not in ("skip", "pad"):
+            raise unknown_name("edge", edge, ("skip", "pad"))
         self.pad = edge == "pad"
         self._slides: dict[tuple[int, int], Slide] = {}
         self._checks: dict[tuple[int, int], BlockCheck] = {}

@@ -338,8 +338,6 @@ class TileTable:
             raise ArgumentError(f"Column 'slide' of the tile table must hold paths (strings), it holds {of}.")
         if not is_dictionary and not names.null_count:
             self._keep("slide", names.dictionary_encode())
-        elif is_dictionary and names.num_chunks > 1:
-            self._keep("slide", names.unify_dictionaries())
         column = self._column("slide")
         if column.dictionary.null_count:
             raise ArgumentError(

@@ -2,6 +2,15 @@
 
 from .evaluate import evaluate_loader, evaluate_pipeline
 from .loader import TileLoader
+from .read import read_table, read_tiles
 from .train import train_loader, train_pipeline
 
-__all__ = ["TileLoader", "evaluate_loader", "evaluate_pipeline", "train_loader", "train_pipeline"]
+__all__ = [
+    "TileLoader",
+    "evaluate_loader",
+    "evaluate_pipeline",
+    "read_table",
+    "read_tiles",
+    "train_loader",
+    "train_pipeline",
+]

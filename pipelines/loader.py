@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 from torch import Tensor
 
@@ -23,6 +27,9 @@ _EXPLAINED = {
     "_one_hot": "A label is out of range: labels go from 0 to num_classes - 1.",
     "decoders": "A tile could not be decoded: its block in the slide file is damaged.",
 }
+# Settings that a state holds as digests, and what to say where only they differ.
+_DIGESTS = {"table": "the tile table holds other tiles or labels", "order": "the tiles come in another order"}
+_ROWS_OF_A_DIGEST = 1024
 
 
 class Stateful(Protocol):
@@ -69,6 +76,7 @@ class TileLoader:
         self._epoch = self._iteration = 0
         self._closed = False
         self._used = False
+        self._pass: object | None = None  # the pass under way; one that is no longer this one yields no more
         self._make_iterator()
 
     @property
@@ -105,25 +113,27 @@ class TileLoader:
         """
         if self._closed:
             raise ArgumentError("This loader is closed: make a new one.")
+        self._break_off()
         if self._used:
             self._iterator.reset()
         self._used = True
-        finished = False
+        self._pass = mine = object()
         try:
-            while self._iteration < len(self):
+            while self._pass is mine and self._iteration < len(self):
                 batch = self._next()
                 self._iteration += 1
                 yield batch
-            finished = self._is_over()
+            if self._pass is mine:
+                self._finish()
         finally:
-            if not finished and not self._closed:
-                self._abandon()
-            self._epoch, self._iteration = self._epoch + 1, 0
+            if self._pass is mine:
+                self._break_off()
 
     def state_dict(self) -> dict[str, Any]:
         """Give what a new loader needs to go on with the very batches that this one would make next.
 
-        Small and picklable. Within a pass, the batch that was handed out last counts as done.
+        Small, picklable, and fit for JSON and for ``torch.load(weights_only=True)``. Within a pass, the batch that was
+        handed out last counts as done. After an error, the batch that could not be made is the next.
         """
         return {
             "epoch": self._epoch,
@@ -134,22 +144,27 @@ class TileLoader:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where the loader stood that gave the state; also its curriculum, if this loader has one.
+        """Go on where the loader stood that gave the state, and its curriculum; a pass under way is over.
 
         Raises
         ------
         ArgumentError
-            If the state is of a loader that was set up otherwise; says what differs.
+            If the state is of a loader that was set up otherwise; says what differs. The loader is then as it was.
         """
-        mine, theirs = self._settings(), state.get("settings", {})
-        differing = [name for name in mine if mine[name] != theirs.get(name)]
+        if not isinstance(state, Mapping) or not isinstance(state.get("settings"), Mapping):
+            raise ArgumentError("This is no state of a loader: pass the dict that TileLoader.state_dict() returned.")
+        differing = _differing(state["settings"], self._settings())
         if differing:
-            what = "; ".join(f"{name} was {theirs.get(name)!r}, is {mine[name]!r}" for name in differing)
-            raise ArgumentError(f"The state is of a loader that was set up otherwise, so batches would differ: {what}.")
-        if self._curriculum is not None and state["curriculum"] is not None:
+            raise ArgumentError(
+                f"The state is of a loader that was set up otherwise, so batches would differ: {differing}."
+            )
+        if self._curriculum is not None:
             self._curriculum.load_state_dict(state["curriculum"])
-        self.source.bad.update(state["bad"])
+        self._pass = None
         self._epoch, self._iteration = state["epoch"], state["iteration"]
+        self.source.forget()
+        self.source.bad.clear()
+        self.source.bad.update({int(row): reason for row, reason in state["bad"].items()})
         self._restart()
 
     def close(self) -> None:
@@ -175,10 +190,11 @@ class TileLoader:
         """Begin anew at the present epoch and iteration."""
         self.source.forget()
         self.source.clock.start(self._epoch, self._iteration)
-        self._make_iterator()
+        if self._used:
+            self._make_iterator()
 
     def _next(self) -> dict[str, Tensor]:
-        """One batch. Where a tile cannot be decoded, it is found and replaced, and the pipeline goes on at that batch."""
+        """One batch. A tile that cannot be decoded is found and replaced; the pipeline goes on at that batch."""
         while True:
             try:
                 batch: dict[str, Tensor] = next(self._iterator)[0]
@@ -206,43 +222,85 @@ class TileLoader:
                 return True
         return False
 
-    def _is_over(self) -> bool:
-        """Take the StopIteration that ends the epoch, so that the iterator can be reset."""
+    def _finish(self) -> None:
+        """End a pass that gave all its batches: take the StopIteration, so that the iterator can be reset."""
         try:
             next(self._iterator)
         except StopIteration:
-            return True
-        raise CellMixDaliError("The tile source gave more batches than an epoch has.")
+            self._pass = None
+            self._epoch, self._iteration = self._epoch + 1, 0
+        else:
+            raise CellMixDaliError("The tile source gave more batches than an epoch has.")
 
-    def _abandon(self) -> None:
-        """End an epoch that was broken off: no more batches are read, those fetched ahead are dropped."""
+    def _break_off(self) -> None:
+        """End a pass that is under way: no more batches are read, those fetched ahead are dropped.
+
+        The next one is of the next epoch; but where the loader was closed, by an error too, its place stays.
+        """
+        under_way, self._pass = self._pass is not None, None
+        if self._closed or not under_way:
+            return
+        self._epoch, self._iteration = self._epoch + 1, 0
         self.source.clock.cut_short()
         try:
             while True:
                 next(self._iterator)
         except StopIteration:
-            pass
+            self.source.forget()
+        except RuntimeError:
+            self._restart()  # a batch fetched ahead could not be made: it is not missed, but the pipeline is lost
         finally:
             self.source.clock.cut_short(False)
-            self.source.forget()
 
     def _settings(self) -> dict[str, Any]:
-        """All that the batches' contents depend on, but the pixels."""
-        order, plans = self.source.order, self.source.plans
-        mixer = None if plans is None else plans.mixer
-        return {
-            "tiles": len(self.source.table),
-            "tile_size": self.source.tile_size,
+        """All that the batches depend on, as far as the loader knows it."""
+        source, order, plans = self.source, self.source.order, self.source.plans
+        settings: dict[str, Any] = {
+            "tiles": len(source.table),
+            "tile_size": source.tile_size,
+            "edge": "pad" if source.reader.pad else "skip",
             "batch_size": self.batch_size,
             "shuffle": order.shuffle,
             "drop_last": order.drop_last,
             "rank": order.rank,
             "world_size": order.world_size,
-            "seed": self.source.seed,
-            "flips": self.source.flips,
-            "method": None if mixer is None else mixer.method,
-            "p": None if mixer is None else mixer.p,
+            "seed": source.seed,
+            "flips": source.flips,
+            "method": None if plans is None else plans.mixer.method,
+            "p": None if plans is None else plans.mixer.p,
+            "curriculum": None if self._curriculum is None else type(self._curriculum).__name__,
+            **self._digests,
         }
+        if plans is not None and self._curriculum is None:
+            settings["patch_size"], settings["fix_ratio"] = plans.parameters()
+        return settings
+
+    @cached_property
+    def _digests(self) -> dict[str, str]:
+        """Digests of some rows of the table, and of some batches' rows."""
+        table, order = self.source.table, self.source.order
+        rows = np.unique(np.linspace(0, len(table) - 1, _ROWS_OF_A_DIGEST).astype(np.int64))
+        last = len(order) - 1
+        columns: list[NDArray[Any] | None] = [table.slide, table.level, table.x, table.y, table.size, table.label]
+        return {
+            "table": _digest(*(column[rows] for column in columns if column is not None)),
+            "order": _digest(*(order.batch(epoch, iteration) for epoch in range(2) for iteration in sorted({0, last}))),
+        }
+
+
+def _digest(*arrays: NDArray[Any]) -> str:
+    """A short digest of arrays, the same whatever size their numbers are stored in."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(array.astype(np.float64 if array.dtype.kind == "f" else np.int64).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _differing(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> str:
+    """Say which settings of two loaders differ."""
+    names = [name for name in {**mine, **theirs} if theirs.get(name) != mine.get(name)]
+    plain = [f"{name} was {theirs.get(name)!r}, is {mine.get(name)!r}" for name in names if name not in _DIGESTS]
+    return "; ".join(plain or [_DIGESTS[name] for name in names])
 
 
 def _explained(error: RuntimeError) -> CellMixDaliError:

@@ -145,8 +145,8 @@ def train_loader(
     rank, world_size : int, default 0 and 1
         This process among those that train together.
     tile_size, edge, shuffle, order, on_error, fault_file
-        As of `cellmix_dali.plugins.TileSource`; but a tile that cannot be read is replaced by another of its class unless
-        told otherwise. ``loader.faults`` says which.
+        As of `cellmix_dali.plugins.TileSource`; but a tile that cannot be read is replaced by another of its class
+        unless told otherwise. ``loader.faults`` says which.
     num_workers : int, default 2
         Threads that read slide files.
     device, engine, mean, std, num_threads, prefetch_queue_depth

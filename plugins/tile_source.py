@@ -47,7 +47,7 @@ class DeliveredTile(NamedTuple):
 class TileSource:
     """Feeds a tile table to a DALI graph, batch by batch; a source for `fn.external_source`, and its epoch clock.
 
-    Tiles of directly readable slides come as the file's own encoded blocks; all others as pixels that OpenSlide has read.
+    Tiles of directly readable slides come as the file's own encoded blocks; all others as pixels read by OpenSlide.
     What a batch holds is a pure function of (seed, epoch, iteration, rank). Reading runs ahead in threads.
 
     Parameters
@@ -149,7 +149,7 @@ class TileSource:
         return len(self.order)
 
     def __call__(self, info: BatchPosition) -> tuple[object, ...]:
-        """Give one batch: streams (one list a slot), geometry, labels, rows; flips and the plan's arrays where drawn."""
+        """Give one batch: streams (a list a slot), geometry, labels, rows; flips and the plan's arrays where drawn."""
         epoch, iteration = self.clock.at(info)
         delivered = self.batch(epoch, iteration)
         self.read.update(each.tile.way for each in delivered)
@@ -236,7 +236,8 @@ class TileSource:
         least, most = (int(self.table.size.min()), int(self.table.size.max())) if len(self.table) else (1, 1)
         if tile_size is None and least != most:
             raise ArgumentError(
-                f"The tile table mixes window sizes from {least} to {most} pixels: give tile_size, to which they are resized."
+                f"The tile table mixes window sizes from {least} to {most} pixels: give tile_size, to which "
+                "they are resized."
             )
         size = most if tile_size is None else tile_size
         if size < 1:

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from typer.main import get_command
 
-from cellmix_dali import __version__
+from cellmix_dali import TileTable, __version__
 from cellmix_dali.cli import app, main
 from cellmix_dali.synthetic import RenderedSlide, render_slides
 
@@ -102,9 +102,92 @@ def test_demo_on_several_slides_and_a_folder(run: Run, rendered: list[RenderedSl
     assert (code, err) == (0, "")
     report = check_results(tmp_path, 1)
     assert report["split"] == "held out: slide-2.tiff"
-    assert report["tiles_read"]["direct"] == 0  # 128-px tiles of 256-px blocks
-    assert report["tiles_read"]["openslide"] > 0
+    assert report["tiles_read"]["direct"] > 0  # 128-px tiles are cut from 256-px blocks in the graph
+    assert report["tiles_read"]["openslide"] == 0
     assert (report["epochs"][0]["patch_size"], report["epochs"][0]["fix_ratio"]) == (32, 0.0)
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four slides of two classes with annotations, and their list."""
+    folder = tmp_path_factory.mktemp("collection")
+    slides = render_slides(folder, count=4, side=1024, seed=3)
+    lines = [f"{slide.path.name},{('benign', 'malignant')[number % 2]}" for number, slide in enumerate(slides)]
+    (folder / "slides.csv").write_text("\n".join(["slide,label", *lines]) + "\n")
+    return folder
+
+
+def test_train_on_a_list_of_slides_at_a_resolution(run: Run, collection: Path, tmp_path: Path) -> None:
+    code, out, err = run(
+        "train", collection / "slides.csv", "--tile-size", 224, "--mpp", 0.7, "--edge", "pad", "--tissue", 0.2,
+        "--epochs", 2, "--batch-size", 4, "--out", tmp_path,
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    report = check_results(tmp_path, 2)
+    assert report["classes"] == ["benign", "malignant"]
+    assert report["tiles_read"]["openslide"] == 0
+    assert report["bad_tiles"] == report["slides_left_out"] == []
+    assert "2 of 4 slides held out" in report["split"]
+    table = TileTable.from_parquet(tmp_path / "tiles.parquet")
+    assert len(table) == report["tiles"]["train"] + report["tiles"]["held_out"]
+    assert set(table.size.tolist()) == {round(224 * 0.7 / 0.5)}  # windows of level 0, resized in the graph
+    assert "model.pt" in out
+    saved = torch.load(tmp_path / "model.pt", weights_only=True)
+    assert (saved["tile_size"], tuple(saved["classes"])) == (224, ("benign", "malignant"))
+
+
+def test_train_by_annotations_skipping_a_bad_slide(run: Run, collection: Path, tmp_path: Path) -> None:
+    (collection / "bad.svs").write_bytes(b"not a slide")
+    names = [f"slide-{number}{suffix}" for number, suffix in ((1, ".svs"), (2, ".tiff"), (3, ".svs"))]
+    (collection / "with-bad.csv").write_text("\n".join(["slide", *names, "bad.svs"]) + "\n")
+    arguments = [
+        "train", collection / "with-bad.csv", "--tile-size", 128, "--level", 0, "--annotations", collection,
+        "--classes", "stroma,tumour", "--epochs", 1, "--batch-size", 8, "--out", tmp_path,
+    ]  # fmt: skip
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert "bad.svs" in err
+    code, out, err = run(*arguments, "--skip-bad-slides")
+    assert (code, err) == (0, "")
+    assert "left out:" in out
+    report = check_results(tmp_path, 1)
+    assert [Path(fault["slide"]).name for fault in report["slides_left_out"]] == ["bad.svs"]
+    assert report["classes"] == ["stroma", "tumour"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["/nowhere.csv"], "/nowhere.csv"),
+        (["{list}", "--mpp", "0.1"], "coarser than the wanted 0.1"),
+        (["{list}", "--mpp", "0.5", "--level", "0"], "give only one"),
+        (["{list}", "--edge", "padd"], "Did you mean 'pad'?"),
+        (["{list}", "--hold-out", "1"], "hold_out=1.0"),
+        (["{list}", "--tile-size", "2000"], "too small for one tile"),
+        (["{list}", "--annotations", "/nowhere"], "/nowhere"),
+    ],
+)
+def test_what_train_refuses(run: Run, collection: Path, tmp_path: Path, arguments: list[str], words: str) -> None:
+    given = [argument.format(list=collection / "slides.csv") for argument in arguments]
+    code, _, err = run("train", *given, "--out", tmp_path)
+    assert code == 2
+    assert words in err.replace("\n", " ")
+    assert "Traceback" not in err
+
+
+def test_inspect(run: Run, rendered: list[RenderedSlide], tmp_path: Path) -> None:
+    code, out, _ = run("inspect", rendered[0].path, "--json")
+    assert code == 0
+    info = json.loads(out)
+    assert (info["route"], info["vendor"], info["mpp"]) == ("direct", "aperio", 0.5)
+    assert [level["width"] for level in info["levels"]] == [1024, 256, 64]
+    code, out, _ = run("inspect", rendered[1].path)
+    assert code == 0
+    assert "generic-tiff" in out
+    assert "ycbcr" in out
+    code, _, err = run("inspect", tmp_path / "gone.svs")
+    assert code == 2
+    assert "no slide at" in err
 
 
 @pytest.fixture(scope="module")

@@ -62,4 +62,4 @@ def _compact(names: NDArray[np.integer]) -> NDArray[np.integer]:
     lowest, highest = int(names.min()), int(names.max())
     if highest - lowest >= 2**16 or names.dtype.kind == "b":
         return names
-    return (names - names.dtype.type(lowest)).astype(np.uint16)
+    return names.astype(np.uint16)  # different numbers stay different, in whatever order

@@ -47,8 +47,8 @@ class ShuffledBlocks:
     """Runs of neighbouring rows permuted, and the rows of a window of runs shuffled among each other.
 
     The rows are a ring, cut into runs of `block_rows` rows from a starting row that is new in every epoch, so that it
-    is not always the same rows that stay together. One run is shorter where `block_rows` does not divide the size; its
-    place is random as every run's.
+    is not always the same rows that stay together. Where `block_rows` does not divide the size, the rows that are left
+    over, other ones in every epoch, come last.
     """
 
     size: int
@@ -58,18 +58,14 @@ class ShuffledBlocks:
 
     def __call__(self, positions: NDArray[np.int64], epoch: int) -> NDArray[np.int64]:
         """Give the row at each position."""
-        runs, rest = divmod(self.size, self.block_rows)
-        turn, short = (int(drawn) for drawn in draws(self.seed, epoch, Purpose.PLACES)[:2])
-        places = self._out_of_window(positions, epoch)
-        # The short run lies in front of the full run of this number.
-        before = short % (runs + 1) * self.block_rows
-        behind = places >= before + rest
-        in_full = behind | (places < before)
-        full, within = np.divmod(np.where(behind, places - rest, places)[in_full], self.block_rows)
-        row = places - before + runs * self.block_rows
-        full = permuted(full, runs, seed=self.seed, epoch=epoch, purpose=Purpose.RUNS)
-        row[in_full] = full * self.block_rows + within
-        return (row + turn % self.size) % self.size
+        runs = self.size // self.block_rows
+        row = self._out_of_window(positions, epoch)
+        in_full = row < runs * self.block_rows
+        run, within = np.divmod(row[in_full], self.block_rows)
+        run = permuted(run, runs, seed=self.seed, epoch=epoch, purpose=Purpose.RUNS)
+        row[in_full] = run * self.block_rows + within
+        turn = int(draws(self.seed, epoch, Purpose.TURN)[0]) % self.size
+        return (row + turn) % self.size
 
     def _out_of_window(self, positions: NDArray[np.int64], epoch: int) -> NDArray[np.int64]:
         """Shuffle positions within their windows."""

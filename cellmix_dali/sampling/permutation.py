@@ -15,6 +15,9 @@ __all__ = ["Purpose", "draws", "permuted", "scattered"]
 _STREAM = 1  # keeps the order's random numbers apart from the mixing's
 _SMALL = 2**16
 _ROUNDS = 8
+_1, _27, _30, _31, _FIRST, _SECOND = (
+    np.uint64(number) for number in (1, 27, 30, 31, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+)
 
 
 class Purpose(IntEnum):
@@ -22,7 +25,7 @@ class Purpose(IntEnum):
 
     ROWS = 0
     RUNS = 1
-    PLACES = 2
+    TURN = 2
     WINDOWS = 3
     GROUPS = 4
     MEMBERS = 5
@@ -132,21 +135,29 @@ def _pass(
     left = values // b
     right = values - left * b
     for even, odd in zip(keys[::2], keys[1::2], strict=True):
-        left = (left + _shift((right + member) ^ even, a)) % a
-        right = (right + _shift((left + member) ^ odd, b)) % b
+        left += _shift((right + member) ^ even, a)
+        left %= a
+        right += _shift((left + member) ^ odd, b)
+        right %= b
     return left * b + right
 
 
 def _shift(values: NDArray[np.uint64], below: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Hash to a number below a bound. The bias, below / 2**63, is out of any test's reach."""
-    return (_mixed(values) >> np.uint64(1)) % below
+    shift = _mixed(values)
+    shift >>= _1
+    shift %= below
+    return shift
 
 
 def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Scramble 64 bits (the finaliser of SplitMix64: Steele, Lea & Flood, OOPSLA 2014); wraps around on purpose."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    mixed = values ^ (values >> _30)
+    mixed *= _FIRST
+    mixed ^= mixed >> _27
+    mixed *= _SECOND
+    mixed ^= mixed >> _31
+    return mixed
 
 
 def _at(values: NDArray[np.uint64], chosen: NDArray[np.int64]) -> NDArray[np.uint64]:

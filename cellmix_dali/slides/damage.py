@@ -20,8 +20,8 @@ _KNOWN = 64  # headers remembered: all blocks of a level have one, as a rule
 class BlockCheck:
     """Tells whether stand-alone streams of one level look whole.
 
-    Seen are: another size than the level's blocks (a header that would decode to a huge picture, too), a header that is no
-    header, a scan that ends early or goes on after its end. Bits flipped within a scan are not seen: they decode to
+    Seen are: another size than the level's blocks (a header that would decode to a huge picture, too), a header that
+    is no header, a scan that ends early or goes on after its end. Bits flipped within a scan are not seen: they decode to
     wrong pixels, in every reader.
 
     Parameters

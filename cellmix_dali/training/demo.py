@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,36 +13,13 @@ from ..grids import grid_tiles, tissue_shares
 from ..slides import Slide, open_slide
 from ..synthetic import CLASSES, render_slides
 from ..tiles import TileTable
+from .data import TrainingData
 
-__all__ = ["RENDERED_TILE", "DemoData", "rendered_data", "slide_data"]
+__all__ = ["RENDERED_TILE", "rendered_data", "slide_data"]
 
 _TISSUE = ("glass", "tissue")
 _SUFFIXES = {".svs", ".tif", ".tiff", ".ndpi", ".scn", ".mrxs", ".bif", ".dcm", ".vms", ".svslide"}
 RENDERED_TILE = 256  # the rendered slides' block size, and the tile size where a slide's own blocks make no tiles
-
-
-@dataclass(frozen=True)
-class DemoData:
-    """Tiles to train and to test on.
-
-    Attributes
-    ----------
-    train, test : TileTable
-        With labels.
-    classes : tuple of str
-        Names of the labels.
-    task, split : str
-        For a person: what is learned, and what was held out.
-    slides : dict of str to str
-        Each slide's path and how it is read.
-    """
-
-    train: TileTable
-    test: TileTable
-    classes: tuple[str, ...]
-    task: str
-    split: str
-    slides: dict[str, str]
 
 
 def rendered_data(
@@ -54,7 +30,7 @@ def rendered_data(
     side: int = 3072,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> DemoData:
+) -> TrainingData:
     """Render slides and label their tiles by the annotations; the last slide is held out.
 
     Parameters
@@ -79,19 +55,20 @@ def rendered_data(
             routes[str(rendered.path)] = f"{slide.route}: {slide.reason}"
         labels = read_geojson(rendered.annotations).label_tiles(table.x, table.y, table.size, table.size, CLASSES)
         tables.append(table.with_labels(labels).select(labels >= 0))
-    return DemoData(
+    return TrainingData(
         train=TileTable.concat(tables[:-1]),
         test=tables[-1],
         classes=CLASSES,
         task=f"{CLASSES[0]} against {CLASSES[1]}, by the rendered slides' annotations",
         split=f"the last of {count} rendered slides is held out",
         slides=routes,
+        tile_size=tile_size or RENDERED_TILE,
     )
 
 
 def slide_data(
     paths: Sequence[Path], *, tile_size: int | None = None, max_tiles: int = 1000, seed: int = 0
-) -> DemoData:
+) -> TrainingData:
     """Label the tiles of given slides as tissue or glass; hold out the last slide, or the right side of a single one.
 
     Parameters
@@ -133,7 +110,8 @@ def slide_data(
                     f"The {name} tiles show no {of}, and the demo's task is tissue against glass. "
                     "Give more slides, another order (the last one is held out), or a smaller --tile-size."
                 )
-    return DemoData(train, test, _TISSUE, "tissue against glass, by a tissue mask", split, routes)
+    task = "tissue against glass, by a tissue mask"
+    return TrainingData(train, test, _TISSUE, task, split, routes, tile_size=int(train.size[0]))
 
 
 def _slide_files(path: Path) -> list[Path]:

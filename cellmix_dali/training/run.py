@@ -1,4 +1,4 @@
-"""The demo's training: epochs under the curriculum, a test after each, the report and the pictures."""
+"""A training run: epochs under the curriculum, a test after each, the model, the report and the pictures."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from ..plugins import PlanSource, TileSource, cellmix, tiles
 from ..plugins._dali import Pipeline
 from ..plugins._paste import ENGINES
 from ..tiles import TileTable
-from .data import DemoData
+from .data import TrainingData
 from .model import small_cnn
 
-__all__ = ["DemoSettings", "check_settings", "run_demo"]
+__all__ = ["TrainingSettings", "check_settings", "run_training"]
 
 _SHOWN = 8  # tiles in mixed.png
 _PACKAGES = ("torch", "numpy", "numba", "openslide-python", "openslide-bin", "tifffile", "pyarrow")
 
 
 @dataclass(frozen=True)
-class DemoSettings:
-    """How the demo trains.
+class TrainingSettings:
+    """How a run trains.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class DemoSettings:
     seed: int = 0
 
 
-def check_settings(settings: DemoSettings, tile_size: int) -> Curriculum:
+def check_settings(settings: TrainingSettings, tile_size: int) -> Curriculum:
     """Refuse settings that cannot work for tiles of this size before anything slow begins; give their curriculum.
 
     Raises
@@ -107,14 +107,14 @@ def check_settings(settings: DemoSettings, tile_size: int) -> Curriculum:
     )
 
 
-def run_demo(data: DemoData, settings: DemoSettings, out: Path, console: Console) -> dict[str, Any]:
-    """Train, test, and write report.json, mixed.png and curriculum.png.
+def run_training(data: TrainingData, settings: TrainingSettings, out: Path, console: Console) -> dict[str, Any]:
+    """Train, test, and write report.json, mixed.png, curriculum.png and model.pt; faults.jsonl if tiles are bad.
 
     Parameters
     ----------
-    data : DemoData
+    data : TrainingData
         What to train and test on.
-    settings : DemoSettings
+    settings : TrainingSettings
         How.
     out : Path
         Folder of the results; it must exist.
@@ -133,7 +133,7 @@ def run_demo(data: DemoData, settings: DemoSettings, out: Path, console: Console
     """
     started = time.perf_counter()
     torch.manual_seed(settings.seed)
-    curriculum = check_settings(settings, int(data.train.size[0]))
+    curriculum = check_settings(settings, data.tile_size)
     classes = len(data.classes)
     batch = _batch_size(settings, len(data.train))
     loader = train_loader(
@@ -145,9 +145,21 @@ def run_demo(data: DemoData, settings: DemoSettings, out: Path, console: Console
         p=settings.p,
         device=settings.device,
         engine=settings.engine,
+        tile_size=data.tile_size,
+        edge=data.edge,
+        fault_file=out / "faults.jsonl",
         seed=settings.seed,
     )
-    test = evaluate_loader(data.test, batch_size=batch, num_classes=classes, device=settings.device)
+    test = evaluate_loader(
+        data.test,
+        batch_size=batch,
+        num_classes=classes,
+        device=settings.device,
+        tile_size=data.tile_size,
+        edge=data.edge,
+        on_error="replace",
+        fault_file=out / "faults.jsonl",
+    )
     with loader, test:
         device = torch.device("cuda" if settings.device == "gpu" else "cpu")
         model = small_cnn(classes).to(device)
@@ -171,6 +183,8 @@ def run_demo(data: DemoData, settings: DemoSettings, out: Path, console: Console
                 epochs.append(entry)
                 progress.console.print(_line(entry))
         read = {"direct": 0, "openslide": 0, **(loader.source.read + test.source.read)}
+        faults = [*loader.faults, *test.faults]
+    torch.save({"model": model.state_dict(), "classes": data.classes, "tile_size": data.tile_size}, out / "model.pt")
 
     _draw_mixed(data, settings, batch, curriculum, out / "mixed.png")
     curriculum_picture(out / "curriculum.png", epochs)
@@ -179,11 +193,13 @@ def run_demo(data: DemoData, settings: DemoSettings, out: Path, console: Console
         "classes": list(data.classes),
         "slides": data.slides,
         "split": data.split,
-        "tiles": {"train": len(data.train), "held_out": len(data.test), "size": int(data.train.size[0])},
+        "tiles": {"train": len(data.train), "held_out": len(data.test), "size": data.tile_size},
         "settings": asdict(settings) | {"batch_size": batch},
         "epochs": epochs,
         "final": {key: epochs[-1][key] for key in ("train_loss", "validation_loss", "accuracy", "auroc")},
         "tiles_read": read,
+        "bad_tiles": [asdict(fault) for fault in faults],
+        "slides_left_out": [{"slide": str(fault.slide), "reason": fault.reason} for fault in data.faults],
         "seconds": round(time.perf_counter() - started, 1),
         "versions": _versions(),
     }
@@ -191,7 +207,7 @@ def run_demo(data: DemoData, settings: DemoSettings, out: Path, console: Console
     return report
 
 
-def _batch_size(settings: DemoSettings, tiles_there: int) -> int:
+def _batch_size(settings: TrainingSettings, tiles_there: int) -> int:
     """The batch size as set; smaller, in steps that any group of samples divides, where there are few tiles."""
     largest = max(4, tiles_there // 4 // 4 * 4)
     return min(settings.batch_size, largest)
@@ -246,18 +262,20 @@ def _images(batch: Mapping[str, Tensor], device: torch.device) -> Tensor:
     return batch["images"].to(device, memory_format=torch.channels_last)
 
 
-def _draw_mixed(data: DemoData, settings: DemoSettings, batch: int, curriculum: Curriculum, path: Path) -> None:
+def _draw_mixed(data: TrainingData, settings: TrainingSettings, batch: int, curriculum: Curriculum, path: Path) -> None:
     """Run one batch of training tiles through the operator, keeping what went in, and draw both."""
     sizes = curriculum.patch_sizes
     table = _alternating(data.train, min(_SHOWN, batch))
     plans = PlanSource(
         CellMix(settings.method, p=1.0, seed=settings.seed),
-        tile_size=int(table.size[0]),
+        tile_size=data.tile_size,
         batch_size=len(table),
         patch_size=settings.patch_size or sizes[len(sizes) // 2],
         fix_ratio=0.5 if settings.fix_ratio is None else settings.fix_ratio,
     )
-    source = TileSource(table, batch_size=len(table), plans=plans, shuffle=False)
+    source = TileSource(
+        table, batch_size=len(table), tile_size=data.tile_size, edge=data.edge, plans=plans, shuffle=False
+    )
     pipeline = Pipeline(batch_size=len(table), num_threads=2, device_id=None, prefetch_queue_depth=1)
     with pipeline:
         batch_nodes = tiles(source)
@@ -305,7 +323,7 @@ def _line(entry: Mapping[str, float]) -> str:
     """One epoch for a person, in a terminal's usual width."""
     return (
         f"epoch {entry['epoch'] + 1:2d}  patch {entry['patch_size']:3d}  ratio {entry['fix_ratio']:.2f}  "
-        f"loss {entry['train_loss']:.3f}  held out {entry['validation_loss']:.3f}  "
+        f"loss {entry['train_loss']:.3f}  test {entry['validation_loss']:.3f}  "
         f"accuracy {entry['accuracy']:.3f}  {entry['tiles_per_second']:.0f} tiles/s"
     )
 

@@ -1,4 +1,4 @@
-"""The demo's classifier: small enough for two CPU cores."""
+"""The command line's classifier: small enough for two CPU cores."""
 
 from __future__ import annotations
 

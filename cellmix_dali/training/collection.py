@@ -1,0 +1,102 @@
+"""A user's collection: a list of slides with labels, or with annotations, at a stated resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import cast
+
+from ..errors import ArgumentError
+from ..grids import Edge
+from ..slide_list import read_slide_list, tiles_of_slides
+from ..slides import open_slide
+from .data import TrainingData, split_by_slide
+
+__all__ = ["collection_data"]
+
+
+def collection_data(
+    slide_list: Path,
+    *,
+    tile_size: int,
+    mpp: float | None = None,
+    level: int | None = None,
+    magnification: float | None = None,
+    mpp_override: float | None = None,
+    overlap: int = 0,
+    edge: str = "skip",
+    tissue: float | None = 0.5,
+    annotations: Path | None = None,
+    classes: Sequence[str] | None = None,
+    hold_out: float = 0.2,
+    skip_bad_slides: bool = False,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> TrainingData:
+    """Make the tiles of a collection, labelled, and hold out whole slides.
+
+    Parameters
+    ----------
+    slide_list : Path
+        CSV with the column ``slide``, and ``label`` unless there are annotations; optionally ``mpp``. See
+        `cellmix_dali.slide_list.read_slide_list`.
+    tile_size, mpp, level, magnification, mpp_override, overlap, edge, tissue, annotations, classes
+        As of `cellmix_dali.slide_list.tiles_of_slides`.
+    hold_out : float, default 0.2
+        Share of the slides to test on.
+    skip_bad_slides : bool, default False
+        Whether slides that cannot be read are left out, and reported, instead of stopping.
+    seed : int, default 0
+        Of the split.
+    progress : callable, optional
+        Called with (slides done, slides) after each.
+
+    Raises
+    ------
+    CellMixDaliError
+        If the list, a slide, the resolution or the labels cannot be used.
+    """
+    slides = read_slide_list(slide_list, classes=classes, check_files=not skip_bad_slides)
+    names = classes if annotations is not None and classes is not None else slides.classes
+    if slides.labels is None and annotations is None:
+        raise ArgumentError(
+            f"{slide_list} has no column 'label', and no annotations are given: nothing says what is on the slides. "
+            "Add the column, or give --annotations."
+        )
+    table, faults = tiles_of_slides(
+        slides,
+        tile_size,
+        mpp=mpp,
+        level=level,
+        magnification=magnification,
+        mpp_override=mpp_override,
+        overlap=overlap,
+        edge=cast("Edge", edge),
+        tissue=tissue,
+        annotations=annotations,
+        classes=classes,
+        on_error="skip" if skip_bad_slides else "raise",
+        progress=progress,
+    )
+    assert table.label is not None
+    if names is None:
+        names = [str(number) for number in range(int(table.label.max()) + 1)]
+    if len(names) < 2:
+        raise ArgumentError(f"All tiles are of one class ({', '.join(names)}): there is nothing to tell apart.")
+    train, test, held_out = split_by_slide(table, hold_out, seed=seed)
+    routes = {}
+    for path in table.slides:
+        with open_slide(path) as slide:
+            routes[path] = f"{slide.route}: {slide.reason}"
+    shown = ", ".join(Path(path).name for path in held_out[:5]) + (" ..." if len(held_out) > 5 else "")
+    return TrainingData(
+        train=train,
+        test=test,
+        classes=tuple(names),
+        task=f"{len(names)} classes: {', '.join(names)}",
+        split=f"{len(held_out)} of {len(table.slides)} slides held out ({shown})",
+        slides=routes,
+        tile_size=tile_size,
+        edge=edge,
+        faults=tuple(faults),
+    )

@@ -1,0 +1,134 @@
+"""Tiles as an array: what training sees before augmentation, by the same code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cellmix_dali.errors import ArgumentError, CellMixDaliError
+from cellmix_dali.plugins import TileSource, tiles
+from cellmix_dali.plugins._dali import Pipeline
+from cellmix_dali.resolution import choose_level
+from cellmix_dali.slides import Slide, open_slide
+from cellmix_dali.tiles import TileTable
+
+from ._device import decoder_device, device_id
+
+__all__ = ["read_table", "read_tiles"]
+
+
+def read_tiles(
+    slide: Slide | str | Path,
+    positions: ArrayLike,
+    size: int,
+    *,
+    level: int | None = None,
+    mpp: float | None = None,
+    magnification: float | None = None,
+    mpp_override: float | None = None,
+    edge: str = "pad",
+    batch_size: int = 64,
+    device: str = "cpu",
+    num_threads: int = 2,
+) -> NDArray[np.uint8]:
+    """Read tiles of one slide.
+
+    Parameters
+    ----------
+    slide : Slide or path
+        The slide.
+    positions : integer array (n, 2)
+        Upper left corners, x and y, in pixels of level 0 (as OpenSlide and most coordinate files have them). On a
+        coarser level the nearest of its pixels is taken.
+    size : int
+        Side of a tile in pixels of the result.
+    level, mpp, magnification, mpp_override
+        The resolution, as of `cellmix_dali.resolution.choose_level`; by default level 0.
+    edge : {"pad", "skip"}, default "pad"
+        "pad": what lies beyond the right and lower edge is white; "skip": such a tile is refused.
+    batch_size, num_threads : int
+        Of the DALI pipeline that reads.
+    device : {"cpu", "gpu"}, default "cpu"
+        Where tiles are decoded.
+
+    Returns
+    -------
+    uint8 array (n, size, size, 3)
+        RGB.
+
+    Raises
+    ------
+    CellMixDaliError
+        If the slide, a position or the resolution cannot be read.
+    """
+    opened = slide if isinstance(slide, Slide) else open_slide(slide)
+    places = np.asarray(positions)
+    if places.ndim != 2 or places.shape[1] != 2 or not np.issubdtype(places.dtype, np.integer):
+        raise ArgumentError(f"positions must be integers of shape (n, 2), got {places.dtype} {places.shape}.")
+    choice = choose_level(opened, size, mpp=mpp, level=level, magnification=magnification, mpp_override=mpp_override)
+    if not len(places):
+        return np.empty((0, size, size, 3), np.uint8)
+    if places.min() < 0:
+        raise ArgumentError(
+            f"Position {places[places.min(axis=1).argmin()].tolist()} is negative: x and y count from 0."
+        )
+    on_level = np.rint(places / opened.levels[choice.level].downsample).astype(np.int64)
+    table = TileTable.from_columns(
+        opened.path, x=on_level[:, 0], y=on_level[:, 1], size=choice.size, level=choice.level
+    )
+    return read_table(table, size, edge=edge, batch_size=batch_size, device=device, num_threads=num_threads)
+
+
+def read_table(
+    table: TileTable,
+    tile_size: int | None = None,
+    *,
+    edge: str = "pad",
+    batch_size: int = 64,
+    device: str = "cpu",
+    num_threads: int = 2,
+) -> NDArray[np.uint8]:
+    """Read all tiles of a table, in its order.
+
+    Parameters
+    ----------
+    table : TileTable
+        The tiles.
+    tile_size : int, optional
+        Side of a tile in pixels of the result; by default that of the windows.
+    edge, batch_size, device, num_threads
+        As of `read_tiles`.
+
+    Returns
+    -------
+    uint8 array (n, tile_size, tile_size, 3)
+        RGB.
+
+    Raises
+    ------
+    CellMixDaliError
+        If a tile cannot be read.
+    """
+    batch_size = min(batch_size, len(table))
+    source = TileSource(table, batch_size=batch_size, tile_size=tile_size, edge=edge, shuffle=False, drop_last=False)
+    pipeline = Pipeline(
+        batch_size=batch_size, num_threads=num_threads, device_id=device_id(device), prefetch_queue_depth=1
+    )
+    with pipeline:
+        nodes = tiles(source, device=decoder_device(device))
+        pipeline.set_outputs(nodes.images.cpu(), nodes.labels, nodes.tile)
+    pipeline.build()
+    result = np.empty((len(table), source.tile_size, source.tile_size, 3), np.uint8)
+    try:
+        for number in range(len(source)):
+            images = pipeline.run()[0].as_array()
+            result[number * batch_size : number * batch_size + len(images)] = images
+    except RuntimeError as error:
+        raise CellMixDaliError(
+            f"A tile could not be decoded: its block in the slide file is damaged.\n{error}"
+        ) from error
+    finally:
+        source.close()
+    return result
