@@ -7,9 +7,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from cellmix_dali._arguments import tile_shape
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.mixing.cellmix import CellMix, fixed_patches, patch_grid
-from cellmix_dali.mixing.plan import MixPlan, tile_shape
+from cellmix_dali.mixing.plan import MixPlan
 
 from ._dali import DataNode, fn, types
 from .clock import BatchPosition, EpochClock

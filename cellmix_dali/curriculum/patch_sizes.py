@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from cellmix_dali.curriculum._check import integer, tile_shape
+from cellmix_dali._arguments import integer, tile_shape
 from cellmix_dali.errors import ArgumentError, unknown_name
 
 __all__ = ["JUMPS", "WARMUP_PATCH_SIZE", "legal_patch_sizes", "nearest_patch_size"]

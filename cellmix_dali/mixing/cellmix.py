@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._arguments import tile_shape
 from ..errors import ArgumentError, unknown_name
-from .plan import MixPlan, tile_shape
+from .plan import MixPlan
 from .random import generator
 
 __all__ = ["CELLMIX_VARIANTS", "STRATEGIES", "CellMix", "CellMixVariant", "cellmix_plan"]

@@ -9,21 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ArgumentError
 
-__all__ = ["MixPlan", "tile_shape"]
-
-
-def tile_shape(tile_size: int | tuple[int, int]) -> tuple[int, int]:
-    """Give (height, width) of a tile size written as one side or as (height, width).
-
-    Raises
-    ------
-    ArgumentError
-        If a side is not positive.
-    """
-    height, width = (tile_size, tile_size) if isinstance(tile_size, int) else map(int, tile_size)
-    if height < 1 or width < 1:
-        raise ArgumentError(f"tile_size={tile_size} is no size: give a side or (height, width) in pixels.")
-    return height, width
+__all__ = ["MixPlan"]
 
 
 @dataclass(frozen=True, eq=False)

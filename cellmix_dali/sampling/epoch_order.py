@@ -63,8 +63,8 @@ class EpochOrder:
     **Blocks.** For tables in reading order, slide by slide and row by row of tiles, where neighbouring rows share
     blocks of the slide file. The table is cut into runs of `block_rows` rows, beginning at another row every epoch;
     the runs are permuted; and the rows within each window of `window_rows` positions are shuffled among each other,
-    so that a batch mixes runs from ``batch_size / block_rows`` places of the table, whole but for the two at the
-    window's ends. Every row comes once an epoch.
+    so that a batch mixes whole runs from ``batch_size / block_rows`` places of the table (where `block_rows` does not
+    divide the window, the runs at its ends are cut in two). Every row comes once an epoch.
 
     **Balance.** An epoch is as long as without balance. Its positions go in rounds: each round holds every group once,
     in a new random order. So over the whole epoch the groups' counts differ by at most one, within a batch by at most

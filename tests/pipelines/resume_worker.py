@@ -32,11 +32,16 @@ EPOCHS = 3
 WAYS = {"blocks": ("blocks", "direct"), "windows": ("windows", "direct"), "openslide": ("windows", "openslide")}
 
 
+def make_curriculum() -> Curriculum:
+    """Moves after the first epoch, whatever the loss, as losses are below 1; after the second as the loss says."""
+    return Curriculum(epochs=EPOCHS, tile_size=256, threshold=1.0, threshold_factor=0.5, patch_strategy="loss_back")
+
+
 def make_loader(way: str, table: TileTable, **arguments: Any) -> TileLoader:
     """The loader of one way of reading; without enough slots, tiles of several blocks come through OpenSlide."""
     own = {"num_classes": 3, "batch_size": 4, "seed": 11, "p": 0.7, "method": "CellMix-Group4"}
     if "patch_size" not in arguments:
-        own["curriculum"] = Curriculum(epochs=EPOCHS, tile_size=256, patch_strategy="loss_back")
+        own["curriculum"] = make_curriculum()
     slots = 1 if WAYS[way][1] == "openslide" else None
     with mock.patch.object(tile_source, "TileReader", partial(TileReader, slots=slots)):
         return train_loader(table, **own | arguments)
@@ -60,16 +65,17 @@ def train(loader: TileLoader, curriculum: Curriculum, folder: Path) -> Iterator[
     """Go on from the saved state, if there is one; yields what has just been done."""
     log, state = folder / "log.jsonl", folder / "state.pickle"
     losses: list[float] = []
+    steps: list[float] = []
 
     def save() -> None:
         aside = state.with_suffix(".aside")
-        write(aside, pickle.dumps({"loader": loader.state_dict(), "losses": losses}), os.O_TRUNC)
+        write(aside, pickle.dumps({"loader": loader.state_dict(), "losses": losses, "steps": steps}), os.O_TRUNC)
         aside.rename(state)
 
     if state.exists():
         saved = pickle.loads(state.read_bytes())
         loader.load_state_dict(saved["loader"])
-        losses = saved["losses"]
+        losses, steps = saved["losses"], saved["steps"]
     while loader.epoch < EPOCHS:
         epoch = loader.epoch
         for batch in loader:
@@ -80,8 +86,9 @@ def train(loader: TileLoader, curriculum: Curriculum, folder: Path) -> Iterator[
             save()
             yield f"saved {epoch} {loader.state_dict()['iteration'] - 1}"
         yield f"ended {epoch}"
-        curriculum.step(sum(losses) / len(losses))
+        steps.append(sum(losses) / len(losses))
         losses = []
+        curriculum.step(steps[-1])
         yield f"stepped {epoch}"
         save()
         yield f"over {epoch}"
@@ -100,7 +107,7 @@ def train_all(folder: Path, rank: int, world_size: int) -> Iterator[str]:
     trainings = {}
     for way, (name, read) in WAYS.items():
         table = TileTable.from_parquet(folder / f"{name}.parquet")
-        curriculum = Curriculum(epochs=EPOCHS, tile_size=256, patch_strategy="loss_back")
+        curriculum = make_curriculum()
         loader = make_loader(way, table, curriculum=curriculum, rank=rank, world_size=world_size)
         place = folder / f"{way}-{rank}"
         place.mkdir(exist_ok=True)

@@ -340,7 +340,7 @@ def test_outside_a_pipeline_it_is_refused() -> None:
         (lambda: plan(patch_size=None), r"either a curriculum, or both"),
         (lambda: plan(mixer=CellMix("CellMix-Group4"), batch_size=10), r"does not divide batch_size=10"),
         (lambda: plan(epoch_size=0), r"epoch_size=0: an epoch needs at least one batch"),
-        (lambda: plan(tile_size=0), r"tile_size=0 is no size"),
+        (lambda: plan(tile_size=0), r"tile_size=0 cannot be used"),
     ],
 )
 def test_what_a_plan_source_refuses(make: Callable[[], Any], words: str) -> None:
