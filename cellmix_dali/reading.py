@@ -147,10 +147,11 @@ class TileReader:
         """Read the blocks of several tiles; tiles with a blank block are left out, and read as pixels."""
         if not cuts:
             return {}
-        columns = np.concatenate([cut.columns for cut in cuts.values()]).tolist()
-        lines = np.concatenate([cut.rows for cut in cuts.values()]).tolist()
+        # Neighbouring windows share blocks: each is read once.
+        wanted = [list(zip(cut.columns.tolist(), cut.rows.tolist(), strict=True)) for cut in cuts.values()]
+        places = list(dict.fromkeys(place for own in wanted for place in own))
         try:
-            blocks = slide.blocks(level, columns, lines)
+            blocks = dict(zip(places, slide.blocks(level, *zip(*places, strict=True)), strict=True))
         except SlideError as error:
             if len(cuts) == 1:
                 return {next(iter(cuts)): error}
@@ -159,10 +160,9 @@ class TileReader:
             for row, cut in cuts.items():
                 found |= self._read_blocks(slide, number, level, {row: cut})
             return found
-        found, first = {}, 0
-        for row, cut in cuts.items():
-            own = blocks[first : first + len(cut.columns)]
-            first += len(cut.columns)
+        found = {}
+        for (row, cut), own_places in zip(cuts.items(), wanted, strict=True):
+            own = [blocks[place] for place in own_places]
             whole = [block for block in own if block is not None]
             if len(whole) < len(own):
                 continue

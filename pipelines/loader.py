@@ -261,6 +261,7 @@ class TileLoader:
             "edge": "pad" if source.reader.pad else "skip",
             "batch_size": self.batch_size,
             "shuffle": order.shuffle,
+            "balance": self.source.balance,
             "drop_last": order.drop_last,
             "rank": order.rank,
             "world_size": order.world_size,

@@ -12,7 +12,6 @@ from cellmix_dali.mixing import CellMix
 from cellmix_dali.plugins import CellMixParameters, PlanSource, TileSource, cellmix, tiles
 from cellmix_dali.plugins._dali import Pipeline, fn
 from cellmix_dali.plugins.plan_source import CurriculumLike
-from cellmix_dali.sampling import EpochOrder
 from cellmix_dali.tiles import TileTable
 
 from ._device import decoder_device, device_id
@@ -111,7 +110,7 @@ def train_loader(
     tile_size: int | None = None,
     edge: str = "skip",
     shuffle: bool | str = True,
-    order: EpochOrder | None = None,
+    balance: str | None = None,
     on_error: str = "replace",
     fault_file: Path | None = None,
     seed: int = 0,
@@ -144,7 +143,7 @@ def train_loader(
         Of order, flips and plans.
     rank, world_size : int, default 0 and 1
         This process among those that train together.
-    tile_size, edge, shuffle, order, on_error, fault_file
+    tile_size, edge, shuffle, balance, on_error, fault_file
         As of `cellmix_dali.plugins.TileSource`; but a tile that cannot be read is replaced by another of its class
         unless told otherwise. ``loader.faults`` says which.
     num_workers : int, default 2
@@ -181,7 +180,7 @@ def train_loader(
         plans=plans,
         flips=flips,
         shuffle=shuffle,
-        order=order,
+        balance=balance,
         on_error=on_error,
         fault_file=fault_file,
         seed=seed,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cellmix_dali.errors import ArgumentError, SlideError
+from cellmix_dali.errors import ArgumentError, SlideError, unknown_name
 from cellmix_dali.faults import Fault, FaultLog, Substitutes
 from cellmix_dali.mixing.random import generator
 from cellmix_dali.reading import EncodedTile, TileReader
@@ -67,8 +67,8 @@ class TileSource:
         Whether to draw random flips for the tiles.
     shuffle, drop_last, seed, rank, world_size
         As of `cellmix_dali.sampling.EpochOrder`.
-    order : EpochOrder, optional
-        Another order than those five make, over the same table and batch size.
+    balance : {"class", "slide"}, optional
+        Draw tiles so that all classes, or all slides, come equally often.
     on_error : {"replace", "raise"}, default "raise"
         What is done about a tile that cannot be read: another tile of its class takes its place, or the run stops.
     fault_file : Path, optional
@@ -103,7 +103,7 @@ class TileSource:
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
-        order: EpochOrder | None = None,
+        balance: str | None = None,
         on_error: str = "raise",
         fault_file: Path | None = None,
         num_workers: int = 2,
@@ -113,7 +113,8 @@ class TileSource:
         self.plans = plans
         self.flips = flips
         self.seed, self.rank = seed, rank
-        self.order = order or EpochOrder(
+        self.balance = balance
+        self.order = EpochOrder(
             len(table),
             batch_size,
             shuffle=shuffle,
@@ -121,6 +122,7 @@ class TileSource:
             seed=seed,
             rank=rank,
             world_size=world_size,
+            balance=_groups(table, balance),
         )
         self.clock = EpochClock(len(self.order))
         self.tile_size, self.resizing = self._sizes(tile_size)
@@ -183,9 +185,14 @@ class TileSource:
         """
         for number in range(iteration, min(iteration + 1 + _AHEAD, len(self.order))):
             if (epoch, number) not in self._pending:
-                parts = np.array_split(self.order.batch(epoch, number), self._num_workers)
+                # Neighbours in the table share blocks: they go to the same thread.
+                parts = np.array_split(np.sort(self.order.batch(epoch, number)), self._num_workers)
                 self._pending[epoch, number] = [self._workers.submit(self._deliver, part, epoch) for part in parts]
-        return [each for part in self._pending.pop((epoch, iteration)) for each in part.result()]
+        delivered = [each for part in self._pending.pop((epoch, iteration)) for each in part.result()]
+        ordered: list[DeliveredTile] = [delivered[0]] * len(delivered)
+        for place, each in zip(np.argsort(self.order.batch(epoch, iteration), kind="stable"), delivered, strict=True):
+            ordered[place] = each
+        return ordered
 
     def mark_bad(self, row: int, reason: str) -> None:
         """Treat a tile as one that cannot be read from now on; what was read ahead is read again."""
@@ -263,3 +270,17 @@ class TileSource:
             )
         if not self.order.drop_last:
             raise ArgumentError("Batches that are mixed must be full: use drop_last=True.")
+
+
+def _groups(table: TileTable, balance: str | None) -> NDArray[np.int32] | None:
+    """The group of each tile, among which a balanced order draws."""
+    if balance is None:
+        return None
+    if balance == "slide":
+        return table.slide
+    if balance != "class":
+        raise unknown_name("balance", balance, ("class", "slide"))
+    if table.label is None:
+        raise ArgumentError("balance='class' needs labels, and the tile table has no column 'label'.")
+    classes = table.label if table.label.ndim == 1 else table.label.argmax(axis=1)
+    return classes.astype(np.int32, copy=False)

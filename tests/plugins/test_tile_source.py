@@ -19,6 +19,7 @@ from cellmix_dali import CellMix, TileTable, grid_tiles, open_slide
 from cellmix_dali.errors import ArgumentError, CellMixDaliError, SlideError
 from cellmix_dali.plugins import EpochClock, PlanSource, TileSource, tiles
 from cellmix_dali.reading import TileReader
+from cellmix_dali.slides import Slide
 from cellmix_dali.synthetic import RenderedSlide
 
 
@@ -192,6 +193,44 @@ def test_soft_labels_of_a_table(table: TileTable) -> None:
 
 def batch(source: TileSource, epoch: int, iteration: int) -> tuple[Any, ...]:
     return source(SimpleNamespace(epoch_idx=epoch, iteration=iteration))
+
+
+def test_balanced_and_block_orders(rendered: list[RenderedSlide]) -> None:
+    """A rare class comes as often as a frequent one; neighbours come together."""
+    with open_slide(rendered[0].path) as slide:
+        table = grid_tiles(slide, 128)
+    label = np.zeros(len(table), int)
+    label[::8] = 1
+    table = table.with_labels(label)
+    source = TileSource(table, batch_size=8, balance="class")
+    labels = np.concatenate([batch(source, 0, number)[-2].ravel() for number in range(len(source))])
+    assert abs((labels == 1).sum() - (labels == 0).sum()) <= 1
+    source.close()
+    source = TileSource(table, batch_size=16, shuffle="blocks")
+    rows = [batch(source, 0, number)[-1].ravel() for number in range(len(source))]
+    assert sorted(np.concatenate(rows)) == list(range(len(table)))
+    together = np.mean([np.isin(own + 1, own).mean() for own in rows])
+    assert together > 0.6  # by chance it would be about 16 / 64
+    source.close()
+    with pytest.raises(ArgumentError, match="Unknown balance 'clas'. Did you mean 'class'"):
+        TileSource(table, batch_size=8, balance="clas")
+    with pytest.raises(ArgumentError, match="balance='class' needs labels"):
+        TileSource(TileTable.from_columns(rendered[0].path, x=[0, 0], y=[0, 0], size=64), batch_size=1, balance="class")
+
+
+def test_a_shared_block_is_read_once(rendered: list[RenderedSlide], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+    plain = Slide.blocks
+
+    def blocks(self: Slide, level: int, columns: Any, rows: Any) -> list[bytes | None]:
+        asked.extend(zip(columns, rows, strict=True))
+        return plain(self, level, columns, rows)
+
+    monkeypatch.setattr(Slide, "blocks", blocks)
+    with open_slide(rendered[0].path) as slide:
+        table = grid_tiles(slide, 256, stride=128)
+    TileReader(table).read(np.arange(len(table)))
+    assert len(asked) == len(set(asked)) == 16
 
 
 def test_clock() -> None:

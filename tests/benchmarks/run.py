@@ -1,0 +1,96 @@
+"""Measures this project against others and prints a table: ``make bench``.
+
+Figures are for people: no test reads them. See docs/performance.md for how each is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+from groups import GROUPS, Report
+from machine import machine, versions
+from material import BATCH, material
+from ours import FIX_RATIO, METHOD, PATCH, THREADS
+from rich.console import Console
+from rich.table import Table
+
+# Keys that are always in the report, so that a reader finds null and a note instead of nothing.
+_RATIOS = ("read_over_cucim", "windows_over_openslide", "whole_over_openslide", "mix_over_normalise")
+
+
+def main() -> None:
+    """Measure, print, write."""
+    arguments = _arguments()
+    console, report = Console(), Report()
+    about = {"machine": machine(), "versions": versions()}
+    console.print(about["machine"], about["versions"])
+    began = time.perf_counter()
+    with material(arguments.side) as slides:
+        console.print(f"Slides of {arguments.side} px rendered in {time.perf_counter() - began:.0f} s.")
+        for name in arguments.only:
+            start = time.perf_counter()
+            GROUPS[name](slides, arguments.rounds, report)
+            console.print(f"{name}: {time.perf_counter() - start:.0f} s")
+    for key in _RATIOS:
+        if report.ratios.setdefault(key, None) is None:
+            report.notes.setdefault(key, "its group was left out (--only)")
+    _show(console, report)
+    settings = {
+        "rounds": arguments.rounds,
+        "side": arguments.side,
+        "batch_size": BATCH,
+        "threads": THREADS,
+        "method": METHOD,
+        "patch_size": PATCH,
+        "fix_ratio": FIX_RATIO,
+        "p": 1.0,
+    }
+    arguments.out.write_text(json.dumps({**about, "settings": settings, **_as_dict(report)}, indent=1) + "\n")
+    console.print(f"Written: {arguments.out} ({time.perf_counter() - began:.0f} s in all)")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each group, 5 or more for figures that count")
+    parser.add_argument("--side", type=int, default=16384, help="side of the slides in pixels")
+    parser.add_argument("--out", type=Path, default=Path("bench.json"), help="where the figures go")
+    parser.add_argument("--only", nargs="+", choices=GROUPS, default=list(GROUPS), help="groups to run")
+    return parser.parse_args()
+
+
+def _as_dict(report: Report) -> dict[str, Any]:
+    series = {group: {name: each.as_dict() for name, each in found.items()} for group, found in report.series.items()}
+    return {"ratios": report.ratios, "notes": report.notes, "series": series, "other": report.other}
+
+
+def _show(console: Console, report: Report) -> None:
+    for group, found in report.series.items():
+        table = Table("contestant", title=group, title_justify="left")
+        for heading in ("tiles/s (median)", "least", "most", "CPU us a tile"):
+            table.add_column(heading, justify="right")
+        for name, each in found.items():
+            cpu = statistics.median(each.cpu_us_per_tile)
+            values = each.median, min(each.tiles_per_s), max(each.tiles_per_s), cpu
+            table.add_row(name, *(f"{value:.0f}" for value in values))
+        console.print(table)
+    for name, figures in report.other.items():
+        table = Table("", title=name, title_justify="left")
+        table.add_column("", justify="right")
+        for key, value in figures.items():
+            table.add_row(str(key), str(value["median_us"] if isinstance(value, dict) else value))
+        console.print(table)
+    table = Table("ratio", title="ratios (medians of the rounds' ratios)", title_justify="left")
+    table.add_column("", justify="right")
+    table.add_column("note")
+    for key, ratio in report.ratios.items():
+        table.add_row(key, "-" if ratio is None else f"{ratio:.2f}", report.notes.get(key, ""))
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
