@@ -59,9 +59,9 @@ class FaultLog:
         File to which each fault is appended, as one JSON object a line.
     """
 
-    def __init__(self, table: TileTable, path: Path | None = None) -> None:
+    def __init__(self, table: TileTable, path: str | Path | None = None) -> None:
         self._table = table
-        self._path = path
+        self._path = None if path is None else Path(path)
         self._faults: dict[int, Fault] = {}
 
     def __contains__(self, row: int) -> bool:

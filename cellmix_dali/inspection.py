@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -121,16 +122,16 @@ def inspection_table(info: dict[str, Any]) -> RenderableType:
         overridden = info["mpp"] is not None
         note = "overridden; the file: " if overridden else ""
         facts.add_row("mpp problem", Text(note + info["mpp_problem"], style="yellow" if overridden else "red"))
-    levels = Table("level", "size", "downsample", "mpp", "block", "blocks", "compression", "colour")
+    levels = Table("level", "size", "downsample", "mpp", "block", "blocks", "code", "colour", box=SIMPLE_HEAD)
     for level in info["levels"]:
         direct = level["blocks"] is not None
         levels.add_row(
             str(level["level"]),
-            f"{level['width']} x {level['height']}",
+            f"{level['width']}x{level['height']}",
             f"{level['downsample']:.4g}",
             "-" if level["mpp"] is None else f"{level['mpp']:.4g}",
-            f"{level['block_width']} x {level['block_height']}" if direct else "-",
-            f"{level['columns']} x {level['rows']}" if direct else "-",
+            f"{level['block_width']}x{level['block_height']}" if direct else "-",
+            f"{level['columns']}x{level['rows']}" if direct else "-",
             level["compression"] or "-",
             level["colour"] or "-",
         )

@@ -70,7 +70,7 @@ def evaluate_loader(
     tile_size: int | None = None,
     edge: str = "skip",
     on_error: str = "raise",
-    fault_file: Path | None = None,
+    fault_file: str | Path | None = None,
     rank: int = 0,
     world_size: int = 1,
     num_threads: int = 2,

@@ -112,7 +112,7 @@ def train_loader(
     shuffle: bool | str = True,
     balance: str | None = None,
     on_error: str = "replace",
-    fault_file: Path | None = None,
+    fault_file: str | Path | None = None,
     seed: int = 0,
     rank: int = 0,
     world_size: int = 1,

@@ -71,7 +71,7 @@ class TileSource:
         Draw tiles so that all classes, or all slides, come equally often.
     on_error : {"replace", "raise"}, default "raise"
         What is done about a tile that cannot be read: another tile of its class takes its place, or the run stops.
-    fault_file : Path, optional
+    fault_file : str or Path, optional
         File of JSON lines to which each bad tile is appended.
     num_workers : int, default 2
         Reading threads.
@@ -105,7 +105,7 @@ class TileSource:
         world_size: int = 1,
         balance: str | None = None,
         on_error: str = "raise",
-        fault_file: Path | None = None,
+        fault_file: str | Path | None = None,
         num_workers: int = 2,
     ) -> None:
         self.table = table

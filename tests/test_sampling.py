@@ -317,6 +317,16 @@ def test_balance_with_more_groups_than_a_batch_holds() -> None:
     assert len(set(drawn[:32].tolist())) == 32
 
 
+@pytest.mark.parametrize("spread", [1, 10**9])  # numbers that fit into 16 bits, and numbers that do not
+def test_balance_of_groups_that_lie_among_each_other(spread: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cellmix_dali.sampling._balance._AT_ONCE", 7)  # pieces as of a longer table
+    groups = (np.arange(1500) % 500 - 250) * spread
+    rows = epoch_of(EpochOrder(1500, 30, balance=groups))
+    np.testing.assert_array_equal(np.sort(rows), np.arange(1500))  # three draws of each group, which has three rows
+    for first in range(0, 1500, 500):
+        assert len(set(groups[rows[first : first + 500]].tolist())) == 500
+
+
 def test_balance_of_slides_needs_next_to_no_memory() -> None:
     slides = np.repeat(np.arange(100, dtype=np.int32), 10_000)
     order = EpochOrder(10**6, 64, balance=slides)

@@ -277,7 +277,10 @@ def test_a_table_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> No
     with pytest.raises(pa.ArrowException):
         TileTable(columns(odd=unwritable)).save(path)
     assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
+    (tmp_path / "folder.arrow").mkdir()
+    with pytest.raises(OSError, match=r"folder\.arrow"):
+        TileTable(columns()).save(tmp_path / "folder.arrow")
+    assert {left.name for left in tmp_path.iterdir()} == {"tiles.parquet", "folder.arrow"}
 
 
 def test_files_that_are_refused(tmp_path: Path) -> None:

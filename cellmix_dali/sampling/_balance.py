@@ -10,6 +10,8 @@ from .permutation import Purpose, scattered
 
 __all__ = ["Balanced"]
 
+_AT_ONCE = 2**22
+
 
 class Balanced:
     """Groups take turns in rounds, each round in a new order; within a group the rows come permuted, lap after lap.
@@ -26,18 +28,17 @@ class Balanced:
                 f"each of the {size} rows; for class shares, shares.argmax(axis=1)."
             )
         self._seed = seed
-        starts = np.concatenate([[0], np.flatnonzero(given[1:] != given[:-1]) + 1])
-        lengths = np.diff(starts, append=size)
+        kind: type[np.signedinteger] = np.int32 if size < 2**31 else np.int64
+        starts = _starts(given, kind)
+        lengths = np.diff(starts, append=kind(size))
         names = given[starts]
         order = np.argsort(_compact(names), kind="stable")
         names, starts, lengths = names[order], starts[order], lengths[order]
         # Rows are numbered group by group; a run begins at number `first`, and `to_row` leads from number to row.
-        firsts = np.cumsum(lengths) - lengths
-        kind = np.int32 if size < 2**31 else np.int64
-        self._firsts = firsts.astype(kind)
-        self._to_row = (starts - firsts).astype(kind)
+        self._firsts = np.cumsum(lengths, dtype=kind) - lengths
+        self._to_row = starts - self._firsts
         changes = np.concatenate([[0], np.flatnonzero(names[1:] != names[:-1]) + 1])
-        self._group_firsts = firsts[changes]
+        self._group_firsts = self._firsts[changes].astype(np.int64)
         self._group_sizes = np.diff(self._group_firsts, append=size)
 
     def __call__(self, positions: NDArray[np.int64], epoch: int) -> NDArray[np.int64]:
@@ -55,6 +56,15 @@ class Balanced:
         run = np.searchsorted(self._firsts, number.astype(self._firsts.dtype), side="right") - 1
         rows: NDArray[np.int64] = number + self._to_row[run]
         return rows
+
+
+def _starts(groups: NDArray[np.integer], kind: type[np.signedinteger]) -> NDArray[np.signedinteger]:
+    """Where runs of one group begin; found piece by piece, for what numpy makes on the way is longer than the table."""
+    found = [np.zeros(1, kind)]
+    for first in range(0, len(groups) - 1, _AT_ONCE):
+        piece = groups[first : first + _AT_ONCE + 1]
+        found.append((np.flatnonzero(piece[1:] != piece[:-1]) + first + 1).astype(kind))
+    return np.concatenate(found)
 
 
 def _compact(names: NDArray[np.integer]) -> NDArray[np.integer]:

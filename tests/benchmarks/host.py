@@ -29,7 +29,7 @@ class _Batch:
 
 
 def host_times(table: TileTable, rounds: int) -> dict[str, Any]:
-    """Microseconds a tile: of reading alone in one thread, and of the source with its reading threads, batch after batch.
+    """Microseconds a tile: reading alone in one thread, and the source with its reading threads, batch after batch.
 
     The source is called as fast as it answers, so its time is what bounds a decoder that takes none.
     """

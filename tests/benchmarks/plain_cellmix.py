@@ -31,7 +31,7 @@ def plain_cellmix(
     soft_labels : float tensor (batch, num_classes)
     """
     patches = _patchify(images, patch_size)
-    batch, count, length = patches.shape
+    batch, count = patches.shape[:2]
     mask = torch.zeros(batch, count, num_classes)
     mask[torch.arange(batch), :, labels] = 1
     fixed = int(count * fix_ratio)

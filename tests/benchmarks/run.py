@@ -79,7 +79,7 @@ def _show(console: Console, report: Report) -> None:
             table.add_row(name, *(f"{value:.0f}" for value in values))
         console.print(table)
     for name, figures in report.other.items():
-        table = Table("", title=name, title_justify="left")
+        table = Table(name, title_justify="left", min_width=60)
         table.add_column("", justify="right")
         for key, value in figures.items():
             table.add_row(str(key), str(value["median_us"] if isinstance(value, dict) else value))
