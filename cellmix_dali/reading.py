@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ __all__ = ["EncodedTile", "TileReader"]
 
 _LOOKED_AT = 4  # slides that are opened beforehand to see of how many blocks their tiles are made
 _MOST_SLOTS = 16
+_MOST_OPEN = 256  # slides whose files are open at once: systems allow a process about 1,000 files
 # A picture of one pixel stands in for a block that a tile does not have; whatever is pasted later hides it.
 _NOTHING = ppm(np.full((1, 1, 3), 255, np.uint8))
 
@@ -78,7 +79,9 @@ class TileReader:
         if edge not in ("skip", "pad"):
             raise unknown_name("edge", edge, ("skip", "pad"))
         self.pad = edge == "pad"
-        self._slides: dict[tuple[int, int], Slide] = {}
+        self._slides: dict[int, Slide] = {}
+        self._recent: OrderedDict[int, Slide] = OrderedDict()
+        self._lock = Lock()
         self._checks: dict[tuple[int, int], BlockCheck] = {}
         self._blocks, whole = self._look_at_first_slides()
         if slots is not None:
@@ -106,13 +109,20 @@ class TileReader:
         for slide in self._slides.values():
             slide.close()
         self._slides.clear()
+        self._recent.clear()
 
     def slide(self, number: int) -> Slide:
-        """Give an open slide by its number in the table; it stays open."""
-        # By process, as a forked child must not share a handle. Two threads may both open it; one of the two is kept.
-        key = (os.getpid(), number)
-        slide = self._slides.get(key)
-        return slide if slide is not None else self._slides.setdefault(key, open_slide(self.table.slides[number]))
+        """Give a slide by its number in the table. Files of the slides used last stay open."""
+        slide = self._slides.get(number)
+        if slide is None:  # two threads may both open it; one of the two is kept
+            slide = self._slides.setdefault(number, open_slide(self.table.slides[number]))
+        with self._lock:
+            self._recent[number] = slide
+            self._recent.move_to_end(number)
+            if len(self._recent) > _MOST_OPEN:
+                # What is known of a slide is kept; its file is opened again when it is read again.
+                self._recent.popitem(last=False)[1].close()
+        return slide
 
     def _read_level(self, number: int, level: int, rows: list[int]) -> dict[int, EncodedTile | SlideError]:
         """Read tiles of one level of one slide: all their blocks in one call, pixels one by one."""

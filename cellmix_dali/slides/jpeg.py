@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["BlockStreams", "JpegHeader", "parse_header"]
+__all__ = ["BlockStreams", "JpegHeader", "parse_header", "segments"]
 
 Colour = Literal["rgb", "ycbcr"]
 
@@ -69,8 +69,14 @@ class JpegHeader:
         return len(self.ids)
 
 
-def _segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
-    # Yields (marker, start, end) of each segment after SOI, SOS the last; EOI ends a stream of tables.
+def segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield (marker, start, end) of each segment of a header after SOI, SOS the last; EOI ends a stream of tables.
+
+    Raises
+    ------
+    ValueError
+        If it is no JPEG, or its header is cut short; the message says where.
+    """
     if not stream.startswith(_SOI):
         raise ValueError(f"no JPEG starts here (bytes {stream[:4].hex(' ') or 'none'}, expected ff d8)")
     place, size = 2, len(stream)
@@ -120,7 +126,7 @@ def parse_header(stream: bytes) -> JpegHeader:
     jfif = quantised = huffman = False
     adobe: int | None = None
     length = len(stream)
-    for marker, start, end in _segments(stream):
+    for marker, start, end in segments(stream):
         body = stream[stream.index(bytes((0xFF, marker)), start) + 4 : end]
         if marker in _SOF:
             if len(body) < 6 or len(body) < 6 + 3 * body[5]:
@@ -145,7 +151,7 @@ def parse_header(stream: bytes) -> JpegHeader:
 
 def _without_colour_markers(stream: bytes) -> bytes:
     # The stream's segments between SOI and the end of its SOS header (or EOI), less APP0 and APP14.
-    kept = [stream[a:b] for marker, a, b in _segments(stream) if marker not in (_APP0, _APP14)]
+    kept = [stream[a:b] for marker, a, b in segments(stream) if marker not in (_APP0, _APP14)]
     return b"".join(kept)
 
 
@@ -188,7 +194,7 @@ class BlockStreams:
             if not here and not shared:
                 raise ValueError(f"its JPEG {name} tables are neither in the block nor in the JPEGTables tag")
         # All between SOI and EOI; with and without the markers that speak of colour.
-        self._all_tables = b"".join(tables[a:b] for _, a, b in _segments(tables)) if tables else b""
+        self._all_tables = b"".join(tables[a:b] for _, a, b in segments(tables)) if tables else b""
         self._plain_tables = _without_colour_markers(tables) if tables else b""
         forced = self._is_forced(self.header)
         # The example's first markers: a block that begins with the same bytes is joined by one slice.
@@ -250,7 +256,7 @@ class BlockStreams:
 def _leading_markers(stream: bytes) -> tuple[bytes, bytes]:
     # SOI with the application and comment segments right after it; those of them that say nothing of colour.
     end, kept = 2, b""
-    for marker, start, stop in _segments(stream):
+    for marker, start, stop in segments(stream):
         if not (_APP0 <= marker <= 0xEF or marker == _COM):
             break
         end = stop

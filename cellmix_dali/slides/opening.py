@@ -131,7 +131,10 @@ def _through_openslide(
     tables: tuple[tiff.TiffLevel, ...] = (),
 ) -> Found:
     handle = pixels.handle()
-    downsamples, properties = handle.level_downsamples, dict(handle.properties)
+    try:
+        downsamples, properties = handle.level_downsamples, dict(handle.properties)
+    except Exception as error:  # of OpenSlide, or text that is none
+        raise SlideError(f"OpenSlide cannot describe {path}: {error}. Copy the slide again from its source.") from error
     if tables:
         levels = tuple(_with_blocks(table, d) for table, d in zip(tables, downsamples, strict=True))
     else:

@@ -55,7 +55,7 @@ def detect_format(path: Path) -> str | None:
     library = _load()
     try:
         found = library.OpenSlide.detect_format(path)
-    except library.OpenSlideError as error:
+    except Exception as error:  # whatever it is, the slide is to blame
         raise SlideError(
             f"OpenSlide cannot tell what {path} is: {error}. Copy the slide again from its source."
         ) from error
@@ -97,7 +97,7 @@ class OpenSlideFile:
         library = _load()
         try:
             handle: openslide.OpenSlide = library.OpenSlide(self.path)
-        except (library.OpenSlideError, OSError) as error:
+        except Exception as error:  # its own errors; on garbage also MemoryError, UnicodeDecodeError
             raise SlideError(
                 f"OpenSlide cannot open {self.path}: {error}. If the file is complete, convert it, "
                 f"for example: vips tiffsave {self.path.name} out.tiff --tile --pyramid --compression jpeg."
@@ -145,12 +145,11 @@ class OpenSlideFile:
         SlideError
             If the region cannot be read, on a new handle either.
         """
-        library = _load()
         state = self._state()
         handle = self.handle()
         try:
             return _over_white(handle.read_region(location, level, size))
-        except library.OpenSlideError:
+        except Exception:
             # Perhaps another thread's error, latched in the shared handle: only a new one can tell.
             with state.lock:
                 if state.handle is handle:
@@ -158,7 +157,7 @@ class OpenSlideFile:
         own = self._open()
         try:
             pixels = _over_white(own.read_region(location, level, size))
-        except library.OpenSlideError as error:
+        except Exception as error:
             raise SlideError(
                 f"OpenSlide cannot read {size[0]}x{size[1]} pixels of level {level} at {location} "
                 f"(in level 0 pixels) of {self.path}: {error}. Copy the slide again from its source, "

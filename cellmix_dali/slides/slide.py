@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cellmix_dali.errors import ArgumentError, SlideError
+from cellmix_dali.slides.damage import BlockCheck
 from cellmix_dali.slides.levels import Level
 from cellmix_dali.slides.opening import look_at
 
@@ -162,6 +163,8 @@ class Slide:
                 found.append(None)
                 continue
             try:
+                if count < 0:
+                    raise ValueError("it has a place in the file, but its byte count is 0")
                 block = os.pread(file.number, count, offset)
                 if len(block) != count:
                     raise ValueError(f"only {len(block)} of its {count} bytes are in the file")
@@ -251,9 +254,13 @@ class Slide:
             place = round(column * size[0] * downsample), round(row * size[1] * downsample)
             return self._pixels.read_region(level, place, size)
         try:
+            # Before the decoder sees it: a block may say that it is a picture of gigabytes.
+            damage = BlockCheck(table.block_width, table.block_height).damage(stream)
+            if damage is not None:
+                raise ValueError(damage)
             with Image.open(BytesIO(stream)) as image:
                 pixels: NDArray[np.uint8] = np.asarray(image.convert("RGB"))
-        except (OSError, SyntaxError) as error:
+        except Exception as error:  # Pillow raises nearly anything on garbage
             raise SlideError(
                 f"Cannot decode block {column}, {row} (column, row) of level {level} of {self.path}: "
                 f"{error}. Copy the slide again from its source, or leave this place out."

@@ -26,9 +26,11 @@ __all__ = ["CONVERT", "TiffLevel", "TiffSlide", "compression_name", "is_tiff", "
 
 CONVERT = "vips tiffsave {name} out.tiff --tile --pyramid --compression jpeg"
 
-JPEG, APERIO_YCBCR, APERIO_RGB, JPEG2000 = 7, 33003, 33005, 34712
-_RGB, _YCBCR = 2, 6
+_NOT_COMPRESSED, JPEG, APERIO_YCBCR, APERIO_RGB, JPEG2000 = 1, 7, 33003, 33005, 34712
+_RGB, _PALETTE, _YCBCR = 2, 3, 6
 _HEADER_BYTES = 65536
+_MOST_DIRECTORIES = 1000  # a slide has a dozen; each costs time
+_LOST = -1  # the byte count of a block that has a place in the file but no bytes
 Colour: TypeAlias = Literal["rgb", "ycbcr"]
 
 
@@ -45,7 +47,8 @@ class TiffLevel:
     columns, rows : int
         Blocks across and down.
     offsets, counts : int64 array, shape (rows * columns,)
-        Where each block lies in the file, and its bytes; a block of 0 bytes is blank.
+        Where each block lies in the file, and its bytes; a block of 0 bytes is blank, one of -1 is lost: it has a
+        place, but its byte count is 0.
     compression, colour
         As in `cellmix_dali.slides.Level`.
     streams : BlockStreams or None
@@ -115,12 +118,8 @@ def untiled(path: Path) -> bool:
     try:
         with tifffile.TiffFile(path) as file:
             return not file.pages.first.is_tiled
-    except _BROKEN as error:
+    except Exception as error:  # tifffile raises nearly anything on garbage, MemoryError among it
         raise _broken(path, error) from error
-
-
-# What tifffile raises on files that are cut short or full of garbage.
-_BROKEN = (tifffile.TiffFileError, ValueError, IndexError, KeyError, TypeError, OverflowError, struct.error)
 
 
 def _broken(path: Path, error: Exception) -> SlideError:
@@ -152,6 +151,7 @@ def read_tiff(path: Path, vendor: str) -> TiffSlide:
         If the file is truncated or damaged.
     """
     try:
+        _check_chain(path)
         with tifffile.TiffFile(path) as file:
             pages = [page for page in file.pages if isinstance(page, tifffile.TiffPage) and page.is_tiled]
             if vendor != "aperio":
@@ -159,6 +159,8 @@ def read_tiff(path: Path, vendor: str) -> TiffSlide:
                 pages.sort(key=lambda page: -page.imagewidth)
             if not pages:
                 raise ValueError("no tiled picture in it")
+            for number, page in enumerate(pages):
+                _check_agreement(number, page)
             codes = frozenset(int(page.compression) for page in pages)
             obstacle = next((found for number, page in enumerate(pages) if (found := _obstacle(number, page))), None)
             levels: tuple[TiffLevel, ...] = ()
@@ -166,12 +168,52 @@ def read_tiff(path: Path, vendor: str) -> TiffSlide:
                 levels = tuple(_level(path, number, page) for number, page in enumerate(pages))
             first = file.pages.first
             mpp, properties = _resolution(first), _properties(first)
-    except _BROKEN as error:
+    except SlideError:
+        raise
+    except Exception as error:  # as above
         raise _broken(path, error) from error
     if vendor == "aperio":
         for finer, coarser in itertools.pairwise(levels):
             _spread_blanks(finer, coarser)
     return TiffSlide(levels, obstacle, codes, mpp, properties)
+
+
+def _check_chain(path: Path) -> None:
+    # A circle of directories, or far too many, would be followed for minutes: TIFF 6.0, section 2, and BigTIFF.
+    with path.open("rb") as file:
+        start = file.read(16)
+        order = "<" if start.startswith(b"II") else ">"
+        big = 43 in start[2:4]
+        link, number, entry = (f"{order}Q", f"{order}Q", 20) if big else (f"{order}I", f"{order}H", 12)
+        seen: set[int] = set()
+        try:
+            (place,) = struct.unpack_from(link, start, 8 if big else 4)
+            while place:
+                if place in seen:
+                    raise ValueError(f"directory {len(seen) - 1} leads back to an earlier one")
+                if len(seen) == _MOST_DIRECTORIES:
+                    raise ValueError(f"there are more than {_MOST_DIRECTORIES} directories")
+                seen.add(place)
+                file.seek(place)
+                (entries,) = struct.unpack(number, file.read(struct.calcsize(number)))
+                file.seek(entries * entry, os.SEEK_CUR)
+                (place,) = struct.unpack(link, file.read(struct.calcsize(link)))
+        except (struct.error, OverflowError, OSError):
+            return  # it leads out of the file: whether what came before is enough, others see
+
+
+def _check_agreement(number: int, page: tifffile.TiffPage) -> None:
+    # Readers show garbage without a word where these tags contradict each other.
+    if int(page.photometric) == _PALETTE and page.samplesperpixel != 1:
+        raise ValueError(f"level {number} has a palette and {page.samplesperpixel} samples a pixel")
+    if int(page.compression) == _NOT_COMPRESSED:
+        planes = page.samplesperpixel if int(page.planarconfig) == 1 else 1
+        least = page.tilewidth * page.tilelength * planes * page.bitspersample // 8
+        short = [count for count in page.databytecounts if 0 < count < least]
+        if short:
+            raise ValueError(
+                f"level {number} is not compressed, but has a block of {short[0]} bytes instead of {least}"
+            )
 
 
 def _obstacle(number: int, page: tifffile.TiffPage) -> str | None:
@@ -204,10 +246,12 @@ def _level(path: Path, number: int, page: tifffile.TiffPage) -> TiffLevel:
     columns, rows = -(-width // block_width), -(-height // block_height)
     offsets, counts = np.array(page.dataoffsets, np.int64), np.array(page.databytecounts, np.int64)
     _check_places(path, number, columns * rows, offsets, counts)
+    # Who leaves a block out writes no place for it either: these byte counts were lost.
+    counts[(counts == 0) & (offsets != 0)] = _LOST
     code, photometric = int(page.compression), int(page.photometric)
     colour: Colour = "ycbcr" if photometric == _YCBCR else "rgb"
     streams = None
-    filled = np.flatnonzero(counts)
+    filled = np.flatnonzero(counts > 0)
     if filled.size:
         at = int(filled[0])
         where = f"block {at % columns}, {at // columns} (column, row) of level {number}"
@@ -270,7 +314,7 @@ def _spread_blanks(finer: TiffLevel, coarser: TiffLevel) -> None:
     # those from the finer level, so they count as blank here too.
     across = max(1, round(finer.columns / coarser.columns))
     down = max(1, round(finer.rows / coarser.rows))
-    blank = np.flatnonzero(finer.counts == 0)
+    blank = np.flatnonzero(finer.counts <= 0)
     columns, rows = blank % finer.columns // across, blank // finer.columns // down
     inside = (columns < coarser.columns) & (rows < coarser.rows)
     coarser.counts[rows[inside] * coarser.columns + columns[inside]] = 0
@@ -278,12 +322,12 @@ def _spread_blanks(finer: TiffLevel, coarser: TiffLevel) -> None:
 
 def _resolution(page: tifffile.TiffPage) -> tuple[float, float] | None:
     # Pixels per centimetre (unit 3) or inch (unit 2; the default) made microns per pixel.
-    unit = {2: 25400.0, 3: 10000.0}.get(int(page.tags.valueof("ResolutionUnit", 2)))
-    values = page.tags.valueof("XResolution"), page.tags.valueof("YResolution")
-    if unit is None or any(value is None or 0 in value for value in values):
+    try:
+        unit = {2: 25400.0, 3: 10000.0}[int(page.tags.valueof("ResolutionUnit", 2))]
+        (x, x_parts), (y, y_parts) = page.tags.valueof("XResolution"), page.tags.valueof("YResolution")
+        return (unit * x_parts / x, unit * y_parts / y) if x_parts and y_parts else None
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):  # not said, or no fractions
         return None
-    (x, x_parts), (y, y_parts) = values
-    return unit * x_parts / x, unit * y_parts / y
 
 
 def _properties(page: tifffile.TiffPage) -> dict[str, str]:

@@ -57,7 +57,7 @@ def two_ranks(tiles: Path, rendered: list[RenderedSlide]) -> tuple[Runs, list[st
 
 def arguments(rendered: list[RenderedSlide]) -> list[object]:
     """The example's."""
-    return [rendered[0].path.parent, "--epochs", 6, "--batch-size", 2]
+    return [rendered[0].path.parent, "--epochs", 12, "--batch-size", 2]
 
 
 def go_through(ranks: int, tiles: Path, *example: object) -> tuple[Runs, list[str]]:
@@ -122,7 +122,7 @@ def test_the_example_with_a_rank_killed(
 ) -> None:
     """One rank dies, and so the run; the same command goes on from the checkpoint, as if nothing had been."""
     _, expected = two_ranks
-    assert [line.partition(":")[0] for line in expected] == [f"epoch {epoch}" for epoch in range(1, 7)]
+    assert [line.partition(":")[0] for line in expected] == [f"epoch {epoch}" for epoch in range(1, 13)]
     assert all("held-out accuracy" in line for line in expected)
     assert len({line.partition(":")[2] for line in expected}) > 1
 

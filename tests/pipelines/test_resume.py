@@ -67,7 +67,7 @@ class Worker:
         assert self._process.returncode == -signal.SIGKILL, f"it ended before {point}"
 
     def finish(self) -> None:
-        told, _ = self._process.communicate(timeout=120)
+        told, _ = self._process.communicate(timeout=300)
         assert self._process.returncode == 0
         assert told.splitlines()[-1] == "done"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
@@ -15,10 +16,10 @@ from numpy.typing import NDArray
 from nvidia.dali.pipeline import Pipeline
 from PIL import Image
 
-from cellmix_dali import CellMix, TileTable, grid_tiles, open_slide
+from cellmix_dali import CellMix, TileTable, grid_tiles, open_slide, reading
 from cellmix_dali.errors import ArgumentError, CellMixDaliError, SlideError
 from cellmix_dali.plugins import EpochClock, PlanSource, TileSource, tiles
-from cellmix_dali.reading import TileReader
+from cellmix_dali.reading import EncodedTile, TileReader
 from cellmix_dali.slides import Slide
 from cellmix_dali.synthetic import RenderedSlide
 
@@ -233,6 +234,34 @@ def test_a_shared_block_is_read_once(rendered: list[RenderedSlide], monkeypatch:
         table = grid_tiles(slide, 256, stride=128)
     TileReader(table).read(np.arange(len(table)))
     assert len(asked) == len(set(asked)) == 16
+
+
+def test_only_so_many_files_are_open(
+    rendered: list[RenderedSlide], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [tmp_path / f"{number}.svs" for number in range(12)]
+    for path in paths:
+        path.symlink_to(rendered[0].path)
+
+    def open_files() -> int:
+        return sum(str(tmp_path) in str(link) or str(rendered[0].path) in str(link) for link in links())
+
+    def links() -> list[Path]:
+        return [
+            Path(f"/proc/self/fd/{name}").readlink()
+            for name in os.listdir("/proc/self/fd")
+            if Path(f"/proc/self/fd/{name}").is_symlink()
+        ]
+
+    monkeypatch.setattr(reading, "_MOST_OPEN", 5)
+    reader = TileReader(TileTable.from_columns(paths, x=[0] * 12, y=[0] * 12, size=256))
+    before = open_files()
+    for _ in range(2):
+        tiles = reader.read(np.arange(12))
+        assert all(isinstance(tile, EncodedTile) for tile in tiles)
+        assert open_files() - before <= 5
+    reader.close()
+    assert open_files() == before
 
 
 def test_clock() -> None:
