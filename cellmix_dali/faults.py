@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -56,13 +57,14 @@ class FaultLog:
     table : TileTable
         The tiles.
     path : Path, optional
-        File to which each fault is appended, as one JSON object a line.
+        File to which each fault is appended, as one JSON object a line; what it names already is not appended again.
     """
 
     def __init__(self, table: TileTable, path: str | Path | None = None) -> None:
         self._table = table
         self._path = None if path is None else Path(path)
         self._faults: dict[int, Fault] = {}
+        self._written = self._already_written()
 
     def __contains__(self, row: int) -> bool:
         return row in self._faults
@@ -87,9 +89,29 @@ class FaultLog:
             replaced_by=replaced_by,
         )
         self._faults[row] = fault
-        if self._path is not None:
+        if self._path is not None and _place(asdict(fault)) not in self._written:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(asdict(fault)) + "\n")
+
+    def _already_written(self) -> set[tuple[object, ...]]:
+        """Places that the file names already: a run that resumes does not report them again."""
+        if self._path is None or not self._path.is_file():
+            return set()
+        places, text = set(), self._path.read_text(encoding="utf-8")
+        if text and not text.endswith("\n"):  # a crash cut the last line short: the next begins on its own
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write("\n")
+        for line in text.splitlines():
+            try:
+                places.add(_place(json.loads(line)))
+            except (ValueError, KeyError, TypeError):
+                continue
+        return places
+
+
+def _place(fault: dict[str, Any]) -> tuple[object, ...]:
+    """What makes a fault the same one in another run."""
+    return tuple(fault[name] for name in ("slide", "level", "x", "y", "size"))
 
 
 class Substitutes:

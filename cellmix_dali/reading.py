@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,7 @@ __all__ = ["EncodedTile", "TileReader"]
 _LOOKED_AT = 4  # slides that are opened beforehand to see of how many blocks their tiles are made
 _MOST_SLOTS = 16
 _MOST_OPEN = 256  # slides whose files are open at once: systems allow a process about 1,000 files
+_Version: TypeAlias = tuple[int, int, int] | None
 # A picture of one pixel stands in for a block that a tile does not have; whatever is pasted later hides it.
 _NOTHING = ppm(np.full((1, 1, 3), 255, np.uint8))
 
@@ -59,11 +62,13 @@ class TileReader:
         The most blocks a tile may have to be read directly. By default what the tiles of the first few slides need.
     edge : {"skip", "pad"}, default "skip"
         Whether windows may reach over the right and lower edge of their level. "pad": what lies beyond is white.
+    lenient : bool, default False
+        Whether a slide that cannot be opened may be among the first ones, as long as another one can.
 
     Raises
     ------
     SlideError
-        If one of the first slides cannot be opened.
+        If one of the first slides cannot be opened, or, when lenient, none of them.
 
     Attributes
     ----------
@@ -74,7 +79,9 @@ class TileReader:
         slides; a tile of a later one that is a part of a block, or of several, is then read through OpenSlide.
     """
 
-    def __init__(self, table: TileTable, *, slots: int | None = None, edge: str = "skip") -> None:
+    def __init__(
+        self, table: TileTable, *, slots: int | None = None, edge: str = "skip", lenient: bool = False
+    ) -> None:
         self.table = table
         if edge not in ("skip", "pad"):
             raise unknown_name("edge", edge, ("skip", "pad"))
@@ -82,8 +89,9 @@ class TileReader:
         self._slides: dict[int, Slide] = {}
         self._recent: OrderedDict[int, Slide] = OrderedDict()
         self._lock = Lock()
+        self._refused: dict[int, tuple[_Version, SlideError]] = {}
         self._checks: dict[tuple[int, int], BlockCheck] = {}
-        self._blocks, whole = self._look_at_first_slides()
+        self._blocks, whole = self._look_at_first_slides(lenient)
         if slots is not None:
             self._blocks = slots
         if self._blocks < 1:
@@ -115,7 +123,7 @@ class TileReader:
         """Give a slide by its number in the table. Files of the slides used last stay open."""
         slide = self._slides.get(number)
         if slide is None:  # two threads may both open it; one of the two is kept
-            slide = self._slides.setdefault(number, open_slide(self.table.slides[number]))
+            slide = self._slides.setdefault(number, self._open(number))
         with self._lock:
             self._recent[number] = slide
             self._recent.move_to_end(number)
@@ -123,6 +131,19 @@ class TileReader:
                 # What is known of a slide is kept; its file is opened again when it is read again.
                 self._recent.popitem(last=False)[1].close()
         return slide
+
+    def _open(self, number: int) -> Slide:
+        """Open a slide, or say why it cannot be; that takes long, so only once for each version of the file."""
+        path = self.table.slides[number]
+        version = _version(path)
+        refused = self._refused.get(number)
+        if refused is not None and refused[0] == version:
+            raise SlideError(str(refused[1])) from refused[1]
+        try:
+            return open_slide(path)
+        except SlideError as error:
+            self._refused[number] = version, error
+            raise
 
     def _read_level(self, number: int, level: int, rows: list[int]) -> dict[int, EncodedTile | SlideError]:
         """Read tiles of one level of one slide: all their blocks in one call, pixels one by one."""
@@ -132,6 +153,7 @@ class TileReader:
         of = slide.levels[level]
         found: dict[int, EncodedTile | SlideError] = {}
         cuts: dict[int, Pieces] = {}
+        others: dict[int, Pieces] = {}  # of these, OpenSlide decodes the blocks
         for row in rows:
             try:
                 x, y, size = self._window(row, of)
@@ -140,9 +162,18 @@ class TileReader:
                 continue
             if slide.route == "direct":
                 cut = pieces(of, x, y, size)
-                if len(cut.columns) <= self._blocks and (not self.whole or _is_whole(of, x, y, size)):
-                    cuts[row] = cut
+                fits = len(cut.columns) <= self._blocks and (not self.whole or _is_whole(of, x, y, size))
+                (cuts if fits else others)[row] = cut
         found |= self._read_blocks(slide, number, level, cuts)
+        for row, cut in others.items():
+            # OpenSlide shows damaged blocks as well as it can, without a word.
+            try:
+                wrong = self._damage(slide, number, level, slide.blocks(level, cut.columns.tolist(), cut.rows.tolist()))
+            except SlideError as error:
+                found[row] = error
+            else:
+                if wrong:
+                    found[row] = self._damaged(row, wrong)
         for row in rows:
             if row not in found:
                 try:
@@ -173,15 +204,21 @@ class TileReader:
         found = {}
         for (row, cut), own_places in zip(cuts.items(), wanted, strict=True):
             own = [blocks[place] for place in own_places]
-            whole = [block for block in own if block is not None]
-            if len(whole) < len(own):
-                continue
-            wrong = next(filter(None, map(self._check(slide, number, level).damage, whole)), None)
+            whole = [np.frombuffer(block, np.uint8) for block in own if block is not None]
+            wrong = self._damage(slide, number, level, own)
             if wrong:
-                found[row] = SlideError(f"A block is damaged: {wrong} ({self.table.describe(row)}).")
-            else:
-                found[row] = self._tile([np.frombuffer(block, np.uint8) for block in whole], cut, row, "direct")
+                found[row] = self._damaged(row, wrong)
+            elif len(whole) == len(own):
+                found[row] = self._tile(whole, cut, row, "direct")
         return found
+
+    def _damage(self, slide: Slide, number: int, level: int, blocks: Sequence[bytes | None]) -> str | None:
+        """What is wrong with the first damaged one of a tile's blocks."""
+        check = self._check(slide, number, level)
+        return next(filter(None, (check.damage(block) for block in blocks if block is not None)), None)
+
+    def _damaged(self, row: int, wrong: str) -> SlideError:
+        return SlideError(f"A block is damaged: {wrong} ({self.table.describe(row)}).")
 
     def _pixels(self, slide: Slide, level: int, row: int) -> EncodedTile:
         """Read a tile's pixels; beyond the level they are white."""
@@ -230,11 +267,17 @@ class TileReader:
             self._checks[number, level] = check
         return check
 
-    def _look_at_first_slides(self) -> tuple[int, bool]:
+    def _look_at_first_slides(self, lenient: bool) -> tuple[int, bool]:
         """The most blocks that a tile of the first few slides is made of, and whether each is just one whole block."""
         table, most, whole = self.table, 1, True
-        for number in np.unique(table.slide[: 1 << 20])[:_LOOKED_AT].tolist():
-            slide = self.slide(number)
+        refused: list[SlideError] = []
+        numbers = np.unique(table.slide[: 1 << 20])[:_LOOKED_AT].tolist()
+        for number in numbers:
+            try:
+                slide = self.slide(number)
+            except SlideError as error:
+                refused.append(error)
+                continue
             if slide.route != "direct":
                 continue
             mine = table.slide == number
@@ -244,7 +287,18 @@ class TileReader:
                     x, y, size = table.x[on], table.y[on], table.size[on]
                     most = max(most, most_blocks(of, x, y, size))
                     whole = whole and bool(np.all(_is_whole(of, x, y, size)))
+        if refused and (not lenient or len(refused) == len(numbers)):
+            raise refused[0]
         return min(most, _MOST_SLOTS), whole
+
+
+def _version(path: str) -> _Version:
+    """What changes when a file does; None where it is not there."""
+    try:
+        state = Path(path).stat()
+    except OSError:
+        return None
+    return state.st_ino, state.st_size, state.st_mtime_ns
 
 
 def _is_whole(level: Level, x: Any, y: Any, size: Any) -> Any:

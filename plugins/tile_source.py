@@ -81,7 +81,8 @@ class TileSource:
     ArgumentError
         If the tiles are too few for a batch, or an argument does not fit another.
     SlideError
-        If a slide is not there, or (of the first few) cannot be opened.
+        If a slide is not there, or (of the first few) cannot be opened; where tiles are replaced, only if none of the
+        first few can.
 
     Attributes
     ----------
@@ -127,7 +128,7 @@ class TileSource:
         self.clock = EpochClock(len(self.order))
         self.tile_size, self.resizing = self._sizes(tile_size)
         self._check(num_workers)
-        self.reader = TileReader(table, edge=edge)
+        self.reader = TileReader(table, edge=edge, lenient=on_error == "replace")
         self.read: Counter[str] = Counter()
         self.log = FaultLog(table, fault_file)
         self.bad: dict[int, str] = {}

@@ -6,31 +6,17 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
-from material import BATCH, BLOCK, CLASSES
 from measure import Contestant
 from numpy.typing import NDArray
 from nvidia.dali import fn, types
 from nvidia.dali.pipeline import Pipeline
+from settings import BATCH, BLOCK, CLASSES, FIX_RATIO, METHOD, PATCH, THREADS, P
 
 from cellmix_dali import TileTable, open_slide
 from cellmix_dali.pipelines import TileLoader, evaluate_pipeline, train_loader
 from cellmix_dali.plugins import TileSource, tiles
 
-__all__ = [
-    "FIX_RATIO",
-    "METHOD",
-    "PATCH",
-    "THREADS",
-    "bare_dali",
-    "mixed",
-    "normalised",
-    "read",
-    "read_pipeline",
-    "read_to_torch",
-]
-
-THREADS = 2
-METHOD, PATCH, FIX_RATIO = "CellMix-Group", 32, 0.5
+__all__ = ["bare_dali", "mixed", "normalised", "read", "read_pipeline", "read_to_torch"]
 
 
 def read(table: TileTable, name: str = "read") -> Contestant:
@@ -61,7 +47,7 @@ def mixed(table: TileTable, engine: str) -> Contestant:
         patch_size=PATCH,
         fix_ratio=FIX_RATIO,
         method=METHOD,
-        p=1.0,
+        p=P,
         flips=False,
         engine=engine,
         num_threads=THREADS,

@@ -8,13 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
-from material import BATCH, CLASSES
 from measure import Contestant
-from openslide import OpenSlide
-from ours import FIX_RATIO, PATCH, THREADS
 from plain_cellmix import plain_cellmix
+from regions import Regions
+from settings import BATCH, CLASSES, FIX_RATIO, PATCH, THREADS
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from cellmix_dali import TileTable
 from cellmix_dali.pipelines._normalise import MEAN, STD
@@ -33,33 +32,10 @@ def missing(module: str) -> str | None:
     return None
 
 
-class _Windows(Dataset[tuple[Tensor, int]]):
-    """What people write: a region, RGB, a tensor. Each worker opens the slide for itself."""
-
-    def __init__(self, table: TileTable, *, floats: bool) -> None:
-        self._path, self._floats = table.slides[0], floats
-        self._corners = np.stack([table.x, table.y], axis=1).tolist()
-        self._size = int(table.size[0])
-        assert table.label is not None
-        self._labels = table.label.tolist()
-        self._slide: OpenSlide | None = None
-
-    def __len__(self) -> int:
-        return len(self._corners)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        if self._slide is None:
-            self._slide = OpenSlide(self._path)
-        region = self._slide.read_region(self._corners[index], 0, (self._size, self._size)).convert("RGB")
-        image = torch.from_numpy(np.array(region))
-        if self._floats:  # as torchvision's ToTensor
-            image = image.permute(2, 0, 1).contiguous().float().div(255)
-        return image, self._labels[index]
-
-
 def _loader(table: TileTable, *, floats: bool) -> DataLoader[tuple[Tensor, int]]:
+    assert table.label is not None
     return DataLoader(
-        _Windows(table, floats=floats),
+        Regions(table.slides[0], _corners(table), int(table.size[0]), table.label.tolist(), floats=floats),
         batch_size=BATCH,
         shuffle=True,
         drop_last=True,
@@ -101,7 +77,7 @@ def cucim(table: TileTable) -> Contestant:
     from cucim import CuImage
 
     slide, size = CuImage(table.slides[0]), int(table.size[0])
-    corners = np.stack([table.x, table.y], axis=1).tolist()
+    corners = _corners(table)
 
     def run() -> int:
         batches = slide.read_region(corners, (size, size), batch_size=BATCH, num_workers=THREADS, device="cpu")
@@ -115,7 +91,7 @@ def fastslide(table: TileTable) -> Contestant:
     from fastslide import FastSlide
 
     slide, size = FastSlide.from_file_path(table.slides[0]), int(table.size[0])
-    corners = list(zip(table.x.tolist(), table.y.tolist(), strict=True))
+    corners = _corners(table)
     pool = ThreadPoolExecutor(THREADS)
 
     def read(corner: tuple[int, int]) -> np.ndarray:
@@ -132,6 +108,10 @@ def fastslide(table: TileTable) -> Contestant:
         slide.close()
 
     return Contestant("fastslide", run, close)
+
+
+def _corners(table: TileTable) -> list[tuple[int, int]]:
+    return list(zip(table.x.tolist(), table.y.tolist(), strict=True))
 
 
 def _stop(loader: DataLoader[tuple[Tensor, int]]) -> Callable[[], None]:

@@ -34,7 +34,7 @@ from cellmix_dali.tiles import TileTable
 
 SECONDS = 20  # an alarm ends the child
 ADDRESSES = 2 << 30  # bytes of address space beyond the parent's
-TABLE_SIDE = 8  # tiles looked at along each side
+TABLE_SIDE = 4  # tiles looked at along each side
 
 
 def table_of(path: Path, slide: Slide) -> TileTable:

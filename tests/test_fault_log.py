@@ -1,0 +1,38 @@
+"""The list of bad tiles, in memory and in its file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from cellmix_dali import TileTable
+from cellmix_dali.faults import FaultLog
+
+TABLE = TileTable.from_columns("a.svs", x=[0, 8, 16], y=[0, 0, 0], size=8)
+
+
+def test_each_tile_is_noted_once(tmp_path: Path) -> None:
+    file = tmp_path / "faults.jsonl"
+    log = FaultLog(TABLE, file)
+    log.add(1, "bad", 2)
+    log.add(1, "bad again", 0)
+    (fault,) = log.all()
+    assert (fault.tile, fault.slide, fault.x, fault.reason, fault.replaced_by) == (1, "a.svs", 8, "bad", 2)
+    (line,) = file.read_text().splitlines()
+    assert json.loads(line) == {
+        "tile": 1, "slide": "a.svs", "level": 0, "x": 8, "y": 0, "size": 8, "reason": "bad", "replaced_by": 2
+    }  # fmt: skip
+
+
+def test_a_run_that_resumes_does_not_repeat_what_the_file_says(tmp_path: Path) -> None:
+    file = tmp_path / "faults.jsonl"
+    FaultLog(TABLE, file).add(1, "bad", 2)
+    with file.open("a") as cut:
+        cut.write('{"slide": "a.sv')  # the process died while writing
+    log = FaultLog(TABLE, str(file))
+    log.add(1, "bad", 2)
+    log.add(2, "worse", None)
+    assert [fault.tile for fault in log.all()] == [1, 2]
+    lines = file.read_text().splitlines()
+    assert len(lines) == 3
+    assert [json.loads(lines[number])["tile"] for number in (0, 2)] == [1, 2]
