@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .errors import SlideError, unknown_name
+from .errors import ArgumentError, SlideError, unknown_name
 from .mixing.random import generator
 from .tiles import TileTable
 
@@ -18,7 +21,8 @@ __all__ = ["ON_ERROR", "Fault", "FaultLog", "Substitutes"]
 ON_ERROR = ("replace", "raise")
 
 _STREAM = 3  # keeps the substitutes' random numbers apart from the others under one seed
-_TRIES = 32
+_TRIES = 4096  # tiles tried in the place of a bad one, as a whole slide may be bad
+_SMALL = 1 << 16  # tables up to this long are looked through for tiles of a class; of longer ones rows are drawn
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,11 @@ class FaultLog:
         The tiles.
     path : Path, optional
         File to which each fault is appended, as one JSON object a line; what it names already is not appended again.
+
+    Raises
+    ------
+    ArgumentError
+        If the file cannot be written.
     """
 
     def __init__(self, table: TileTable, path: str | Path | None = None) -> None:
@@ -90,17 +99,24 @@ class FaultLog:
         )
         self._faults[row] = fault
         if self._path is not None and _place(asdict(fault)) not in self._written:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(fault)) + "\n")
+            try:
+                with self._path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(asdict(fault)) + "\n")
+            except OSError as error:  # a full disk is no reason to stop a run
+                warnings.warn(f"A bad tile cannot be noted in {self._path} ({error}): {fault}", stacklevel=2)
 
     def _already_written(self) -> set[tuple[object, ...]]:
         """Places that the file names already: a run that resumes does not report them again."""
-        if self._path is None or not self._path.is_file():
+        if self._path is None:
             return set()
-        places, text = set(), self._path.read_text(encoding="utf-8")
-        if text and not text.endswith("\n"):  # a crash cut the last line short: the next begins on its own
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write("\n")
+        try:
+            with self._path.open("a+", encoding="utf-8", errors="replace") as file:
+                file.seek(0)
+                places, text = set(), file.read()
+                if text and not text.endswith("\n"):  # a crash cut the last line short: the next begins on its own
+                    file.write("\n")
+        except OSError as error:
+            raise ArgumentError(f"fault_file={str(self._path)!r} cannot be written: {error.strerror}.") from error
         for line in text.splitlines():
             try:
                 places.add(_place(json.loads(line)))
@@ -139,8 +155,8 @@ class Substitutes:
         self._table = table
         self._seed = seed
 
-    def rows(self, row: int, epoch: int, reason: str) -> list[int]:
-        """Give the rows to try, in order, in the place of a bad one.
+    def rows(self, row: int, epoch: int, reason: str) -> Iterator[int]:
+        """Give the rows to try, in order, in the place of a bad one: each once, some thousands at most.
 
         Raises
         ------
@@ -150,19 +166,39 @@ class Substitutes:
         where = self._table.describe(row)
         if not self.replacing:
             raise SlideError(f"A tile cannot be read ({where}): {reason} Use on_error='replace' to go on without it.")
+        return self._draw(row, epoch)
+
+    def _draw(self, row: int, epoch: int) -> Iterator[int]:
+        """Other rows of the bad one's class, in an order drawn for it."""
+        tried = {row}
+        for part in self._parts(row, generator(self._seed, epoch=epoch, iteration=row, stream=_STREAM)):
+            for other in part.tolist():
+                if other not in tried:
+                    yield other
+                    tried.add(other)
+                    if len(tried) > _TRIES:
+                        return
+
+    def _parts(self, row: int, random: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+        """Rows of a row's class in random order, some more than once, in the end all."""
+        length, own = len(self._table), self._classes(np.array([row]))
+        if length > _SMALL:
+            # Among millions of tiles those of a class are met by chance, unless it is a rare one.
+            for _ in range(16):
+                drawn = random.integers(0, length, _SMALL)
+                yield drawn[self._classes(drawn) == own]
+        yield random.permutation(np.flatnonzero(self._classes(np.arange(length)) == own))
+
+    def _classes(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         label = self._table.label
         if label is None:
-            alike = np.arange(len(self._table))
-        else:
-            classes = label if label.ndim == 1 else label.argmax(axis=1)
-            alike = np.flatnonzero(classes == classes[row])
-        random = generator(self._seed, epoch=epoch, iteration=row, stream=_STREAM)
-        drawn = alike[random.integers(0, len(alike), _TRIES)]
-        return [int(other) for other in drawn if other != row]
+            return np.zeros(len(rows), np.int64)
+        own = label[rows]
+        return (own if own.ndim == 1 else own.argmax(axis=1)).astype(np.int64)
 
     def none_left(self, row: int, reason: str) -> SlideError:
         """Make the error for a bad tile whose substitutes are all bad, too."""
         return SlideError(
-            f"A tile cannot be read, and none of {_TRIES} other tiles of its class either "
+            f"A tile cannot be read, and none of the other tiles of its class that were tried either "
             f"({self._table.describe(row)}): {reason} Check the slides, or leave the bad ones out of the table."
         )

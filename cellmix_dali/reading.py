@@ -26,6 +26,7 @@ _MOST_OPEN = 256  # slides whose files are open at once: systems allow a process
 _Version: TypeAlias = tuple[int, int, int] | None
 # A picture of one pixel stands in for a block that a tile does not have; whatever is pasted later hides it.
 _NOTHING = ppm(np.full((1, 1, 3), 255, np.uint8))
+_ORIGIN = np.zeros((1, 2), np.int32)
 
 
 class EncodedTile(NamedTuple):
@@ -153,17 +154,17 @@ class TileReader:
         of = slide.levels[level]
         found: dict[int, EncodedTile | SlideError] = {}
         cuts: dict[int, Pieces] = {}
-        others: dict[int, Pieces] = {}  # of these, OpenSlide decodes the blocks
+        others: dict[int, Pieces] = {}
+        inside = []
         for row in rows:
             try:
-                x, y, size = self._window(row, of)
+                self._require_inside(row, of)
             except SlideError as error:
                 found[row] = error
-                continue
-            if slide.route == "direct":
-                cut = pieces(of, x, y, size)
-                fits = len(cut.columns) <= self._blocks and (not self.whole or _is_whole(of, x, y, size))
-                (cuts if fits else others)[row] = cut
+            else:
+                inside.append(row)
+        if slide.route == "direct" and inside:
+            cuts, others = self._cuts(of, inside)
         found |= self._read_blocks(slide, number, level, cuts)
         for row, cut in others.items():
             # OpenSlide shows damaged blocks as well as it can, without a word.
@@ -181,6 +182,28 @@ class TileReader:
                 except SlideError as error:
                     found[row] = error
         return found
+
+    def _cuts(self, level: Level, rows: list[int]) -> tuple[dict[int, Pieces], dict[int, Pieces]]:
+        """Cut windows along the blocks: those that are read block by block, and those that have too many blocks."""
+        x, y, size = self.table.x[rows], self.table.y[rows], self.table.size[rows]
+        if not self.whole:
+            cut = dict(zip(rows, pieces(level, x, y, size), strict=True))
+            fitting = {row: each for row, each in cut.items() if len(each.columns) <= self._blocks}
+            return fitting, {row: each for row, each in cut.items() if row not in fitting}
+        whole = _is_whole(level, x, y, size)
+        if not whole.all():
+            own, rest = np.flatnonzero(whole), np.flatnonzero(~whole)
+            rest_rows = [rows[place] for place in rest.tolist()]
+            others = dict(zip(rest_rows, pieces(level, x[rest], y[rest], size[rest]), strict=True))
+            rows, x, y, size = [rows[place] for place in own.tolist()], x[own], y[own], size[own]
+        else:
+            others = {}
+        # The hot path of training on whole blocks: nothing is cut, so nothing is worked out but the blocks' places.
+        columns, lines, full = x // size, y // size, np.full((1, 2), level.block_width, np.int32)
+        return {
+            row: Pieces(columns[place : place + 1], lines[place : place + 1], _ORIGIN, _ORIGIN, full)
+            for place, row in enumerate(rows)
+        }, others
 
     def _read_blocks(
         self, slide: Slide, number: int, level: int, cuts: dict[int, Pieces]
@@ -223,8 +246,8 @@ class TileReader:
     def _pixels(self, slide: Slide, level: int, row: int) -> EncodedTile:
         """Read a tile's pixels; beyond the level they are white."""
         x, y, size = int(self.table.x[row]), int(self.table.y[row]), int(self.table.size[row])
-        zero, full = np.zeros((1, 2), np.int32), np.full((1, 2), size, np.int32)
-        cut = Pieces(np.zeros(1, np.int64), np.zeros(1, np.int64), zero, zero, full)
+        none = np.zeros(1, np.int64)
+        cut = Pieces(none, none, _ORIGIN, _ORIGIN, np.full((1, 2), size, np.int32))
         return self._tile([ppm(slide.read_region(level, x, y, size, size))], cut, row, "openslide")
 
     def _tile(self, streams: list[NDArray[np.uint8]], cut: Pieces, row: int, way: str) -> EncodedTile:
@@ -246,8 +269,8 @@ class TileReader:
             way=way,
         )
 
-    def _window(self, row: int, level: Level) -> tuple[int, int, int]:
-        """A row's window, refused where it lies over the edge and must not, or wholly beyond it."""
+    def _require_inside(self, row: int, level: Level) -> None:
+        """Refuse a row whose window lies over the edge and must not, or wholly beyond it."""
         x, y, size = int(self.table.x[row]), int(self.table.y[row]), int(self.table.size[row])
         over = x + size > level.width or y + size > level.height
         beyond = x < 0 or y < 0 or x >= level.width or y >= level.height
@@ -256,7 +279,6 @@ class TileReader:
                 f"The tile lies over the edge of its level of {level.width} x {level.height} pixels: "
                 f"{self.table.describe(row)}. Leave it out, or read with edge='pad'."
             )
-        return x, y, size
 
     def _check(self, slide: Slide, number: int, level: int) -> BlockCheck:
         """The check of a level's blocks; it remembers headers, so there is one a level."""

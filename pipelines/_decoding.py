@@ -14,12 +14,21 @@ __all__ = ["undecodable"]
 
 
 def undecodable(tiles: Sequence[DeliveredTile]) -> dict[int, str]:
-    """Decode tiles one by one on the CPU; give the rows that fail, and DALI's reason."""
-    return {each.row: reason for each in tiles if (reason := _failure(each.tile.streams)) is not None}
+    """Decode tiles on the CPU; give the rows that fail, and DALI's reason."""
+    reason = _failure([stream for each in tiles for stream in each.tile.streams])
+    if reason is None:
+        return {}
+    if len(tiles) == 1:
+        return {tiles[0].row: reason}
+    # A pipeline takes long to build: halves are looked through, not every tile.
+    half = len(tiles) // 2
+    return undecodable(tiles[:half]) | undecodable(tiles[half:])
 
 
 def _failure(streams: Sequence[NDArray[np.uint8]]) -> str | None:
     """DALI's reason if any of the streams cannot be decoded."""
+    if not streams:
+        return None
     pipeline = Pipeline(batch_size=len(streams), num_threads=1, device_id=None, prefetch_queue_depth=1)
     with pipeline:
         encoded = fn.external_source(lambda: list(streams), batch=True, dtype=types.UINT8, ndim=1)

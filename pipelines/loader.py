@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 from torch import Tensor
@@ -21,6 +22,14 @@ from ._decoding import undecodable
 
 __all__ = ["Stateful", "TileLoader"]
 
+# As `cellmix_dali.plugins.CellMixParameters` has them.
+_PARAMETERS = {
+    "patch_size": torch.int32,
+    "fix_ratio": torch.float32,
+    "triggered": torch.int32,
+    "epoch": torch.int64,
+    "iteration": torch.int64,
+}
 # What the graph's own assertions look like from outside; see plugins/cellmix.py and plugins/_labels.py.
 _EXPLAINED = {
     "_require_tile_size": "The images are not of the size that the mixing plans are drawn for: correct tile_size.",
@@ -202,16 +211,22 @@ class TileLoader:
                 self.close()  # raised by the source: DALI's pipeline is no longer valid
                 raise
             except RuntimeError as error:
-                if "decoders" not in str(error) or not self.source.replacing or not self._find_undecodable():
+                try:
+                    bad = self._find_undecodable() if "decoders" in str(error) else {}
+                except CellMixDaliError:
                     self.close()
-                    raise _explained(error) from error
+                    raise
+                if not bad or not self.source.replacing:
+                    self.close()
+                    where = [f"{self.source.table.describe(row)}: {reason}" for row, reason in bad.items()]
+                    raise _explained(error, where) from error
                 self._restart()
                 self._used = True
             else:
-                return batch
+                return _with_parameters(batch)
 
-    def _find_undecodable(self) -> bool:
-        """Mark the tiles that DALI cannot decode in this batch, or in the ones fetched ahead."""
+    def _find_undecodable(self) -> dict[int, str]:
+        """Mark the tiles that DALI cannot decode in this batch, or in one fetched ahead; give them with the reasons."""
         last = min(len(self), self._iteration + self.pipeline.prefetch_queue_depth + 1)
         self.source.forget()
         for iteration in range(self._iteration, last):
@@ -219,8 +234,8 @@ class TileLoader:
             for row, reason in bad.items():
                 self.source.mark_bad(row, reason)
             if bad:
-                return True
-        return False
+                return bad
+        return {}
 
     def _finish(self) -> None:
         """End a pass that gave all its batches: take the StopIteration, so that the iterator can be reset."""
@@ -304,8 +319,18 @@ def _differing(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> str:
     return "; ".join(plain or [_DIGESTS[name] for name in names])
 
 
-def _explained(error: RuntimeError) -> CellMixDaliError:
-    """DALI's error with a person's words before it."""
+def _with_parameters(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Name the mixing's parameters, which come in one tensor: taking them apart in the graph costs much more."""
+    applied = batch.pop("parameters", None)
+    if applied is not None:
+        for column, (name, dtype) in enumerate(_PARAMETERS.items()):
+            batch[name] = applied[:, column].to(dtype)
+    return batch
+
+
+def _explained(error: RuntimeError, where: Sequence[str] = ()) -> CellMixDaliError:
+    """DALI's error with a person's words before it, and the tiles to blame."""
     text = str(error)
     known = [words for place, words in _EXPLAINED.items() if place in text]
-    return CellMixDaliError(f"{known[0] if known else 'DALI could not make a batch.'}\n{text}")
+    lines = [known[0] if known else "DALI could not make a batch.", *where, text]
+    return CellMixDaliError("\n".join(lines))

@@ -9,8 +9,10 @@ from typing import cast
 
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.mixing import CellMix
-from cellmix_dali.plugins import CellMixParameters, PlanSource, TileSource, cellmix, tiles
+from cellmix_dali.plugins import PlanSource, TileSource, tiles
 from cellmix_dali.plugins._dali import Pipeline, fn
+from cellmix_dali.plugins._paste import check_engine
+from cellmix_dali.plugins.cellmix import apply_plan
 from cellmix_dali.plugins.plan_source import CurriculumLike
 from cellmix_dali.tiles import TileTable
 
@@ -20,7 +22,7 @@ from .loader import Stateful, TileLoader
 
 __all__ = ["train_loader", "train_pipeline"]
 
-_OUTPUTS = ["images", "labels", "tile", *CellMixParameters._fields]
+_OUTPUTS = ["images", "labels", "tile", "parameters"]
 
 
 def train_pipeline(
@@ -54,8 +56,8 @@ def train_pipeline(
     Returns
     -------
     nvidia.dali.Pipeline
-        Outputs: images float32 (3, height, width); soft labels float32 (num_classes,); the tile's row int64 (1,); patch
-        size, fix ratio, triggered, epoch and iteration as `CellMixParameters` has them.
+        Outputs: images float32 (3, height, width); soft labels float32 (num_classes,); the tile's row int64 (1,); as
+        applied, float64 (7,): patch size, fix ratio, triggered, epoch, iteration, tile height and width.
 
     Raises
     ------
@@ -67,6 +69,7 @@ def train_pipeline(
     if source.plans is None:
         raise ArgumentError("The training pipeline needs a TileSource with plans=PlanSource(...).")
     source.table.check_labels(num_classes)
+    check_engine(engine, device)
     pipeline = Pipeline(
         batch_size=source.batch_size,
         num_threads=num_threads,
@@ -78,17 +81,11 @@ def train_pipeline(
         images = batch.images.gpu() if device == "gpu" else batch.images
         if batch.flips is not None:
             images = fn.flip(images, horizontal=batch.flips[0], vertical=batch.flips[1])
+        assert batch.plan is not None
         soft = source.table.label is not None and source.table.label.ndim == 2
-        images, labels, applied = cellmix(
-            images,
-            batch.labels,
-            num_classes=num_classes,
-            plan=batch.plan,
-            soft=soft,
-            parameters=True,
-            engine=engine,
-        )
-        pipeline.set_outputs(normalise(images, mean, std), labels, batch.tile, *applied)
+        # The source has checked that its tiles are of the plans' size.
+        images, labels = apply_plan(images, batch.labels, batch.plan, num_classes=num_classes, soft=soft, engine=engine)
+        pipeline.set_outputs(normalise(images, mean, std), labels, batch.tile, batch.plan.parameters)
     return pipeline
 
 

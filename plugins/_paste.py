@@ -6,15 +6,23 @@ import functools
 
 import numpy as np
 
-from cellmix_dali.errors import CellMixDaliError
+from cellmix_dali.errors import ArgumentError, CellMixDaliError, unknown_name
 from cellmix_dali.mixing.cellmix import CellMix
 
 from ._dali import DataNode, Pipeline, fn, types
 from .plan_source import PlanNodes, PlanSource
 
-__all__ = ["ENGINES", "paste_native", "paste_numba"]
+__all__ = ["ENGINES", "check_engine", "paste_native", "paste_numba"]
 
 ENGINES = ("native", "numba")
+
+
+def check_engine(engine: str, device: str) -> None:
+    """Raise `ArgumentError` if there is no such engine, or not for images on that device."""
+    if engine not in ENGINES:
+        raise unknown_name("engine", engine, ENGINES)
+    if engine == "numba" and device == "gpu":
+        raise ArgumentError("engine='numba' mixes images on the CPU; use engine='native' for images on the GPU.")
 
 
 def paste_native(

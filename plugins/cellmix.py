@@ -12,10 +12,10 @@ from cellmix_dali.mixing.cellmix import CellMix
 from ._dali import DataNode, Pipeline, fn, math, types
 from ._drawn_plan import drawn_plan
 from ._labels import mix_labels
-from ._paste import ENGINES, paste_native, paste_numba
+from ._paste import check_engine, paste_native, paste_numba
 from .plan_source import PlanNodes, PlanSource
 
-__all__ = ["CellMixParameters", "cellmix"]
+__all__ = ["CellMixParameters", "apply_plan", "cellmix"]
 
 
 class CellMixParameters(NamedTuple):
@@ -113,7 +113,8 @@ def cellmix(
         For every argument that cannot work, when the pipeline is defined. A wrong image size or label shows when a
         batch runs, as a RuntimeError of DALI's that names this operator.
     """
-    pipeline = _check(images, engine=engine, device=device, num_classes=num_classes)
+    pipeline = _check(images, device=device, num_classes=num_classes)
+    check_engine(engine, images.device)
     if plan is not None:
         nodes = _given_plan(plan, pipeline, patch_size, fix_ratio)
         images = _require_tile_size(images, nodes.parameters)
@@ -124,29 +125,44 @@ def cellmix(
         mixer.check_batch_size(pipeline.max_batch_size)
         nodes = drawn_plan(images, mixer, patch_size, fix_ratio, pipeline.max_batch_size)
 
-    paste = paste_numba if engine == "numba" else paste_native
-    mixed = paste(images, nodes, dtype=dtype, name=name)
-    soft_labels = mix_labels(labels, nodes.weights, num_classes, pipeline.max_batch_size, soft=soft)
-    if images.device == "gpu":
-        soft_labels = soft_labels.gpu()
+    mixed, soft_labels = apply_plan(
+        images, labels, nodes, num_classes=num_classes, soft=soft, engine=engine, dtype=dtype, name=name
+    )
     return (mixed, soft_labels, _applied(nodes)) if parameters else (mixed, soft_labels)
 
 
-def _check(images: DataNode, *, engine: str, device: str | None, num_classes: int) -> Pipeline:
+def apply_plan(
+    images: DataNode,
+    labels: DataNode,
+    plan: PlanNodes,
+    *,
+    num_classes: int,
+    soft: bool = False,
+    engine: str = "native",
+    dtype: types.DALIDataType | None = None,
+    name: str | None = None,
+) -> tuple[DataNode, DataNode]:
+    """Apply a plan to images that are known to be of its size: `cellmix` without its checks of the images.
+
+    Parameters and results are those of `cellmix`.
+    """
+    paste = paste_numba if engine == "numba" else paste_native
+    mixed = paste(images, plan, dtype=dtype, name=name)
+    soft_labels = mix_labels(labels, plan.weights, num_classes, Pipeline.current().max_batch_size, soft=soft)
+    return mixed, soft_labels.gpu() if images.device == "gpu" else soft_labels
+
+
+def _check(images: DataNode, *, device: str | None, num_classes: int) -> Pipeline:
     """Refuse what cannot work; give the pipeline that is being defined."""
     pipeline = Pipeline.current()
     if pipeline is None:
         raise ArgumentError("cellmix must be called where a DALI pipeline is defined (inside @pipeline_def).")
-    if engine not in ENGINES:
-        raise unknown_name("engine", engine, ENGINES)
     if device is not None and device not in ("cpu", "gpu"):
         raise unknown_name("device", device, ("cpu", "gpu"))
     if device is not None and device != images.device:
         raise ArgumentError(
             f"device={device!r}, but the images are on {images.device!r}: move them first (images.gpu() or .cpu())."
         )
-    if engine == "numba" and images.device == "gpu":
-        raise ArgumentError("engine='numba' mixes images on the CPU; use engine='native' for images on the GPU.")
     if num_classes < 2:
         raise ArgumentError(f"num_classes={num_classes}: mixing labels needs at least 2 classes.")
     return pipeline

@@ -158,25 +158,37 @@ def plan_arrays(
     epoch: int,
     iteration: int,
 ) -> PlanArrays:
-    """Put a plan in the terms of `fn.multi_paste`; a plan that changes nothing is one region, the whole tile."""
+    """Put a plan in the terms of `fn.multi_paste`: each tile whole, then the patches that come from elsewhere."""
     batch = plan.batch_size
     parameters = np.array([patch_size, fix_ratio, plan.triggered, epoch, iteration, *tile_size], np.float64)
-    height, width = tile_size
+    ids, in_anchors, out_anchors, shapes = _whole_tiles(batch, tile_size)
     if plan.triggered:
         rows, columns = plan.grid
-        side = np.array([height // rows, width // columns], np.int32)
+        side = np.array([tile_size[0] // rows, tile_size[1] // columns], np.int32)
         corners = np.stack(np.divmod(np.arange(rows * columns, dtype=np.int32), columns), axis=-1) * side
-        ids, in_anchors = plan.source_sample, corners[plan.source_patch]
-    else:
-        side = np.array([height, width], np.int32)
-        corners = np.zeros((1, 2), np.int32)
-        ids, in_anchors = np.arange(batch, dtype=np.int32)[:, None], np.zeros((batch, 1, 2), np.int32)
-    regions = ids.shape[1]
+        # Foreign patches first. As many as the sample with the most of them has are pasted over each whole own tile;
+        # where a sample has fewer, the rest are own patches, which change nothing. (Later pastes win.)
+        own = (plan.source_sample == ids) & (plan.source_patch == np.arange(rows * columns))
+        places = np.argsort(own, axis=1, kind="stable")[:, : int((~own).sum(axis=1).max())]
+        foreign = np.take_along_axis(plan.source_sample, places, axis=1)
+        sources = corners[np.take_along_axis(plan.source_patch, places, axis=1)]
+        patches = np.ascontiguousarray(np.broadcast_to(side, (*places.shape, 2)))
+        ids = np.concatenate([ids, foreign], axis=1)
+        in_anchors = np.concatenate([in_anchors, sources], axis=1)
+        out_anchors = np.concatenate([out_anchors, corners[places]], axis=1)
+        shapes = np.concatenate([shapes, patches], axis=1)
     return PlanArrays(
         in_ids=ids,
         in_anchors=in_anchors,
-        out_anchors=np.ascontiguousarray(np.broadcast_to(corners, (batch, regions, 2))),
-        shapes=np.ascontiguousarray(np.broadcast_to(side, (batch, regions, 2))),
+        out_anchors=out_anchors,
+        shapes=shapes,
         weights=plan.weights,
         parameters=np.ascontiguousarray(np.broadcast_to(parameters, (batch, parameters.size))),
     )
+
+
+def _whole_tiles(batch: int, tile_size: tuple[int, int]) -> tuple[NDArray[np.int32], ...]:
+    """One region a sample: its own tile."""
+    origin = np.zeros((batch, 1, 2), np.int32)
+    whole = np.ascontiguousarray(np.broadcast_to(np.array(tile_size, np.int32), (batch, 1, 2)))
+    return np.arange(batch, dtype=np.int32)[:, None], origin, origin, whole

@@ -67,7 +67,13 @@ def tiles(source: TileSource, *, device: str = "cpu") -> TileNodes:
     )
     # Fancy upsampling is what OpenSlide's libjpeg does for 4:2:0; without it pixels differ.
     decoded = [
-        fn.decoders.image(next(nodes), device=device, output_type=types.RGB, jpeg_fancy_upsampling=True)
+        fn.decoders.image(
+            next(nodes),
+            device=device,
+            output_type=types.RGB,
+            jpeg_fancy_upsampling=True,
+            adjust_orientation=False,
+        )
         for _ in range(slots)
     ]
     if whole:

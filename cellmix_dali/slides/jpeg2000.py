@@ -152,5 +152,7 @@ def _check_tile_parts(stream: bytes, place: int, tiles: int, *, marks: bool, zer
         place = end
     if marker != _EOC:
         raise ValueError(f"after a JPEG 2000 tile-part comes {marker:04x}, neither another one nor the end")
+    if stream.startswith(_SOC_SIZ) and stream[place + 2 :].strip(b"\0"):  # in a JP2 file, boxes may follow
+        raise ValueError("its JPEG 2000 codestream ends early")
     if len(seen) != tiles:
         raise ValueError(f"it has {len(seen)} of its {tiles} JPEG 2000 tiles")

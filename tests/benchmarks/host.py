@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from material import BATCH, BLOCK
-from ours import FIX_RATIO, METHOD, PATCH
+from settings import BATCH, BLOCK, FIX_RATIO, METHOD, PATCH
 
 from cellmix_dali import CellMix, TileTable
 from cellmix_dali.plugins import PlanSource, TileSource

@@ -9,13 +9,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from settings import BATCH, BLOCK, CLASSES, WINDOW
 
 from cellmix_dali import TileTable, grid_tiles, open_slide
 from cellmix_dali.synthetic import render_tissue, write_slide
 
-__all__ = ["BATCH", "BLOCK", "CLASSES", "WINDOW", "Material", "material"]
+__all__ = ["Material", "material"]
 
-BATCH, BLOCK, WINDOW, CLASSES = 64, 256, 224, 2
 _RENDERED = 4096  # side of the picture that is rendered; it is repeated to fill the slide
 
 

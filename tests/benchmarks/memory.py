@@ -8,7 +8,7 @@ import os
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from material import CLASSES
+from settings import BLOCK, CLASSES
 
 from cellmix_dali import TileTable
 from cellmix_dali.pipelines import train_loader
@@ -25,7 +25,7 @@ def memory_over_epochs(table: TileTable, epochs: int) -> dict[int, float]:
 
 
 def _train(slide: str, x: list[int], y: list[int], epochs: int) -> dict[int, float]:
-    table = TileTable.from_columns(slide, x=x, y=y, size=256, label=[row % CLASSES for row in range(len(x))])
+    table = TileTable.from_columns(slide, x=x, y=y, size=BLOCK, label=[row % CLASSES for row in range(len(x))])
     found = {}
     with train_loader(table, num_classes=CLASSES, batch_size=_BATCH, patch_size=32, fix_ratio=0.5) as loader:
         for epoch in range(1, epochs + 1):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from material import BATCH
 from openslide import OpenSlide
 from ours import read_pipeline
+from settings import BATCH
 
 from cellmix_dali import TileTable
 from cellmix_dali.plugins import TileSource

@@ -9,49 +9,54 @@ import argparse
 import json
 import statistics
 import time
+import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from groups import GROUPS, Report
+import settings
 from machine import machine, versions
-from material import BATCH, material
-from ours import FIX_RATIO, METHOD, PATCH, THREADS
 from rich.console import Console
 from rich.table import Table
 
+if TYPE_CHECKING:  # worker processes import this file: they need none of it
+    from groups import Report
+
+_GROUPS = ("blocks", "svs", "windows", "whole", "host", "memory")
+_LEAST_SIDE = 2048
 # Keys that are always in the report, so that a reader finds null and a note instead of nothing.
 _RATIOS = ("read_over_cucim", "windows_over_openslide", "whole_over_openslide", "mix_over_normalise")
 
 
-def main() -> None:
-    """Measure, print, write."""
-    arguments = _arguments()
-    console, report = Console(), Report()
-    about = {"machine": machine(), "versions": versions()}
-    console.print(about["machine"], about["versions"])
+def main() -> int:
+    """Measure, print, write; a group that fails is noted, and the others go on."""
+    from groups import GROUPS, Report
+    from material import material
+
+    arguments, console, report, failed = _arguments(), Console(), Report(), 0
+    about = {"machine": machine(), "versions": versions(), "settings": _settings(arguments)}
+    console.print(about)
     began = time.perf_counter()
     with material(arguments.side) as slides:
         console.print(f"Slides of {arguments.side} px rendered in {time.perf_counter() - began:.0f} s.")
         for name in arguments.only:
             start = time.perf_counter()
-            GROUPS[name](slides, arguments.rounds, report)
+            try:
+                GROUPS[name](slides, arguments.rounds, report)
+            except Exception as error:
+                traceback.print_exc()
+                report.notes[f"group {name}"] = f"failed: {error}"
+                failed += 1
             console.print(f"{name}: {time.perf_counter() - start:.0f} s")
-    for key in _RATIOS:
-        if report.ratios.setdefault(key, None) is None:
-            report.notes.setdefault(key, "its group was left out (--only)")
+            arguments.out.write_text(json.dumps({**about, **_as_dict(report)}, indent=1) + "\n")
     _show(console, report)
-    settings = {
-        "rounds": arguments.rounds,
-        "side": arguments.side,
-        "batch_size": BATCH,
-        "threads": THREADS,
-        "method": METHOD,
-        "patch_size": PATCH,
-        "fix_ratio": FIX_RATIO,
-        "p": 1.0,
-    }
-    arguments.out.write_text(json.dumps({**about, "settings": settings, **_as_dict(report)}, indent=1) + "\n")
     console.print(f"Written: {arguments.out} ({time.perf_counter() - began:.0f} s in all)")
+    return failed
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What was asked for, and the constants."""
+    constants = {name.lower(): getattr(settings, name) for name in settings.__all__}
+    return {"rounds": arguments.rounds, "side": arguments.side, "groups": list(arguments.only), **constants}
 
 
 def _arguments() -> argparse.Namespace:
@@ -59,13 +64,18 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each group, 5 or more for figures that count")
     parser.add_argument("--side", type=int, default=16384, help="side of the slides in pixels")
     parser.add_argument("--out", type=Path, default=Path("bench.json"), help="where the figures go")
-    parser.add_argument("--only", nargs="+", choices=GROUPS, default=list(GROUPS), help="groups to run")
-    return parser.parse_args()
+    parser.add_argument("--only", nargs="+", choices=_GROUPS, default=_GROUPS, help="groups to run")
+    arguments = parser.parse_args()
+    if arguments.side < _LEAST_SIDE or arguments.rounds < 1:
+        parser.error(f"--side is {_LEAST_SIDE} or more (a batch of blocks), --rounds 1 or more")
+    return arguments
 
 
 def _as_dict(report: Report) -> dict[str, Any]:
     series = {group: {name: each.as_dict() for name, each in found.items()} for group, found in report.series.items()}
-    return {"ratios": report.ratios, "notes": report.notes, "series": series, "other": report.other}
+    ratios = dict.fromkeys(_RATIOS) | report.ratios
+    missing = {key: "its group did not run, or failed" for key, value in ratios.items() if value is None}
+    return {"ratios": ratios, "notes": missing | report.notes, "series": series, "other": report.other}
 
 
 def _show(console: Console, report: Report) -> None:
@@ -93,4 +103,4 @@ def _show(console: Console, report: Report) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -1,4 +1,5 @@
 """Kinds of damage to slide files: each takes a whole file and gives a broken one."""
+# ruff: noqa: ARG001  # each kind is called alike
 
 from __future__ import annotations
 
@@ -41,6 +42,7 @@ class Layout:
     first_link: int  # of the header
     offsets: list[int]
     counts: list[int]
+    block: int  # the one that is damaged: column 2, row 1
 
 
 Damage: TypeAlias = Callable[[bytearray, Layout], "bytearray | bytes | None"]
@@ -85,10 +87,11 @@ def layout_of(path: Path) -> Layout:
         big = file.is_bigtiff
         tags = {tag.code: Tag(tag.offset, tag.valueoffset, tag.count, int(tag.dtype)) for tag in page.tags}
         offsets, counts, is_jpeg = list(page.dataoffsets), list(page.databytecounts), int(page.compression) == 7
+        columns = -(-page.imagewidth // page.tilewidth)
     content = path.read_bytes()
     (entries,) = struct.unpack_from("<Q" if big else "<H", content, pages[-1])
     link = pages[-1] + (8 + 20 * entries if big else 2 + 12 * entries)
-    return Layout(big, is_jpeg, pages, tags, link, 8 if big else 4, offsets, counts)
+    return Layout(big, is_jpeg, pages, tags, link, 8 if big else 4, offsets, counts, columns + 2)
 
 
 def write_rendered(folder: Path) -> list[Path]:
@@ -226,23 +229,23 @@ def zeroed_quantisation_values(data: bytearray, at: Layout):
 
 @kind()
 def zeroed_start_of_block(data: bytearray, at: Layout):
-    return zero(data, at.offsets[7], 64)
+    return zero(data, at.offsets[at.block], 64)
 
 
 @kind()
 def zeroed_middle_of_block(data: bytearray, at: Layout):
-    third = at.counts[7] // 3
-    return zero(data, at.offsets[7] + third, third)
+    third = at.counts[at.block] // 3
+    return zero(data, at.offsets[at.block] + third, third)
 
 
 @kind()
 def zeroed_end_of_block(data: bytearray, at: Layout):
-    return zero(data, at.offsets[7] + at.counts[7] - 300, 300)
+    return zero(data, at.offsets[at.block] + at.counts[at.block] - 300, 300)
 
 
 @kind()
 def zeroed_block(data: bytearray, at: Layout):
-    return zero(data, at.offsets[7], at.counts[7])
+    return zero(data, at.offsets[at.block], at.counts[at.block])
 
 
 @kind()
@@ -440,11 +443,11 @@ def _tag_kinds() -> None:
         ("samples_many", tag_value, 277, 65535, ""),
         ("bits_sixteen", tag_value, 258, 16, ""),
         ("planes_apart", tag_value, 284, 2, ""),
-        ("byte_count_one", lambda d, a, c, v: tag_value(d, a, c, v, 7), COUNTS, 1, ""),
-        ("byte_count_none", lambda d, a, c, v: tag_value(d, a, c, v, 7), COUNTS, 0, ""),
-        ("byte_count_huge", lambda d, a, c, v: tag_value(d, a, c, v, 7), COUNTS, 0x7FFFFFFF, ""),
-        ("block_beyond_the_file", lambda d, a, c, v: tag_value(d, a, c, v, 7), OFFSETS, 0xFFFFFF00, ""),
-        ("block_at_the_header", lambda d, a, c, v: tag_value(d, a, c, v, 7), OFFSETS, 2, ""),
+        ("byte_count_one", lambda d, a, c, v: tag_value(d, a, c, v, a.block), COUNTS, 1, ""),
+        ("byte_count_none", lambda d, a, c, v: tag_value(d, a, c, v, a.block), COUNTS, 0, ""),
+        ("byte_count_huge", lambda d, a, c, v: tag_value(d, a, c, v, a.block), COUNTS, 0x7FFFFFFF, ""),
+        ("block_beyond_the_file", lambda d, a, c, v: tag_value(d, a, c, v, a.block), OFFSETS, 0xFFFFFF00, ""),
+        ("block_at_the_header", lambda d, a, c, v: tag_value(d, a, c, v, a.block), OFFSETS, 2, ""),
     ]:
 
         def damage(data: bytearray, at: Layout, change=change, code=code, value=value):
@@ -458,12 +461,12 @@ _tag_kinds()
 
 @kind()
 def byte_count_short(data: bytearray, at: Layout):
-    return tag_value(data, at, COUNTS, at.counts[7] // 2, 7)
+    return tag_value(data, at, COUNTS, at.counts[at.block] // 2, at.block)
 
 
 @kind()
 def byte_count_long(data: bytearray, at: Layout):
-    return tag_value(data, at, COUNTS, at.counts[7] + 200, 7)
+    return tag_value(data, at, COUNTS, at.counts[at.block] + 200, at.block)
 
 
 @kind()
@@ -473,22 +476,22 @@ def last_byte_count_over_the_end(data: bytearray, at: Layout):
 
 @kind()
 def offset_flipped(data: bytearray, at: Layout):
-    return tag_value(data, at, OFFSETS, at.offsets[7] ^ 0x10, 7)
+    return tag_value(data, at, OFFSETS, at.offsets[at.block] ^ 0x10, at.block)
 
 
 @kind()
 def blocks_overlap(data: bytearray, at: Layout):
-    return tag_value(data, at, OFFSETS, at.offsets[6] + at.counts[6] // 2, 7)
+    return tag_value(data, at, OFFSETS, at.offsets[at.block - 1] + at.counts[at.block - 1] // 2, at.block)
 
 
 @kind()
 def block_begins_at_another(data: bytearray, at: Layout):
-    return tag_value(data, at, OFFSETS, at.offsets[3], 7) if at.counts[3] != at.counts[7] else None
+    return tag_value(data, at, OFFSETS, at.offsets[3], at.block) if at.counts[3] != at.counts[at.block] else None
 
 
 @kind("each block is whole; nothing in the file says which belongs where")
 def two_blocks_exchanged(data: bytearray, at: Layout):
-    for one, other in ((7, 3), (3, 7)):
+    for one, other in ((at.block, 3), (3, at.block)):
         tag_value(data, at, OFFSETS, at.offsets[one], other)
         tag_value(data, at, COUNTS, at.counts[one], other)
     return data
@@ -524,8 +527,9 @@ def description_of_noise(data: bytearray, at: Layout):
 # -- Tables and blocks --------------------------------------------------------------------------------------------
 
 
-def in_block(data: bytearray, at: Layout, find: bytes, put: bytes, number: int = 7) -> bytearray | None:
+def in_block(data: bytearray, at: Layout, find: bytes, put: bytes, number: int | None = None) -> bytearray | None:
     """Bytes of one block replaced by as many others."""
+    number = at.block if number is None else number
     start, end = at.offsets[number], at.offsets[number] + at.counts[number]
     place = data.find(find, start, end)
     if place < 0:
@@ -534,8 +538,9 @@ def in_block(data: bytearray, at: Layout, find: bytes, put: bytes, number: int =
     return data
 
 
-def scan_of(data: bytearray, at: Layout, number: int = 7) -> tuple[int, int]:
+def scan_of(data: bytearray, at: Layout, number: int | None = None) -> tuple[int, int]:
     """Where the entropy-coded data of a block begin and end."""
+    number = at.block if number is None else number
     start, end = at.offsets[number], at.offsets[number] + at.counts[number]
     sos = data.find(b"\xff\xda", start, end)
     return sos + 2 + int.from_bytes(data[sos + 2 : sos + 4], "big"), end - 2
@@ -549,7 +554,7 @@ def replace_tables(data: bytearray, at: Layout, change: Callable[[list[tuple[int
         start, length = at.tags[TABLES].values, at.tags[TABLES].count
         new = b"\xff\xd8" + b"".join(change(segments(bytes(data[start : start + length])))) + b"\xff\xd9"
     else:
-        start, _ = at.offsets[7], 0
+        start, _ = at.offsets[at.block], 0
         length = scan_of(data, at)[0] - start
         new = b"\xff\xd8" + b"".join(change(segments(bytes(data[start : start + length]))))
     # A comment fills up what is left over, so that nothing else moves.
@@ -582,7 +587,7 @@ def quantisation_under_another_number(data: bytearray, at: Layout):
     )
 
 
-@kind("the tables are whole; a decoder may or may not stumble over what it reads with them")
+@kind()
 def huffman_classes_exchanged(data: bytearray, at: Layout):
     return replace_tables(
         data, at, lambda parts: [p[:4] + bytes([p[4] ^ 0x10]) + p[5:] if marker == 0xC4 else p for marker, p in parts]
@@ -603,10 +608,10 @@ def huffman_too_many_codes(data: bytearray, at: Layout):
     )
 
 
-def sof(data: bytearray, at: Layout, offset: int, put: bytes, number: int = 7) -> bytearray | None:
+def sof(data: bytearray, at: Layout, offset: int, put: bytes, number: int | None = None) -> bytearray | None:
     if not at.jpeg:
         return None
-    place = data.find(b"\xff\xc0", at.offsets[number])
+    place = data.find(b"\xff\xc0", at.offsets[at.block if number is None else number])
     data[place + offset : place + offset + len(put)] = put
     return data
 
@@ -661,7 +666,7 @@ def frame_with_a_table_that_is_not_there(data: bytearray, at: Layout):
     return sof(data, at, 12, b"\x03")
 
 
-@kind("sequential data decoded as a progressive scan")
+@kind()
 def frame_progressive(data: bytearray, at: Layout):
     return sof(data, at, 1, b"\xc2")
 
@@ -694,7 +699,9 @@ def scan_ends_early(data: bytearray, at: Layout):
 
 @kind()
 def scan_with_a_stray_marker(data: bytearray, at: Layout):
-    start, end = scan_of(data, at) if at.jpeg else (at.offsets[7] + 300, at.offsets[7] + at.counts[7])
+    start, end = (
+        scan_of(data, at) if at.jpeg else (at.offsets[at.block] + 300, at.offsets[at.block] + at.counts[at.block])
+    )
     data[(start + end) // 2 : (start + end) // 2 + 2] = b"\xff\xc4" if at.jpeg else b"\xff\x93"
     return data
 
@@ -710,14 +717,16 @@ def scan_with_a_stray_restart(data: bytearray, at: Layout):
 
 @kind()
 def no_end_of_image(data: bytearray, at: Layout):
-    end = at.offsets[7] + at.counts[7]
+    end = at.offsets[at.block] + at.counts[at.block]
     data[end - 2 : end] = b"\x5a\x5a"
     return data
 
 
 @kind("bits flipped in the entropy-coded data decode to other pixels")
 def bits_flipped_in_scan(data: bytearray, at: Layout):
-    start, end = scan_of(data, at) if at.jpeg else (at.offsets[7] + 300, at.offsets[7] + at.counts[7])
+    start, end = (
+        scan_of(data, at) if at.jpeg else (at.offsets[at.block] + 300, at.offsets[at.block] + at.counts[at.block])
+    )
     for place in np.random.default_rng(2).integers(start, end, 5).tolist():
         data[place] ^= 0x11 if data[place] not in (0, 0xFF, 0xEE) and data[place - 1] != 0xFF else 0
     return data
@@ -725,17 +734,19 @@ def bits_flipped_in_scan(data: bytearray, at: Layout):
 
 @kind("entropy-coded noise decodes to noise")
 def scan_of_noise(data: bytearray, at: Layout):
-    start, end = scan_of(data, at) if at.jpeg else (at.offsets[7] + 300, at.offsets[7] + at.counts[7] - 2)
+    start, end = (
+        scan_of(data, at) if at.jpeg else (at.offsets[at.block] + 300, at.offsets[at.block] + at.counts[at.block] - 2)
+    )
     noise = np.random.default_rng(3).integers(1, 255, end - start, np.uint8)
     noise[noise >= 0x90] = 0x41
     data[start:end] = noise.tobytes()
     return data
 
 
-def siz(data: bytearray, at: Layout, offset: int, put: bytes, number: int = 7) -> bytearray | None:
+def siz(data: bytearray, at: Layout, offset: int, put: bytes, number: int | None = None) -> bytearray | None:
     if at.jpeg:
         return None
-    place = data.find(b"\xff\x4f\xff\x51", at.offsets[number]) + 4
+    place = data.find(b"\xff\x4f\xff\x51", at.offsets[at.block if number is None else number]) + 4
     data[place + offset : place + offset + len(put)] = put
     return data
 
@@ -764,7 +775,7 @@ def codestream_of_tiles_without_size(data: bytearray, at: Layout):
 def codestream_far_from_the_origin(data: bytearray, at: Layout):
     if at.jpeg:
         return None
-    place = data.find(b"\xff\x4f\xff\x51", at.offsets[7]) + 8
+    place = data.find(b"\xff\x4f\xff\x51", at.offsets[at.block]) + 8
     right, bottom = struct.unpack_from(">II", data, place)
     far = 2**31
     struct.pack_into(">IIII", data, place, right + far, bottom + far, far, far)
@@ -802,7 +813,7 @@ def codestream_of_many_decompositions(data: bytearray, at: Layout):
 def tile_part_of_a_wrong_length(data: bytearray, at: Layout):
     if at.jpeg:
         return None
-    place = data.find(b"\xff\x90\x00\x0a", at.offsets[7])
+    place = data.find(b"\xff\x90\x00\x0a", at.offsets[at.block])
     struct.pack_into(">I", data, place + 6, struct.unpack_from(">I", data, place + 6)[0] // 2)
     return data
 

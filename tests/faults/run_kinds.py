@@ -1,4 +1,4 @@
-"""Runs kinds of damage over slides, each in a process of its own under bounds: python run_kinds.py FOLDER SLIDE...
+"""Runs kinds of damage over slides, in children under bounds: python run_kinds.py FOLDER SLIDE...
 
 One line of JSON a (slide, kind) on standard output: what came of it. Apart from the tests' process, so that a crash, a
 hang or a bomb ends one child and is seen.
@@ -6,6 +6,7 @@ hang or a bomb ends one child and is seen.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import resource
@@ -25,7 +26,6 @@ import numpy as np
 from damage_kinds import KINDS, Kind, Layout, layout_of
 from nvidia.dali import fn, types
 from nvidia.dali.pipeline import Pipeline
-from PIL import Image  # noqa: F401  # loaded before the children fork
 
 from cellmix_dali.errors import SlideError
 from cellmix_dali.reading import EncodedTile, TileReader
@@ -33,6 +33,7 @@ from cellmix_dali.slides import Slide, open_slide
 from cellmix_dali.tiles import TileTable
 
 SECONDS = 20  # an alarm ends the child
+LOOKED_AT = 6  # tiles decoded of those that are not what they were
 ADDRESSES = 2 << 30  # bytes of address space beyond the parent's
 TABLE_SIDE = 4  # tiles looked at along each side
 
@@ -104,7 +105,7 @@ def outcome(path: Path, table: TileTable, whole: list[EncodedTile]) -> dict[str,
         else:
             differing.append((row, tile))
     reader.close()
-    for row, tile in differing:
+    for row, tile in differing[:LOOKED_AT]:
         try:
             got = pixels(tile)
         except RuntimeError as error:
@@ -118,55 +119,47 @@ def outcome(path: Path, table: TileTable, whole: list[EncodedTile]) -> dict[str,
     return found
 
 
-def peak() -> int:
-    """Most memory ever resident in this process, bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def memory(line: str) -> int:
+    """A line of this process's status, in bytes: VmRSS, or VmHWM, the most there was since `forget_peak`."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split(f"{line}:")[1].split()[0])
 
 
-def run(path: Path, kind: Kind, at: Layout, folder: Path, table: TileTable, whole: list[EncodedTile]) -> dict[str, Any]:
-    """One kind on one slide, in a child."""
-    broken = kind.damage(bytearray(path.read_bytes()), at)
-    if broken is None:
-        return {"skipped": "the slide has nothing of the kind"}
-    target = folder / f"{kind.name}-{path.name}"
-    target.write_bytes(broken)
-    del broken
-    read_end, write_end = os.pipe()
-    start = time.perf_counter()
-    child = os.fork()
-    if not child:
-        os.close(read_end)
+def forget_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def try_kinds(path: Path, kinds: list[Kind], at: Layout, folder: Path, table: TileTable, whole: list[Any]) -> None:
+    """Go through kinds in this process, a child; say a line before and after each."""
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + ADDRESSES, size + ADDRESSES))
+    for kind in kinds:
+        say(kind=kind.name, slide=path.name)
+        broken = kind.damage(bytearray(path.read_bytes()), at)
+        if broken is None:
+            say(skipped="the slide has nothing of the kind")
+            continue
+        target = folder / f"{kind.name}-{path.name}"
+        target.write_bytes(broken)
+        del broken
+        signal.alarm(SECONDS)
+        forget_peak()
+        before, start = memory("VmRSS"), time.perf_counter()
         try:
-            signal.alarm(SECONDS)
-            size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-            resource.setrlimit(resource.RLIMIT_AS, (size + ADDRESSES, size + ADDRESSES))
-            before = peak()
-            try:
-                found = outcome(target, table, whole)
-            except BaseException as error:
-                found = {"raised": f"{type(error).__name__}: {error}"}
-            found["memory"] = peak() - before
-            with os.fdopen(write_end, "w") as out:
-                json.dump(found, out)
-        finally:
-            os._exit(0)
-    os.close(write_end)
-    with os.fdopen(read_end) as out:
-        text = out.read()
-    _, status = os.waitpid(child, 0)
-    seconds = time.perf_counter() - start
-    target.unlink()
-    if os.WIFSIGNALED(status) or not text:
-        return {
-            "died": f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else "said nothing",
-            "seconds": seconds,
-        }
-    return {**json.loads(text), "seconds": seconds}
+            found = outcome(target, table, whole)
+        except BaseException as error:
+            found = {"raised": f"{type(error).__name__}: {error}"}
+        say(**found, seconds=time.perf_counter() - start, memory=memory("VmHWM") - before)
+        signal.alarm(0)
+        target.unlink()
+
+
+def say(**what: Any) -> None:
+    os.write(1, (json.dumps(what) + "\n").encode())
 
 
 def main(folder: str, *paths: str) -> None:
     logging.disable()
-    only = os.environ.get("KINDS", "")
     for path in map(Path, paths):
         at = layout_of(path)
         with open_slide(path) as slide:
@@ -176,11 +169,27 @@ def main(folder: str, *paths: str) -> None:
         whole = reader.read(np.arange(len(table)))
         assert all(isinstance(tile, EncodedTile) and tile.way == "direct" for tile in whole)
         reader.close()
-        for kind in KINDS:
-            if only and kind.name not in only.split(","):
-                continue
-            found = run(path, kind, at, Path(folder), table, whole)
-            print(json.dumps({"slide": path.name, "kind": kind.name, **found}), flush=True)
+        left = list(KINDS)
+        while left:
+            # One child goes on until it dies of a kind; the next begins after that one.
+            progress, child = Path(folder, "progress"), os.fork()
+            if not child:
+                out = os.open(progress, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+                os.dup2(out, 1)
+                code = 1
+                try:
+                    try_kinds(path, left, at, Path(folder), table, whole)
+                    code = 0
+                finally:
+                    os._exit(code)
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            lines = [json.loads(line) for line in progress.read_text().splitlines()]
+            for kind, found in itertools.zip_longest(lines[::2], lines[1::2]):
+                died = {"died": f"exit status {status}"}
+                print(json.dumps({**kind, **(found or died)}), flush=True)
+            if status == 0:
+                break
+            left = left[(len(lines) + 1) // 2 :]
 
 
 if __name__ == "__main__":

@@ -177,7 +177,8 @@ def test_labels_flips_and_plans(table: TileTable) -> None:
         _, labels, rows, flip, *plan = batch(source, 1, number)
         assert table.label is not None
         assert labels.ravel().tolist() == table.label[rows.ravel()].tolist()
-        np.testing.assert_array_equal(plan[0], mixer.draw(8, 256, 32, 0.5, epoch=1, iteration=number).source_sample)
+        drawn = mixer.draw(8, 256, 32, 0.5, epoch=1, iteration=number)
+        np.testing.assert_array_equal(plan[4], drawn.weights)
         flips.append(flip)
     assert {tuple(pair) for flip in flips for pair in flip.tolist()} == {(0, 0), (0, 1), (1, 0), (1, 1)}
     np.testing.assert_array_equal(batch(source, 1, 0)[3], flips[0])  # the same key, the same flips

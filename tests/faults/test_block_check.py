@@ -1,0 +1,154 @@
+"""What is seen in an encoded block without decoding it, and that nothing is seen where nothing is wrong."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from slide_files import jpeg, picture, without
+
+from cellmix_dali.slides import open_slide
+from cellmix_dali.slides.damage import BlockCheck
+
+TILE = picture(64, 48)
+
+
+def stream(**options: Any) -> bytes:
+    out = io.BytesIO()
+    kind = "jpeg2000" if "irreversible" in options else "jpeg"
+    Image.fromarray(options.pop("pixels", TILE)).save(out, kind, **options)
+    return out.getvalue()
+
+
+def wrong(block: bytes) -> str | None:
+    return BlockCheck(64, 48).damage(block)
+
+
+@pytest.mark.parametrize(
+    "name", ["CMU-1-Small-Region.svs", "CMU-1-Small-Region.jpeg.tiff", "CMU-1-Small-Region.jp2.tiff"]
+)
+def test_every_block_of_real_slides_is_whole(real, name) -> None:
+    with open_slide(real(name)) as slide:
+        level = slide.levels[0]
+        columns, rows = zip(*itertools.product(range(level.columns), range(level.rows)), strict=True)
+        check = BlockCheck(level.block_width, level.block_height)
+        assert [check.damage(block) for block in slide.blocks(0, columns, rows)] == [None] * len(rows)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"optimize": True},
+        {"progressive": True},
+        {"quality": 3},
+        {"quality": 100, "subsampling": 0},
+        {"restart_marker_blocks": 1},
+        {"restart_marker_blocks": 3, "subsampling": 2},
+        {"restart_marker_rows": 1},
+        {"comment": b"\xff\xda in a comment"},
+        {"keep_rgb": True},
+        {"irreversible": True, "no_jp2": True},
+        {"irreversible": False, "no_jp2": True},
+        {"irreversible": True},
+        {"irreversible": True, "tile_size": (16, 16), "no_jp2": True},
+        {"irreversible": False, "num_resolutions": 1, "no_jp2": True},
+        {"irreversible": True, "quality_layers": [80, 40, 20], "precinct_size": (32, 32), "no_jp2": True},
+        {"irreversible": True, "progression": "RPCL", "plt": True, "no_jp2": True},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("flat", [False, True])
+def test_whole_streams_pass(options: dict[str, Any], flat: bool) -> None:
+    block = stream(**options, **({"pixels": np.full_like(TILE, 255)} if flat else {}))
+    check = BlockCheck(64, 48)
+    assert [check.damage(block), check.damage(block + bytes(3)), check.damage(block)] == [None] * 3
+
+
+def test_a_flat_picture_with_its_own_tables_is_a_run_of_zeros_and_passes() -> None:
+    block = stream(pixels=np.full((1024, 1024, 3), 128, np.uint8), optimize=True)
+    assert bytes(64) in block
+    assert BlockCheck(1024, 1024).damage(block) is None
+
+
+def test_what_is_seen_in_jpeg() -> None:
+    block = jpeg(TILE)
+    scan = block.index(b"\xff\xda") + 14
+    middle = (scan + len(block)) // 2
+    restarts = stream(restart_marker_blocks=2)
+
+    def put(place: int, value: bytes, of: bytes = block) -> bytes:
+        return of[:place] + value + of[place + len(value) :]
+
+    frame = block.index(b"\xff\xc0")
+    for broken, words in [
+        (put(frame + 5, (60000).to_bytes(2, "big") * 2), "it says it is 60000 x 60000 pixels"),
+        (put(frame + 1, b"\xc9"), "lossless or arithmetic"),
+        (put(frame + 11, b"\x00"), r"components are sampled \(\(0, 0\)"),
+        (put(frame + 4, b"\x0c"), "components of (12, 12, 12) bits"),
+        (put(block.index(b"\xff\xdb") + 20, b"\0"), "quantisation table has a value of 0"),
+        (block[:-2], "no end"),
+        (block[: len(block) // 2], "no end"),
+        (block[:300], "header ends before the picture begins|cut short"),
+        (put(middle, b"\xff\xd9"), "ends early"),
+        (put(middle, b"\xff\xc4"), "marker ff c4 in its JPEG scan"),
+        (put(middle, b"\xff\xd3"), "marker ff d3 in its JPEG scan"),
+        (put(middle, b"\xff" * 40 + b"\0"), "marker ff"),
+        (put(middle, bytes(100)), "run of zeros"),
+        (re.sub(rb"\xff\xd1", b"\xff\xd2", restarts), "restart markers"),
+        (re.sub(rb"\xff\xd1.*?(?=\xff\xd2)", b"", restarts, count=1, flags=re.DOTALL), "restart markers"),
+        (without(block, 0xC0), "it says it is 0 x 0 pixels"),
+        (b"", "no JPEG 2000 starts here"),
+    ]:
+        found = wrong(broken)
+        assert found is not None, words
+        assert words in found or re.search(words, found), found
+
+
+def test_a_header_met_before_does_not_hide_what_follows() -> None:
+    check = BlockCheck(64, 48)
+    block = jpeg(TILE)
+    assert check.damage(block) is None
+    assert check.damage(block[:-2]) is not None
+    assert check.damage(block.replace(b"\xff\xc0", b"\xff\xc3", 1)) is not None
+    assert check.damage(jpeg(picture(64, 64))) == "it says it is 64 x 64 pixels, the level's blocks are 64 x 48"
+
+
+def test_what_is_seen_in_jpeg_2000() -> None:
+    block = stream(
+        irreversible=True, no_jp2=True, pixels=np.random.default_rng(0).integers(0, 256, TILE.shape, np.uint8)
+    )
+    part, data = block.index(b"\xff\x90"), block.index(b"\xff\x93") + 2
+    style = block.index(b"\xff\x52")
+
+    def put(place: int, value: bytes) -> bytes:
+        return block[:place] + value + block[place + len(value) :]
+
+    middle = (data + len(block)) // 2
+    for broken, words in [
+        (put(8, (60000).to_bytes(4, "big") * 2), "60000 x 60000 pixels"),
+        (put(24, bytes(8)), "tiles of 0 x 0 pixels do not cover the picture"),
+        (put(24, b"\0\0\0\1" * 2), "1 of its 3072 JPEG 2000 tiles"),
+        (put(40, b"\x40\x00"), "cut short"),
+        (put(42, b"\x25"), r"components of \(38, 8, 8\) bits"),
+        (put(43, b"\2\2"), "not sampled alike"),
+        (put(style + 9, b"\x21"), "33 decompositions"),
+        (put(style + 6, b"\xff\xff"), "packets"),
+        (put(style + 1, b"\x64"), "no marker ff52"),
+        (put(part + 6, (50).to_bytes(4, "big")), "wrong length|neither another one nor the end"),
+        (put(part + 4, b"\0\7"), "wrong length"),
+        (put(middle, b"\xff\x93"), "marker ff 93 in its JPEG 2000 data"),
+        (put(middle, bytes(200)), "run of zeros"),
+        (block[:-2], "wrong length|cut short"),
+        (block[:middle], "wrong length"),
+        (block[:60], "cut short"),
+        (block + b"more", "ends early"),
+    ]:
+        found = wrong(broken)
+        assert found is not None, words
+        assert re.search(words, found), (words, found)
