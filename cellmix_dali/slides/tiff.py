@@ -113,9 +113,10 @@ def untiled(path: Path) -> bool:
     Raises
     ------
     SlideError
-        If the file has no readable picture.
+        If the file has no readable picture, or its directories go round in a circle.
     """
     try:
+        _check_chain(path)
         with tifffile.TiffFile(path) as file:
             return not file.pages.first.is_tiled
     except Exception as error:  # tifffile raises nearly anything on garbage, MemoryError among it

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
@@ -216,7 +215,7 @@ def test_balanced_and_block_orders(rendered: list[RenderedSlide]) -> None:
     together = np.mean([np.isin(own + 1, own).mean() for own in rows])
     assert together > 0.6  # runs of 8 neighbours: 7 in 8; by chance it would be about 64 / 225
     source.close()
-    with pytest.raises(ArgumentError, match="Unknown balance 'clas'. Did you mean 'class'"):
+    with pytest.raises(ArgumentError, match=r"Unknown balance 'clas'\. Did you mean 'class'\?"):
         TileSource(table, batch_size=8, balance="clas")
     with pytest.raises(ArgumentError, match="balance='class' needs labels"):
         TileSource(TileTable.from_columns(rendered[0].path, x=[0, 0], y=[0, 0], size=64), batch_size=1, balance="class")
@@ -248,11 +247,7 @@ def test_only_so_many_files_are_open(
         return sum(str(tmp_path) in str(link) or str(rendered[0].path) in str(link) for link in links())
 
     def links() -> list[Path]:
-        return [
-            Path(f"/proc/self/fd/{name}").readlink()
-            for name in os.listdir("/proc/self/fd")
-            if Path(f"/proc/self/fd/{name}").is_symlink()
-        ]
+        return [path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
 
     monkeypatch.setattr(reading, "_MOST_OPEN", 5)
     reader = TileReader(TileTable.from_columns(paths, x=[0] * 12, y=[0] * 12, size=256))
