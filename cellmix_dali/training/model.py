@@ -19,9 +19,9 @@ def small_cnn(num_classes: int, *, widths: tuple[int, ...] = (24, 48, 96)) -> nn
 
 
 def _stage(narrow: int, wide: int, *, kernel: int, stride: int) -> list[nn.Module]:
-    """Convolution, batch norm, ReLU."""
+    """Convolution, normalisation, ReLU. Group norm: batch norm's running means lag in runs of few steps."""
     return [
         nn.Conv2d(narrow, wide, kernel, stride=stride, padding=kernel // 2, bias=False),
-        nn.BatchNorm2d(wide),
+        nn.GroupNorm(8, wide),
         nn.ReLU(inplace=True),
     ]

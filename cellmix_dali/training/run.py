@@ -322,9 +322,9 @@ def _progress(console: Console) -> Progress:
 def _line(entry: Mapping[str, float]) -> str:
     """One epoch for a person, in a terminal's usual width."""
     return (
-        f"epoch {entry['epoch'] + 1:2d}  patch {entry['patch_size']:3d}  ratio {entry['fix_ratio']:.2f}  "
-        f"loss {entry['train_loss']:.3f}  test {entry['validation_loss']:.3f}  "
-        f"accuracy {entry['accuracy']:.3f}  {entry['tiles_per_second']:.0f} tiles/s"
+        f"epoch {entry['epoch'] + 1:2d} patch {entry['patch_size']:3d} ratio {entry['fix_ratio']:.2f} "
+        f"loss {entry['train_loss']:.3f} test {entry['validation_loss']:.3f} "
+        f"accuracy {entry['accuracy']:.3f} {entry['tiles_per_second']:.0f} tiles/s"
     )
 
 
