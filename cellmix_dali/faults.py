@@ -75,9 +75,6 @@ class FaultLog:
         self._faults: dict[int, Fault] = {}
         self._written = self._already_written()
 
-    def __contains__(self, row: int) -> bool:
-        return row in self._faults
-
     def all(self) -> list[Fault]:
         """Give the faults, in the order in which they were met."""
         return list(self._faults.values())

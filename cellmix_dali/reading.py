@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple, TypeAlias
@@ -155,24 +154,21 @@ class TileReader:
         found: dict[int, EncodedTile | SlideError] = {}
         cuts: dict[int, Pieces] = {}
         others: dict[int, Pieces] = {}
-        inside = []
-        for row in rows:
-            try:
-                self._require_inside(row, of)
-            except SlideError as error:
-                found[row] = error
-            else:
-                inside.append(row)
+        outside = self._outside(of, rows)
+        found |= {row: self._beyond(row, of) for row, is_outside in zip(rows, outside, strict=True) if is_outside}
+        inside = [row for row in rows if row not in found]
         if slide.route == "direct" and inside:
             cuts, others = self._cuts(of, inside)
         found |= self._read_blocks(slide, number, level, cuts)
         for row, cut in others.items():
             # OpenSlide shows damaged blocks as well as it can, without a word.
+            check = self._check(slide, number, level)
             try:
-                wrong = self._damage(slide, number, level, slide.blocks(level, cut.columns.tolist(), cut.rows.tolist()))
+                blocks = slide.blocks(level, cut.columns.tolist(), cut.rows.tolist())
             except SlideError as error:
                 found[row] = error
             else:
+                wrong = next(filter(None, (check.damage(block) for block in blocks if block is not None)), None)
                 if wrong:
                     found[row] = self._damaged(row, wrong)
         for row in rows:
@@ -211,7 +207,7 @@ class TileReader:
         """Read the blocks of several tiles; tiles with a blank block are left out, and read as pixels."""
         if not cuts:
             return {}
-        # Neighbouring windows share blocks: each is read once.
+        # Neighbouring windows share blocks: each is read, and checked, once.
         wanted = [list(zip(cut.columns.tolist(), cut.rows.tolist(), strict=True)) for cut in cuts.values()]
         places = list(dict.fromkeys(place for own in wanted for place in own))
         try:
@@ -224,21 +220,17 @@ class TileReader:
             for row, cut in cuts.items():
                 found |= self._read_blocks(slide, number, level, {row: cut})
             return found
+        check = self._check(slide, number, level)
+        damage = {place: check.damage(block) for place, block in blocks.items() if block is not None}
         found = {}
-        for (row, cut), own_places in zip(cuts.items(), wanted, strict=True):
-            own = [blocks[place] for place in own_places]
-            whole = [np.frombuffer(block, np.uint8) for block in own if block is not None]
-            wrong = self._damage(slide, number, level, own)
+        for (row, cut), own in zip(cuts.items(), wanted, strict=True):
+            wrong = next(filter(None, map(damage.get, own)), None)
+            whole = [np.frombuffer(block, np.uint8) for place in own if (block := blocks[place]) is not None]
             if wrong:
                 found[row] = self._damaged(row, wrong)
             elif len(whole) == len(own):
                 found[row] = self._tile(whole, cut, row, "direct")
         return found
-
-    def _damage(self, slide: Slide, number: int, level: int, blocks: Sequence[bytes | None]) -> str | None:
-        """What is wrong with the first damaged one of a tile's blocks."""
-        check = self._check(slide, number, level)
-        return next(filter(None, (check.damage(block) for block in blocks if block is not None)), None)
 
     def _damaged(self, row: int, wrong: str) -> SlideError:
         return SlideError(f"A block is damaged: {wrong} ({self.table.describe(row)}).")
@@ -269,16 +261,20 @@ class TileReader:
             way=way,
         )
 
-    def _require_inside(self, row: int, level: Level) -> None:
-        """Refuse a row whose window lies over the edge and must not, or wholly beyond it."""
-        x, y, size = int(self.table.x[row]), int(self.table.y[row]), int(self.table.size[row])
-        over = x + size > level.width or y + size > level.height
-        beyond = x < 0 or y < 0 or x >= level.width or y >= level.height
-        if beyond or (over and not self.pad):
-            raise SlideError(
-                f"The tile lies over the edge of its level of {level.width} x {level.height} pixels: "
-                f"{self.table.describe(row)}. Leave it out, or read with edge='pad'."
-            )
+    def _outside(self, level: Level, rows: list[int]) -> list[bool]:
+        """Whether the rows' windows lie over the edge and must not, or wholly beyond it."""
+        x, y, size = self.table.x[rows], self.table.y[rows], self.table.size[rows]
+        outside = (x < 0) | (y < 0) | (x >= level.width) | (y >= level.height)
+        if not self.pad:
+            outside |= (x + size > level.width) | (y + size > level.height)
+        answer: list[bool] = outside.tolist()
+        return answer
+
+    def _beyond(self, row: int, level: Level) -> SlideError:
+        return SlideError(
+            f"The tile lies over the edge of its level of {level.width} x {level.height} pixels: "
+            f"{self.table.describe(row)}. Leave it out, or read with edge='pad'."
+        )
 
     def _check(self, slide: Slide, number: int, level: int) -> BlockCheck:
         """The check of a level's blocks; it remembers headers, so there is one a level."""

@@ -44,6 +44,13 @@ class DeliveredTile(NamedTuple):
     faults: tuple[tuple[int, str, int | None], ...]
 
 
+class _Reading(NamedTuple):
+    """A batch that is being read: the places of its tiles, in the order in which the parts give them."""
+
+    places: list[int]
+    futures: list[Future[list[DeliveredTile]]]
+
+
 class TileSource:
     """Feeds a tile table to a DALI graph, batch by batch; a source for `fn.external_source`, and its epoch clock.
 
@@ -135,7 +142,7 @@ class TileSource:
         self._substitutes = Substitutes(table, on_error=on_error, seed=seed)
         self._num_workers = num_workers
         self._workers = ThreadPoolExecutor(num_workers, thread_name_prefix="cellmix-dali-read")
-        self._pending: dict[tuple[int, int], list[Future[list[DeliveredTile]]]] = {}
+        self._pending: dict[tuple[int, int], _Reading] = {}
 
     @property
     def faults(self) -> list[Fault]:
@@ -187,13 +194,15 @@ class TileSource:
         for number in range(iteration, min(iteration + 1 + _AHEAD, len(self.order))):
             if (epoch, number) not in self._pending:
                 # Neighbours in the table share blocks: they go to the same thread.
-                parts = np.array_split(np.sort(self.order.batch(epoch, number)), self._num_workers)
-                self._pending[epoch, number] = [self._workers.submit(self._deliver, part, epoch) for part in parts]
-        delivered = [each for part in self._pending.pop((epoch, iteration)) for each in part.result()]
-        ordered: list[DeliveredTile] = [delivered[0]] * len(delivered)
-        for place, each in zip(np.argsort(self.order.batch(epoch, iteration), kind="stable"), delivered, strict=True):
-            ordered[place] = each
-        return ordered
+                rows = self.order.batch(epoch, number)
+                order = np.argsort(rows, kind="stable")
+                parts = np.array_split(rows[order], self._num_workers)
+                futures = [self._workers.submit(self._deliver, part, epoch) for part in parts]
+                self._pending[epoch, number] = _Reading(order.tolist(), futures)
+        reading = self._pending.pop((epoch, iteration))
+        tiles = (each for part in reading.futures for each in part.result())
+        delivered = dict(zip(reading.places, tiles, strict=True))
+        return [delivered[place] for place in range(len(delivered))]
 
     def mark_bad(self, row: int, reason: str) -> None:
         """Treat a tile as one that cannot be read from now on; what was read ahead is read again."""
@@ -202,8 +211,8 @@ class TileSource:
 
     def forget(self) -> None:
         """Drop what was read ahead."""
-        for futures in self._pending.values():
-            for future in futures:
+        for reading in self._pending.values():
+            for future in reading.futures:
                 future.cancel()
         self._pending.clear()
 

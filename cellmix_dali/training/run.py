@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_auroc
 
 from ..curriculum import Curriculum
-from ..errors import ArgumentError, unknown_name
+from ..errors import ArgumentError
 from ..losses import SoftTargetCrossEntropy
 from ..mixing import CellMix
 from ..pictures import curriculum_picture, mixed_picture
@@ -29,7 +29,7 @@ from ..pipelines import TileLoader, evaluate_loader, train_loader
 from ..pipelines._device import device_id
 from ..plugins import PlanSource, TileSource, cellmix, tiles
 from ..plugins._dali import Pipeline
-from ..plugins._paste import ENGINES
+from ..plugins._paste import check_engine
 from ..tiles import TileTable
 from .data import TrainingData
 from .model import small_cnn
@@ -90,9 +90,8 @@ def check_settings(settings: TrainingSettings, tile_size: int) -> Curriculum:
         Saying what cannot work.
     """
     CellMix(settings.method, p=settings.p, seed=settings.seed).check_batch_size(settings.batch_size)
-    if settings.engine not in ENGINES:
-        raise unknown_name("engine", settings.engine, ENGINES)
     device_id(settings.device)
+    check_engine(settings.engine, settings.device)
     if not 0 < settings.learning_rate < 1:
         raise ArgumentError(f"learning_rate={settings.learning_rate}: give a number between 0 and 1.")
     return Curriculum(
@@ -108,7 +107,7 @@ def check_settings(settings: TrainingSettings, tile_size: int) -> Curriculum:
 
 
 def run_training(data: TrainingData, settings: TrainingSettings, out: Path, console: Console) -> dict[str, Any]:
-    """Train, test, and write report.json, mixed.png, curriculum.png and model.pt; faults.jsonl if tiles are bad.
+    """Train, test, and write report.json, mixed.png, curriculum.png, model.pt and faults.jsonl (bad tiles).
 
     Parameters
     ----------
