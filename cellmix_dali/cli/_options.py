@@ -1,0 +1,41 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import ArgumentError
+
+Epochs = Annotated[int, typer.Option(min=1, help="Passes over the training tiles.")]
+Out = Annotated[Path, typer.Option(help="Folder for report.json, mixed.png, curriculum.png and model.pt.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Tiles a batch.")]
+Method = Annotated[str, typer.Option(help="CellMix variant, such as CellMix, CellMix-Group, CellMix-Random4.")]
+Probability = Annotated[float, typer.Option("--p", help="Probability that a batch is mixed, from 0 to 1.")]
+PatchStrategy = Annotated[
+    str, typer.Option(help="Patch sizes over the epochs: linear, reverse, random, loop, loss_hold, loss_back, fixed.")
+]
+RatioStrategy = Annotated[str, typer.Option(help="Fix ratio over the epochs: decay, loss_hold, loss_back, fixed.")]
+PatchSize = Annotated[int | None, typer.Option(help="Constant patch size in pixels; implies --patch-strategy fixed.")]
+FixRatio = Annotated[
+    float | None,
+    typer.Option(help="Constant share of patches that stay, from 0 to 1; implies --ratio-strategy fixed."),
+]
+Threshold = Annotated[float, typer.Option(help="Loss a sample at which the curriculum makes the next epoch harder.")]
+Device = Annotated[str, typer.Option(help="cpu or gpu.")]
+Engine = Annotated[str, typer.Option(help="What mixes the pixels: native or numba; the result is the same.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of slides, order, mixing and weights.")]
+MppOverride = Annotated[
+    float | None,
+    typer.Option(help="Microns per pixel of level 0, where the file says none or a wrong one."),
+]
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of the results."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArgumentError(f"The folder {folder} cannot be made ({error.strerror}): give another --out.") from error

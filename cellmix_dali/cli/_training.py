@@ -1,0 +1,64 @@
+"""What the commands that train have in common."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+
+if TYPE_CHECKING:
+    from ..training import TrainingData, TrainingSettings
+
+__all__ = ["training_settings", "train_and_tell"]
+
+
+def training_settings(
+    epochs: int,
+    batch_size: int,
+    method: str,
+    p: float,
+    patch_strategy: str,
+    ratio_strategy: str,
+    patch_size: int | None,
+    fix_ratio: float | None,
+    threshold: float,
+    device: str,
+    engine: str,
+    seed: int,
+) -> TrainingSettings:
+    """The options that both trainings share, as settings; a constant implies the strategy "fixed"."""
+    from ..training import TrainingSettings
+
+    return TrainingSettings(
+        epochs=epochs,
+        batch_size=batch_size,
+        method=method,
+        p=p,
+        patch_strategy=patch_strategy if patch_size is None else "fixed",
+        ratio_strategy=ratio_strategy if fix_ratio is None else "fixed",
+        patch_size=patch_size,
+        fix_ratio=fix_ratio,
+        threshold=threshold,
+        device=device,
+        engine=engine,
+        seed=seed,
+    )
+
+
+def train_and_tell(data: TrainingData, settings: TrainingSettings, out: Path, console: Console) -> None:
+    """Train, and say what came out."""
+    from ..training import run_training
+
+    console.print(f"task: {escape(data.task)}", soft_wrap=True)
+    console.print(
+        f"tiles: {len(data.train)} to train on, {len(data.test)} to test on; {escape(data.split)}", soft_wrap=True
+    )
+    report = run_training(data, settings, out, console)
+    final, read = report["final"], report["tiles_read"]
+    console.print(f"held-out accuracy {final['accuracy']:.3f}, AUROC {final['auroc']:.3f}")
+    console.print(f"tiles read: {read['direct']} directly, {read['openslide']} through OpenSlide")
+    if report["bad_tiles"]:
+        console.print(f"{len(report['bad_tiles'])} bad tiles were replaced: see faults.jsonl")
+    console.print(f"written to {escape(str(out))}: report.json, mixed.png, curriculum.png, model.pt", soft_wrap=True)
