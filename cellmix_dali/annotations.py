@@ -146,16 +146,18 @@ def _split(shape: shapely.Geometry) -> list[shapely.Geometry]:
     return pieces
 
 
-def read_geojson(path: str | Path) -> Annotations:
+def read_geojson(path: str | Path, *, unclassified: str | None = None) -> Annotations:
     """Read annotations as QuPath exports them.
 
-    Polygons and multipolygons that have a class are read, holes included; other features are left aside.
+    Polygons and multipolygons are read, holes included; other features are left aside.
     Outlines that cross themselves are repaired.
 
     Parameters
     ----------
     path : str or Path
         A GeoJSON file: a FeatureCollection, a list of features, or one feature.
+    unclassified : str, optional
+        The name that polygons without a class get; by default they are left aside.
 
     Returns
     -------
@@ -175,7 +177,8 @@ def read_geojson(path: str | Path) -> Annotations:
         raise ArgumentError(f"Annotations {path} are not JSON: {error}. Export them from QuPath as GeoJSON.") from error
     polygons, names = [], []
     for number, feature in enumerate(_features(content, path)):
-        name = _class_name(feature)
+        found = _class_name(feature)
+        name = unclassified if found is None else found
         if name is None or not isinstance(feature.get("geometry"), dict):
             continue
         for polygon in _polygons(feature["geometry"], f"feature {number} ({name}) of {path}"):

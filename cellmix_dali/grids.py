@@ -12,9 +12,9 @@ from .errors import ArgumentError, unknown_name
 from .resolution import LevelChoice, choose_level
 from .slides import Slide
 from .tiles import TileTable
-from .tissue import tissue_mask, tissue_share
+from .tissue_masks import TissueMask, find_tissue, mask_of_pixels
 
-__all__ = ["check_grid", "grid_tiles", "level0_windows", "tissue_shares", "tissue_tiles"]
+__all__ = ["check_grid", "grid_tiles", "level0_windows", "thumbnail_size", "tissue_shares", "tissue_tiles"]
 
 Edge = Literal["skip", "pad"]
 _THUMBNAIL = (1024, 4096)  # least and greatest longer side of the picture that tissue is found on, pixels
@@ -168,7 +168,37 @@ def level0_windows(
     return table.x * downsample, table.y * downsample, table.size * downsample
 
 
-def tissue_shares(slide: Slide, table: TileTable, *, mask: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
+def thumbnail_size(slide: Slide, table: TileTable) -> int:
+    """Say how large a thumbnail must be to tell the share of tissue in a slide's tiles.
+
+    Parameters
+    ----------
+    slide : Slide
+        An open slide.
+    table : TileTable
+        Tiles of that slide alone, of any level.
+
+    Returns
+    -------
+    int
+        Pixels of its longer side: 1024 to 4096, so that 4 of its pixels lie across the smallest tile if they can.
+
+    Raises
+    ------
+    ArgumentError
+        If the table has tiles of another slide.
+    """
+    least, most = _THUMBNAIL
+    _, _, size = level0_windows(slide, table)
+    if not len(size):
+        return least
+    first = slide.levels[0]
+    return min(max(least, int(_MASK_PIXELS * max(first.width, first.height) / size.min())), most)
+
+
+def tissue_shares(
+    slide: Slide, table: TileTable, *, mask: TissueMask | NDArray[np.bool_] | None = None
+) -> NDArray[np.float32]:
     """Measure the share of tissue in a slide's tiles.
 
     Parameters
@@ -177,9 +207,9 @@ def tissue_shares(slide: Slide, table: TileTable, *, mask: NDArray[np.bool_] | N
         An open slide.
     table : TileTable
         Tiles of that slide alone, of any level.
-    mask : bool array (rows, columns), optional
-        Where the whole slide has tissue, in the slide's proportions. By default `tissue_mask` of a thumbnail of 1024
-        to 4096 pixels, large enough that 4 of its pixels lie across the smallest tile.
+    mask : TissueMask or bool array (rows, columns), optional
+        Where the whole slide has tissue; an array in the slide's proportions. By default `find_tissue` on a thumbnail
+        of `thumbnail_size`.
 
     Returns
     -------
@@ -196,27 +226,15 @@ def tissue_shares(slide: Slide, table: TileTable, *, mask: NDArray[np.bool_] | N
     x, y, size = level0_windows(slide, table)
     if not len(table):
         return np.empty(0, np.float32)
-    of = slide.levels[0]
     if mask is None:
-        least, most = _THUMBNAIL
-        wanted = int(_MASK_PIXELS * max(of.width, of.height) / size.min())
-        mask = tissue_mask(slide.thumbnail(min(max(least, wanted), most)))
-    elif mask.ndim != 2 or not mask.size or not _in_proportion(mask, of.width, of.height):
-        raise ArgumentError(
-            f"The mask has the shape {mask.shape} and {slide.path} {of.width} x {of.height} pixels: a mask has rows "
-            "and columns in the slide's proportions, such as tissue_mask(slide.thumbnail(2048))."
-        )
-    return tissue_share(mask, x, y, size, size, scale=of.width / mask.shape[1])
-
-
-def _in_proportion(mask: NDArray[np.bool_], width: int, height: int) -> bool:
-    """Whether a mask shows a whole slide: its rows fit its columns, up to rounding."""
-    rows = mask.shape[1] * height / width
-    return bool(abs(rows - mask.shape[0]) <= max(2.0, 0.02 * rows))
+        mask = find_tissue(slide, thumbnail_size(slide, table))
+    elif not isinstance(mask, TissueMask):
+        mask = mask_of_pixels(mask, slide)
+    return mask.shares(x, y, size, size)
 
 
 def tissue_tiles(
-    slide: Slide, table: TileTable, *, min_share: float = 0.5, mask: NDArray[np.bool_] | None = None
+    slide: Slide, table: TileTable, *, min_share: float = 0.5, mask: TissueMask | NDArray[np.bool_] | None = None
 ) -> TileTable:
     """Select the tiles that show tissue.
 
@@ -228,7 +246,7 @@ def tissue_tiles(
         Tiles of that slide alone.
     min_share : float, default 0.5
         The least share of a tile's area that is tissue, 0 to 1.
-    mask : bool array (rows, columns), optional
+    mask : TissueMask or bool array (rows, columns), optional
         As of `tissue_shares`.
 
     Returns

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple, TypeAlias
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .errors import ArgumentError, SlideError, unknown_name
 from .slides import Level, Slide, open_slide
-from .slides.damage import BlockCheck
+from .slides.block_reader import Block, BlockReader
 from .slides.ppm import ppm
 from .tiles import TileTable
 from .windows import Pieces, most_blocks, pieces
@@ -25,7 +25,7 @@ _MOST_OPEN = 256  # slides whose files are open at once: systems allow a process
 _Version: TypeAlias = tuple[int, int, int] | None
 # A picture of one pixel stands in for a block that a tile does not have; whatever is pasted later hides it.
 _NOTHING = ppm(np.full((1, 1, 3), 255, np.uint8))
-_ORIGIN = np.zeros((1, 2), np.int32)
+_ONE_PIXEL = np.array([[0, 0], [0, 0], [1, 1], [0, 0], [1, 1]], np.int32)
 
 
 class EncodedTile(NamedTuple):
@@ -35,16 +35,14 @@ class EncodedTile(NamedTuple):
     ----------
     streams : tuple of uint8 arrays (bytes,)
         One stream a slot, in the order in which they are pasted.
-    in_anchors, out_anchors, shapes : int32 arrays (slots, 2)
-        For each stream: where the used part begins in it, where it goes in the window, its height and width; y, x.
+    geometry : int32 array (slots, 5, 2)
+        Where the streams' pixels go, as of `cellmix_dali.windows.Pieces`.
     way : str
-        "direct": the file's own blocks; "openslide": pixels that OpenSlide has read.
+        "direct": the file's own blocks; "openslide": pixels that OpenSlide has read; "shard": a tile of a shard.
     """
 
     streams: tuple[NDArray[np.uint8], ...]
-    in_anchors: NDArray[np.int32]
-    out_anchors: NDArray[np.int32]
-    shapes: NDArray[np.int32]
+    geometry: NDArray[np.int32]
     way: str
 
 
@@ -90,7 +88,7 @@ class TileReader:
         self._recent: OrderedDict[int, Slide] = OrderedDict()
         self._lock = Lock()
         self._refused: dict[int, tuple[_Version, SlideError]] = {}
-        self._checks: dict[tuple[int, int], BlockCheck] = {}
+        self._readers: dict[tuple[int, int], BlockReader] = {}
         self._blocks, whole = self._look_at_first_slides(lenient)
         if slots is not None:
             self._blocks = slots
@@ -101,16 +99,17 @@ class TileReader:
 
     def read(self, rows: NDArray[np.int64]) -> list[EncodedTile | SlideError]:
         """Read tiles; in the place of one that cannot be read stands the reason."""
-        found: dict[int, EncodedTile | SlideError] = {}
-        together: dict[tuple[int, int], list[int]] = defaultdict(list)
-        for row in rows.tolist():
-            together[int(self.table.slide[row]), int(self.table.level[row])].append(row)
-        for (number, level), own in together.items():
+        found: list[EncodedTile | SlideError | None] = [None] * len(rows)
+        numbers, levels = self.table.slide[rows], self.table.level[rows]
+        for number, level in dict.fromkeys(zip(numbers.tolist(), levels.tolist(), strict=True)):
+            places = np.flatnonzero((numbers == number) & (levels == level))
             try:
-                found |= self._read_level(number, level, own)
+                tiles = self._read_level(number, level, rows[places])
             except SlideError as error:  # the slide cannot be opened, or has no such level
-                found |= dict.fromkeys(own, error)
-        return [found[row] for row in rows.tolist()]
+                tiles = [error] * len(places)
+            for place, tile in zip(places.tolist(), tiles, strict=True):
+                found[place] = tile
+        return [each for each in found if each is not None]
 
     def close(self) -> None:
         """Close the slides."""
@@ -145,130 +144,119 @@ class TileReader:
             self._refused[number] = version, error
             raise
 
-    def _read_level(self, number: int, level: int, rows: list[int]) -> dict[int, EncodedTile | SlideError]:
+    def _read_level(self, number: int, level: int, rows: NDArray[np.int64]) -> list[EncodedTile | SlideError]:
         """Read tiles of one level of one slide: all their blocks in one call, pixels one by one."""
         slide = self.slide(number)
         if level >= len(slide.levels):
             raise SlideError(f"There is no such level: {self.table.describe(rows[0])}; levels: {len(slide.levels)}.")
         of = slide.levels[level]
-        found: dict[int, EncodedTile | SlideError] = {}
-        cuts: dict[int, Pieces] = {}
-        others: dict[int, Pieces] = {}
-        outside = self._outside(of, rows)
-        found |= {row: self._beyond(row, of) for row, is_outside in zip(rows, outside, strict=True) if is_outside}
-        inside = [row for row in rows if row not in found]
-        if slide.route == "direct" and inside:
-            cuts, others = self._cuts(of, inside)
-        found |= self._read_blocks(slide, number, level, cuts)
-        for row, cut in others.items():
-            # OpenSlide shows damaged blocks as well as it can, without a word.
-            check = self._check(slide, number, level)
-            try:
-                blocks = slide.blocks(level, cut.columns.tolist(), cut.rows.tolist())
-            except SlideError as error:
-                found[row] = error
-            else:
-                wrong = next(filter(None, (check.damage(block) for block in blocks if block is not None)), None)
-                if wrong:
-                    found[row] = self._damaged(row, wrong)
-        for row in rows:
-            if row not in found:
-                try:
-                    found[row] = self._pixels(slide, level, row)
-                except SlideError as error:
-                    found[row] = error
-        return found
-
-    def _cuts(self, level: Level, rows: list[int]) -> tuple[dict[int, Pieces], dict[int, Pieces]]:
-        """Cut windows along the blocks: those that are read block by block, and those that have too many blocks."""
         x, y, size = self.table.x[rows], self.table.y[rows], self.table.size[rows]
-        if not self.whole:
-            cut = dict(zip(rows, pieces(level, x, y, size), strict=True))
-            fitting = {row: each for row, each in cut.items() if len(each.columns) <= self._blocks}
-            return fitting, {row: each for row, each in cut.items() if row not in fitting}
-        whole = _is_whole(level, x, y, size)
-        if not whole.all():
-            own, rest = np.flatnonzero(whole), np.flatnonzero(~whole)
-            rest_rows = [rows[place] for place in rest.tolist()]
-            others = dict(zip(rest_rows, pieces(level, x[rest], y[rest], size[rest]), strict=True))
-            rows, x, y, size = [rows[place] for place in own.tolist()], x[own], y[own], size[own]
-        else:
-            others = {}
-        # The hot path of training on whole blocks: nothing is cut, so nothing is worked out but the blocks' places.
-        columns, lines, full = x // size, y // size, np.full((1, 2), level.block_width, np.int32)
-        return {
-            row: Pieces(columns[place : place + 1], lines[place : place + 1], _ORIGIN, _ORIGIN, full)
-            for place, row in enumerate(rows)
-        }, others
+        found: list[EncodedTile | SlideError | None] = [None] * len(rows)
+        outside = self._outside(of, x, y, size)
+        for place in np.flatnonzero(outside).tolist():
+            found[place] = self._beyond(int(rows[place]), of)
+        if slide.route == "direct":
+            inside, reader = np.flatnonzero(~outside), self._reader(slide, number, level)
+            if self.whole:
+                self._read_whole(reader, of, inside, x, y, size, found)
+            else:
+                cut = pieces(of, x[inside], y[inside], size[inside])
+                self._read_pieces(reader, dict(zip(inside.tolist(), cut, strict=True)), size, found)
+        return [
+            self._pixels(slide, level, int(row)) if tile is None else tile
+            for row, tile in zip(rows, found, strict=True)
+        ]
 
-    def _read_blocks(
-        self, slide: Slide, number: int, level: int, cuts: dict[int, Pieces]
-    ) -> dict[int, EncodedTile | SlideError]:
-        """Read the blocks of several tiles; tiles with a blank block are left out, and read as pixels."""
-        if not cuts:
-            return {}
-        # Neighbouring windows share blocks: each is read, and checked, once.
-        wanted = [list(zip(cut.columns.tolist(), cut.rows.tolist(), strict=True)) for cut in cuts.values()]
-        places = list(dict.fromkeys(place for own in wanted for place in own))
-        try:
-            blocks = dict(zip(places, slide.blocks(level, *zip(*places, strict=True)), strict=True))
-        except SlideError as error:
-            if len(cuts) == 1:
-                return {next(iter(cuts)): error}
-            # One bad block fails the call: tile by tile, only its own tile fails.
-            found: dict[int, EncodedTile | SlideError] = {}
-            for row, cut in cuts.items():
-                found |= self._read_blocks(slide, number, level, {row: cut})
-            return found
-        check = self._check(slide, number, level)
-        damage = {place: check.damage(block) for place, block in blocks.items() if block is not None}
-        found = {}
-        for (row, cut), own in zip(cuts.items(), wanted, strict=True):
-            wrong = next(filter(None, map(damage.get, own)), None)
-            whole = [np.frombuffer(block, np.uint8) for place in own if (block := blocks[place]) is not None]
-            if wrong:
-                found[row] = self._damaged(row, wrong)
-            elif len(whole) == len(own):
-                found[row] = self._tile(whole, cut, row, "direct")
-        return found
+    def _read_whole(
+        self,
+        reader: BlockReader,
+        level: Level,
+        places: NDArray[np.intp],
+        x: NDArray[np.int64],
+        y: NDArray[np.int64],
+        size: NDArray[np.int64],
+        found: list[EncodedTile | SlideError | None],
+    ) -> None:
+        """Read tiles that are one block each: nothing is cut, so nothing is worked out but the blocks' places."""
+        whole, geometry = _is_whole(level, x[places], y[places], size[places]), _uncut(level.block_width or 1)
+        own, others = places[whole], places[~whole]
+        for place, block in zip(own.tolist(), reader.read(x[own] // size[own], y[own] // size[own]), strict=True):
+            if isinstance(block, SlideError):
+                found[place] = block
+            elif block is not None:
+                found[place] = EncodedTile((block,), geometry, "direct")
+        if others.size:
+            cuts = pieces(level, x[others], y[others], size[others])
+            self._check_blocks(reader, dict(zip(others.tolist(), cuts, strict=True)), found)
 
-    def _damaged(self, row: int, wrong: str) -> SlideError:
-        return SlideError(f"A block is damaged: {wrong} ({self.table.describe(row)}).")
+    def _read_pieces(
+        self,
+        reader: BlockReader,
+        cuts: dict[int, Pieces],
+        size: NDArray[np.int64],
+        found: list[EncodedTile | SlideError | None],
+    ) -> None:
+        """Read the blocks of several tiles; tiles with a blank block are left out, to be read as pixels."""
+        fitting = {place: cut for place, cut in cuts.items() if len(cut.columns) <= self._blocks}
+        if len(fitting) < len(cuts):
+            others = {place: cut for place, cut in cuts.items() if place not in fitting}
+            self._check_blocks(reader, others, found)
+        if not fitting:
+            return
+        blocks = self._blocks_of(reader, fitting)
+        for (place, cut), own in zip(fitting.items(), blocks, strict=True):
+            streams = [block for block in own if isinstance(block, np.ndarray)]
+            if len(streams) == len(own):
+                found[place] = self._tile(streams, cut.geometry, int(size[place]), "direct")
+            else:
+                found[place] = next((block for block in own if isinstance(block, SlideError)), None)
 
-    def _pixels(self, slide: Slide, level: int, row: int) -> EncodedTile:
+    def _check_blocks(
+        self, reader: BlockReader, cuts: dict[int, Pieces], found: list[EncodedTile | SlideError | None]
+    ) -> None:
+        """Look for damage in the blocks of tiles that OpenSlide will read: it shows them as well as it can."""
+        for place, own in zip(cuts, self._blocks_of(reader, cuts), strict=True):
+            found[place] = next((block for block in own if isinstance(block, SlideError)), None)
+
+    def _blocks_of(self, reader: BlockReader, cuts: dict[int, Pieces]) -> list[list[Block]]:
+        """Read the blocks of several tiles; neighbours share blocks, and each is read once."""
+        columns = np.concatenate([cut.columns for cut in cuts.values()])
+        rows = np.concatenate([cut.rows for cut in cuts.values()])
+        _, first, inverse = np.unique(rows << 32 | columns, return_index=True, return_inverse=True)
+        blocks = reader.read(columns[first], rows[first])
+        wanted = iter(inverse.tolist())
+        return [[blocks[next(wanted)] for _ in range(len(cut.columns))] for cut in cuts.values()]
+
+    def _pixels(self, slide: Slide, level: int, row: int) -> EncodedTile | SlideError:
         """Read a tile's pixels; beyond the level they are white."""
         x, y, size = int(self.table.x[row]), int(self.table.y[row]), int(self.table.size[row])
-        none = np.zeros(1, np.int64)
-        cut = Pieces(none, none, _ORIGIN, _ORIGIN, np.full((1, 2), size, np.int32))
-        return self._tile([ppm(slide.read_region(level, x, y, size, size))], cut, row, "openslide")
+        try:
+            stream = ppm(slide.read_region(level, x, y, size, size))
+        except SlideError as error:
+            return error
+        return self._tile([stream], _uncut(size), size, "openslide")
 
-    def _tile(self, streams: list[NDArray[np.uint8]], cut: Pieces, row: int, way: str) -> EncodedTile:
+    def _tile(self, streams: list[NDArray[np.uint8]], cut: NDArray[np.int32], size: int, way: str) -> EncodedTile:
         """Fill up the slots: stand-ins first, so that what is real hides them."""
-        size = int(self.table.size[row])
         empty = self.slots - len(streams)
         if not empty:
-            return EncodedTile(tuple(streams), cut.in_anchors, cut.out_anchors, cut.shapes, way)
-        fill, fill_shape = [_NOTHING] * empty, np.ones((empty, 2), np.int32)
-        covered = int(np.prod(cut.shapes, axis=1, dtype=np.int64).sum())
-        if covered < size * size:
-            fill[0], fill_shape[0] = ppm(np.full((size, size, 3), 255, np.uint8)), size
-        none = np.zeros((empty, 2), np.int32)
-        return EncodedTile(
-            streams=(*fill, *streams),
-            in_anchors=np.concatenate([none, cut.in_anchors]),
-            out_anchors=np.concatenate([none, cut.out_anchors]),
-            shapes=np.concatenate([fill_shape, cut.shapes]),
-            way=way,
-        )
+            return EncodedTile(tuple(streams), cut, way)
+        fill = [_NOTHING] * empty
+        geometry = np.empty((self.slots, 5, 2), np.int32)
+        geometry[:empty] = _ONE_PIXEL
+        geometry[empty:] = cut
+        if self.pad and int(cut[:, 2].prod(axis=1, dtype=np.int64).sum()) < size * size:
+            fill[0], geometry[0] = ppm(np.full((size, size, 3), 255, np.uint8)), _uncut(size)
+        return EncodedTile((*fill, *streams), geometry, way)
 
-    def _outside(self, level: Level, rows: list[int]) -> list[bool]:
-        """Whether the rows' windows lie over the edge and must not, or wholly beyond it."""
-        x, y, size = self.table.x[rows], self.table.y[rows], self.table.size[rows]
-        outside = (x < 0) | (y < 0) | (x >= level.width) | (y >= level.height)
+    def _outside(
+        self, level: Level, x: NDArray[np.int64], y: NDArray[np.int64], size: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """Whether windows lie over the edge and must not, or wholly beyond it."""
+        outside: NDArray[np.bool_] = (x < 0) | (y < 0) | (x >= level.width) | (y >= level.height)
         if not self.pad:
             outside |= (x + size > level.width) | (y + size > level.height)
-        answer: list[bool] = outside.tolist()
-        return answer
+        return outside
 
     def _beyond(self, row: int, level: Level) -> SlideError:
         return SlideError(
@@ -276,14 +264,12 @@ class TileReader:
             f"{self.table.describe(row)}. Leave it out, or read with edge='pad'."
         )
 
-    def _check(self, slide: Slide, number: int, level: int) -> BlockCheck:
-        """The check of a level's blocks; it remembers headers, so there is one a level."""
-        check = self._checks.get((number, level))
-        if check is None:
-            of = slide.levels[level]
-            check = BlockCheck(of.block_width or 0, of.block_height or 0)
-            self._checks[number, level] = check
-        return check
+    def _reader(self, slide: Slide, number: int, level: int) -> BlockReader:
+        """The reader of a level's blocks; it remembers their header, so there is one a level."""
+        reader = self._readers.get((number, level))
+        if reader is None:
+            reader = self._readers.setdefault((number, level), slide.block_reader(level))
+        return reader
 
     def _look_at_first_slides(self, lenient: bool) -> tuple[int, bool]:
         """The most blocks that a tile of the first few slides is made of, and whether each is just one whole block."""
@@ -308,6 +294,11 @@ class TileReader:
         if refused and (not lenient or len(refused) == len(numbers)):
             raise refused[0]
         return min(most, _MOST_SLOTS), whole
+
+
+def _uncut(size: int) -> NDArray[np.int32]:
+    """The geometry of a stream that is a tile."""
+    return _ONE_PIXEL[None] * np.int32(size)
 
 
 def _version(path: str) -> _Version:

@@ -1,4 +1,4 @@
-"""Where a slide has tissue: a mask from a thumbnail, and the share of tissue in tiles."""
+"""Where a picture shows tissue, by its colour; and the share of tissue in tiles."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
+from ._morphology import dilated, eroded
 from .errors import ArgumentError
+from .ink import ink_mask
 
 __all__ = ["tissue_mask", "tissue_share"]
 
@@ -17,6 +19,10 @@ ByteArray = npt.NDArray[np.uint8]
 # threshold splits a picture of glass alone in its noise, and one of tissue alone between pale and strong
 # stain.
 _LEAST, _MOST = 16, 30
+# Even colour for so many pixels to all sides, on such a share of the picture, may be glass; its tint is taken away
+# from so many of 255 on.
+_EVEN, _GLASS, _TINT = 4, 0.1, 12
+_SAMPLE = 1024  # glass is looked for on a picture sampled to this longer side, pixels
 _BLACK = 40  # a pixel whose brightest channel is below this is no tissue but background, pen or shadow: of 255
 
 
@@ -45,10 +51,30 @@ def _cleaned(mask: BoolArray, radius: int) -> BoolArray:
     """Close gaps, then drop specks, both up to about 2 `radius` pixels wide."""
     # Padded by repetition, so that tissue at the rim neither shrinks nor grows.
     wide = 2 * radius
-    picture = Image.fromarray(np.pad(mask, 2 * wide, mode="edge").astype(np.uint8) * 255)
-    grow, shrink = ImageFilter.MaxFilter(wide + 1), ImageFilter.MinFilter(wide + 1)
-    picture = picture.filter(grow).filter(shrink).filter(shrink).filter(grow)
-    return np.asarray(picture)[2 * wide : -2 * wide, 2 * wide : -2 * wide] > 0
+    mask = np.pad(mask, 2 * wide, mode="edge")
+    mask = eroded(dilated(mask, radius), 2 * radius)
+    return dilated(mask, radius)[2 * wide : -2 * wide, 2 * wide : -2 * wide]
+
+
+def _without_tint(rgb: ByteArray) -> ByteArray:
+    """Picture as if its glass were white, where the glass is tinted: yellowed, or seen by bluish light."""
+    step = -(-max(rgb.shape) // _SAMPLE)
+    sample = rgb[::step, ::step]
+    bins = (sample >> 3).astype(np.int32)
+    codes = (bins[..., 0] << 10) | (bins[..., 1] << 5) | bins[..., 2]
+    most = int(np.bincount(codes.ravel(), minlength=1 << 15).argmax())
+    colour = np.array([(most >> shift & 31) * 8 + 4 for shift in (10, 5, 0)])
+    glass = eroded((np.abs(sample - colour) <= 8).all(2), _EVEN)
+    if glass.mean() < _GLASS:
+        return rgb
+    red, green, blue = (int(v) for v in np.median(sample[glass], axis=0))
+    # Glass is even over some pixels, bright, and not pink or purple as tissue is.
+    bright = min(red, green, blue) > 150 and green >= min(red, blue)
+    if not bright or max(red, green, blue) - min(red, green, blue) < _TINT:
+        return rgb
+    white = np.array([red, green, blue], np.float32)
+    balanced: ByteArray = np.minimum(rgb * (white.max() / white), 255).astype(np.uint8)
+    return balanced
 
 
 def tissue_mask(rgb: ByteArray) -> BoolArray:
@@ -57,8 +83,9 @@ def tissue_mask(rgb: ByteArray) -> BoolArray:
     Stained tissue is coloured, glass is not: what is more saturated than Otsu's threshold (N. Otsu, "A
     threshold selection method from gray-level histograms", 1979) is tissue. The threshold is kept in a range,
     so that a picture of glass alone comes out nearly empty and one of tissue alone nearly full. The picture
-    is smoothed first, and small gaps and specks are closed and dropped afterwards. Marks of coloured pens
-    count as tissue.
+    is smoothed first, and small gaps and specks are closed and dropped afterwards: dust and the edges of cover
+    slips, which are thin. Where glass itself is tinted, the picture is balanced as if it were white. Black
+    surroundings and marks of pens (`cellmix_dali.ink.ink_mask`) are no tissue, with what lies beneath them.
 
     Parameters
     ----------
@@ -76,9 +103,10 @@ def tissue_mask(rgb: ByteArray) -> BoolArray:
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or not rgb.size:
         raise ArgumentError(f"A tissue mask needs uint8 pixels (height, width, 3), got {rgb.dtype} {rgb.shape}.")
     smooth = np.asarray(Image.fromarray(rgb).filter(ImageFilter.GaussianBlur(1.5)))
-    saturation = _saturation(smooth)
-    threshold = min(max(_otsu(saturation), _LEAST), _MOST)
-    return _cleaned(saturation > threshold, 2)
+    saturation = _saturation(_without_tint(smooth))
+    ink = ink_mask(rgb)
+    threshold = min(max(_otsu(saturation[~ink]), _LEAST), _MOST)
+    return _cleaned((saturation > threshold) & ~ink, 2)
 
 
 def tissue_share(
@@ -88,7 +116,7 @@ def tissue_share(
     width: npt.ArrayLike,
     height: npt.ArrayLike,
     *,
-    scale: float,
+    scale: float | tuple[float, float],
 ) -> npt.NDArray[np.float32]:
     """Measure the share of tissue in tiles, by a summed-area table.
 
@@ -100,8 +128,8 @@ def tissue_share(
         Upper left corners in pixels of the slide's first level.
     width, height : array_like (n,) or scalars
         Sizes in pixels of the slide's first level, above 0.
-    scale : float
-        Pixels of the first level per pixel of the mask.
+    scale : float or (float, float)
+        Pixels of the first level per pixel of the mask; two numbers where they differ across and down.
 
     Returns
     -------
@@ -118,16 +146,22 @@ def tissue_share(
         raise ArgumentError(
             f"Expected a bool mask (rows, columns) as tissue_mask makes it, got {mask.dtype} {mask.shape}."
         )
-    if not scale > 0:
+    across, down = scale if isinstance(scale, tuple) else (scale, scale)
+    if not (across > 0 and down > 0):
         raise ArgumentError(f"scale {scale} is not above 0: give the pixels of the first level per pixel of the mask.")
     left, top, w, h = (
-        np.atleast_1d(v) / scale
-        for v in np.broadcast_arrays(*(np.asarray(v, np.float64) for v in (x, y, width, height)))
+        np.atleast_1d(v) / by
+        for v, by in zip(
+            np.broadcast_arrays(*(np.asarray(v, np.float64) for v in (x, y, width, height))),
+            (across, down, across, down),
+            strict=True,
+        )
     )
     if not ((w > 0) & (h > 0)).all():
         raise ArgumentError("A tile's width or height is not above 0: check the tile table.")
-    sums = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1))
-    sums[1:, 1:] = mask.cumsum(0, dtype=np.int64).cumsum(1)
+    sums = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), np.int64)
+    sums[1:, 1:] = mask
+    sums.cumsum(0, out=sums).cumsum(1, out=sums)
     tissue = (
         _sum_to(sums, top + h, left + w)
         - _sum_to(sums, top, left + w)
@@ -138,7 +172,7 @@ def tissue_share(
 
 
 def _sum_to(
-    sums: npt.NDArray[np.float64], y: npt.NDArray[np.float64], x: npt.NDArray[np.float64]
+    sums: npt.NDArray[np.int64], y: npt.NDArray[np.float64], x: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
     """Tissue above y and left of x. Interpolating the table linearly is exact: pixels are flat."""
     y, x = np.clip(y, 0, sums.shape[0] - 1), np.clip(x, 0, sums.shape[1] - 1)

@@ -9,7 +9,11 @@ from numpy.typing import NDArray
 
 from .slides import Level
 
-__all__ = ["Pieces", "most_blocks", "pieces"]
+__all__ = ["MARGIN", "Pieces", "most_blocks", "pieces"]
+
+#: Colour of subsampled JPEG is interpolated between neighbours: a part of a block that is decoded alone is as in the
+#: whole only this far from its rim, in pixels (one MCU of 4:2:0; without it pixels at the rim differ).
+MARGIN = 16
 
 
 class Pieces(NamedTuple):
@@ -19,16 +23,15 @@ class Pieces(NamedTuple):
     ----------
     columns, rows : int64 arrays (n,)
         Which blocks.
-    in_anchors, out_anchors, shapes : int32 arrays (n, 2)
-        For each block: where the part that is used begins in it, where it goes in the window, and its height and width;
-        y before x, in pixels.
+    geometry : int32 array (n, 5, 2)
+        For each block, y before x, in pixels: where the part that is used begins in it, where it goes in the window,
+        its height and width; then the part of the block that must be decoded for that, its beginning and its height
+        and width: `MARGIN` pixels more on every side, as far as the block reaches.
     """
 
     columns: NDArray[np.int64]
     rows: NDArray[np.int64]
-    in_anchors: NDArray[np.int32]
-    out_anchors: NDArray[np.int32]
-    shapes: NDArray[np.int32]
+    geometry: NDArray[np.int32]
 
 
 def pieces(level: Level, x: NDArray[np.int64], y: NDArray[np.int64], size: NDArray[np.int64]) -> list[Pieces]:
@@ -56,17 +59,17 @@ def pieces(level: Level, x: NDArray[np.int64], y: NDArray[np.int64], size: NDArr
     # Windows of as many blocks across and down are cut together: one by one, NumPy costs six times as much.
     for wide, high in set(zip(across.tolist(), down.tolist(), strict=True)):
         own = np.flatnonzero((across == wide) & (down == high))
-        columns, out_x, in_x, width = _along(x[own], size[own], level.block_width or 1, level.width, wide)
-        rows, out_y, in_y, height = _along(y[own], size[own], level.block_height or 1, level.height, high)
-        cut = (
-            np.tile(columns, (1, high)),
-            np.repeat(rows, wide, axis=1),
-            _pairs(in_y, in_x),
-            _pairs(out_y, out_x),
-            _pairs(height, width),
-        )
-        for place, number in enumerate(own.tolist()):
-            found[number] = Pieces(*(array[place] for array in cut))
+        columns, out_x, in_x, width, from_x, over_x = _along(x[own], size[own], level.block_width, level.width, wide)
+        rows, out_y, in_y, height, from_y, over_y = _along(y[own], size[own], level.block_height, level.height, high)
+        geometry = np.empty((len(own), high, wide, 5, 2), np.int32)
+        for number, (vertical, horizontal) in enumerate(
+            ((in_y, in_x), (out_y, out_x), (height, width), (from_y, from_x), (over_y, over_x))
+        ):
+            geometry[..., number, 0], geometry[..., number, 1] = vertical[:, :, None], horizontal[:, None, :]
+        geometry = geometry.reshape(len(own), -1, 5, 2)
+        columns, rows = np.tile(columns, (1, high)), np.repeat(rows, wide, axis=1)
+        for place, window in enumerate(own.tolist()):
+            found[window] = Pieces(columns[place], rows[place], geometry[place])
     return [each for each in found if each is not None]
 
 
@@ -90,18 +93,16 @@ def _counts(
 
 
 def _along(
-    start: NDArray[np.int64], size: NDArray[np.int64], block: int, length: int, count: int
+    start: NDArray[np.int64], size: NDArray[np.int64], block: int | None, length: int, count: int
 ) -> tuple[NDArray[np.int64], ...]:
-    """One axis of windows of `count` blocks: block numbers, places in the windows, places in the blocks, extents."""
+    """One axis of windows of `count` blocks.
+
+    Gives block numbers, places in the windows, places in the blocks, extents, and the start and extent to decode.
+    """
+    assert block is not None
     numbers = (start // block)[:, None] + np.arange(count)
     begin = np.maximum(numbers * block, start[:, None])
     end = np.minimum((numbers + 1) * block, np.minimum(start + size, length)[:, None])
-    return numbers, begin - start[:, None], begin - numbers * block, end - begin
-
-
-def _pairs(vertical: NDArray[np.int64], horizontal: NDArray[np.int64]) -> NDArray[np.int32]:
-    """All combinations of both axes, y before x, in reading order: (windows, blocks, 2)."""
-    windows, high = vertical.shape
-    pairs = np.empty((windows, high, horizontal.shape[1], 2), np.int32)
-    pairs[..., 0], pairs[..., 1] = vertical[:, :, None], horizontal[:, None, :]
-    return pairs.reshape(windows, -1, 2)
+    first, extent = begin - numbers * block, end - begin
+    decoded = np.maximum(first - MARGIN, 0)
+    return numbers, begin - start[:, None], first, extent, decoded, np.minimum(first + extent + MARGIN, block) - decoded

@@ -9,10 +9,10 @@ from pathlib import Path
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.plugins import TileSource, tiles
 from cellmix_dali.plugins._dali import Pipeline
+from cellmix_dali.plugins.normalise import MEAN, STD, normalise
 from cellmix_dali.tiles import TileTable
 
 from ._device import decoder_device, device_id
-from ._normalise import MEAN, STD, normalise
 from .loader import TileLoader
 
 __all__ = ["evaluate_loader", "evaluate_pipeline"]
@@ -22,8 +22,10 @@ def evaluate_pipeline(
     source: TileSource,
     *,
     device: str = "cpu",
+    engine: str | None = None,
     mean: Sequence[float] = MEAN,
     std: Sequence[float] = STD,
+    dtype: str = "float32",
     num_threads: int = 2,
     prefetch_queue_depth: int = 2,
 ) -> Pipeline:
@@ -33,13 +35,13 @@ def evaluate_pipeline(
     ----------
     source : TileSource
         Usually with ``shuffle=False, drop_last=False``.
-    device, mean, std, num_threads, prefetch_queue_depth
+    device, engine, mean, std, dtype, num_threads, prefetch_queue_depth
         As of `cellmix_dali.pipelines.train_pipeline`.
 
     Returns
     -------
     nvidia.dali.Pipeline
-        Outputs: images float32 (3, height, width); labels as the table has them; the tile's row int64 (1,).
+        Outputs: images (3, height, width); labels as the table has them; the tile's row int64 (1,).
 
     Raises
     ------
@@ -55,7 +57,8 @@ def evaluate_pipeline(
     with pipeline:
         batch = tiles(source, device=decoder_device(device))
         images = batch.images.gpu() if device == "gpu" else batch.images
-        pipeline.set_outputs(normalise(images, mean, std), batch.labels, batch.tile)
+        images = normalise(images, mean=mean, std=std, dtype=dtype, engine=engine)
+        pipeline.set_outputs(images, batch.labels, batch.tile)
     return pipeline
 
 
@@ -65,8 +68,10 @@ def evaluate_loader(
     batch_size: int,
     num_classes: int | None = None,
     device: str = "cpu",
+    engine: str | None = None,
     mean: Sequence[float] = MEAN,
     std: Sequence[float] = STD,
+    dtype: str = "float32",
     tile_size: int | None = None,
     edge: str = "skip",
     on_error: str = "raise",
@@ -93,13 +98,13 @@ def evaluate_loader(
         As of `cellmix_dali.plugins.TileSource`.
     num_workers : int, default 2
         Threads that read slide files.
-    device, mean, std, num_threads, prefetch_queue_depth
+    device, engine, mean, std, dtype, num_threads, prefetch_queue_depth
         As of `cellmix_dali.pipelines.train_pipeline`.
 
     Returns
     -------
     TileLoader
-        Batches: ``images`` float32 (batch, 3, height, width), ``labels`` int32 (batch, 1) or float32 (batch, classes),
+        Batches: ``images`` (batch, 3, height, width), ``labels`` int32 (batch, 1) or float32 (batch, classes),
         ``tile`` int64 (batch, 1).
 
     Raises
@@ -128,8 +133,10 @@ def evaluate_loader(
         evaluate_pipeline,
         source,
         device=device,
+        engine=engine,
         mean=mean,
         std=std,
+        dtype=dtype,
         num_threads=num_threads,
         prefetch_queue_depth=prefetch_queue_depth,
     )

@@ -1,23 +1,24 @@
-"""The training pipeline: tiles -> flips -> CellMix -> normalise -> PyTorch."""
+"""The training pipeline: tiles -> flips -> mixing -> normalise -> PyTorch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.mixing import CellMix
+from cellmix_dali.mixing import make_mixer
 from cellmix_dali.plugins import PlanSource, TileSource, tiles
 from cellmix_dali.plugins._dali import Pipeline, fn
-from cellmix_dali.plugins._paste import check_engine
-from cellmix_dali.plugins.cellmix import apply_plan
+from cellmix_dali.plugins._labels import mix_labels
+from cellmix_dali.plugins._saliency import placed_boxes
+from cellmix_dali.plugins.normalise import MEAN, STD, normalise
 from cellmix_dali.plugins.plan_source import CurriculumLike
+from cellmix_dali.shards import image_sizes
 from cellmix_dali.tiles import TileTable
 
 from ._device import decoder_device, device_id
-from ._normalise import MEAN, STD, normalise
 from .loader import Stateful, TileLoader
 
 __all__ = ["train_loader", "train_pipeline"]
@@ -28,11 +29,11 @@ _OUTPUTS = ["images", "labels", "tile", "parameters"]
 def train_pipeline(
     source: TileSource,
     *,
-    num_classes: int,
     device: str = "cpu",
-    engine: str = "native",
+    engine: str | None = None,
     mean: Sequence[float] = MEAN,
     std: Sequence[float] = STD,
+    dtype: str = "float32",
     num_threads: int = 2,
     prefetch_queue_depth: int = 2,
 ) -> Pipeline:
@@ -41,35 +42,37 @@ def train_pipeline(
     Parameters
     ----------
     source : TileSource
-        With `plans`.
-    num_classes : int
-        Number of classes.
+        With `plans` and `num_classes`, so that it mixes the labels itself.
     device : {"cpu", "gpu"}, default "cpu"
         Where tiles are decoded, mixed and normalised. Untested on a GPU so far.
-    engine : {"native", "numba"}, default "native"
-        Of `cellmix_dali.plugins.cellmix`.
+    engine : {"native", "numba"}, optional
+        What mixes and normalises: DALI's operators, or (on the CPU) one compiled pass over the pixels; the result is
+        the same. By default the faster one, see `cellmix_dali.plugins.normalise.default_engine`.
     mean, std : sequence of 3 floats
         Of R, G, B in [0, 1].
+    dtype : {"float32", "float16"}
+        Of the images.
     num_threads, prefetch_queue_depth : int
         Of the DALI pipeline.
 
     Returns
     -------
     nvidia.dali.Pipeline
-        Outputs: images float32 (3, height, width); soft labels float32 (num_classes,); the tile's row int64 (1,); as
+        Outputs: images (3, height, width); soft labels float32 (num_classes,); the tile's row int64 (1,); as
         applied, float64 (7,): patch size, fix ratio, triggered, epoch, iteration, tile height and width.
 
     Raises
     ------
     ArgumentError
-        If the source draws no plans, or its labels do not fit the number of classes.
+        If the source draws no plans or does not mix the labels.
     MissingDependencyError
         If the GPU is asked for where there is none.
     """
-    if source.plans is None:
-        raise ArgumentError("The training pipeline needs a TileSource with plans=PlanSource(...).")
-    source.table.check_labels(num_classes)
-    check_engine(engine, device)
+    if source.plans is None or source.num_classes is None:
+        raise ArgumentError(
+            "The training pipeline needs a source that draws plans and mixes labels: "
+            "TileSource(..., plans=PlanSource(...), num_classes=...)."
+        )
     pipeline = Pipeline(
         batch_size=source.batch_size,
         num_threads=num_threads,
@@ -82,10 +85,14 @@ def train_pipeline(
         if batch.flips is not None:
             images = fn.flip(images, horizontal=batch.flips[0], vertical=batch.flips[1])
         assert batch.plan is not None
-        soft = source.table.label is not None and source.table.label.ndim == 2
-        # The source has checked that its tiles are of the plans' size.
-        images, labels = apply_plan(images, batch.labels, batch.plan, num_classes=num_classes, soft=soft, engine=engine)
-        pipeline.set_outputs(normalise(images, mean, std), labels, batch.tile, batch.plan.parameters)
+        # The source has checked that its tiles are of the plans' size, and mixed the labels.
+        plan, labels = batch.plan, batch.labels
+        if plan.action.kind == "saliency":  # the boxes' places, and with them the weights, come from the images
+            plan = placed_boxes(images, plan)
+            labels = mix_labels(labels, plan.weights, source.num_classes, source.batch_size, soft=True)
+        images = normalise(images, mean=mean, std=std, plan=plan, dtype=dtype, engine=engine)
+        labels = labels.gpu() if device == "gpu" else labels
+        pipeline.set_outputs(images, labels, batch.tile, batch.plan.parameters)
     return pipeline
 
 
@@ -98,12 +105,14 @@ def train_loader(
     patch_size: int | None = None,
     fix_ratio: float | None = None,
     method: str = "CellMix-Group",
+    method_parameters: Mapping[str, Any] | None = None,
     p: float = 0.5,
     flips: bool = True,
     device: str = "cpu",
-    engine: str = "native",
+    engine: str | None = None,
     mean: Sequence[float] = MEAN,
     std: Sequence[float] = STD,
+    dtype: str = "float32",
     tile_size: int | None = None,
     edge: str = "skip",
     shuffle: bool | str = True,
@@ -128,12 +137,14 @@ def train_loader(
     batch_size : int
         Tiles a batch; an incomplete last batch is left out.
     curriculum : Curriculum, optional
-        Says patch size and fix ratio; step it with the epoch's mean loss between two passes. Instead of it give
-        `patch_size` (pixels) and `fix_ratio` (0 to 1).
+        Says CellMix's patch size and fix ratio; step it with the epoch's mean loss between two passes. Instead of it
+        give `patch_size` (pixels) and `fix_ratio` (0 to 1). Other methods take none of the three.
     method : str, default "CellMix-Group"
-        One of `cellmix_dali.mixing.CELLMIX_VARIANTS`.
+        One of `cellmix_dali.mixing.METHODS`.
+    method_parameters : mapping, optional
+        The method's own, such as ``{"alpha": 0.2}``; by default its paper's: see ``METHODS[method].parameters``.
     p : float, default 0.5
-        Probability that a batch is mixed; 0 turns the mixing off.
+        Probability that a batch (of Cutout: a tile) is mixed; 0 turns the mixing off.
     flips : bool, default True
         Whether tiles are flipped at random, left-right and up-down.
     seed : int, default 0
@@ -145,13 +156,13 @@ def train_loader(
         unless told otherwise. ``loader.faults`` says which.
     num_workers : int, default 2
         Threads that read slide files.
-    device, engine, mean, std, num_threads, prefetch_queue_depth
+    device, engine, mean, std, dtype, num_threads, prefetch_queue_depth
         As of `train_pipeline`.
 
     Returns
     -------
     TileLoader
-        Batches: ``images`` float32 (batch, 3, height, width), ``labels`` float32 (batch, num_classes), ``tile`` int64
+        Batches: ``images`` (batch, 3, height, width), ``labels`` float32 (batch, num_classes), ``tile`` int64
         (batch, 1), and as applied ``patch_size``, ``fix_ratio``, ``triggered``, ``epoch``, ``iteration``, (batch,).
 
     Raises
@@ -162,8 +173,8 @@ def train_loader(
     if not len(table):
         raise ArgumentError("The tile table is empty: there is nothing to train on.")
     plans = PlanSource(
-        CellMix(method, p=p, seed=seed, rank=rank),
-        tile_size=int(table.size[0]) if tile_size is None else tile_size,
+        make_mixer(method, p=p, seed=seed, rank=rank, **(method_parameters or {})),
+        tile_size=int(image_sizes(table)[0]) if tile_size is None else tile_size,
         batch_size=batch_size,
         curriculum=curriculum,
         patch_size=patch_size,
@@ -176,6 +187,7 @@ def train_loader(
         edge=edge,
         plans=plans,
         flips=flips,
+        num_classes=num_classes,
         shuffle=shuffle,
         balance=balance,
         on_error=on_error,
@@ -188,11 +200,11 @@ def train_loader(
     build = partial(
         train_pipeline,
         source,
-        num_classes=num_classes,
         device=device,
         engine=engine,
         mean=mean,
         std=std,
+        dtype=dtype,
         num_threads=num_threads,
         prefetch_queue_depth=prefetch_queue_depth,
     )

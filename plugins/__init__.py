@@ -1,7 +1,8 @@
-"""DALI operators: CellMix for any pipeline, and slide tiles as its source."""
+"""DALI operators: CellMix and other mixing methods for any pipeline, and slide tiles as their source."""
 
 from .cellmix import CellMixParameters, cellmix
 from .clock import EpochClock
+from .mix import MixParameters, mix
 from .plan_source import PlanNodes, PlanSource
 from .tile_source import TileSource
 from .tiles import TileNodes, tiles
@@ -9,10 +10,12 @@ from .tiles import TileNodes, tiles
 __all__ = [
     "CellMixParameters",
     "EpochClock",
+    "MixParameters",
     "PlanNodes",
     "PlanSource",
     "TileNodes",
     "TileSource",
     "cellmix",
+    "mix",
     "tiles",
 ]

@@ -1,18 +1,18 @@
-"""The engines: what moves the pixels of a plan."""
+"""The engines: what moves the pixels of a plan. Here DALI's own operators; `_numba_engine` is the other."""
 
 from __future__ import annotations
 
-import functools
+from typing import Any
 
 import numpy as np
 
-from cellmix_dali.errors import ArgumentError, CellMixDaliError, unknown_name
-from cellmix_dali.mixing.cellmix import CellMix
+from cellmix_dali.errors import ArgumentError, unknown_name
 
-from ._dali import DataNode, Pipeline, fn, types
-from .plan_source import PlanNodes, PlanSource
+from ._dali import DataNode, fn, types
+from ._nearest import resized_nearest
+from ._plan_arrays import PlanNodes
 
-__all__ = ["ENGINES", "check_engine", "paste_native", "paste_numba"]
+__all__ = ["ENGINES", "check_engine", "move_pixels"]
 
 ENGINES = ("native", "numba")
 
@@ -25,13 +25,29 @@ def check_engine(engine: str, device: str) -> None:
         raise ArgumentError("engine='numba' mixes images on the CPU; use engine='native' for images on the GPU.")
 
 
-def paste_native(
-    images: DataNode, plan: PlanNodes, *, dtype: types.DALIDataType | None = None, name: str | None = None
+def move_pixels(
+    images: DataNode,
+    plan: PlanNodes,
+    *,
+    engine: str = "native",
+    dtype: types.DALIDataType | None = None,
+    name: str | None = None,
 ) -> DataNode:
-    """Move the patches with `fn.multi_paste`, on the CPU or the GPU."""
-    options = {} if dtype is None else {"dtype": dtype}
-    if name is not None:
-        options["name"] = name
+    """Apply a plan to images; its kind is any but "saliency" (see `_saliency.placed_boxes`)."""
+    if engine == "numba":
+        from ._numba_engine import move_pixels_numba
+
+        return move_pixels_numba(images, plan, dtype=dtype, name=name)
+    options: dict[str, Any] = {} if name is None else {"name": name}
+    if plan.action.kind == "paste":
+        # The paste casts on its way.
+        return _paste(images, plan, options if dtype is None else options | {"dtype": dtype})
+    mixed = {"fill": _fill, "resize": _resize, "share": _share, "mask": _mask}[plan.action.kind](images, plan, options)
+    return mixed if dtype is None else fn.cast(mixed, dtype=dtype)
+
+
+def _paste(images: DataNode, plan: PlanNodes, options: dict[str, Any]) -> DataNode:
+    """Paste regions of the batch's samples over each other."""
     return fn.multi_paste(
         images,
         in_ids=plan.in_ids,
@@ -42,64 +58,57 @@ def paste_native(
     )
 
 
-def paste_numba(
-    images: DataNode, plan: PlanNodes, *, dtype: types.DALIDataType | None = None, name: str | None = None
-) -> DataNode:
-    """Move the patches of uint8 images with a compiled kernel that writes DALI's own buffers, on the CPU.
-
-    Raises
-    ------
-    CellMixDaliError
-        If the kernel, tried once a process on a small batch, does not move the pixels as the plan says.
-    """
-    _self_check()
-    mixed = _numba_node(images, plan, name)
-    return mixed if dtype is None else fn.cast(mixed, dtype=dtype)
-
-
-def _numba_node(images: DataNode, plan: PlanNodes, name: str | None) -> DataNode:
-    """The kernel as a batch operator; its layout, which DALI drops, restored."""
-    from nvidia.dali.plugin.numba.fn import numba_function
-
-    from ._numba_kernel import paste_batch, same_shape
-
-    node = numba_function(
+def _fill(images: DataNode, plan: PlanNodes, options: dict[str, Any]) -> DataNode:
+    """Overwrite a box by a constant."""
+    return fn.erase(
         images,
-        plan.in_ids,
-        plan.in_anchors,
-        plan.out_anchors,
-        plan.shapes,
-        run_fn=paste_batch,
-        setup_fn=same_shape,
-        out_types=[types.UINT8],
-        in_types=[types.UINT8] + [types.INT32] * 4,
-        outs_ndim=[3],
-        ins_ndim=[3, 1, 2, 2, 2],
-        batch_processing=True,
-        device="cpu",
-        **({} if name is None else {"name": name}),
+        anchor=fn.cast(plan.out_anchors[0], dtype=types.FLOAT),
+        shape=fn.cast(plan.shapes[0], dtype=types.FLOAT),
+        axis_names="HW",
+        fill_value=list(map(float, plan.action.fill)),
+        **options,
     )
-    return fn.reinterpret(node, layout="HWC")
 
 
-@functools.cache
-def _self_check() -> None:
-    """Compare the kernel with the plan's reference once a process: an error inside it would leave garbage unseen."""
-    batch, height, width = 4, 24, 16
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (batch, height, width, 3), dtype=np.uint8)
-    mixer = CellMix("CellMix-All")
-    source = PlanSource(mixer, tile_size=(height, width), batch_size=batch, patch_size=8, fix_ratio=0.3)
-    pipeline = Pipeline(batch_size=batch, num_threads=1, device_id=None, prefetch_queue_depth=1)
-    with pipeline:
-        node = fn.external_source(lambda: images, batch=True, dtype=types.UINT8, layout="HWC")
-        plan = source.nodes()
-        pipeline.set_outputs(_numba_node(node, plan, None), plan.weights, plan.parameters)
-    pipeline.build()
-    got = pipeline.run()[0]
-    want = mixer.draw(batch, (height, width), 8, 0.3, epoch=0, iteration=0).apply(images)
-    if not np.array_equal(got.as_array(), want):
-        raise CellMixDaliError(
-            "The numba engine moved pixels wrongly in its self-check on this machine; use engine='native', "
-            "and please report the versions of numba, numpy and nvidia-dali."
-        )
+def _resize(images: DataNode, plan: PlanNodes, options: dict[str, Any]) -> DataNode:
+    """Paste a box of the partner, resized, over each sample."""
+    partner = _partner(images, plan)
+    place, start = plan.out_anchors[0], fn.cast(plan.in_anchors[0], dtype=types.FLOAT)
+    taken, size = (fn.cast(plan.shapes[which], dtype=types.FLOAT) for which in (0, 1))
+    if plan.action.interpolation == "nearest":
+        box = resized_nearest(partner, size, start, taken)
+    else:
+        part = fn.slice(partner, plan.in_anchors[0], plan.shapes[0], axes=[0, 1])
+        box = fn.resize(part, size=size, interp_type=types.INTERP_LINEAR, antialias=True)
+    origin = types.Constant(np.zeros(2, np.int32), device="cpu")
+    whole = images.shape(dtype=types.INT32)[0:2]
+    return fn.multi_paste(
+        images,
+        box,
+        out_anchors=fn.stack(origin, place),
+        shapes=fn.stack(whole, plan.shapes[1]),
+        output_size=whole,
+        **options,
+    )
+
+
+def _share(images: DataNode, plan: PlanNodes, options: dict[str, Any]) -> DataNode:
+    """Blend with the partner by a share."""
+    share = plan.share[0].gpu() if images.device == "gpu" else plan.share[0]
+    blend = images * share + _partner(images, plan) * (1.0 - share)
+    return fn.cast_like(blend, images, **options)  # rounds to the nearest
+
+
+def _mask(images: DataNode, plan: PlanNodes, options: dict[str, Any]) -> DataNode:
+    """Take each pixel from the sample or from its partner."""
+    mask = plan.mask.gpu() if images.device == "gpu" else plan.mask
+    own = fn.expand_dims(fn.reinterpret(mask, layout="HW"), axes=[2], new_axis_names="C")
+    # In bytes the difference may wrap around, and the sum wraps back: exact. One product by the mask, which has fewer
+    # channels, is much faster than two.
+    partner = _partner(images, plan)
+    return fn.cast_like(partner + (images - partner) * own, images, **options)
+
+
+def _partner(images: DataNode, plan: PlanNodes) -> DataNode:
+    """Each sample's partner in its place."""
+    return fn.permute_batch(images, indices=plan.in_ids[0])

@@ -1,43 +1,20 @@
-"""CellMix as an operator for any DALI pipeline."""
+"""CellMix as an operator: the short name for the main one of `mix`'s methods."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any
 
-import numpy as np
+from cellmix_dali.errors import ArgumentError
+from cellmix_dali.mixing import CellMix
+from cellmix_dali.mixing.cellmix import canonical_variant
 
-from cellmix_dali.errors import ArgumentError, unknown_name
-from cellmix_dali.mixing.cellmix import CellMix
-
-from ._dali import DataNode, Pipeline, fn, math, types
-from ._drawn_plan import drawn_plan
-from ._labels import mix_labels
-from ._paste import check_engine, paste_native, paste_numba
+from ._dali import DataNode, types
+from .mix import MixParameters, mix
 from .plan_source import PlanNodes, PlanSource
 
-__all__ = ["CellMixParameters", "apply_plan", "cellmix"]
+__all__ = ["CellMixParameters", "cellmix"]
 
-
-class CellMixParameters(NamedTuple):
-    """What was applied to a batch; every node holds one scalar a sample, on the CPU.
-
-    Attributes
-    ----------
-    patch_size : int32
-        Side of a patch in pixels.
-    fix_ratio : float32
-        Share of patch positions that stayed.
-    triggered : int32
-        1 if the batch was mixed, 0 if it was left alone (probability 1 - p).
-    epoch, iteration : int64
-        Which batch.
-    """
-
-    patch_size: DataNode
-    fix_ratio: DataNode
-    triggered: DataNode
-    epoch: DataNode
-    iteration: DataNode
+CellMixParameters = MixParameters
 
 
 def cellmix(
@@ -86,7 +63,7 @@ def cellmix(
     soft : bool, default False
         Whether the labels are soft already.
     parameters : bool, default False
-        Whether to return, third, the `CellMixParameters` as they were applied.
+        Whether to return, third, the `MixParameters` as they were applied.
     engine : {"native", "numba"}, default "native"
         What moves the pixels: `fn.multi_paste`, or a compiled kernel (uint8 images on the CPU); the result is the same.
     dtype : nvidia.dali.types.DALIDataType, optional
@@ -104,111 +81,31 @@ def cellmix(
         Mixed images.
     soft_labels : DataNode, float32 (num_classes,)
         Mixed labels, on the images' device.
-    parameters : CellMixParameters
+    parameters : MixParameters
         Only with ``parameters=True``.
 
     Raises
     ------
     ArgumentError
-        For every argument that cannot work, when the pipeline is defined. A wrong image size or label shows when a
-        batch runs, as a RuntimeError of DALI's that names this operator.
+        As `mix`, of which this is a short name; or if the plan is of another method.
     """
-    pipeline = _check(images, device=device, num_classes=num_classes)
-    check_engine(engine, images.device)
-    if plan is not None:
-        nodes = _given_plan(plan, pipeline, patch_size, fix_ratio)
-        images = _require_tile_size(images, nodes.parameters)
-    else:
-        if patch_size is None or fix_ratio is None:
-            raise ArgumentError("cellmix needs either plan=PlanSource(...), or both patch_size and fix_ratio.")
-        mixer = CellMix(method, p=p, seed=_seed(seed, pipeline))
-        mixer.check_batch_size(pipeline.max_batch_size)
-        nodes = drawn_plan(images, mixer, patch_size, fix_ratio, pipeline.max_batch_size)
-
-    mixed, soft_labels = apply_plan(
-        images, labels, nodes, num_classes=num_classes, soft=soft, engine=engine, dtype=dtype, name=name
+    if isinstance(plan, PlanSource) and not isinstance(plan.mixer, CellMix):
+        raise ArgumentError(f"cellmix was given a plan of {plan.mixer.method}: use cellmix_dali.plugins.mix for it.")
+    if plan is None and (patch_size is None or fix_ratio is None):
+        raise ArgumentError("cellmix needs either plan=PlanSource(...), or both patch_size and fix_ratio.")
+    drawn: dict[str, Any] = {} if plan is not None else {"method": canonical_variant(method), "p": p, "seed": seed}
+    return mix(
+        images,
+        labels,
+        num_classes=num_classes,
+        plan=plan,
+        patch_size=patch_size,
+        fix_ratio=fix_ratio,
+        soft=soft,
+        parameters=parameters,
+        engine=engine,
+        dtype=dtype,
+        device=device,
+        name=name,
+        **drawn,
     )
-    return (mixed, soft_labels, _applied(nodes)) if parameters else (mixed, soft_labels)
-
-
-def apply_plan(
-    images: DataNode,
-    labels: DataNode,
-    plan: PlanNodes,
-    *,
-    num_classes: int,
-    soft: bool = False,
-    engine: str = "native",
-    dtype: types.DALIDataType | None = None,
-    name: str | None = None,
-) -> tuple[DataNode, DataNode]:
-    """Apply a plan to images that are known to be of its size: `cellmix` without its checks of the images.
-
-    Parameters and results are those of `cellmix`.
-    """
-    paste = paste_numba if engine == "numba" else paste_native
-    mixed = paste(images, plan, dtype=dtype, name=name)
-    soft_labels = mix_labels(labels, plan.weights, num_classes, Pipeline.current().max_batch_size, soft=soft)
-    return mixed, soft_labels.gpu() if images.device == "gpu" else soft_labels
-
-
-def _check(images: DataNode, *, device: str | None, num_classes: int) -> Pipeline:
-    """Refuse what cannot work; give the pipeline that is being defined."""
-    pipeline = Pipeline.current()
-    if pipeline is None:
-        raise ArgumentError("cellmix must be called where a DALI pipeline is defined (inside @pipeline_def).")
-    if device is not None and device not in ("cpu", "gpu"):
-        raise unknown_name("device", device, ("cpu", "gpu"))
-    if device is not None and device != images.device:
-        raise ArgumentError(
-            f"device={device!r}, but the images are on {images.device!r}: move them first (images.gpu() or .cpu())."
-        )
-    if num_classes < 2:
-        raise ArgumentError(f"num_classes={num_classes}: mixing labels needs at least 2 classes.")
-    return pipeline
-
-
-def _given_plan(
-    plan: PlanSource | PlanNodes,
-    pipeline: Pipeline,
-    patch_size: int | DataNode | None,
-    fix_ratio: float | DataNode | None,
-) -> PlanNodes:
-    """Nodes of a plan that comes from outside."""
-    if patch_size is not None or fix_ratio is not None:
-        raise ArgumentError("Give cellmix either plan or patch_size and fix_ratio: a plan has its own parameters.")
-    if isinstance(plan, PlanNodes):
-        return plan
-    if plan.batch_size != pipeline.max_batch_size:
-        raise ArgumentError(
-            f"The plan is drawn for batch_size={plan.batch_size}, the pipeline's is {pipeline.max_batch_size}: "
-            "give both the same."
-        )
-    return plan.nodes()
-
-
-def _require_tile_size(images: DataNode, parameters: DataNode) -> DataNode:
-    """Make the graph raise if the images are not of the size that the plan was drawn for.
-
-    Larger ones would be cropped silently. DALI has no assertion, but `fn.slice` raises outside its input's bounds;
-    the sum with its always-zero result keeps it in the graph. No pixel is touched.
-    """
-    shape = images.shape(dtype=types.INT32)
-    off = shape[0:2] - fn.cast(parameters[5:7], dtype=types.INT32)
-    distance = fn.reductions.sum(math.abs(off), dtype=types.INT32)
-    origin = types.Constant(np.zeros(1, np.int32), device="cpu")
-    zero = fn.slice(origin, distance, 1, axes=[0])  # raises if images are not of the plan's tile_size
-    return fn.reshape(images, shape=shape + zero, layout="HWC")
-
-
-def _seed(seed: int | None, pipeline: Pipeline) -> int:
-    """The seed as given, else the pipeline's."""
-    if seed is not None:
-        return seed
-    return max(int(pipeline.seed), 0) if pipeline.seed is not None else 0
-
-
-def _applied(nodes: PlanNodes) -> CellMixParameters:
-    """The parameters, each a scalar of its own type."""
-    dtypes = (types.INT32, types.FLOAT, types.INT32, types.INT64, types.INT64)
-    return CellMixParameters(*(fn.cast(nodes.parameters[i], dtype=dtype) for i, dtype in enumerate(dtypes)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -13,12 +14,13 @@ from numpy.typing import NDArray
 from cellmix_dali.errors import ArgumentError, SlideError, unknown_name
 from cellmix_dali.faults import Fault, FaultLog, Substitutes
 from cellmix_dali.mixing.random import generator
-from cellmix_dali.reading import EncodedTile, TileReader
+from cellmix_dali.reading import EncodedTile
 from cellmix_dali.sampling import EpochOrder
+from cellmix_dali.shards import image_sizes, is_sharded, tile_reader
 from cellmix_dali.tiles import TileTable
 
 from .clock import BatchPosition, EpochClock
-from .plan_source import PlanSource
+from .plan_source import PlanArrays, PlanSource
 
 __all__ = ["DeliveredTile", "TileSource"]
 
@@ -74,6 +76,8 @@ class TileSource:
         Whether to draw random flips for the tiles.
     shuffle, drop_last, seed, rank, world_size
         As of `cellmix_dali.sampling.EpochOrder`.
+    num_classes : int, optional
+        If given, labels come as class shares, float32 (num_classes,), mixed as the plan says.
     balance : {"class", "slide"}, optional
         Draw tiles so that all classes, or all slides, come equally often.
     on_error : {"replace", "raise"}, default "raise"
@@ -94,7 +98,7 @@ class TileSource:
     Attributes
     ----------
     read : collections.Counter
-        How many tiles were delivered by which way: "direct" or "openslide".
+        How many tiles were delivered by which way: "direct", "openslide" or "shard".
     """
 
     def __init__(
@@ -111,6 +115,7 @@ class TileSource:
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        num_classes: int | None = None,
         balance: str | None = None,
         on_error: str = "raise",
         fault_file: str | Path | None = None,
@@ -122,6 +127,9 @@ class TileSource:
         self.flips = flips
         self.seed, self.rank = seed, rank
         self.balance = balance
+        self.num_classes = num_classes
+        if num_classes is not None:
+            table.check_labels(num_classes)
         self.order = EpochOrder(
             len(table),
             batch_size,
@@ -135,7 +143,7 @@ class TileSource:
         self.clock = EpochClock(len(self.order))
         self.tile_size, self.resizing = self._sizes(tile_size)
         self._check(num_workers)
-        self.reader = TileReader(table, edge=edge, lenient=on_error == "replace")
+        self.reader = tile_reader(table, edge=edge, lenient=on_error == "replace")
         self.read: Counter[str] = Counter()
         self.log = FaultLog(table, fault_file)
         self.bad: dict[int, str] = {}
@@ -154,6 +162,11 @@ class TileSource:
         """Whether bad tiles are replaced."""
         return self._substitutes.replacing
 
+    @property
+    def plan_fields(self) -> tuple[str, ...]:
+        """Names of the plans' arrays that the graph is given: not the weights, where labels are mixed here."""
+        return () if self.plans is None else self.plans.action.fields(weights=self.num_classes is None)
+
     def __len__(self) -> int:
         """Batches an epoch."""
         return len(self.order)
@@ -170,18 +183,26 @@ class TileSource:
         tiles = [each.tile for each in delivered]
         batch: list[object] = [[tile.streams[slot] for tile in tiles] for slot in range(self.reader.slots)]
         if not self.reader.whole:
-            batch += [
-                np.stack([getattr(tile, name) for tile in tiles]) for name in ("in_anchors", "out_anchors", "shapes")
-            ]
+            batch += _geometry([tile.geometry for tile in tiles])
             batch.append(np.repeat(self.table.size[rows].astype(np.int32)[:, None], 2, axis=1))
-        label = np.full(len(rows), -1, np.int32) if self.table.label is None else self.table.label[rows]
-        batch += [label.reshape(len(rows), -1), rows[:, None]]
+        plan = None if self.plans is None else self.plans.draw(epoch, iteration)
+        batch += [self._labels(rows, plan), rows[:, None]]
         if self.flips:
             random = generator(self.seed, epoch=epoch, iteration=iteration, rank=self.rank, stream=_FLIPS)
             batch.append(random.integers(0, 2, (len(rows), 2), dtype=np.int32))
-        if self.plans is not None:
-            batch.extend(self.plans.draw(epoch, iteration))
+        if plan is not None:
+            batch += plan.only(self.plan_fields)
         return tuple(batch)
+
+    def _labels(self, rows: NDArray[np.int64], plan: PlanArrays | None) -> NDArray[np.generic]:
+        """The batch's labels, (batch, 1) or (batch, classes)."""
+        if self.table.label is None:
+            return np.full((len(rows), 1), -1, np.int32)
+        labels = self.table.label[rows]
+        if self.num_classes is None:
+            return labels.reshape(len(rows), -1)
+        dense = labels if labels.ndim == 2 else np.eye(self.num_classes, dtype=np.float32)[labels]
+        return dense if plan is None else (plan.weights.astype(np.float64) @ dense).astype(np.float32)
 
     def batch(self, epoch: int, iteration: int) -> list[DeliveredTile]:
         """Give the tiles of one batch, and have the next ones read meanwhile.
@@ -250,7 +271,8 @@ class TileSource:
 
     def _sizes(self, tile_size: int | None) -> tuple[int, bool]:
         """The images' size, and whether any window has another."""
-        least, most = (int(self.table.size.min()), int(self.table.size.max())) if len(self.table) else (1, 1)
+        sizes = image_sizes(self.table)
+        least, most = (int(sizes.min()), int(sizes.max())) if len(sizes) else (1, 1)
         if tile_size is None and least != most:
             raise ArgumentError(
                 f"The tile table mixes window sizes from {least} to {most} pixels: give tile_size, to which "
@@ -265,7 +287,7 @@ class TileSource:
         """Refuse at once what would fail in the middle of an epoch."""
         if num_workers < 1:
             raise ArgumentError(f"num_workers={num_workers}: at least one thread must read.")
-        for path in self.table.slides:
+        for path in () if is_sharded(self.table) else self.table.slides:
             if not Path(path).exists():
                 raise SlideError(f"There is no slide at {path}. The tile table names it: correct the path there.")
         if self.plans is None:
@@ -280,6 +302,16 @@ class TileSource:
             )
         if not self.order.drop_last:
             raise ArgumentError("Batches that are mixed must be full: use drop_last=True.")
+
+
+def _geometry(tiles: Sequence[NDArray[np.int32]]) -> list[NDArray[np.int32]]:
+    """The batch's geometry for the graph: anchors and shapes of all slots, then of each slot the part to decode."""
+    whole = np.stack(tiles)  # (batch, slots, 5, 2)
+    pasted = [np.ascontiguousarray(whole[:, :, number]) for number in range(3)]
+    decoded = [np.ascontiguousarray(whole[:, slot, number]) for slot in range(whole.shape[1]) for number in (3, 4)]
+    # In the part that is decoded, what is used begins elsewhere than in the whole.
+    pasted[0] -= whole[:, :, 3]
+    return pasted + decoded
 
 
 def _groups(table: TileTable, balance: str | None) -> NDArray[np.int32] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import NamedTuple
 
 from ._dali import DataNode, fn, types
@@ -51,41 +52,47 @@ def tiles(source: TileSource, *, device: str = "cpu") -> TileNodes:
         Images on the CPU, or on the GPU for "mixed".
     """
     slots, whole = source.reader.slots, source.reader.whole
-    soft = source.table.label is not None and source.table.label.ndim == 2
+    soft = source.num_classes is not None or (source.table.label is not None and source.table.label.ndim == 2)
     dtypes, ndims = [types.UINT8] * slots, [1] * slots
     if not whole:
-        dtypes, ndims = dtypes + [types.INT32] * 4, [*ndims, 2, 2, 2, 1]
+        dtypes, ndims = dtypes + [types.INT32] * (4 + 2 * slots), ndims + [2] * 3 + [1] * (2 * slots + 1)
     dtypes, ndims = [*dtypes, types.FLOAT if soft else types.INT32, types.INT64], [*ndims, 1, 1]
     if source.flips:
         dtypes, ndims = [*dtypes, types.INT32], [*ndims, 1]
-    if source.plans is not None:
-        dtypes, ndims = dtypes + PlanArrays.dtypes(), ndims + PlanArrays.ndims()
+    dtypes, ndims = dtypes + PlanArrays.dtypes(source.plan_fields), ndims + PlanArrays.ndims(source.plan_fields)
     nodes = iter(
         fn.external_source(
             source=source, num_outputs=len(dtypes), batch=True, batch_info=True, dtype=dtypes, ndim=ndims
         )
     )
-    # Fancy upsampling is what OpenSlide's libjpeg does for 4:2:0; without it pixels differ.
-    decoded = [
-        fn.decoders.image(
-            next(nodes),
-            device=device,
-            output_type=types.RGB,
-            jpeg_fancy_upsampling=True,
-            adjust_orientation=False,
-        )
-        for _ in range(slots)
-    ]
+    encoded = list(islice(nodes, slots))
     if whole:
-        (images,) = decoded
+        images = _decode(encoded[0], device)
     else:
+        in_anchors, out_anchors, shapes = next(nodes), next(nodes), next(nodes)
+        decoded = [_decode(stream, device, anchor=next(nodes), shape=next(nodes)) for stream in encoded]
         images = fn.multi_paste(
-            *decoded, in_anchors=next(nodes), out_anchors=next(nodes), shapes=next(nodes), output_size=next(nodes)
+            *decoded, in_anchors=in_anchors, out_anchors=out_anchors, shapes=shapes, output_size=next(nodes)
         )
     if source.resizing:
         # Antialiased linear interpolation; an image that has the size already comes out as it was, to the bit.
         images = fn.resize(images, size=[source.tile_size, source.tile_size], antialias=True)
     labels, tile = next(nodes), next(nodes)
     flips = next(nodes) if source.flips else None
-    rest = list(nodes)
-    return TileNodes(images, labels, tile, flips, PlanNodes(*rest) if rest else None)
+    plan = None if source.plans is None else PlanNodes.of(source.plans.action, source.plan_fields, list(nodes))
+    return TileNodes(images, labels, tile, flips, plan)
+
+
+def _decode(
+    encoded: DataNode, device: str, *, anchor: DataNode | None = None, shape: DataNode | None = None
+) -> DataNode:
+    """Decode a stream, or the part of it that begins at `anchor` (y, x), as OpenSlide does."""
+    options = {
+        "device": device,
+        "output_type": types.RGB,
+        "jpeg_fancy_upsampling": True,  # what OpenSlide's libjpeg does for 4:2:0; without it pixels differ
+        "adjust_orientation": False,
+    }
+    if anchor is None:
+        return fn.decoders.image(encoded, **options)
+    return fn.decoders.image_slice(encoded, anchor, shape, axes=[0, 1], normalized_anchor=False, **options)

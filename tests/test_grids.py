@@ -9,9 +9,10 @@ import pytest
 
 from cellmix_dali import TileTable, grid_tiles, open_slide
 from cellmix_dali.errors import ArgumentError, SlideError
-from cellmix_dali.grids import level0_windows, tissue_shares, tissue_tiles
+from cellmix_dali.grids import level0_windows, thumbnail_size, tissue_shares, tissue_tiles
 from cellmix_dali.slides import Box, Level
 from cellmix_dali.synthetic import write_slide
+from cellmix_dali.tissue_masks import find_tissue
 
 GLASS, TISSUE = (245, 245, 245), (200, 120, 170)
 
@@ -161,6 +162,22 @@ def test_a_mask_of_ones_own(half):
         tissue_shares(half, table, mask=mask.T)
     with pytest.raises(ArgumentError, match="proportions"):
         tissue_shares(half, table, mask=mask.ravel())
+
+
+def test_a_thumbnail_shows_small_tiles(half, tmp_path):
+    # 4 pixels a tile, if they can be had within 1024 to 4096 pixels.
+    assert thumbnail_size(half, grid_tiles(half, 256)) == 1024
+    large = fake(tmp_path, 60_000, 40_000)
+    assert thumbnail_size(large, grid_tiles(large, 128)) == 1875
+    assert thumbnail_size(large, grid_tiles(large, 64, level=1)) == 1875
+    assert thumbnail_size(large, grid_tiles(large, 20)) == 4096
+    assert thumbnail_size(large, grid_tiles(large, 128).select(np.zeros(468 * 312, bool))) == 1024
+
+
+def test_a_mask_found_beforehand_gives_the_same_shares(half):
+    table = grid_tiles(half, 100)
+    mask = find_tissue(half, thumbnail_size(half, table))
+    assert (tissue_shares(half, table, mask=mask) == tissue_shares(half, table)).all()
 
 
 def test_tiles_of_another_slide_are_refused(half, rendered):

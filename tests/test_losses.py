@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cellmix_dali import SoftTargetCrossEntropy
+from cellmix_dali import SoftCrossEntropy, SoftTargetCrossEntropy
 from cellmix_dali.errors import ArgumentError
 
 
@@ -28,3 +28,24 @@ def test_it_is_the_mean_cross_entropy_a_sample() -> None:
 def test_class_indices_are_refused() -> None:
     with pytest.raises(ArgumentError, match="For class indices use"):
         SoftTargetCrossEntropy()(torch.zeros(3, 2), torch.zeros(3))
+
+
+def test_the_sum_and_the_authors_name() -> None:
+    """`SoftCrossEntropy` is called as a function, or made first as the authors' README does."""
+    logits, target = torch.randn(5, 3, generator=torch.Generator().manual_seed(1)), torch.eye(3)[[0, 1, 2, 1, 0]]
+    mean = SoftTargetCrossEntropy()(logits, target)
+    torch.testing.assert_close(SoftTargetCrossEntropy("sum")(logits, target), 5 * mean)
+    torch.testing.assert_close(SoftCrossEntropy(logits, target), 5 * mean)
+    torch.testing.assert_close(SoftCrossEntropy()(logits, target), 5 * mean)
+    torch.testing.assert_close(SoftCrossEntropy(input=logits, target=target, reduction="average"), mean)
+    torch.testing.assert_close(SoftCrossEntropy(reduction="mean")(logits, target), mean)
+    assert isinstance(SoftCrossEntropy(), torch.nn.Module)
+
+
+def test_wrong_reductions_and_halves_of_a_call_are_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"Unknown reduction 'none'.*mean, sum"):
+        SoftTargetCrossEntropy("none")
+    with pytest.raises(ArgumentError, match=r"Unknown reduction 'avg'.*sum, average, mean"):
+        SoftCrossEntropy(reduction="avg")
+    with pytest.raises(ArgumentError, match="logits and soft labels, or neither"):
+        SoftCrossEntropy(torch.zeros(2, 2))  # type: ignore[call-overload]

@@ -15,7 +15,7 @@ SOURCES = {
     "cellmix_dali/" + str(path.relative_to(ROOT)).removeprefix("cellmix_dali/")
     for top in ("cellmix_dali", "plugins", "pipelines")
     for path in (ROOT / top).rglob("*.py")
-} | {"cellmix_dali/py.typed"}
+} | {"cellmix_dali/py.typed", "cellmix_dali/tiling/report.html.jinja"}
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,11 @@ from rich.markup import escape
 
 from .. import __version__
 from ..errors import CellMixDaliError
+from .curriculum import curriculum
 from .demo import demo
 from .inspect import inspect
+from .preview import preview
+from .tile import tile
 from .train import train
 
 __all__ = ["app", "main"]
@@ -25,7 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (demo, train, inspect):
+for command in (demo, train, inspect, preview, curriculum, tile):
     app.command()(command)
 
 

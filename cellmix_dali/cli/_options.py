@@ -12,7 +12,12 @@ from ..errors import ArgumentError
 Epochs = Annotated[int, typer.Option(min=1, help="Passes over the training tiles.")]
 Out = Annotated[Path, typer.Option(help="Folder for report.json, mixed.png, curriculum.png and model.pt.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Tiles a batch.")]
-Method = Annotated[str, typer.Option(help="CellMix variant, such as CellMix, CellMix-Group, CellMix-Random4.")]
+Method = Annotated[
+    str,
+    typer.Option(
+        help="CellMix, CellMix-Group, CellMix-Random4, ..., or CutMix, Mixup, Cutout, FMix, ResizeMix, SaliencyMix."
+    ),
+]
 Probability = Annotated[float, typer.Option("--p", help="Probability that a batch is mixed, from 0 to 1.")]
 PatchStrategy = Annotated[
     str, typer.Option(help="Patch sizes over the epochs: linear, reverse, random, loop, loss_hold, loss_back, fixed.")
@@ -25,7 +30,10 @@ FixRatio = Annotated[
 ]
 Threshold = Annotated[float, typer.Option(help="Loss a sample at which the curriculum makes the next epoch harder.")]
 Device = Annotated[str, typer.Option(help="cpu or gpu.")]
-Engine = Annotated[str, typer.Option(help="What mixes the pixels: native or numba; the result is the same.")]
+Engine = Annotated[
+    str | None,
+    typer.Option(help="What mixes the pixels: native or numba; the result is the same. By default the faster one."),
+]
 Seed = Annotated[int, typer.Option(min=0, help="Of slides, order, mixing and weights.")]
 MppOverride = Annotated[
     float | None,

@@ -25,7 +25,7 @@ def training_settings(
     fix_ratio: float | None,
     threshold: float,
     device: str,
-    engine: str,
+    engine: str | None,
     seed: int,
 ) -> TrainingSettings:
     """The options that both trainings share, as settings; a constant implies the strategy "fixed"."""
@@ -58,7 +58,9 @@ def train_and_tell(data: TrainingData, settings: TrainingSettings, out: Path, co
     report = run_training(data, settings, out, console)
     final, read = report["final"], report["tiles_read"]
     console.print(f"held-out accuracy {final['accuracy']:.3f}, AUROC {final['auroc']:.3f}")
-    console.print(f"tiles read: {read['direct']} directly, {read['openslide']} through OpenSlide")
+    ways = {"direct": "directly", "openslide": "through OpenSlide", "shard": "from shards"}
+    counted = [f"{read[way]} {words}" for way, words in ways.items() if read.get(way)]
+    console.print(f"tiles read: {', '.join(counted)}")
     if report["bad_tiles"]:
         console.print(f"{len(report['bad_tiles'])} bad tiles were replaced: see faults.jsonl")
     console.print(f"written to {escape(str(out))}: report.json, mixed.png, curriculum.png, model.pt", soft_wrap=True)

@@ -52,7 +52,7 @@ def demo(
     fix_ratio: FixRatio = None,
     threshold: Threshold = 0.5,
     device: Device = "cpu",
-    engine: Engine = "native",
+    engine: Engine = None,
     seed: Seed = 0,
 ) -> None:
     """Train a small classifier on tiles straight from slide files, and test it on a held-out slide.

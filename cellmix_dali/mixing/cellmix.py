@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._arguments import tile_shape
 from ..errors import ArgumentError, unknown_name
-from .plan import MixPlan
-from .random import generator
+from .mixer import Mixer
+from .plan import PatchPlan
 
 __all__ = ["CELLMIX_VARIANTS", "STRATEGIES", "CellMix", "CellMixVariant", "cellmix_plan"]
 
@@ -55,7 +55,7 @@ def cellmix_plan(
     fix_ratio: float,
     group_size: int = -1,
     strategy: str = "in-place",
-) -> MixPlan:
+) -> PatchPlan:
     """Make the plan that CellMix draws from given noise.
 
     With P = rows * columns and F = int(P * fix_ratio): the first F positions of ``argsort(noise_fix)`` stay, the same
@@ -82,7 +82,7 @@ def cellmix_plan(
 
     Returns
     -------
-    MixPlan
+    PatchPlan
 
     Raises
     ------
@@ -121,7 +121,7 @@ def cellmix_plan(
 
     pairs = (np.arange(batch, dtype=np.int64)[:, None] * batch + sample).ravel()
     counts = np.bincount(pairs, minlength=batch * batch).reshape(batch, batch)
-    return MixPlan(
+    return PatchPlan(
         grid=(int(grid[0]), int(grid[1])),
         source_sample=sample,
         source_patch=patch,
@@ -129,21 +129,17 @@ def cellmix_plan(
     )
 
 
-class CellMix:
-    """Draws CellMix plans from a counter-based generator.
+class CellMix(Mixer):
+    """Draws CellMix plans.
 
-    The plan of a batch is a pure function of (seed, epoch, iteration, rank): the same key always gives the same plan.
+    The batch is mixed with probability `p`. Label weight: the shares of patches by the tile they came from.
 
     Parameters
     ----------
     method : str, default "CellMix"
         One of the authors' eight names, see `CELLMIX_VARIANTS`; upper or lower case, "-" or "_".
-    p : float, default 1.0
-        Probability that a batch is mixed at all, exactly; otherwise its plan is the identity.
-    seed : int, default 0
-        Seed of all draws, 0 <= seed < 2**64.
-    rank : int, default 0
-        The process, where several train together.
+    p, seed, rank
+        As of `cellmix_dali.mixing.mixer.Mixer`.
 
     Raises
     ------
@@ -152,14 +148,9 @@ class CellMix:
     """
 
     def __init__(self, method: str = "CellMix", *, p: float = 1.0, seed: int = 0, rank: int = 0) -> None:
-        self.method = canonical_method(method)
+        super().__init__(p=p, seed=seed, rank=rank)
+        self.method = canonical_variant(method)
         self.variant = CELLMIX_VARIANTS[self.method]
-        if not 0.0 <= p <= 1.0:
-            raise ArgumentError(f"p={p} is no probability: give the share of batches to mix, from 0 to 1.")
-        generator(seed, rank=rank)  # refuses what cannot be a key, now and not in the middle of an epoch
-        self.p = float(p)
-        self.seed = seed
-        self.rank = rank
 
     def check_batch_size(self, batch_size: int) -> None:
         """Raise `ArgumentError` if the method's groups do not divide the batch."""
@@ -174,7 +165,7 @@ class CellMix:
         *,
         epoch: int,
         iteration: int,
-    ) -> MixPlan:
+    ) -> PatchPlan:
         """Draw the plan of one batch.
 
         Parameters
@@ -192,7 +183,7 @@ class CellMix:
 
         Returns
         -------
-        MixPlan
+        PatchPlan
             The identity, ``triggered`` False, with probability 1 - p.
 
         Raises
@@ -204,9 +195,9 @@ class CellMix:
         patches = grid[0] * grid[1]
         fixed = fixed_patches(patches, fix_ratio)
         self.check_batch_size(batch_size)
-        random = generator(self.seed, epoch=epoch, iteration=iteration, rank=self.rank)
+        random = self._random(epoch, iteration)
         if random.random() >= self.p:
-            return MixPlan.identity(batch_size, grid)
+            return PatchPlan.identity(batch_size, grid)
         return cellmix_plan(
             random.random(patches),
             random.random((batch_size, patches - fixed)),
@@ -218,10 +209,10 @@ class CellMix:
         )
 
 
-def canonical_method(name: str) -> str:
-    """Give the authors' spelling of a method's name, or raise `ArgumentError` with the near miss."""
-    known = {method.lower(): method for method in CELLMIX_VARIANTS}
-    found = known.get(name.lower().replace("_", "-"))
+def canonical_variant(name: str) -> str:
+    """Give the authors' spelling of a variant's name, or raise `ArgumentError` with the near miss."""
+    known = {method.lower().replace("-", ""): method for method in CELLMIX_VARIANTS}
+    found = known.get(str(name).lower().replace("_", "").replace("-", ""))
     if found is None:
         raise unknown_name("method", name, CELLMIX_VARIANTS)
     return found

@@ -1,7 +1,8 @@
-"""The mixing plan: which patch of which sample goes where in one batch, and what that makes of the labels."""
+"""Mixing plans: what goes where in one batch, and what that makes of the labels."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,50 +10,51 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ArgumentError
 
-__all__ = ["MixPlan"]
+__all__ = ["MixPlan", "PatchPlan"]
 
 
-@dataclass(frozen=True, eq=False)
-class MixPlan:
-    """Who goes where in one batch. Drawn on the host, applied by an operator; a value that never changes.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MixPlan(ABC):
+    """What is done to one batch. Drawn on the host, applied by an operator; a value that never changes.
+
+    Its kinds: `PatchPlan` (patches change places), `BoxPlan` (one box a sample is overwritten), `BlendPlan` (two
+    samples are blended by a share or a mask).
 
     Attributes
     ----------
-    grid : tuple of int
-        Rows and columns of patches in a tile; patches = rows * columns, numbered row by row.
-    source_sample : int32 array (batch, patches)
-        The sample from which each patch of each output tile comes.
-    source_patch : int32 array (batch, patches)
-        Its place there.
     weights : float32 array (batch, batch)
         The mixing matrix: ``weights[i, j]`` is how much of sample j is in output i; rows sum to 1.
     triggered : bool
         False if the batch stays as it is (the identity plan).
     """
 
-    grid: tuple[int, int]
-    source_sample: NDArray[np.int32]
-    source_patch: NDArray[np.int32]
     weights: NDArray[np.float32]
     triggered: bool = True
-
-    @classmethod
-    def identity(cls, batch_size: int, grid: tuple[int, int] = (1, 1)) -> MixPlan:
-        """Make the plan that changes nothing."""
-        samples = np.arange(batch_size, dtype=np.int32)
-        patches = np.arange(grid[0] * grid[1], dtype=np.int32)
-        return cls(
-            grid=grid,
-            source_sample=np.repeat(samples[:, None], patches.size, axis=1),
-            source_patch=np.repeat(patches[None, :], batch_size, axis=0),
-            weights=np.eye(batch_size, dtype=np.float32),
-            triggered=False,
-        )
 
     @property
     def batch_size(self) -> int:
         """Number of samples."""
-        return int(self.source_sample.shape[0])
+        return int(self.weights.shape[0])
+
+    @abstractmethod
+    def apply(self, images: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Move the pixels with plain NumPy: the reference that every engine is tested against.
+
+        Parameters
+        ----------
+        images : array (batch, height, width, channels), any real dtype
+            Samples of one size, the one that the plan was drawn for.
+
+        Returns
+        -------
+        array of the same shape and dtype
+            A new array; the input is left alone.
+
+        Raises
+        ------
+        ArgumentError
+            If the shape does not fit the plan.
+        """
 
     def soft_labels(self, labels: ArrayLike, num_classes: int) -> NDArray[np.float32]:
         """Mix the labels as the pixels are mixed.
@@ -86,24 +88,40 @@ class MixPlan:
             )
         return (self.weights.astype(np.float64) @ dense).astype(np.float32)
 
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PatchPlan(MixPlan):
+    """Patches of a regular grid change places between and within samples (CellMix).
+
+    Attributes
+    ----------
+    grid : tuple of int
+        Rows and columns of patches in a tile; patches = rows * columns, numbered row by row.
+    source_sample : int32 array (batch, patches)
+        The sample from which each patch of each output tile comes.
+    source_patch : int32 array (batch, patches)
+        Its place there.
+    """
+
+    grid: tuple[int, int]
+    source_sample: NDArray[np.int32]
+    source_patch: NDArray[np.int32]
+
+    @classmethod
+    def identity(cls, batch_size: int, grid: tuple[int, int] = (1, 1)) -> PatchPlan:
+        """Make the plan that changes nothing."""
+        samples = np.arange(batch_size, dtype=np.int32)
+        patches = np.arange(grid[0] * grid[1], dtype=np.int32)
+        return cls(
+            grid=grid,
+            source_sample=np.repeat(samples[:, None], patches.size, axis=1),
+            source_patch=np.repeat(patches[None, :], batch_size, axis=0),
+            weights=np.eye(batch_size, dtype=np.float32),
+            triggered=False,
+        )
+
     def apply(self, images: NDArray[np.generic]) -> NDArray[np.generic]:
-        """Move the pixels with plain NumPy: the reference that every engine is tested against.
-
-        Parameters
-        ----------
-        images : array (batch, height, width, channels), any dtype
-            The grid must divide height and width.
-
-        Returns
-        -------
-        array of the same shape and dtype
-            A new array; the input is left alone.
-
-        Raises
-        ------
-        ArgumentError
-            If the shape does not fit the plan.
-        """
+        """Move the patches with plain NumPy; see `MixPlan.apply`. The grid must divide height and width."""
         rows, columns = self.grid
         batch, height, width, channels = images.shape
         if batch != self.batch_size or height % rows or width % columns:

@@ -67,6 +67,25 @@ class BlockCheck:
             return str(error)
         return None
 
+    def plain_head(self, stream: bytes) -> tuple[int, bool] | None:
+        """Say how long a sound JPEG stream's header is, and whether runs of zeros may be data.
+
+        Parameters
+        ----------
+        stream : bytes
+            One in which `damage` has found none.
+
+        Returns
+        -------
+        (int, bool) or None
+            None if what follows is not just one scan without restart markers.
+        """
+        for length in self._lengths:
+            head = self._heads.get(stream[:length])
+            if head is not None:
+                return (length, head.zeros) if head.one_scan and head.restarts is None else None
+        return None
+
     def _check_samples(self, width: int, height: int, bits: tuple[int, ...]) -> None:
         if (width, height) != self._size:
             raise ValueError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -14,9 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cellmix_dali.errors import ArgumentError, SlideError
+from cellmix_dali.slides.block_reader import BlockReader
 from cellmix_dali.slides.damage import BlockCheck
 from cellmix_dali.slides.levels import Level
 from cellmix_dali.slides.opening import look_at
+from cellmix_dali.slides.tiff import TiffLevel
 
 __all__ = ["Slide", "open_slide"]
 
@@ -114,6 +117,14 @@ class Slide:
             raise ArgumentError(f"{self.path} has levels 0 to {len(self.levels) - 1}, not {level}.")
         return self.levels[level]
 
+    def _table(self, level: int) -> TiffLevel:
+        self._level(level)
+        if not self._tables:
+            raise SlideError(
+                f"{self.path} has no blocks to hand out. {self.reason} Read its pixels with read_region instead."
+            )
+        return self._tables[level]
+
     def blocks(self, level: int, columns: Sequence[int], rows: Sequence[int]) -> list[bytes | None]:
         """Read encoded blocks as complete streams.
 
@@ -138,12 +149,7 @@ class Slide:
         ArgumentError
             If there is no such level or block.
         """
-        self._level(level)
-        if not self._tables:
-            raise SlideError(
-                f"{self.path} has no blocks to hand out. {self.reason} Read its pixels with read_region instead."
-            )
-        table = self._tables[level]
+        table = self._table(level)
         across, down = np.asarray(columns, np.int64), np.asarray(rows, np.int64)
         if across.shape != down.shape or across.ndim != 1:
             raise ArgumentError(f"blocks needs as many columns as rows, not {across.shape} and {down.shape}.")
@@ -185,6 +191,32 @@ class Slide:
     def block(self, level: int, column: int, row: int) -> bytes | None:
         """Read one encoded block: `blocks` for a single place."""
         return self.blocks(level, (column,), (row,))[0]
+
+    def block_reader(self, level: int) -> BlockReader:
+        """Make a reader for many blocks of a level, which checks them, too; for the direct route only.
+
+        Parameters
+        ----------
+        level : int
+            Pyramid level.
+
+        Returns
+        -------
+        BlockReader
+
+        Raises
+        ------
+        SlideError
+            On the openslide route.
+        ArgumentError
+            If there is no such level.
+        """
+        return BlockReader(
+            self._table(level),
+            open_file=self._file,
+            block=partial(self.block, level),
+            where=f"level {level} of {self.path}",
+        )
 
     def read_region(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         """Read pixels.

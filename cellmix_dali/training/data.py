@@ -12,7 +12,7 @@ from ..mixing.random import generator
 from ..slide_list import SlideFault
 from ..tiles import TileTable
 
-__all__ = ["TrainingData", "split_by_slide"]
+__all__ = ["TrainingData", "left_and_right", "split_by_slide"]
 
 _STREAM = 4  # keeps the split's random numbers apart from the others under one seed
 
@@ -93,3 +93,15 @@ def split_by_slide(table: TileTable, share: float, *, seed: int) -> tuple[TileTa
         held_out = random.permutation(numbers)[: max(1, int(share * len(numbers)))].tolist()
     test = np.isin(table.slide, held_out)
     return table.select(~test), table.select(test), [table.slides[number] for number in sorted(held_out)]
+
+
+def left_and_right(table: TileTable) -> tuple[TileTable, TileTable]:
+    """Split one slide's tiles: at its right side about a fifth of them, or more until both classes are there."""
+    columns = np.unique(table.x)
+    held_out = table.x >= columns[-1]
+    for column in columns[::-1]:
+        held_out = table.x >= column
+        labels = table.label[held_out] if table.label is not None else np.empty(0)
+        if held_out.mean() >= 0.2 and len(np.unique(labels)) > 1:
+            break
+    return table.select(~held_out), table.select(held_out)

@@ -13,7 +13,7 @@ from ..grids import grid_tiles, tissue_shares
 from ..slides import Slide, open_slide
 from ..synthetic import CLASSES, render_slides
 from ..tiles import TileTable
-from .data import TrainingData
+from .data import TrainingData, left_and_right
 
 __all__ = ["RENDERED_TILE", "rendered_data", "slide_data"]
 
@@ -101,7 +101,7 @@ def slide_data(
         train, test = TileTable.concat(tables[:-1]), tables[-1]
         split = f"held out: {files[-1].name}"
     else:
-        train, test = _left_and_right(tables[0])
+        train, test = left_and_right(tables[0])
         split = "held out: the right side of the one slide (tiles of one slide resemble each other: use several slides)"
     for name, table in (("training", train), ("held-out", test)):
         for label, of in enumerate(_TISSUE):
@@ -139,15 +139,3 @@ def _tissue_or_glass(slide: Slide, size: int, max_tiles: int, seed: int) -> Tile
     if len(table) > max_tiles:
         table = table.select(np.sort(np.random.default_rng(seed).choice(len(table), max_tiles, replace=False)))
     return table.with_labels((tissue_shares(slide, table) >= 0.5).astype(np.int32))
-
-
-def _left_and_right(table: TileTable) -> tuple[TileTable, TileTable]:
-    """Split one slide's tiles: at its right side about a fifth of them, or more until both classes are there."""
-    columns = np.unique(table.x)
-    held_out = table.x >= columns[-1]
-    for column in columns[::-1]:
-        held_out = table.x >= column
-        labels = table.label[held_out] if table.label is not None else np.empty(0)
-        if held_out.mean() >= 0.2 and len(np.unique(labels)) > 1:
-            break
-    return table.select(~held_out), table.select(held_out)

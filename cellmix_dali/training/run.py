@@ -23,13 +23,14 @@ from torchmetrics.functional.classification import multiclass_accuracy, multicla
 from ..curriculum import Curriculum
 from ..errors import ArgumentError
 from ..losses import SoftTargetCrossEntropy
-from ..mixing import CellMix
+from ..mixing import METHODS, canonical_method, make_mixer
 from ..pictures import curriculum_picture, mixed_picture
 from ..pipelines import TileLoader, evaluate_loader, train_loader
 from ..pipelines._device import device_id
-from ..plugins import PlanSource, TileSource, cellmix, tiles
+from ..plugins import PlanSource, TileSource, mix, tiles
 from ..plugins._dali import Pipeline
 from ..plugins._paste import check_engine
+from ..plugins.normalise import default_engine
 from ..tiles import TileTable
 from .data import TrainingData
 from .model import small_cnn
@@ -49,7 +50,7 @@ class TrainingSettings:
     epochs, batch_size : int
         As usual.
     method : str
-        One of `cellmix_dali.mixing.CELLMIX_VARIANTS`.
+        One of `cellmix_dali.mixing.METHODS`.
     p : float
         Probability that a batch is mixed.
     patch_strategy, ratio_strategy : str
@@ -77,7 +78,7 @@ class TrainingSettings:
     threshold: float = 0.5
     learning_rate: float = 3e-3
     device: str = "cpu"
-    engine: str = "native"
+    engine: str | None = None
     seed: int = 0
 
 
@@ -89,9 +90,9 @@ def check_settings(settings: TrainingSettings, tile_size: int) -> Curriculum:
     CellMixDaliError
         Saying what cannot work.
     """
-    CellMix(settings.method, p=settings.p, seed=settings.seed).check_batch_size(settings.batch_size)
+    make_mixer(settings.method, p=settings.p, seed=settings.seed).check_batch_size(settings.batch_size)
     device_id(settings.device)
-    check_engine(settings.engine, settings.device)
+    check_engine(settings.engine or default_engine(settings.device), settings.device)
     if not 0 < settings.learning_rate < 1:
         raise ArgumentError(f"learning_rate={settings.learning_rate}: give a number between 0 and 1.")
     return Curriculum(
@@ -107,7 +108,7 @@ def check_settings(settings: TrainingSettings, tile_size: int) -> Curriculum:
 
 
 def run_training(data: TrainingData, settings: TrainingSettings, out: Path, console: Console) -> dict[str, Any]:
-    """Train, test, and write report.json, mixed.png, curriculum.png, model.pt and faults.jsonl (bad tiles).
+    """Train, test, and write report.json, mixed.png, curriculum.png (CellMix), model.pt and faults.jsonl (bad tiles).
 
     Parameters
     ----------
@@ -133,13 +134,14 @@ def run_training(data: TrainingData, settings: TrainingSettings, out: Path, cons
     started = time.perf_counter()
     torch.manual_seed(settings.seed)
     curriculum = check_settings(settings, data.tile_size)
+    steered = METHODS[canonical_method(settings.method)].is_cellmix
     classes = len(data.classes)
     batch = _batch_size(settings, len(data.train))
     loader = train_loader(
         data.train,
         num_classes=classes,
         batch_size=batch,
-        curriculum=curriculum,
+        curriculum=curriculum if steered else None,
         method=settings.method,
         p=settings.p,
         device=settings.device,
@@ -170,12 +172,11 @@ def run_training(data: TrainingData, settings: TrainingSettings, out: Path, cons
         with _progress(console) as progress:
             bar = progress.add_task("training", total=settings.epochs * len(loader), line="")
             for epoch in range(settings.epochs):
-                entry = {
-                    "epoch": epoch,
-                    "patch_size": curriculum.patch_size,
-                    "fix_ratio": curriculum.fix_ratio,
-                    "threshold": curriculum.threshold,
-                }
+                entry: dict[str, Any] = {"epoch": epoch}
+                if steered:
+                    entry["patch_size"] = curriculum.patch_size
+                    entry["fix_ratio"] = curriculum.fix_ratio
+                    entry["threshold"] = curriculum.threshold
                 entry |= _train_epoch(model, loader, optimizer, schedule, device, progress, bar, entry)
                 entry |= _test(model, test, classes, device)
                 curriculum.step(entry["train_loss"])
@@ -186,7 +187,8 @@ def run_training(data: TrainingData, settings: TrainingSettings, out: Path, cons
     torch.save({"model": model.state_dict(), "classes": data.classes, "tile_size": data.tile_size}, out / "model.pt")
 
     _draw_mixed(data, settings, batch, curriculum, out / "mixed.png")
-    curriculum_picture(out / "curriculum.png", epochs)
+    if steered:
+        curriculum_picture(out / "curriculum.png", epochs)
     report = {
         "task": data.task,
         "classes": list(data.classes),
@@ -235,8 +237,7 @@ def _train_epoch(
         count = len(batch["images"])
         total, seen = total + float(loss.detach()) * count, seen + count
         rate = seen / (time.perf_counter() - began)
-        line = f"{rate:4.0f} tiles/s loss {total / seen:.3f} patch {now['patch_size']} ratio {now['fix_ratio']:.2f}"
-        progress.update(bar, advance=1, line=line)
+        progress.update(bar, advance=1, line=f"{rate:4.0f} tiles/s loss {total / seen:.3f} {_steering(now)}")
     return {"train_loss": total / seen, "tiles_per_second": round(seen / (time.perf_counter() - began), 1)}
 
 
@@ -264,13 +265,16 @@ def _images(batch: Mapping[str, Tensor], device: torch.device) -> Tensor:
 def _draw_mixed(data: TrainingData, settings: TrainingSettings, batch: int, curriculum: Curriculum, path: Path) -> None:
     """Run one batch of training tiles through the operator, keeping what went in, and draw both."""
     sizes = curriculum.patch_sizes
-    table = _alternating(data.train, min(_SHOWN, batch))
+    table, method = _alternating(data.train, min(_SHOWN, batch)), canonical_method(settings.method)
+    patch_size = settings.patch_size or sizes[len(sizes) // 2]
+    fix_ratio = 0.5 if settings.fix_ratio is None else settings.fix_ratio
+    title = f"{method}: patches of {patch_size} px, {fix_ratio:.0%} of them stay"
     plans = PlanSource(
-        CellMix(settings.method, p=1.0, seed=settings.seed),
+        make_mixer(settings.method, p=1.0, seed=settings.seed),
         tile_size=data.tile_size,
         batch_size=len(table),
-        patch_size=settings.patch_size or sizes[len(sizes) // 2],
-        fix_ratio=0.5 if settings.fix_ratio is None else settings.fix_ratio,
+        patch_size=patch_size if METHODS[method].is_cellmix else None,
+        fix_ratio=fix_ratio if METHODS[method].is_cellmix else None,
     )
     source = TileSource(
         table, batch_size=len(table), tile_size=data.tile_size, edge=data.edge, plans=plans, shuffle=False
@@ -278,13 +282,12 @@ def _draw_mixed(data: TrainingData, settings: TrainingSettings, batch: int, curr
     pipeline = Pipeline(batch_size=len(table), num_threads=2, device_id=None, prefetch_queue_depth=1)
     with pipeline:
         batch_nodes = tiles(source)
-        mixed, soft_labels = cellmix(
+        mixed, soft_labels = mix(
             batch_nodes.images, batch_nodes.labels, num_classes=len(data.classes), plan=batch_nodes.plan
         )
         pipeline.set_outputs(batch_nodes.images, batch_nodes.labels, batch_nodes.tile, mixed, soft_labels)
     pipeline.build()
     before, labels, _, after, soft = (output.as_array() for output in pipeline.run())
-    patch_size, fix_ratio = plans.parameters()
     mixed_picture(
         path,
         before=before,
@@ -292,7 +295,7 @@ def _draw_mixed(data: TrainingData, settings: TrainingSettings, batch: int, curr
         labels=labels.reshape(-1),
         soft_labels=soft,
         classes=data.classes,
-        title=f"{plans.mixer.method}: patches of {patch_size} px, {fix_ratio:.0%} of them stay",
+        title=title if METHODS[method].is_cellmix else method,
     )
     source.close()
 
@@ -321,10 +324,15 @@ def _progress(console: Console) -> Progress:
 def _line(entry: Mapping[str, float]) -> str:
     """One epoch for a person, in a terminal's usual width."""
     return (
-        f"epoch {entry['epoch'] + 1:2d} patch {entry['patch_size']:3d} ratio {entry['fix_ratio']:.2f} "
+        f"epoch {entry['epoch'] + 1:2d} {_steering(entry)}"
         f"loss {entry['train_loss']:.3f} test {entry['validation_loss']:.3f} "
         f"accuracy {entry['accuracy']:.3f} {entry['tiles_per_second']:.0f} tiles/s"
     )
+
+
+def _steering(entry: Mapping[str, float]) -> str:
+    """What the curriculum says, where the method listens to one."""
+    return f"patch {entry['patch_size']:3d} ratio {entry['fix_ratio']:.2f} " if "patch_size" in entry else ""
 
 
 def _versions() -> dict[str, str]:

@@ -51,7 +51,7 @@ def table_of(path: Path, slide: Slide) -> TileTable:
 
 
 def digest(tile: EncodedTile) -> tuple[Any, ...]:
-    return tuple(stream.tobytes() for stream in tile.streams), tile.in_anchors.tobytes(), tile.out_anchors.tobytes()
+    return tuple(stream.tobytes() for stream in tile.streams), tile.geometry.tobytes()
 
 
 def constant(array: Any) -> Callable[[], list[Any]]:
@@ -63,19 +63,24 @@ def pixels(tile: EncodedTile) -> Any:
     pipeline = Pipeline(batch_size=1, num_threads=1, device_id=None, prefetch_queue_depth=1)
     with pipeline:
         images = [
-            fn.decoders.image(
-                fn.external_source(constant(s), batch=True, dtype=types.UINT8, ndim=1),
+            fn.decoders.image_slice(
+                fn.external_source(constant(stream), batch=True, dtype=types.UINT8, ndim=1),
+                [int(v) for v in geometry[3]],
+                [int(v) for v in geometry[4]],
+                axes=[0, 1],
+                normalized_anchor=False,
                 device="cpu",
                 output_type=types.RGB,
                 jpeg_fancy_upsampling=True,
             )
-            for s in tile.streams
+            for stream, geometry in zip(tile.streams, tile.geometry, strict=True)
         ]
+        used, placed, shapes, decoded, _ = np.moveaxis(tile.geometry, 1, 0)
         anchors = {
-            name: fn.external_source(constant(getattr(tile, name)), batch=True, dtype=types.INT32, ndim=2)
-            for name in ("in_anchors", "out_anchors", "shapes")
+            name: fn.external_source(constant(np.ascontiguousarray(value)), batch=True, dtype=types.INT32, ndim=2)
+            for name, value in (("in_anchors", used - decoded), ("out_anchors", placed), ("shapes", shapes))
         }
-        size = [int(v) for v in (tile.out_anchors + tile.shapes).max(axis=0)]
+        size = [int(v) for v in (placed + shapes).max(axis=0)]
         pipeline.set_outputs(fn.multi_paste(*images, output_size=size, **anchors))
     pipeline.build()
     return np.array(pipeline.run()[0][0])
@@ -92,7 +97,7 @@ def outcome(path: Path, table: TileTable, whole: list[EncodedTile]) -> dict[str,
     found: dict[str, Any] = {"route": route, "same": 0, "refused_tiles": [], "undecodable": [], "wrong": []}
     differing: list[tuple[int, EncodedTile]] = []
     with open_slide(path) as slide:
-        reader.slots = whole[0].shapes.shape[0] if slide.route == "direct" else reader.slots
+        reader.slots = len(whole[0].streams) if slide.route == "direct" else reader.slots
         reader._blocks = reader.slots
         reader.whole = False
     for row, (tile, right) in enumerate(zip(reader.read(np.arange(len(table))), whole, strict=True)):

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellmix_dali import CellMix, MixPlan, cellmix_plan
+from cellmix_dali import CellMix, cellmix_plan
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.mixing import CELLMIX_VARIANTS
+from cellmix_dali.mixing import CELLMIX_VARIANTS, PatchPlan
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "cellmix.npz"
 
@@ -58,7 +58,7 @@ def test_recorded_runs_are_reproduced(run: dict[str, Any]) -> None:
 
 
 @st.composite
-def draws(draw: st.DrawFn) -> tuple[CellMix, int, tuple[int, int], int, float, MixPlan]:
+def draws(draw: st.DrawFn) -> tuple[CellMix, int, tuple[int, int], int, float, PatchPlan]:
     method = draw(st.sampled_from(sorted(CELLMIX_VARIANTS)))
     group = CELLMIX_VARIANTS[method].group_size
     batch = draw(st.integers(1, 4)) * max(group, 1)
@@ -71,7 +71,7 @@ def draws(draw: st.DrawFn) -> tuple[CellMix, int, tuple[int, int], int, float, M
 
 
 @given(draws())
-def test_what_is_always_true(drawn: tuple[CellMix, int, tuple[int, int], int, float, MixPlan]) -> None:
+def test_what_is_always_true(drawn: tuple[CellMix, int, tuple[int, int], int, float, PatchPlan]) -> None:
     mixer, batch, tile, patch, ratio, plan = drawn
     group = mixer.variant.group_size if mixer.variant.group_size > 0 else batch
     patches = (tile[0] // patch) * (tile[1] // patch)
@@ -107,7 +107,7 @@ def test_what_is_always_true(drawn: tuple[CellMix, int, tuple[int, int], int, fl
 
 @given(draws(), st.integers(1, 4))
 def test_pixels_follow_the_plan(
-    drawn: tuple[CellMix, int, tuple[int, int], int, float, MixPlan], channels: int
+    drawn: tuple[CellMix, int, tuple[int, int], int, float, PatchPlan], channels: int
 ) -> None:
     """Every pixel carries its sample, row and column, so that it can be told where it came from."""
     _, batch, (height, width), patch, _, plan = drawn
@@ -233,11 +233,11 @@ def test_method_names_in_any_spelling(name: str) -> None:
             lambda: cellmix_plan(np.zeros(4), np.zeros((4, 3)), grid=(2, 2), fix_ratio=0.5),
             r"expected \(4,\) and \(batch, 2\)",
         ),
-        (lambda: MixPlan.identity(2).soft_labels([0, 3], 3), r"Label 3 of sample 1 is out of range.*0 to 2"),
-        (lambda: MixPlan.identity(2).soft_labels([0, -1], 3), r"Label -1 of sample 1"),
-        (lambda: MixPlan.identity(2).soft_labels([0, 1, 2], 3), r"do not fit a batch of 2"),
+        (lambda: PatchPlan.identity(2).soft_labels([0, 3], 3), r"Label 3 of sample 1 is out of range.*0 to 2"),
+        (lambda: PatchPlan.identity(2).soft_labels([0, -1], 3), r"Label -1 of sample 1"),
+        (lambda: PatchPlan.identity(2).soft_labels([0, 1, 2], 3), r"do not fit a batch of 2"),
         (
-            lambda: MixPlan.identity(2, (2, 2)).apply(np.zeros((2, 3, 4, 1))),
+            lambda: PatchPlan.identity(2, (2, 2)).apply(np.zeros((2, 3, 4, 1))),
             r"do not fit a plan for 2 samples",
         ),
     ],

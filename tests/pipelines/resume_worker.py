@@ -43,7 +43,7 @@ def make_loader(way: str, table: TileTable, **arguments: Any) -> TileLoader:
     if "patch_size" not in arguments:
         own["curriculum"] = make_curriculum()
     slots = 1 if WAYS[way][1] == "openslide" else None
-    with mock.patch.object(tile_source, "TileReader", partial(TileReader, slots=slots)):
+    with mock.patch.object(tile_source, "tile_reader", partial(TileReader, slots=slots)):
         return train_loader(table, **own | arguments)
 
 

@@ -1,0 +1,236 @@
+"""`cellmix-dali tile`: slides into training shards."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ._options import Device, MppOverride
+
+if TYPE_CHECKING:
+    from ..tiling import JobState, TilingResult
+
+__all__ = ["tile"]
+
+_SOME_FAILED = 3
+_STOPPED = 1
+_INTERRUPTED = 130  # as shells say it: 128 and the number of SIGINT
+_SHOWN = 20  # failed slides that are named at the end
+
+
+def tile(
+    slides: Annotated[
+        list[str],
+        typer.Argument(
+            help="Slide files, folders of slides, patterns in quotes such as '/data/**/*.svs', or one CSV list with "
+            "the columns slide[, label][, mpp].",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for everything that is made; a new one, unless --resume.")],
+    tile_size: Annotated[int, typer.Option(min=1, help="Side of a tile in pixels.")] = 256,
+    mpp: Annotated[
+        float | None,
+        typer.Option(help="Microns per pixel of the tiles: the nearest finer level is read and resized."),
+    ] = None,
+    level: Annotated[
+        int | None, typer.Option(min=0, help="Instead of --mpp: a level, 0 is the finest, and what is read by default.")
+    ] = None,
+    magnification: Annotated[
+        float | None, typer.Option(help="Instead of --mpp: a magnification, by the slide's objective power.")
+    ] = None,
+    mpp_override: MppOverride = None,
+    overlap: Annotated[int, typer.Option(min=0, help="Pixels that neighbouring tiles share.")] = 0,
+    edge: Annotated[str, typer.Option(help="Tiles over the slide's edge: skip, or pad with white.")] = "skip",
+    align: Annotated[
+        str,
+        typer.Option(help="blocks: only windows along the borders of the file's own blocks; other slides fail. none."),
+    ] = "none",
+    tissue: Annotated[float, typer.Option(min=0, max=1, help="Least share of tissue in a tile; 0 takes all.")] = 0.5,
+    mask: Annotated[
+        Path | None,
+        typer.Option(help="Folder of PNG masks, one a slide (a.png for a.svs): where they are not black is tissue."),
+    ] = None,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of QuPath GeoJSON files, one a slide: with --classes they label the tiles, without, their "
+            "polygons say where tissue is."
+        ),
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Class names, comma-separated, in the order of their indices.")
+    ] = None,
+    min_share: Annotated[
+        float, typer.Option(help="Least share of a tile that an annotated class covers, above 0, at most 1.")
+    ] = 0.5,
+    image_format: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="auto: JPEG blocks that are tiles are copied as they are, all else is encoded as JPEG; jpeg, png: all "
+            "tiles are encoded anew.",
+        ),
+    ] = "auto",
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG.")] = 90,
+    subsampling: Annotated[str, typer.Option(help="Of the colours in JPEG: 4:4:4, 4:2:2 or 4:2:0.")] = "4:2:0",
+    shard_size: Annotated[
+        int, typer.Option(min=1, help="Tiles a shard at most; slides with more are made in parts of as many.")
+    ] = 4096,
+    coords_only: Annotated[
+        bool, typer.Option("--coords-only", help="Write the table of the tiles alone, for tiling on the fly.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the job in --out; failed slides are tried again.")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Worker processes; by default one a core. 0: none, for debugging.")
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead of --workers: a Dask scheduler, tcp://host:port, whose workers share the file system."
+        ),
+    ] = None,
+    device: Device = "cpu",
+) -> None:
+    """Tile slides into WebDataset shards, with a table of all tiles and a report.
+
+    Writes shards/, tiles.parquet, overviews/, report.html, report.json and bad_tiles.jsonl into --out. A slide that
+    cannot be tiled, and a tile that cannot be read, is left out and reported. A job that was interrupted goes on with
+    --resume, and ends with the same files. Exit code: 0 all good, 3 slides failed or tiles were lost, 2 wrong use, 1
+    the job had to stop (a full disk) and can be resumed.
+    """
+    console, errors = Console(), Console(stderr=True)
+    from ..shards import WriteError
+    from ..tiling import JobStoppedError, TilingSettings, tile_slides
+
+    settings = TilingSettings(
+        tile_size=tile_size,
+        mpp=mpp,
+        level=level,
+        magnification=magnification,
+        mpp_override=mpp_override,
+        overlap=overlap,
+        edge=cast("Any", edge),
+        align=cast("Any", align),
+        tissue=tissue,
+        mask=mask,
+        annotations=annotations,
+        classes=tuple(name.strip() for name in classes.split(",")) if classes else None,
+        min_share=min_share,
+        format=cast("Any", image_format),
+        quality=quality,
+        subsampling=cast("Any", subsampling),
+        shard_size=shard_size,
+        coords_only=coords_only,
+        device=cast("Any", device),
+    )
+    try:
+        with _Display(console) as display:
+            result = tile_slides(
+                slides,
+                out,
+                settings,
+                resume=resume,
+                workers=workers,
+                scheduler=scheduler,
+                progress=display.show,
+            )
+    except (JobStoppedError, WriteError) as error:
+        _say(errors, f"[bold red]Stopped:[/] {escape(str(error))} What is done is kept: go on with --resume.")
+        sys.exit(_STOPPED)
+    except KeyboardInterrupt:
+        _say(errors, "[bold red]Interrupted.[/] What is done is kept: go on with --resume.")
+        sys.exit(_INTERRUPTED)
+    _tell(console, result, coords_only)
+    if result.failed or result.bad_tiles:
+        sys.exit(_SOME_FAILED)
+
+
+class _Display:
+    """Shows how far a job is: bars in a terminal, else a line for each slide that is done."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bars: Progress | None = None
+        if console.is_terminal:
+            self._bars = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.fields[text]}"),
+                TimeElapsedColumn(),
+                console=console,
+            )
+
+    def __enter__(self) -> _Display:
+        if self._bars is not None:
+            self._bars.start()
+            self._slides = self._bars.add_task("slides", total=None, text="starting")
+            self._tiles = self._bars.add_task("tiles", total=None, text="")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def show(self, state: JobState) -> None:
+        """Show a state."""
+        left = state.seconds_left
+        rest = "" if left is None else f", {_duration(left)} left"
+        speed = f"{state.tiles_per_second:,.0f} tiles/s{rest}"
+        last = state.last
+        if last is not None and last.status == "failed":
+            _say(self._console, f"[red]failed:[/] {escape(last.reason)}")
+        if self._bars is not None:
+            done, of = f"{state.slides_done:,} of {state.slides:,}", f"{state.tiles_done:,} of {state.tiles:,}"
+            self._bars.update(self._slides, total=state.slides, completed=state.slides_done, text=done)
+            self._bars.update(self._tiles, total=state.tiles, completed=state.tiles_done, text=f"{of}, {speed}")
+        elif last is not None and last.status == "done":
+            note = f" ({last.reason})" if last.reason else ""
+            place = f"{state.slides_done:,} of {state.slides:,} slides"
+            _say(
+                self._console, f"{place}: {escape(Path(last.slide).name)}, {last.tiles:,} tiles{escape(note)}; {speed}"
+            )
+
+
+def _tell(console: Console, result: TilingResult, coords_only: bool) -> None:
+    """Say what came out."""
+    for path in result.changed:
+        _say(console, f"done again, since its file had changed: {escape(str(path))}")
+    failed = result.failed
+    good = len(result.slides) - len(failed)
+    _say(console, f"{result.tiles:,} tiles of {good:,} slides")
+    if not coords_only and result.tiles:
+        copied = sum(slide.tiles_copied for slide in result.slides)
+        size = sum(slide.bytes for slide in result.slides)
+        _say(console, f"{copied:,} copied as they are, {result.tiles - copied:,} encoded; {size / 1e6:,.1f} MB")
+    if result.bad_tiles:
+        _say(console, f"[red]{result.bad_tiles:,} tiles cannot be read[/] and were left out: see bad_tiles.jsonl")
+    if failed:
+        _say(console, f"[red]{len(failed):,} of {len(result.slides):,} slides failed:[/]")
+        for slide in failed[:_SHOWN]:
+            _say(console, f"  {escape(slide.reason)}")
+        if len(failed) > _SHOWN:
+            _say(console, f"  and {len(failed) - _SHOWN:,} more: see report.html")
+    _say(console, f"written to {escape(str(result.folder))}: see report.html")
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, soft_wrap=True, highlight=False)
+
+
+def _duration(seconds: float) -> str:
+    """Hours, minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,86 @@
+"""What all mixers share: a trigger probability, and a key under which they draw."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from .._arguments import integer
+from ..errors import ArgumentError
+from .plan import MixPlan
+from .random import generator
+
+__all__ = ["Mixer", "TileMixer"]
+
+
+class Mixer(ABC):
+    """Draws plans from a counter-based generator.
+
+    The plan of a batch is a pure function of (seed, epoch, iteration, rank): the same key always gives the same plan.
+
+    Parameters
+    ----------
+    p : float, default 1.0
+        Probability of mixing, exactly; what is not mixed stays as it is, to the bit.
+    seed : int, default 0
+        Seed of all draws, 0 <= seed < 2**64.
+    rank : int, default 0
+        The process, where several train together.
+
+    Raises
+    ------
+    ArgumentError
+        If `p` is no probability, or seed or rank cannot be a key.
+
+    Attributes
+    ----------
+    method : str
+        Its name in `cellmix_dali.mixing.METHODS`.
+    """
+
+    method: str
+
+    def __init__(self, *, p: float = 1.0, seed: int = 0, rank: int = 0) -> None:
+        if not 0.0 <= p <= 1.0:
+            raise ArgumentError(f"p={p} is no probability: give the share of batches to mix, from 0 to 1.")
+        generator(seed, rank=rank)  # refuses what cannot be a key, now and not in the middle of an epoch
+        self.p = float(p)
+        self.seed = seed
+        self.rank = rank
+
+    def check_batch_size(self, batch_size: int) -> None:
+        """Raise `ArgumentError` if batches of that size cannot be mixed."""
+        integer("batch_size", batch_size, low=1)
+
+    def _random(self, epoch: int, iteration: int) -> np.random.Generator:
+        """Give the generator of one batch."""
+        return generator(self.seed, epoch=epoch, iteration=iteration, rank=self.rank)
+
+
+class TileMixer(Mixer):
+    """A mixer that needs to know no more than the batch's and the tiles' size."""
+
+    @abstractmethod
+    def draw(self, batch_size: int, tile_size: int | tuple[int, int], *, epoch: int, iteration: int) -> MixPlan:
+        """Draw the plan of one batch.
+
+        Parameters
+        ----------
+        batch_size : int
+            Number of samples.
+        tile_size : int or tuple of int
+            Side, or (height, width), in pixels.
+        epoch, iteration : int
+            Which batch.
+
+        Returns
+        -------
+        MixPlan
+            The identity, ``triggered`` False, where it is not to be mixed.
+
+        Raises
+        ------
+        ArgumentError
+            If an argument does not fit.
+        """

@@ -1,0 +1,276 @@
+"""The table of a collection's finished tiles, ``tiles.parquet``: its columns, writing and opening it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import ArgumentError
+from ..tiles import TileTable
+from .aside import write_aside
+
+__all__ = [
+    "TILES_FILE",
+    "image_sizes",
+    "is_sharded",
+    "open_tiles",
+    "tile_classes",
+    "tile_edge",
+    "tile_rows",
+    "tile_schema",
+    "write_tiles",
+]
+
+TILES_FILE = "tiles.parquet"
+
+_NAMES = pa.dictionary(pa.int32(), pa.string())
+_TILE = [
+    pa.field("slide", _NAMES, nullable=False),
+    pa.field("level", pa.int32(), nullable=False),
+    pa.field("x", pa.int64(), nullable=False),
+    pa.field("y", pa.int64(), nullable=False),
+    pa.field("size", pa.int32(), nullable=False),
+    pa.field("tile_size", pa.int32(), nullable=False),
+    pa.field("mpp", pa.float64()),
+    pa.field("tissue", pa.float32()),
+]
+_LABEL = [pa.field("label", pa.int32(), nullable=False)]
+_WRITTEN = [
+    pa.field("shard", _NAMES, nullable=False),
+    pa.field("offset", pa.int64(), nullable=False),
+    pa.field("bytes", pa.int64(), nullable=False),
+    pa.field("sha256", pa.string(), nullable=False),
+]
+_CLASSES, _EDGE = b"cellmix_dali.classes", b"cellmix_dali.edge"  # in the file's metadata
+_ROW_GROUP = 1 << 17
+
+
+def tile_schema(*, labelled: bool, sharded: bool) -> pa.Schema:
+    """Give the columns of ``tiles.parquet``.
+
+    ``slide`` (path), ``level``, ``x``, ``y``, ``size`` (the window, in pixels of the level, as of
+    `cellmix_dali.tiles.TileTable`), ``tile_size`` (side of the finished image in pixels), ``mpp`` (microns per pixel of
+    the finished image; may be empty), ``tissue`` (share of the window that is tissue, 0 to 1; may be empty).
+
+    Parameters
+    ----------
+    labelled : bool
+        With ``label`` (class index).
+    sharded : bool
+        With ``shard`` (the shard's path from the table's folder on), ``offset`` (of the image's first byte in the
+        shard), ``bytes`` (of the image), ``sha256`` (of the image, hexadecimal).
+    """
+    return pa.schema([*_TILE, *(_LABEL if labelled else []), *(_WRITTEN if sharded else [])])
+
+
+def tile_rows(
+    slide: str | Path,
+    *,
+    x: ArrayLike,
+    y: ArrayLike,
+    size: ArrayLike,
+    level: ArrayLike,
+    tile_size: int,
+    mpp: float | None = None,
+    tissue: ArrayLike | None = None,
+    label: ArrayLike | None = None,
+    written: pa.Table | None = None,
+) -> pa.Table:
+    """Make the rows of one slide's tiles.
+
+    Parameters
+    ----------
+    slide : str or Path
+        The slide.
+    x, y, size, level : integer arrays (n,), or one number for all
+        The windows.
+    tile_size : int
+        Side of the finished images in pixels.
+    mpp : float, optional
+        Microns per pixel of the finished images.
+    tissue : float array (n,), optional
+        Share of tissue.
+    label : integer array (n,), optional
+        Class indices.
+    written : pyarrow.Table, optional
+        What `ShardWriter.close` gave; without it the rows are coordinates alone.
+
+    Returns
+    -------
+    pyarrow.Table
+        In the schema of `tile_schema`.
+
+    Raises
+    ------
+    ArgumentError
+        If columns differ in length, or cannot be what they should be.
+    """
+    xs = np.atleast_1d(np.asarray(x))
+    rows = len(xs)
+    numbers = {"level": level, "x": xs, "y": y, "size": size, "tile_size": tile_size, "mpp": mpp, "tissue": tissue}
+    columns: dict[str, Any] = {"slide": pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), [str(slide)])}
+    if label is not None:
+        numbers["label"] = label
+    for name, values in numbers.items():
+        given = np.asarray(np.nan if values is None else values)
+        if given.ndim and given.shape != (rows,):
+            raise ArgumentError(
+                f"{name} has shape {given.shape}, there are {rows} tiles: give one for each tile, or one for all."
+            )
+        columns[name] = pa.nulls(rows) if values is None else pa.array(np.broadcast_to(given, rows))
+    if written is not None:
+        if len(written) != rows:
+            raise ArgumentError(f"{len(written)} tiles were written, there are {rows} windows: give the same tiles.")
+        columns |= {field.name: written[field.name] for field in _WRITTEN}
+    schema = tile_schema(labelled=label is not None, sharded=written is not None)
+    try:
+        return pa.table(columns).select(schema.names).cast(schema)
+    except pa.ArrowException as error:
+        raise ArgumentError(f"The tiles of {slide} do not fit the tile table: {error}.") from error
+
+
+def write_tiles(
+    path: str | Path, rows: Sequence[pa.Table], *, classes: Sequence[str] | None = None, edge: str = "skip"
+) -> Path:
+    """Write a table of finished tiles. The same rows give the same bytes, however they are divided.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file (``.parquet``), or the folder, where it is ``tiles.parquet``. It is there in full or not at all.
+    rows : sequence of pyarrow.Table
+        Of `tile_rows`, one schema all; written in this order.
+    classes : sequence of str, optional
+        Names of the labels; kept in the file's metadata.
+    edge : {"skip", "pad"}, default "skip"
+        Whether windows may reach over the edge of their level; kept in the file's metadata.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    ArgumentError
+        If there are no rows, or they have several schemas.
+    WriteError
+        If the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix != ".parquet":
+        path /= TILES_FILE
+    if not rows:
+        raise ArgumentError(f"There are no tiles to write to {path}: give at least one table of rows.")
+    names = set(rows[0].column_names)
+    schema = tile_schema(labelled="label" in names, sharded="shard" in names)
+    try:
+        table = pa.concat_tables([part.cast(schema) for part in rows])
+    except (pa.ArrowException, ValueError) as error:
+        raise ArgumentError(f"The rows for {path} do not go together: {error}. Label all of them, or none.") from error
+    for number, field in enumerate(schema):
+        if pa.types.is_dictionary(field.type):
+            table = table.set_column(number, field, _in_order(table[field.name]))
+    metadata = {_EDGE: edge.encode()}
+    if classes is not None:
+        metadata[_CLASSES] = json.dumps(list(classes)).encode()
+    table = table.combine_chunks().replace_schema_metadata(metadata)
+    encoded = [name for name in ("slide", "shard") if name in names]
+    with write_aside(path) as file:
+        pq.write_table(table, file, row_group_size=_ROW_GROUP, compression="zstd", use_dictionary=encoded)
+    return path
+
+
+def _in_order(names: pa.ChunkedArray) -> pa.DictionaryArray:
+    """Number the names of a column in the order in which they appear, whatever numbers its parts had."""
+    chunks = names.unify_dictionaries().chunks
+    if not chunks:
+        return pa.DictionaryArray.from_arrays(pa.array([], pa.int32()), pa.array([], pa.string()))
+    used, first, numbers = np.unique(
+        np.concatenate([chunk.indices.to_numpy() for chunk in chunks]), return_index=True, return_inverse=True
+    )
+    order = np.argsort(first)
+    numbers = np.argsort(order)[numbers].astype(np.int32)
+    return pa.DictionaryArray.from_arrays(pa.array(numbers), chunks[0].dictionary.take(pa.array(used[order])))
+
+
+def open_tiles(path: str | Path) -> TileTable:
+    """Open a collection of finished tiles, to train on it: ``train_loader(open_tiles(folder), ...)``.
+
+    Parameters
+    ----------
+    path : str or Path
+        The collection's folder, or its ``tiles.parquet``. The folder may have been moved, and the slides be gone.
+
+    Returns
+    -------
+    TileTable
+        With all columns; those of `tile_schema`, ``shard`` as absolute paths. Of a table of coordinates alone
+        (``--coords-only``), the tiles are read from the slides.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such table, or it is none of this kind.
+    """
+    path = Path(path)
+    file = path / TILES_FILE if path.is_dir() else path
+    if not file.is_file():
+        raise ArgumentError(
+            f"There is no tile table at {file}: give the folder that `cellmix-dali tile --out` wrote. If tiling was "
+            "interrupted, finish it with --resume."
+        )
+    table = TileTable.open(file)
+    missing = [field.name for field in _TILE if field.name not in table.arrow.column_names]
+    if is_sharded(table):
+        missing += [field.name for field in _WRITTEN if field.name not in table.arrow.column_names]
+    if missing:
+        raise ArgumentError(
+            f"{file} is no table of finished tiles: it has no column {missing[0]!r} (it has: "
+            f"{', '.join(table.arrow.column_names)}). For a table of windows use TileTable.open."
+        )
+    if not is_sharded(table):
+        return table
+    shard = table.arrow["shard"].cast(_NAMES).combine_chunks()
+    names = shard.dictionary.to_pylist()
+    wrong = [name for name in names if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]
+    if wrong:
+        raise ArgumentError(f"{file} names a shard outside its folder: {wrong[0]!r}. It was not written by tiling.")
+    folder = file.absolute().parent
+    paths = pa.array([str(folder / name) for name in names], pa.string())
+    arrow = table.arrow.set_column(
+        table.arrow.column_names.index("shard"), "shard", pa.DictionaryArray.from_arrays(shard.indices, paths)
+    )
+    return TileTable(arrow, check=False)
+
+
+def is_sharded(table: TileTable) -> bool:
+    """Whether a table's tiles are in shards, and not to be read from the slides."""
+    return "shard" in table.arrow.column_names
+
+
+def image_sizes(table: TileTable) -> NDArray[np.int64]:
+    """Give the side of each tile's image as it is read, in pixels: of the finished image, or of the window."""
+    if not is_sharded(table):
+        return table.size
+    sizes: NDArray[np.int64] = table.arrow["tile_size"].to_numpy()
+    return sizes
+
+
+def tile_classes(table: TileTable) -> tuple[str, ...] | None:
+    """Give the names of the labels that the table's file states."""
+    stated = (table.arrow.schema.metadata or {}).get(_CLASSES)
+    return None if stated is None else tuple(json.loads(stated))
+
+
+def tile_edge(table: TileTable) -> str:
+    """Give what was done at the slides' edges, as the table's file states it: "skip" or "pad"."""
+    stated: bytes = (table.arrow.schema.metadata or {}).get(_EDGE, b"skip")
+    return stated.decode()

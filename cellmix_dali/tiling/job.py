@@ -1,0 +1,397 @@
+"""The tiling job: slides in, shards with their table and a report out."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..shards import TILES_FILE, remove_parts, write_aside, write_tiles
+from ._versions import versions
+from .engine import Engine, make_engine
+from .manifest import Manifest
+from .parts import PARTS, PLANS, SHARDS, part_file, plan_file
+from .plans import OVERVIEWS
+from .records import PartRecord, PlanRecord
+from .report import JobReport, SlideResult, Timing, write_report
+from .settings import Json, TilingSettings
+from .slides import Collection, JobSlide, find_slides
+from .tasks import Failure, Task
+
+__all__ = ["BAD_TILES", "JobState", "TilingResult", "tile_slides"]
+
+BAD_TILES = "bad_tiles.jsonl"
+_FOLDERS = (SHARDS, PARTS, PLANS, OVERVIEWS)
+_REASONS = 5  # of bad tiles that the report shows for a slide
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobState:
+    """How far a job is.
+
+    Attributes
+    ----------
+    slides, slides_done : int
+        All, and those that are done or failed.
+    slides_planned : int
+        Those whose number of tiles is known, or that failed.
+    tiles, tiles_done : int
+        Of the slides that were looked at: tiles to make, and tiles made, bad ones among them.
+    tiles_now : int
+        Tiles that this run has made; the rest of `tiles_done` was there.
+    seconds : float
+        Since this run began.
+    last : SlideResult or None
+        The slide that has just come to an end, if one has.
+    """
+
+    slides: int
+    slides_done: int
+    slides_planned: int
+    tiles: int
+    tiles_done: int
+    tiles_now: int
+    seconds: float
+    last: SlideResult | None = None
+
+    @property
+    def tiles_per_second(self) -> float:
+        """Of this run."""
+        return self.tiles_now / self.seconds if self.seconds else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """An estimate, where slides that were not looked at have as many tiles as the others; None at the start."""
+        if not self.tiles_now or not self.slides_planned:
+            return None
+        left = self.tiles * self.slides / self.slides_planned - self.tiles_done
+        return max(0.0, left / self.tiles_per_second)
+
+
+@dataclass(frozen=True)
+class TilingResult:
+    """A finished job.
+
+    Attributes
+    ----------
+    folder : Path
+        Where everything is.
+    slides : tuple of SlideResult
+        In the order that they were given.
+    changed : tuple of Path
+        Slides that were done again since their files had changed after an earlier run.
+    """
+
+    folder: Path
+    slides: tuple[SlideResult, ...]
+    changed: tuple[Path, ...] = ()
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of all slides."""
+        return sum(slide.tiles for slide in self.slides)
+
+    @property
+    def bad_tiles(self) -> int:
+        """Tiles that were left out since they cannot be read."""
+        return sum(slide.bad_tiles for slide in self.slides)
+
+    @property
+    def failed(self) -> tuple[SlideResult, ...]:
+        """Slides that failed."""
+        return tuple(slide for slide in self.slides if slide.status == "failed")
+
+
+def tile_slides(
+    sources: str | Path | Sequence[str | Path],
+    out: str | Path,
+    settings: TilingSettings | None = None,
+    *,
+    resume: bool = False,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    progress: Callable[[JobState], None] | None = None,
+) -> TilingResult:
+    """Tile slides into shards, with a table of all tiles and a report.
+
+    The result is the same, byte for byte, whatever the engine and however often the job was interrupted, except for
+    what stands under ``timing`` in ``report.json``.
+
+    A script that calls this with worker processes needs the usual ``if __name__ == "__main__":``, as they import it.
+
+    Parameters
+    ----------
+    sources : str, Path, or sequence of them
+        Slide files, folders, patterns, or one list of slides, as of `cellmix_dali.tiling.find_slides`.
+    out : str or Path
+        The job's folder: ``shards/``, ``tiles.parquet``, ``overviews/``, ``report.html``, ``report.json``,
+        ``bad_tiles.jsonl``, ``manifest.json``, and the tables of slides and parts in ``plans/`` and ``parts/``.
+    settings : TilingSettings, optional
+        What is asked for.
+    resume : bool, default False
+        Whether to go on with the job in `out`. What is done and whole is kept, slides that failed or whose files
+        changed are done again.
+    workers : int, optional
+        Worker processes on this machine; by default one a core. 0: none, this process does all.
+    scheduler : str, optional
+        Address of a Dask scheduler, instead of `workers`. Its workers must see slides and `out` under the same paths.
+    progress : callable, optional
+        Called with a `JobState` after each piece of work.
+
+    Returns
+    -------
+    TilingResult
+        Slides that failed are in it; they end no job.
+
+    Raises
+    ------
+    ArgumentError, SlideError
+        If nothing is to be tiled, or `out` cannot be used; among others, if the job there was begun with other
+        settings.
+    WriteError
+        If results cannot be written, as on a full disk. The job can be resumed, as after any other end.
+    JobStoppedError
+        If the engine cannot go on.
+    """
+    began = datetime.now(timezone.utc)
+    settings = settings or TilingSettings()
+    collection = find_slides([sources] if isinstance(sources, str | Path) else sources, settings)
+    folder = Path(out).absolute()
+    with Manifest(folder, settings, collection, versions(), resume=resume) as manifest:
+        for name in ("", *_FOLDERS):
+            (folder / name).mkdir(exist_ok=True)
+            remove_parts(folder / name)
+        engine = make_engine(workers, scheduler)
+        job = _Job(folder, settings, collection, manifest, engine, progress)
+        try:
+            job.run()
+            count = engine.workers
+        finally:
+            engine.close()
+        results = job.finish(began, workers=count)
+    changed = tuple(collection.slides[number].path for number in manifest.changed)
+    return TilingResult(folder, tuple(results), changed)
+
+
+class _Job:
+    """What is to be done, and what has come of it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: TilingSettings,
+        collection: Collection,
+        manifest: Manifest,
+        engine: Engine,
+        progress: Callable[[JobState], None] | None,
+    ) -> None:
+        self.folder, self.settings, self.slides = folder, settings, collection.slides
+        self.classes = collection.classes
+        self.manifest, self.engine, self.progress = manifest, engine, progress
+        self.began = time.monotonic()
+        self.failed: dict[int, str] = {}
+        self.failed_part: dict[int, int] = {}
+        self.planned: set[int] = set()
+        self.parts_left: dict[int, int] = {}
+        self.ready: deque[Task] = deque()  # parts of slides that were looked at
+        self.ended: set[int] = set()
+        self.kept_slides: set[int] = set(range(len(self.slides)))  # none of whose work was done by this run
+        self.left: dict[int, int] = {}  # tiles of each slide that are not made yet
+        self.tiles = self.tiles_done = self.tiles_now = 0
+
+    def run(self) -> None:
+        """Do all work."""
+        unseen = iter(self.slides)
+        running = 0
+        while True:
+            while running < self.engine.workers and (task := self._next_task(unseen)) is not None:
+                self.engine.submit(task)
+                running += 1
+            if not running:
+                return
+            task, outcome = self.engine.next()
+            running -= 1
+            number = task.slide.number
+            if isinstance(outcome, Failure):
+                self._fail(task.slide, outcome.reason, task.part or 0)
+                continue
+            if outcome != task.known:
+                self.manifest.add(outcome)
+            if outcome.seconds:
+                self.kept_slides.discard(number)
+            if isinstance(outcome, PlanRecord):
+                self._plan(task.slide, outcome)
+            else:
+                self._part(task.slide, outcome)
+
+    def _next_task(self, unseen: Iterator[JobSlide]) -> Task | None:
+        """The next piece of work: parts before further slides, so that slides come to an end."""
+        while self.ready:
+            task = self.ready.popleft()
+            if task.slide.number not in self.failed:
+                return task
+        slide = next(unseen, None)
+        if slide is None:
+            return None
+        known = self.manifest.done.plans.get(slide.number)
+        return Task(folder=self.folder, settings=self.settings, slide=slide, known=known)
+
+    def _plan(self, slide: JobSlide, plan: PlanRecord) -> None:
+        """A slide was looked at: its parts are next."""
+        self.planned.add(slide.number)
+        self.tiles += plan.tiles
+        self.left[slide.number] = plan.tiles
+        self.parts_left[slide.number] = plan.parts
+        for part in range(plan.parts):
+            known = self.manifest.done.parts.get((slide.number, part))
+            self.ready.append(
+                Task(folder=self.folder, settings=self.settings, slide=slide, plan=plan, part=part, known=known)
+            )
+        if not plan.parts:
+            self.tiles_done += plan.tiles
+            self.tiles_now += plan.tiles if plan.seconds else 0
+            self._end(slide)
+        else:
+            self._tell()
+
+    def _part(self, slide: JobSlide, part: PartRecord) -> None:
+        """A part was made."""
+        if slide.number in self.failed:
+            return
+        count = part.tiles + len(part.bad)
+        self.parts_left[slide.number] -= 1
+        self.left[slide.number] -= count
+        self.tiles_done += count
+        self.tiles_now += count if part.seconds else 0
+        if self.parts_left[slide.number]:
+            self._tell()
+            return
+        parts = self.manifest.done.parts_of(slide.number)
+        bad = [tile for each in parts for tile in each.bad]
+        if bad and not sum(each.tiles for each in parts):
+            self._fail(
+                slide, f"None of the {len(bad)} tiles of {slide.path} can be read. The first: {bad[0].reason}", 0
+            )
+        else:
+            self._end(slide)
+
+    def _fail(self, slide: JobSlide, reason: str, part: int) -> None:
+        """A slide cannot be tiled: the rest of its work is left out."""
+        # Of several parts that fail, the first one says why, whichever is met first: all before it are under way.
+        if part < self.failed_part.get(slide.number, part + 1):
+            self.failed_part[slide.number] = part
+            self.failed[slide.number] = reason
+        if slide.number in self.ended:
+            return
+        self.planned.add(slide.number)
+        self.tiles -= self.left.pop(slide.number, 0)
+        self._end(slide)
+
+    def _end(self, slide: JobSlide) -> None:
+        if slide.number not in self.ended:
+            self.ended.add(slide.number)
+            self._tell(self._result(slide))
+
+    def _tell(self, last: SlideResult | None = None) -> None:
+        if self.progress is not None:
+            self.progress(
+                JobState(
+                    slides=len(self.slides),
+                    slides_done=len(self.ended),
+                    slides_planned=len(self.planned),
+                    tiles=self.tiles,
+                    tiles_done=self.tiles_done,
+                    tiles_now=self.tiles_now,
+                    seconds=time.monotonic() - self.began,
+                    last=last,
+                )
+            )
+
+    def _result(self, slide: JobSlide) -> SlideResult:
+        """What became of a slide."""
+        plan = self.manifest.done.plans.get(slide.number)
+        if slide.number in self.failed or plan is None:
+            return SlideResult(slide=str(slide.path), status="failed", reason=self.failed.get(slide.number, ""))
+        parts = self.manifest.done.parts_of(slide.number)
+        bad = [tile for part in parts for tile in part.bad]
+        shards = [Path(file.path).name for part in parts for file in part.files if file.path.endswith(".tar")]
+        return SlideResult(
+            slide=str(slide.path),
+            status="done",
+            reason=plan.note,
+            tiles=plan.tiles if self.settings.coords_only else sum(part.tiles for part in parts),
+            bad_tiles=len(bad),
+            bad_tile_reasons=tuple(
+                f"level {tile.level}, x {tile.x}, y {tile.y}: {tile.reason}" for tile in bad[:_REASONS]
+            ),
+            tiles_copied=sum(part.copied for part in parts),
+            tiles_encoded=sum(part.encoded for part in parts),
+            bytes=sum(part.bytes for part in parts),
+            mpp=plan.mpp,
+            level=plan.level,
+            window=plan.window,
+            tile_size=self.settings.tile_size,
+            route=plan.route,
+            shards=tuple(shards),
+            overview=plan.overview,
+            tissue_mm2=plan.tissue_mm2,
+            seconds=plan.seconds + sum(part.seconds for part in parts),
+        )
+
+    def finish(self, began: datetime, workers: int) -> list[SlideResult]:
+        """Write what is about all slides: the table, the bad tiles, the report, the manifest."""
+        results = [self._result(slide) for slide in self.slides]
+        done = [slide for slide in self.slides if slide.number not in self.failed]
+        rows = [table for slide in done for table in self._rows(slide)]
+        if rows:
+            write_tiles(self.folder / TILES_FILE, rows, classes=self.classes, edge=self.settings.edge)
+        else:
+            (self.folder / TILES_FILE).unlink(missing_ok=True)
+        with write_aside(self.folder / BAD_TILES) as file:
+            for slide in done:
+                for part in self.manifest.done.parts_of(slide.number):
+                    for tile in part.bad:
+                        line = {"slide": str(slide.path), **vars(tile)}
+                        file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        self._remove_strays(done)
+        timing = Timing(
+            started=began.isoformat(timespec="seconds"),
+            seconds=time.monotonic() - self.began,
+            workers=workers,
+            resumed_slides=len(self.kept_slides - set(self.failed)),
+            tiles=self.tiles_now,
+        )
+        report = JobReport(settings=self._asked(), slides=results, timing=timing, versions=versions())
+        write_report(self.folder, report)
+        self.manifest.finish(self.failed)
+        return results
+
+    def _asked(self) -> dict[str, Json]:
+        """The settings as the report shows them, with the names of the labels wherever they come from."""
+        return {**self.settings.to_json(), "classes": None if self.classes is None else list(self.classes)}
+
+    def _rows(self, slide: JobSlide) -> Iterator[pa.Table]:
+        """Rows of a slide's finished tiles."""
+        if self.settings.coords_only:
+            yield pq.read_table(plan_file(self.folder, slide))
+        else:
+            for part in self.manifest.done.parts_of(slide.number):
+                yield pq.read_table(part_file(self.folder, slide, part.part))
+
+    def _remove_strays(self, done: Sequence[JobSlide]) -> None:
+        """Remove what belongs to no slide that is done: of slides that failed, or changed since an earlier run."""
+        wanted = set()
+        for slide in done:
+            wanted |= {file.path for file in self.manifest.done.plans[slide.number].files}
+            wanted |= {file.path for part in self.manifest.done.parts_of(slide.number) for file in part.files}
+        for name in _FOLDERS:
+            for file in (self.folder / name).iterdir():
+                if f"{name}/{file.name}" not in wanted:
+                    file.unlink(missing_ok=True)

@@ -1,0 +1,340 @@
+"""The manifest of a tiling job: what it was asked for, and what is done, so that it can go on after any end.
+
+While a job runs, ``manifest.json`` says what it was asked for, and each finished piece of work adds a line to
+``journal.jsonl``. At the end the journal's content goes into ``manifest.json``, in the order of the slides, and the
+journal is removed. Both are written such that a crash leaves the old state or the new one; a line that a crash cut
+short is not counted.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ..errors import ArgumentError
+from ..shards import WriteError, write_aside
+from .records import PartRecord, PlanRecord, inputs_of
+from .settings import Json, TilingSettings, differences, settings_hash
+from .slides import Collection
+
+__all__ = ["JOURNAL", "MANIFEST", "Done", "Manifest"]
+
+MANIFEST = "manifest.json"
+JOURNAL = "journal.jsonl"
+_FORMAT = 1
+_SHOWN = 5  # differences of slide lists that a message names
+
+
+@dataclass
+class Done:
+    """What is done: the record of each slide that was looked at, and of each part, by (slide, part)."""
+
+    plans: dict[int, PlanRecord] = field(default_factory=dict)
+    parts: dict[tuple[int, int], PartRecord] = field(default_factory=dict)
+
+    def add(self, record: PlanRecord | PartRecord) -> None:
+        """Take a record; a new plan of a slide makes its parts' records void unless it is the same plan."""
+        if isinstance(record, PartRecord):
+            self.parts[record.slide, record.part] = record
+            return
+        if self.plans.get(record.slide) != record:
+            self.forget_parts(record.slide)
+        self.plans[record.slide] = record
+
+    def forget_parts(self, slide: int) -> None:
+        """Drop the records of a slide's parts."""
+        for key in [key for key in self.parts if key[0] == slide]:
+            del self.parts[key]
+
+    def parts_of(self, slide: int) -> list[PartRecord]:
+        """Records of a slide's parts, in order."""
+        return [self.parts[key] for key in sorted(key for key in self.parts if key[0] == slide)]
+
+
+class Manifest:
+    """A job's folder, held by one process: nobody else can run a job in it meanwhile.
+
+    Parameters
+    ----------
+    folder : Path
+        The job's folder; made if need be.
+    settings : TilingSettings
+        What is asked for now.
+    collection : Collection
+        The slides.
+    versions : mapping of str to str
+        Software whose version decides over the bytes.
+    resume : bool
+        Whether to go on with what is there. If nothing is there, a new job begins either way.
+
+    Raises
+    ------
+    ArgumentError
+        If the folder cannot be used: it has files of something else, of a job with other settings, slides or versions
+        (said which), another job runs in it, or there is a job and `resume` is False.
+
+    Attributes
+    ----------
+    done : Done
+        What an earlier run has finished, as far as the slides have not changed since.
+    changed : tuple of int
+        Slides whose files have changed since.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: TilingSettings,
+        collection: Collection,
+        versions: Mapping[str, str],
+        *,
+        resume: bool,
+    ) -> None:
+        self.folder = folder
+        self.done = Done()
+        self.changed: tuple[int, ...] = ()
+        self._journal: BinaryIO | None = None
+        self._head = _head(settings, collection, versions)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = _locked(folder)
+        except OSError as error:
+            raise ArgumentError(f"The folder {folder} cannot be used ({error.strerror}): give another one.") from error
+        try:
+            self._begin(collection, resume)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Manifest:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def add(self, record: PlanRecord | PartRecord) -> None:
+        """Note a finished piece of work, safely on the disk.
+
+        Raises
+        ------
+        WriteError
+            If it cannot be written.
+        """
+        kind = "plan" if isinstance(record, PlanRecord) else "part"
+        assert self._journal is not None
+        try:
+            self._journal.write(_line({"kind": kind, **record.to_json()}))
+            self._journal.flush()
+            os.fsync(self._journal.fileno())
+        except OSError as error:
+            raise WriteError(
+                f"{self.folder / JOURNAL} cannot be written ({error.strerror}): see that there is room on the disk."
+            ) from error
+        self.done.add(record)
+
+    def finish(self, failed: Mapping[int, str]) -> None:
+        """Write the whole manifest, and remove the journal.
+
+        Parameters
+        ----------
+        failed : mapping of int to str
+            Slides that failed, and why. Nothing of them counts as done.
+        """
+        slides = []
+        for number, slide in enumerate(self._head["slides"]):
+            entry = dict(slide)
+            plan = self.done.plans.get(number)
+            if number in failed or plan is None:
+                entry |= {"status": "failed", "reason": failed.get(number, "")}
+            else:
+                parts = [_without_seconds(part.to_json()) for part in self.done.parts_of(number)]
+                entry |= {"status": "done", "plan": _without_seconds(plan.to_json()), "parts": parts}
+            slides.append(entry)
+        _write_json(self.folder / MANIFEST, {**self._head, "finished": True, "slides": slides})
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+        (self.folder / JOURNAL).unlink(missing_ok=True)
+
+    def _begin(self, collection: Collection, resume: bool) -> None:
+        """Find what is there, or begin anew."""
+        path, journal = self.folder / MANIFEST, self.folder / JOURNAL
+        there = sorted(each.name for each in self.folder.iterdir())
+        if path.is_file():
+            if not resume and not self._begun():
+                _write_json(path, {**self._head, "finished": False})
+            elif not resume:
+                raise ArgumentError(
+                    f"{self.folder} holds a tiling job already: go on with it by --resume (resume=True), or give "
+                    "another folder."
+                )
+            else:
+                before = _read_json(path)
+                self._compare(before)
+                self._restore(before, journal, collection)
+        elif [name for name in there if not name.startswith(f"{MANIFEST}.")]:
+            raise ArgumentError(
+                f"{self.folder} is not empty (it has {', '.join(there[:3])}{', ...' if len(there) > 3 else ''}) and "
+                "holds no tiling job: give a new folder."
+            )
+        else:
+            _write_json(path, {**self._head, "finished": False})
+        try:
+            self._journal = _open_journal(journal)
+        except OSError as error:
+            raise ArgumentError(f"{journal} cannot be written ({error.strerror}).") from error
+
+    def _begun(self) -> bool:
+        """Whether anything was done in the job that is there; not if it could not start its workers."""
+        if _read_json(self.folder / MANIFEST).get("finished"):
+            return True
+        return next(_journal_lines(self.folder / JOURNAL), None) is not None
+
+    def _compare(self, before: dict[str, Any]) -> None:
+        """Refuse to go on with a job that was asked for something else."""
+        path = self.folder / MANIFEST
+        if before.get("format") != _FORMAT:
+            raise ArgumentError(f"{path} is of another version of cellmix_dali: begin anew, in another folder.")
+        now = self._head
+        differ = differences(before["settings"], now["settings"])
+        differ += [f"version of {each}" for each in differences(before["versions"], now["versions"])]
+        differ += _slide_differences(before, now)
+        if differ or before["hash"] != now["hash"]:
+            raise ArgumentError(
+                f"The job in {self.folder} was begun with other settings: {'; '.join(differ) or 'its hash differs'}. "
+                "Go on with the same ones, or begin anew in another folder."
+            )
+
+    def _restore(self, before: dict[str, Any], journal: Path, collection: Collection) -> None:
+        """Take over what is done of slides that have not changed."""
+        for entry in before["slides"]:
+            if entry.get("status") == "done":
+                self.done.add(PlanRecord.from_json(entry["plan"]))
+                for part in entry["parts"]:
+                    self.done.add(PartRecord.from_json(part))
+        for values in _journal_lines(journal):
+            kind = values.pop("kind")
+            self.done.add(PlanRecord.from_json(values) if kind == "plan" else PartRecord.from_json(values))
+        changed = []
+        for number, plan in list(self.done.plans.items()):
+            if plan.inputs != inputs_of(collection.slides[number]):
+                changed.append(number)
+                del self.done.plans[number]
+                self.done.forget_parts(number)
+        self.changed = tuple(changed)
+        for key, part in list(self.done.parts.items()):
+            of = self.done.plans.get(part.slide)
+            if of is None or part.part >= of.parts:
+                del self.done.parts[key]
+
+
+def _head(settings: TilingSettings, collection: Collection, versions: Mapping[str, str]) -> dict[str, Any]:
+    """What a job is asked for, as JSON values, and its hash."""
+    slides: list[Json] = [
+        {"slide": str(slide.path), "name": slide.name, "label": slide.label, "mpp": slide.mpp}
+        for slide in collection.slides
+    ]
+    asked: dict[str, Json] = {
+        "settings": settings.to_json(),
+        "versions": dict(versions),
+        "classes": None if collection.classes is None else list(collection.classes),
+        "slides": slides,
+    }
+    return {"format": _FORMAT, "hash": settings_hash(asked), **asked}
+
+
+def _slide_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Say how two lists of slides differ."""
+    found = [] if before["classes"] == now["classes"] else differences(before | {"settings": 0}, now | {"settings": 0})
+    found = [each for each in found if each.startswith("classes was")]
+    old = {entry["slide"]: entry for entry in before["slides"]}
+    new = {entry["slide"]: entry for entry in now["slides"]}
+    for what, some in (("new", [s for s in new if s not in old]), ("missing", [s for s in old if s not in new])):
+        if some:
+            more = f" and {len(some) - _SHOWN} more" if len(some) > _SHOWN else ""
+            found.append(f"{what} in the list of slides: {', '.join(some[:_SHOWN])}{more}")
+    if not found and list(old) != list(new):
+        found.append("the slides come in another order")
+    for slide in [slide for slide in new if slide in old][: 10**9]:
+        kept = {name: old[slide][name] for name in ("label", "mpp", "name")}
+        if differ := differences(kept, {name: new[slide][name] for name in kept}):
+            found.append(f"{slide}: {', '.join(differ)}")
+            if len(found) > _SHOWN:
+                break
+    return found
+
+
+def _without_seconds(values: dict[str, Any]) -> dict[str, Any]:
+    """A record without what differs from run to run."""
+    return {name: value for name, value in values.items() if name != "seconds"}
+
+
+def _line(values: Mapping[str, Any]) -> bytes:
+    return json.dumps(values, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    with write_aside(path) as file:
+        file.write(json.dumps(values, indent=1, ensure_ascii=False).encode() + b"\n")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+        if not isinstance(found, dict):
+            raise ValueError("it is no object")
+    except (OSError, ValueError) as error:
+        raise ArgumentError(f"{path} cannot be read ({error}): begin anew, in another folder.") from error
+    return found
+
+
+def _journal_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The journal's whole lines."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return
+    for line in content.split(b"\n")[:-1]:
+        try:
+            values = json.loads(line)
+        except ValueError:  # of a page that a crashed machine lost
+            continue
+        if isinstance(values, dict) and values.get("kind") in ("plan", "part"):
+            yield values
+
+
+def _open_journal(path: Path) -> BinaryIO:
+    """Open the journal to add lines; what a crash left of a cut line is removed."""
+    file = path.open("a+b")
+    file.seek(0)
+    content = file.read()
+    file.truncate(content.rfind(b"\n") + 1)
+    return file
+
+
+def _locked(folder: Path) -> int | None:
+    """Hold a folder against other jobs; None where the file system has no locks."""
+    number = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(number)
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EAGAIN):
+            raise ArgumentError(f"Another tiling job is running in {folder}: wait for it, or stop it.") from error
+        return None
+    return number

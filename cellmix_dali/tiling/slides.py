@@ -1,0 +1,194 @@
+"""Which slides a tiling job is about: what the user named, under names that are all different."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import ArgumentError, SlideError
+from ..slide_list import read_slide_list
+from .settings import TilingSettings
+
+__all__ = ["SUFFIXES", "Collection", "JobSlide", "find_slides"]
+
+SUFFIXES = frozenset(
+    {".svs", ".tif", ".tiff", ".ndpi", ".scn", ".mrxs", ".bif", ".dcm", ".vms", ".vmu", ".svslide", ".zvi", ".czi"}
+)
+"""Of files that are taken from a folder, in lower case; a file that is named itself may have any."""
+
+_LISTS = (".csv", ".parquet", ".pq")
+_GLOB = frozenset("*?[")
+_LONGEST_NAME = 64
+
+
+@dataclass(frozen=True)
+class JobSlide:
+    """One slide of a job.
+
+    Attributes
+    ----------
+    number : int
+        Its place in the collection.
+    path : Path
+        The file, absolute.
+    name : str
+        Short, of letters, digits, "-" and "_", different from those of all other slides: its files are named so.
+    label : int or None
+        Class index of all its tiles.
+    mpp : float or None
+        Microns per pixel of its first level, whatever its file says.
+    mask, annotations : Path or None
+        The files that belong to it; looked for, but perhaps not there.
+    """
+
+    number: int
+    path: Path
+    name: str
+    label: int | None = None
+    mpp: float | None = None
+    mask: Path | None = None
+    annotations: Path | None = None
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The slides of a job, in order.
+
+    Attributes
+    ----------
+    slides : tuple of JobSlide
+        At least one.
+    classes : tuple of str or None
+        Names of the labels; None without labels.
+    """
+
+    slides: tuple[JobSlide, ...]
+    classes: tuple[str, ...] | None
+
+
+def find_slides(sources: Sequence[str | Path], settings: TilingSettings) -> Collection:
+    """Find the slides that a user named.
+
+    Parameters
+    ----------
+    sources : sequence of str or Path
+        Slide files, folders (the slides directly in them, by name), patterns such as ``/data/*/*.svs``, or one list of
+        slides (CSV or Parquet) as of `cellmix_dali.slide_list.read_slide_list`. A slide that is named twice counts
+        once. Slides of a list need not be there: those that are not fail later, and the job goes on.
+    settings : TilingSettings
+        Says the classes, and where masks and annotations are.
+
+    Returns
+    -------
+    Collection
+
+    Raises
+    ------
+    SlideError
+        If a file or folder is not there, or a folder or pattern has no slide.
+    ArgumentError
+        If nothing is named, a list stands among other sources or cannot be read, or two slides would share a mask or
+        annotations.
+    """
+    named = [sources] if isinstance(sources, str | Path) else list(sources)
+    if not named:
+        raise ArgumentError("There is nothing to tile: name slide files, folders, patterns, or one CSV list of slides.")
+    labels: list[int] | None = None
+    mpps: list[float] | None = None
+    classes = settings.classes if settings.labelled else None
+    if any(Path(source).suffix.lower() in _LISTS for source in named):
+        if len(named) > 1:
+            raise ArgumentError("A list of slides stands alone: give the list, or files, folders and patterns.")
+        listed = read_slide_list(named[0], classes=settings.classes, check_files=False)
+        paths = list(listed.slides)
+        if listed.labels is not None and not settings.labelled:
+            labels, classes = listed.labels.tolist(), listed.classes
+        mpps = None if listed.mpp is None else listed.mpp.tolist()
+    else:
+        if settings.classes is not None and not settings.labelled:
+            raise ArgumentError("classes without labels: give annotations, or a list of slides with a column 'label'.")
+        paths = _without_repeats([path for source in named for path in _expand(source)])
+    names = _names(paths)
+    masks = _companions(paths, settings.mask, ".png")
+    annotations = _companions(paths, settings.annotations, ".geojson")
+    slides = tuple(
+        JobSlide(
+            number,
+            path.absolute(),
+            names[number],
+            label=None if labels is None else labels[number],
+            mpp=None if mpps is None or mpps[number] != mpps[number] else mpps[number],
+            mask=masks[number],
+            annotations=annotations[number],
+        )
+        for number, path in enumerate(paths)
+    )
+    return Collection(slides, classes)
+
+
+def _expand(source: str | Path) -> list[Path]:
+    """A file as it is; the slides of a folder, or that a pattern meets."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and not file.is_dir())
+        if not found:
+            raise SlideError(
+                f"There is no slide in the folder {path}: looked for {', '.join(sorted(SUFFIXES))}. For slides in "
+                f"folders below, give a pattern in quotes: '{path}/**/*.svs'."
+            )
+        return found
+    if path.exists():
+        return [path]
+    if _GLOB & set(str(source)):
+        met = sorted(Path(file) for file in glob.glob(str(path), recursive=True))  # noqa: PTH207 (it may be absolute)
+        found = [file for file in met if not file.is_dir()]
+        if not found:
+            raise SlideError(f"No file fits the pattern {source}. Check the path.")
+        return found
+    raise SlideError(f"There is no slide at {path}. Check the path.")
+
+
+def _without_repeats(paths: list[Path]) -> list[Path]:
+    """The paths, each file once, where it stands first."""
+    first: dict[Path, Path] = {}
+    for path in paths:
+        first.setdefault(path.resolve(), path)
+    return list(first.values())
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Short names, all different: the files' stems, numbered where several are alike."""
+    found: list[str] = []
+    taken: set[str] = set()
+    stems = [re.sub(r"[^A-Za-z0-9_-]", "_", path.stem)[:_LONGEST_NAME] or "slide" for path in paths]
+    own = set(stems)
+    for stem in stems:
+        name, count = stem, 1
+        while name.lower() in taken or (count > 1 and name in own):
+            count += 1
+            name = f"{stem}-{count}"
+        taken.add(name.lower())  # file systems may not tell capitals from small letters
+        found.append(name)
+    return found
+
+
+def _companions(paths: Sequence[Path], folder: Path | None, suffix: str) -> list[Path | None]:
+    """The file in a folder that belongs to each slide; refused if two slides share one."""
+    if folder is None:
+        return [None] * len(paths)
+    found: list[Path | None] = []
+    owner: dict[Path, Path] = {}
+    for slide in paths:
+        full = folder / f"{slide.name}{suffix}"
+        file = full if full.is_file() else folder / f"{slide.stem}{suffix}"
+        other = owner.setdefault(file, slide)
+        if other is not slide:
+            raise ArgumentError(
+                f"{other} and {slide} would share {file}. Name the files by the slides' full names, such as "
+                f"{full.name}, or tile these slides by jobs of their own."
+            )
+        found.append(file)
+    return found

@@ -1,0 +1,98 @@
+"""One piece of a tiling job's work, as it goes to a worker and comes back."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeAlias
+
+from ..errors import CellMixDaliError, MissingDependencyError, SlideError
+from ..shards import WriteError
+from .parts import make_part
+from .plans import plan_slide
+from .records import PartRecord, PlanRecord, inputs_of, intact
+from .settings import TilingSettings
+from .slides import JobSlide
+
+__all__ = ["Failure", "Outcome", "Task", "do_task"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A piece of work: look at a slide, or make one part of its tiles.
+
+    Attributes
+    ----------
+    folder : Path
+        The job's folder, absolute.
+    settings : TilingSettings
+    slide : JobSlide
+    plan : PlanRecord or None
+        What looking at the slide gave; None to look at it.
+    part : int or None
+        Which part to make.
+    known : PlanRecord, PartRecord or None
+        What an earlier run noted of this work: kept, if its files are whole.
+    """
+
+    folder: Path
+    settings: TilingSettings
+    slide: JobSlide
+    plan: PlanRecord | None = None
+    part: int | None = None
+    known: PlanRecord | PartRecord | None = None
+
+    @property
+    def name(self) -> str:
+        """For a person."""
+        return self.slide.name if self.part is None else f"{self.slide.name}, part {self.part + 1}"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Work that cannot be done, for a reason that lies in its slide."""
+
+    reason: str
+
+
+Outcome: TypeAlias = "PlanRecord | PartRecord | Failure"
+
+
+def do_task(task: Task) -> Outcome:
+    """Do a piece of work.
+
+    Returns
+    -------
+    PlanRecord, PartRecord or Failure
+        What was done, also where an earlier run had done it; or why the slide cannot be tiled.
+
+    Raises
+    ------
+    WriteError, MissingDependencyError
+        If nothing can be written, or a package is missing: no slide is to blame, and the job must stop.
+    """
+    if task.known is not None and intact(task.folder, task.known.files):
+        return replace(task.known, seconds=0.0)
+    began = time.monotonic()
+    try:
+        before = inputs_of(task.slide)
+        if task.plan is None:
+            found: PlanRecord | PartRecord = plan_slide(task.slide, task.settings, task.folder, before)
+        else:
+            assert task.part is not None
+            if before != task.plan.inputs:
+                raise SlideError(_CHANGED.format(path=task.slide.path))
+            found = make_part(task.slide, task.settings, task.folder, task.plan, task.part)
+        if inputs_of(task.slide) != before:
+            raise SlideError(_CHANGED.format(path=task.slide.path))
+    except (WriteError, MissingDependencyError):
+        raise
+    except CellMixDaliError as error:
+        return Failure(str(error))
+    except Exception as error:  # whatever a library raises on a strange file must not end the job
+        return Failure(f"{task.slide.path} cannot be tiled ({type(error).__name__}: {error}).")
+    return replace(found, seconds=time.monotonic() - began)
+
+
+_CHANGED = "{path} or its mask or annotations changed while it was tiled. Go on with --resume when it is complete."

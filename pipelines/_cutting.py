@@ -1,0 +1,160 @@
+"""Windows of one slide cut out of its decoded blocks, so that neighbours do not decode a block twice."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellmix_dali.errors import ArgumentError, SlideError
+from cellmix_dali.reading import EncodedTile, TileReader
+from cellmix_dali.slides import Level
+from cellmix_dali.tiles import TileTable
+from cellmix_dali.windows import Pieces, pieces
+
+from ._decoded_blocks import DecodedBlocks, Place
+
+__all__ = ["WindowCutter"]
+
+
+class WindowCutter:
+    """Gives the pixels of a table's windows, those that `TileReader` and DALI's decoder give for each alone.
+
+    Rows must be asked for in order: a block is dropped after the last row that needs it.
+
+    Parameters
+    ----------
+    table : TileTable
+        Tiles of one level of one slide.
+    edge : {"skip", "pad"}
+        As of `TileReader`.
+    device, num_threads
+        As of `DecodedBlocks`.
+
+    Raises
+    ------
+    ArgumentError
+        If the table has tiles of several slides or levels.
+    SlideError
+        If the slide cannot be opened.
+    """
+
+    def __init__(self, table: TileTable, *, edge: str, device: str, num_threads: int) -> None:
+        for name, column in (("slides", table.slide), ("levels", table.level)):
+            if len(table) and column.min() != column.max():
+                raise ArgumentError(f"The tile table has tiles of several {name}: select the rows of one.")
+        self.table = table
+        self._reader = TileReader(table, edge=edge)
+        slide, number = self._reader.slide(int(table.slide[0])), int(table.level[0])
+        self._blocks: DecodedBlocks | None = None
+        if slide.route == "direct" and number < len(slide.levels):
+            self._level = slide.levels[number]
+            self._blocks = DecodedBlocks(slide, number, device=device, num_threads=num_threads)
+            self._last = _last_rows(self._level, table)
+
+    @property
+    def decoded(self) -> int:
+        """Blocks decoded so far."""
+        return 0 if self._blocks is None else self._blocks.decoded
+
+    def cut(self, rows: NDArray[np.int64], into: list[NDArray[np.uint8]]) -> dict[int, str]:
+        """Write the windows of rows into arrays.
+
+        Parameters
+        ----------
+        rows : int64 array (n,)
+            Rows of the table, ascending.
+        into : list of n uint8 arrays (size, size, 3)
+            Overwritten; those of rows that cannot be read are left with anything in them.
+
+        Returns
+        -------
+        dict of int to str
+            Rows that cannot be read, and why.
+        """
+        bad: dict[int, str] = {}
+        rest = list(zip(rows.tolist(), into, strict=True))
+        if self._blocks is not None:
+            rest = self._cut_blocks(self._blocks, rest, bad)
+        for row, out in rest:
+            (tile,) = self._reader.read(np.array([row]))
+            if isinstance(tile, SlideError):
+                bad[row] = str(tile)
+            else:
+                out[...] = _pixels(tile, len(out))
+        return bad
+
+    def close(self) -> None:
+        """Close the slide."""
+        self._reader.close()
+
+    def _cut_blocks(
+        self, blocks: DecodedBlocks, wanted: list[tuple[int, NDArray[np.uint8]]], bad: dict[int, str]
+    ) -> list[tuple[int, NDArray[np.uint8]]]:
+        """Cut what lies on blocks; gives what does not."""
+        table, level = self.table, self._level
+        rows = np.array([row for row, _ in wanted])
+        x, y, size = table.x[rows], table.y[rows], table.size[rows]
+        inside = (x >= 0) & (y >= 0) & (x < level.width) & (y < level.height)
+        if not self._reader.pad:
+            inside &= (x + size <= level.width) & (y + size <= level.height)
+        found = pieces(level, x[inside], y[inside], size[inside])
+        # Decoders of JPEG 2000 round differently: a window that the reader leaves to OpenSlide stays with it.
+        most = np.inf if level.compression == "jpeg" else self._reader.slots - self._reader.pad
+        cuts = {
+            number: cut
+            for number, cut in zip(np.flatnonzero(inside).tolist(), found, strict=True)
+            if len(cut.columns) <= most
+        }
+        places = {number: _places(cut) for number, cut in cuts.items()}
+        blocks.load(dict.fromkeys(place for own in places.values() for place in own))
+        rest = []
+        for number, (row, out) in enumerate(wanted):
+            own = places.get(number)
+            damage = next(filter(None, map(blocks.damage, own or ())), None)
+            if damage:
+                bad[row] = damage
+            elif own is None or not _paste(blocks, own, cuts[number], out):
+                rest.append((row, out))
+        blocks.keep(lambda place: bool(self._last[place[1], place[0]] > rows[-1]))
+        return rest
+
+
+def _places(cut: Pieces) -> list[Place]:
+    return list(zip(cut.columns.tolist(), cut.rows.tolist(), strict=True))
+
+
+def _paste(blocks: DecodedBlocks, places: list[Place], cut: Pieces, out: NDArray[np.uint8]) -> bool:
+    """Put a window together; False where a block is blank."""
+    pixels = [blocks.pixels(place) for place in places]
+    if any(block is None for block in pixels):
+        return False
+    if int(cut.geometry[:, 2].prod(axis=1, dtype=np.int64).sum()) < out.shape[0] * out.shape[1]:
+        out.fill(255)  # beyond the level
+    for block, ((from_y, from_x), (y, x), (height, width), *_) in zip(pixels, cut.geometry.tolist(), strict=True):
+        assert block is not None
+        out[y : y + height, x : x + width] = block[from_y : from_y + height, from_x : from_x + width]
+    return True
+
+
+def _pixels(tile: EncodedTile, size: int) -> NDArray[np.uint8]:
+    """The pixels of a tile that OpenSlide has read: its last stream is a picture without compression."""
+    if tile.way != "openslide":
+        raise RuntimeError(f"A tile was read as {tile.way!r}, not as pixels.")
+    return tile.streams[-1][-3 * size * size :].reshape(size, size, 3)
+
+
+def _last_rows(level: Level, table: TileTable) -> NDArray[np.int64]:
+    """For each block of a level, (rows, columns), the last row of the table that needs it; -1 for none."""
+    lines, columns = level.rows or 0, level.columns or 0
+    last = np.full((lines, columns), -1, np.int64)
+    left, top = table.x // (level.block_width or 1), table.y // (level.block_height or 1)
+    right = np.minimum((table.x + table.size - 1) // (level.block_width or 1), columns - 1)
+    bottom = np.minimum((table.y + table.size - 1) // (level.block_height or 1), lines - 1)
+    rows = np.arange(len(table))
+    for down in range(int((bottom - top).max()) + 1):
+        for across in range(int((right - left).max()) + 1):
+            line, column = top + down, left + across
+            on = (line >= 0) & (line <= bottom) & (column >= 0) & (column <= right)
+            # Rows ascend, and where a block comes twice the last one counts.
+            last[line[on], column[on]] = np.maximum(last[line[on], column[on]], rows[on])
+    return last

@@ -1,0 +1,201 @@
+"""Every mixing method as an operator for any DALI pipeline."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cellmix_dali.errors import ArgumentError, unknown_name
+from cellmix_dali.mixing import canonical_method, make_mixer
+
+from ._apply import apply_plan
+from ._dali import DataNode, Pipeline, fn, math, types
+from ._drawn_plan import drawn_plan
+from ._paste import check_engine
+from .plan_source import PlanNodes, PlanSource, check_settings
+
+__all__ = ["MixParameters", "mix"]
+
+
+class MixParameters(NamedTuple):
+    """What was applied to a batch; every node holds one scalar a sample, on the CPU.
+
+    Attributes
+    ----------
+    patch_size : int32
+        Side of a patch in pixels; 0 for other methods than CellMix.
+    fix_ratio : float32
+        Share of patch positions that stayed; 0 for other methods than CellMix.
+    triggered : int32
+        1 if the batch (of Cutout: any of its samples) was mixed, 0 if it was left alone.
+    epoch, iteration : int64
+        Which batch.
+    """
+
+    patch_size: DataNode
+    fix_ratio: DataNode
+    triggered: DataNode
+    epoch: DataNode
+    iteration: DataNode
+
+
+def mix(
+    images: DataNode,
+    labels: DataNode,
+    *,
+    method: str | None = None,
+    num_classes: int,
+    plan: PlanSource | PlanNodes | None = None,
+    patch_size: int | DataNode | None = None,
+    fix_ratio: float | DataNode | None = None,
+    p: float | None = None,
+    soft: bool = False,
+    parameters: bool = False,
+    engine: str = "native",
+    dtype: types.DALIDataType | None = None,
+    device: str | None = None,
+    seed: int | None = None,
+    name: str | None = None,
+    **method_parameters: Any,
+) -> tuple[DataNode, ...]:
+    """Mix the samples of a batch by any method, and their labels accordingly.
+
+    The plan of each batch comes from the host: from `plan`, a `PlanSource`; or, with `method` given, from a batch
+    operator inside the graph. No pixel passes through Python, but for SaliencyMix, which looks at a copy of 128 x 128
+    pixels of each image. Pixels are those that ``plan.apply`` of `cellmix_dali.mixing` makes: to the bit, of Mixup and
+    of a linear ResizeMix within 1 level of 8-bit images.
+
+    Do not call it inside a DALI conditional: there an operator sees a part of the batch only.
+
+    Parameters
+    ----------
+    images : DataNode, HWC, all samples of one size
+        Any number of channels, on "cpu" or "gpu" (untested on a GPU so far). SaliencyMix: uint8 with 1 or 3 channels.
+    labels : DataNode
+        One class index a sample (scalar or shape (1,)); with ``soft=True`` float32 (num_classes,).
+    method : str, optional
+        One of `cellmix_dali.mixing.METHODS`, which say paper, parameters and meaning of the labels' weights. Not
+        needed with `plan`.
+    num_classes : int
+        Number of classes.
+    plan : PlanSource or PlanNodes, optional
+        Where the plans come from. Instead of it, `method` and its parameters.
+    patch_size : int or DataNode, optional
+        Of CellMix: side of a patch in pixels; must divide the tile. Of a node, the value of the batch's first sample
+        counts.
+    fix_ratio : float or DataNode, optional
+        Of CellMix: share of patch positions that stay, in [0, 1]. Of a node, the value of the batch's first sample
+        counts.
+    p : float, optional
+        Probability that a batch (of Cutout: a sample) is mixed; by default 1. Not with `plan`, which has its own.
+    soft : bool, default False
+        Whether the labels are soft already.
+    parameters : bool, default False
+        Whether to return, third, the `MixParameters` as they were applied.
+    engine : {"native", "numba"}, default "native"
+        What moves the pixels: DALI's operators, or a compiled kernel (uint8 images on the CPU), which is faster for
+        Mixup and FMix.
+    dtype : nvidia.dali.types.DALIDataType, optional
+        Type of the mixed images; by default that of the images.
+    device : {"cpu", "gpu"}, optional
+        By default where the images are; naming another device is refused.
+    seed : int, optional
+        Seed of the plans that are drawn in the graph; by default the pipeline's, or 0 where it has none.
+    name : str, optional
+        Name of the operator instance that gives the mixed images.
+    **method_parameters
+        The method's own, by default its paper's: see ``METHODS[method].parameters``.
+
+    Returns
+    -------
+    images : DataNode, HWC
+        Mixed images.
+    soft_labels : DataNode, float32 (num_classes,)
+        Mixed labels, on the images' device.
+    parameters : MixParameters
+        Only with ``parameters=True``.
+
+    Raises
+    ------
+    ArgumentError
+        For every argument that cannot work, when the pipeline is defined. A wrong image size or label shows when a
+        batch runs, as a RuntimeError of DALI's that names this operator.
+    """
+    pipeline = _check(images, device=device, num_classes=num_classes)
+    check_engine(engine, images.device)
+    if plan is not None:
+        own = {"patch_size": patch_size, "fix_ratio": fix_ratio, "p": p, "seed": seed, **method_parameters}
+        nodes = _given_plan(plan, pipeline, method, [key for key, value in own.items() if value is not None])
+        images = _require_tile_size(images, nodes.parameters)
+    else:
+        if method is None:
+            raise ArgumentError("mix needs either method=... or plan=PlanSource(...).")
+        mixer = make_mixer(method, p=1.0 if p is None else p, seed=_seed(seed, pipeline), **method_parameters)
+        check_settings(mixer, patch_size=patch_size, fix_ratio=fix_ratio)
+        mixer.check_batch_size(pipeline.max_batch_size)
+        nodes = drawn_plan(images, mixer, pipeline.max_batch_size, patch_size, fix_ratio)
+
+    mixed, soft_labels = apply_plan(
+        images, labels, nodes, num_classes=num_classes, soft=soft, engine=engine, dtype=dtype, name=name
+    )
+    return (mixed, soft_labels, _applied(nodes)) if parameters else (mixed, soft_labels)
+
+
+def _check(images: DataNode, *, device: str | None, num_classes: int) -> Pipeline:
+    """Refuse what cannot work; give the pipeline that is being defined."""
+    pipeline = Pipeline.current()
+    if pipeline is None:
+        raise ArgumentError("Mixing must be called where a DALI pipeline is defined (inside @pipeline_def).")
+    if device is not None and device not in ("cpu", "gpu"):
+        raise unknown_name("device", device, ("cpu", "gpu"))
+    if device is not None and device != images.device:
+        raise ArgumentError(
+            f"device={device!r}, but the images are on {images.device!r}: move them first (images.gpu() or .cpu())."
+        )
+    if num_classes < 2:
+        raise ArgumentError(f"num_classes={num_classes}: mixing labels needs at least 2 classes.")
+    return pipeline
+
+
+def _given_plan(plan: PlanSource | PlanNodes, pipeline: Pipeline, method: str | None, settings: list[str]) -> PlanNodes:
+    """Nodes of a plan that comes from outside."""
+    if settings:
+        raise ArgumentError(f"Give either plan or {' and '.join(settings)}: a plan has its own parameters.")
+    if isinstance(plan, PlanNodes):
+        return plan
+    if method is not None and canonical_method(method) != plan.mixer.method:
+        raise ArgumentError(f"The plan is of {plan.mixer.method}, not of {method}: leave method out, or name the same.")
+    if plan.batch_size != pipeline.max_batch_size:
+        raise ArgumentError(
+            f"The plan is drawn for batch_size={plan.batch_size}, the pipeline's is {pipeline.max_batch_size}: "
+            "give both the same."
+        )
+    return plan.nodes()
+
+
+def _require_tile_size(images: DataNode, parameters: DataNode) -> DataNode:
+    """Make the graph raise if the images are not of the size that the plan was drawn for.
+
+    Larger ones would be cropped silently. DALI has no assertion, but `fn.slice` raises outside its input's bounds;
+    the sum with its always-zero result keeps it in the graph. No pixel is touched.
+    """
+    shape = images.shape(dtype=types.INT32)
+    off = shape[0:2] - fn.cast(parameters[5:7], dtype=types.INT32)
+    distance = fn.reductions.sum(math.abs(off), dtype=types.INT32)
+    origin = types.Constant(np.zeros(1, np.int32), device="cpu")
+    zero = fn.slice(origin, distance, 1, axes=[0])  # raises if images are not of the plan's tile_size
+    return fn.reshape(images, shape=shape + zero, layout="HWC")
+
+
+def _seed(seed: int | None, pipeline: Pipeline) -> int:
+    """The seed as given, else the pipeline's."""
+    if seed is not None:
+        return seed
+    return max(int(pipeline.seed), 0) if pipeline.seed is not None else 0
+
+
+def _applied(nodes: PlanNodes) -> MixParameters:
+    """The parameters, each a scalar of its own type."""
+    dtypes = (types.INT32, types.FLOAT, types.INT32, types.INT64, types.INT64)
+    return MixParameters(*(fn.cast(nodes.parameters[i], dtype=dtype) for i, dtype in enumerate(dtypes)))

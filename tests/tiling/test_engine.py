@@ -1,0 +1,182 @@
+"""The tiling job on Dask: worker processes that are there from the start, that die, and that are on another cluster."""
+
+from __future__ import annotations
+
+import os
+import resource
+import threading
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from tiling_jobs import TINY, Tree, assert_same, serial, tree
+
+from cellmix_dali.shards import WriteError
+from cellmix_dali.tiling import JobState, JobStoppedError, TilingSettings, tile_slides
+
+
+def workers_of(pid: int) -> list[psutil.Process]:
+    """Worker processes that a process has started."""
+    found = []
+    for child in psutil.Process(pid).children(recursive=True):
+        try:
+            words = child.cmdline()
+        except psutil.Error:
+            continue
+        if any("multiprocessing.spawn" in word for word in words):
+            found.append(child)
+    return found
+
+
+def wait_until(true: Callable[[], Any], what: str, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def hangs(tmp_path: Path) -> Iterator[Path]:
+    """A slide that nobody can read: a process at work on it waits until it is killed."""
+    path = tmp_path / "hangs.tiff"
+    os.mkfifo(path)
+    writer = os.open(path, os.O_RDWR)  # so that it can be opened, and nothing comes
+    yield path
+    os.close(writer)
+
+
+def reads(process: psutil.Process, path: Path) -> bool:
+    """Whether a process has a file open."""
+    try:
+        return any(link.resolve() == path for link in Path(f"/proc/{process.pid}/fd").iterdir())
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A cluster of two workers that is there already."""
+    import dask
+    from distributed import LocalCluster
+
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,  # type: ignore[no-untyped-call]
+    ):
+        yield cluster
+
+
+def test_a_cluster_that_is_there_makes_the_same_bytes(
+    tiny: list[Path], uninterrupted: Tree, tmp_path: Path, cluster: Any
+) -> None:
+    out, states = tmp_path / "out", list[JobState]()
+    result = tile_slides(tiny, out, TINY, scheduler=cluster.scheduler_address, progress=states.append)
+    assert not result.failed
+    assert_same(tree(out), uninterrupted)
+    assert {state.last.slide for state in states if state.last} == {str(path) for path in tiny}
+
+
+def test_decoded_tiles_are_the_same_bytes_too(slides: list[Path], tmp_path: Path, cluster: Any) -> None:
+    settings = TilingSettings(tile_size=200, mpp=0.8, edge="pad", tissue=0.2, shard_size=5)
+    tile_slides(slides, tmp_path / "two", settings, scheduler=cluster.scheduler_address)
+    serial(slides, tmp_path / "none", settings)
+    assert_same(tree(tmp_path / "two"), tree(tmp_path / "none"))
+
+
+def test_a_worker_that_cannot_write_stops_the_job(
+    tiny: list[Path], uninterrupted: Tree, tmp_path: Path, cluster: Any
+) -> None:
+    out = tmp_path / "out"
+    pids = [worker.process.pid for worker in cluster.workers.values()]
+    before = [resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in pids]
+    for pid in pids:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (15_000, before[0][1]))
+    try:
+        with pytest.raises(WriteError, match="cannot be written"):
+            tile_slides(tiny, out, TINY, scheduler=cluster.scheduler_address)
+    finally:
+        for pid, limit in zip(pids, before, strict=True):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, limit)
+    tile_slides(tiny, out, TINY, scheduler=cluster.scheduler_address, resume=True)
+    assert_same(tree(out), uninterrupted)
+
+
+def test_a_slide_that_kills_its_workers_is_given_up(
+    tiny: list[Path], tmp_path: Path, cluster: Any, hangs: Path
+) -> None:
+    killed: list[int] = []
+
+    def kill_who_reads() -> None:
+        while not done.wait(0.05):
+            for worker in workers_of(os.getpid()):
+                if reads(worker, hangs):
+                    worker.kill()
+                    killed.append(worker.pid)
+
+    done = threading.Event()
+    killer = threading.Thread(target=kill_who_reads)
+    killer.start()
+    try:
+        result = tile_slides([tiny[0], hangs, *tiny[1:]], tmp_path / "out", TINY, scheduler=cluster.scheduler_address)
+    finally:
+        done.set()
+        killer.join()
+    assert [slide.status for slide in result.slides] == ["done", "failed", "done", "done"]
+    assert "hangs.tiff" in result.failed[0].reason
+    assert "died" in result.failed[0].reason
+    assert len(set(killed)) >= 2
+
+
+def test_workers_of_its_own(tiny: list[Path], uninterrupted: Tree, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    others = {worker.pid for worker in workers_of(os.getpid())}
+    seen: set[int] = set()
+    listening: set[tuple[str, int]] = set()
+
+    def kill_one(_: JobState) -> None:
+        mine = [worker for worker in workers_of(os.getpid()) if worker.pid not in others]
+        if not seen:
+            mine[0].kill()
+            for process in (psutil.Process(), *mine[1:]):
+                for connection in process.net_connections("inet"):
+                    if connection.status == psutil.CONN_LISTEN:
+                        listening.add((connection.laddr.ip, connection.laddr.port))
+        seen.update(worker.pid for worker in mine)
+
+    result = tile_slides(tiny, out, TINY, workers=2, progress=kill_one)
+    assert not result.failed
+    assert_same(tree(out), uninterrupted)
+    assert listening  # of the scheduler and the workers
+    assert {address for address, _ in listening} == {"127.0.0.1"}
+    assert not {port for _, port in listening} & {8786, 8787}
+    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in seen), "its workers are still there", 10)
+
+
+def test_a_job_that_is_killed_leaves_no_workers(
+    tiny: list[Path], tmp_path: Path, hangs: Path, start: Callable[..., ForkServerProcess]
+) -> None:
+    out, slides = tmp_path / "out", [*tiny, hangs]
+    process = start(slides, out, workers=1)
+    # The last slide holds the job, so it is killed while its worker is at work.
+    wait_until(lambda: len(list(out.glob("parts/*"))) == 18 or not process.is_alive(), "it makes no shards")
+    assert process.pid
+    workers = workers_of(process.pid)
+    assert len(workers) == 1
+    process.kill()
+    process.join()
+    wait_until(lambda: not any(worker.is_running() for worker in workers), "a worker goes on without its job", 20)
+    hangs.unlink()
+    hangs.write_bytes(b"no slide either")
+    result = tile_slides(slides, out, TINY, workers=0, resume=True)
+    assert [Path(slide.slide).name for slide in result.failed] == ["hangs.tiff"]
+    assert result.tiles == 3 * 24
+
+
+def test_no_scheduler(tiny: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cellmix_dali.tiling.engine._CONNECT", "1s")
+    with pytest.raises(JobStoppedError, match="at tcp:"):
+        tile_slides(tiny, tmp_path / "out", TINY, scheduler="tcp://127.0.0.1:9")

@@ -1,0 +1,95 @@
+"""Where tissue is, as the user says it: pictures and annotations; and what is seen where a slide is damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shapely
+from PIL import Image
+from tiling_jobs import serial
+
+from cellmix_dali import open_slide
+from cellmix_dali.annotations import read_geojson
+from cellmix_dali.shards import open_tiles
+from cellmix_dali.tiling import TilingSettings
+from cellmix_dali.tiling.thumbnails import thumbnail_of
+
+
+def test_a_mask_for_each_slide(slides: list[Path], tmp_path: Path) -> None:
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    left = np.zeros((64, 64), np.uint8)
+    left[:, :32] = 255
+    Image.fromarray(left).save(folder / "slide-1.png")
+    Image.fromarray(left.T).save(folder / "slide-2.tiff.png")
+    settings = TilingSettings(tile_size=128, mask=folder, coords_only=True)
+    result = serial(slides, tmp_path / "out", settings)
+    assert [slide.status for slide in result.slides] == ["done", "done", "failed"]
+    assert "slide-3.png" in result.failed[0].reason
+    table = open_tiles(tmp_path / "out")
+    assert len(table) == 2 * 32
+    assert table.x[table.slide == 0].max() == 512 - 128
+    assert table.y[table.slide == 1].max() == 512 - 128
+    assert table.x[table.slide == 1].max() == 1024 - 128
+
+
+def test_a_mask_that_changed_makes_its_slide_anew(slides: list[Path], tmp_path: Path) -> None:
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    for slide in slides[:2]:
+        Image.new("1", (64, 64), 1).save(folder / f"{slide.stem}.png")
+    settings = TilingSettings(tile_size=256, mask=folder, shard_size=4)
+    assert serial(slides[:2], tmp_path / "out", settings).tiles == 32
+    Image.fromarray(np.eye(64, dtype=bool) * np.uint8(255)).save(folder / "slide-1.png")
+    result = serial(slides[:2], tmp_path / "out", settings, resume=True)
+    assert result.changed == (slides[0],)
+    assert [slide.tiles for slide in result.slides] == [0, 16]
+    assert not list((tmp_path / "out" / "shards").glob("slide-1-*"))
+
+
+def test_regions(slides: list[Path], tmp_path: Path) -> None:
+    settings = TilingSettings(tile_size=64, annotations=slides[0].parent, tissue=0.9, coords_only=True)
+    serial(slides[:1], tmp_path / "out", settings)
+    table = open_tiles(tmp_path / "out")
+    assert table.label is None
+    annotated = shapely.union_all(read_geojson(slides[0].with_suffix(".geojson")).polygons)
+    tiles = shapely.box(table.x, table.y, table.x + 64, table.y + 64)
+    shares = shapely.area(shapely.intersection(tiles, annotated)) / 64**2
+    assert len(table) > 20
+    assert shares.min() > 0.8
+    assert table.arrow["tissue"].to_numpy() == pytest.approx(shares, abs=0.1)
+
+
+def test_masks_are_not_shared(slides: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = tmp_path / "other" / "slide-1.svs"
+    other.write_bytes(slides[0].read_bytes())
+    with pytest.raises(ValueError, match="would share"):
+        serial([slides[0], other], tmp_path / "out", TilingSettings(mask=tmp_path))
+
+
+def test_the_thumbnail_of_a_damaged_slide(tmp_path: Path) -> None:
+    from damage_kinds import KINDS, layout_of, write_rendered
+
+    (damage,) = (each.damage for each in KINDS if each.name == "zeroed_middle_of_block")
+    path = next(path for path in write_rendered(tmp_path) if path.name == "ycbcr.tiff")
+    with open_slide(path) as slide:
+        whole, unread = thumbnail_of(slide, 300)
+        assert not unread.any()
+    broken = damage(bytearray(path.read_bytes()), layout_of(path))
+    assert broken is not None
+    path.write_bytes(broken)
+    with open_slide(path) as slide:
+        picture, unread = thumbnail_of(slide, 300)
+        small, unread_small = thumbnail_of(slide, 200)
+    assert picture.shape == whole.shape
+    assert unread.any()
+    assert not unread[:, :128].any()
+    np.testing.assert_array_equal(picture[~unread], whole[~unread])
+    # What was not read lies around the damaged block, in column 2 and row 1.
+    rows, columns = np.nonzero(unread)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (64, 127, 128, 191)
+    assert small.shape == (133, 200, 3)
+    assert unread_small.any()
