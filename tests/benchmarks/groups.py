@@ -8,11 +8,15 @@ from typing import Any
 
 import ours
 import peers
+from drop_in import drop_in
 from host import host_times, plan_times
+from kernel import kernel
 from material import Material
 from measure import Contestant, Series, alternate, ratio
 from memory import memory_over_epochs
+from methods import methods
 from pixels import largest_difference, largest_difference_of_cucim
+from tiling import tiling
 
 from cellmix_dali import TileTable
 
@@ -22,7 +26,7 @@ __all__ = ["GROUPS", "Report"]
 _BLOCKS, _SVS_BLOCKS, _WINDOWS, _SLOW = 4096, 2048, 1024, 1280
 _MEMORY_TILES, _EPOCHS = 256, 50
 _NATIVE, _NUMBA = (f"read + CellMix ({engine}) + normalise -> torch" for engine in ("native", "numba"))
-_NORMALISED = "read + normalise -> torch"
+_NORMALISED, _NORMALISED_DALI = (f"read + normalise ({engine}) -> torch" for engine in ("numba", "native"))
 
 
 @dataclass
@@ -54,7 +58,8 @@ def blocks(material: Material, rounds: int, report: Report) -> None:
     contestants += [
         ours.bare_dali(table),
         ours.read(table),
-        ours.normalised(table),
+        ours.normalised(table, "native"),
+        ours.normalised(table, "numba"),
         ours.mixed(table, "native"),
         ours.mixed(table, "numba"),
     ]
@@ -63,16 +68,17 @@ def blocks(material: Material, rounds: int, report: Report) -> None:
     _add(report, "read_over_cucim", series, "read", "cuCIM", absent.get("cucim"))
     _add(report, "read_over_fastslide", series, "read", "fastslide", absent.get("fastslide"))
     _add(report, "read_over_bare_dali", series, "read", "bare DALI decoder")
-    _add(report, "pipeline_over_decode", series, _NATIVE, "bare DALI decoder")
-    _add(report, "mix_over_normalise", series, _NATIVE, _NORMALISED)
-    _add(report, "mix_numba_over_normalise", series, _NUMBA, _NORMALISED)
+    _add(report, "pipeline_over_decode", series, _NUMBA, "bare DALI decoder")
+    _add(report, "mix_over_normalise", series, _NUMBA, _NORMALISED)
+    _add(report, "mix_over_dali_normalise", series, _NUMBA, _NORMALISED_DALI)
+    _add(report, "mix_native_over_dali_normalise", series, _NATIVE, _NORMALISED_DALI)
 
 
 def svs(material: Material, rounds: int, report: Report) -> None:
     """The same reading of an Aperio file, RGB 4:4:4."""
     table = material.blocks(material.svs, _SVS_BLOCKS)
     contestants, absent = _peers(table)
-    contestants += [ours.bare_dali(table), ours.read(table), ours.mixed(table, "native")]
+    contestants += [ours.bare_dali(table), ours.read(table), ours.mixed(table, "numba")]
     series = report.series["blocks of 256 px, RGB SVS"] = alternate(contestants, rounds)
     _pixels(table, "blocks_svs", report)
     _add(report, "read_over_cucim_svs", series, "read", "cuCIM", absent.get("cucim"))
@@ -94,9 +100,9 @@ def windows(material: Material, rounds: int, report: Report) -> None:
 def whole(material: Material, rounds: int, report: Report) -> None:
     """The whole way to mixed, normalised float tensors."""
     theirs = peers.openslide_whole(material.blocks(material.tiff, _SLOW))
-    contestants = [theirs, ours.mixed(material.blocks(material.tiff, _BLOCKS), "native")]
+    contestants = [theirs, ours.mixed(material.blocks(material.tiff, _BLOCKS), "numba")]
     series = report.series["the whole way, blocks of 256 px, YCbCr 4:2:0 TIFF"] = alternate(contestants, rounds)
-    _add(report, "whole_over_openslide", series, _NATIVE, theirs.name)
+    _add(report, "whole_over_openslide", series, _NUMBA, theirs.name)
 
 
 def host(material: Material, rounds: int, report: Report) -> None:
@@ -122,6 +128,10 @@ GROUPS: dict[str, Callable[[Material, int, Report], None]] = {
     "svs": svs,
     "windows": windows,
     "whole": whole,
+    "methods": methods,
+    "kernel": kernel,
+    "tiling": tiling,
+    "drop_in": drop_in,
     "host": host,
     "memory": memory,
 }

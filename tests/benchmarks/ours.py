@@ -31,11 +31,11 @@ def read_to_torch(table: TileTable, name: str = "read -> torch") -> Contestant:
     return _loader(name, TileLoader(lambda: read_pipeline(source), source, ["images", "labels", "tile"]))
 
 
-def normalised(table: TileTable) -> Contestant:
+def normalised(table: TileTable, engine: str) -> Contestant:
     """Decode and normalise; batches are float32 tensors."""
     source = TileSource(table, batch_size=BATCH, num_workers=THREADS)
-    build = partial(evaluate_pipeline, source, num_threads=THREADS)
-    return _loader("read + normalise -> torch", TileLoader(build, source, ["images", "labels", "tile"]))
+    build = partial(evaluate_pipeline, source, engine=engine, num_threads=THREADS)
+    return _loader(f"read + normalise ({engine}) -> torch", TileLoader(build, source, ["images", "labels", "tile"]))
 
 
 def mixed(table: TileTable, engine: str) -> Contestant:

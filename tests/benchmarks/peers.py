@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from cellmix_dali import TileTable
-from cellmix_dali.pipelines._normalise import MEAN, STD
+from cellmix_dali.plugins.normalise import MEAN, STD
 
 __all__ = ["cucim", "fastslide", "missing", "openslide_read", "openslide_whole"]
 

@@ -21,10 +21,18 @@ from rich.table import Table
 if TYPE_CHECKING:  # worker processes import this file: they need none of it
     from groups import Report
 
-_GROUPS = ("blocks", "svs", "windows", "whole", "host", "memory")
+_GROUPS = ("blocks", "svs", "windows", "whole", "methods", "kernel", "tiling", "drop_in", "host", "memory")
 _LEAST_SIDE = 2048
 # Keys that are always in the report, so that a reader finds null and a note instead of nothing.
-_RATIOS = ("read_over_cucim", "windows_over_openslide", "whole_over_openslide", "mix_over_normalise")
+_RATIOS = (
+    "read_over_cucim",
+    "windows_over_openslide",
+    "whole_over_openslide",
+    "mix_over_normalise",
+    "kernel_over_copy",
+    "pipeline_over_decode",
+    "host_us_per_tile",
+)
 
 
 def main() -> int:
