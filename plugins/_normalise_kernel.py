@@ -1,5 +1,8 @@
 """Mixing, normalising, casting and HWC -> CHW in one pass over the pixels, as compiled code on DALI's CPU buffers.
 
+DALI runs the pass sample by sample in its own threads. A sample takes pixels from others of its batch; where those lie,
+the operator `addresses` has written down before.
+
 Nothing here can raise: an exception inside a compiled operator is printed and its output left as garbage. The loops see
 raw addresses and plain sizes only.
 """
@@ -13,20 +16,15 @@ from __future__ import annotations
 import numba
 import numpy as np
 from llvmlite import ir
-from numba import carray, prange
+from numba import carray
 from numba.extending import intrinsic
 from nvidia.dali.plugin.numba import address_as_void_pointer
 
 from cellmix_dali._compiled import compiled
 
-from ._raw_numba import RUN, SETUP, compiled_callback
+from ._raw_numba import RUN, RUN_SAMPLE, SETUP, compiled_callback
 
-__all__ = ["run", "setup"]
-
-if numba.config.THREADING_LAYER == "default":
-    # A training and a validation pipeline run kernels at once, which numba's own work queue does not bear.
-    numba.config.THREADING_LAYER = "omp"
-numba.get_num_threads()  # starts the threads: code that comes from the cache takes them as started
+__all__ = ["addresses", "one_a_region", "planes", "run"]
 
 _RGB = 3
 
@@ -43,27 +41,16 @@ def _half(context, value):
     return numba.types.uint16(value), code
 
 
-@compiled(parallel=True)
-def _all_samples(targets, addresses, shapes, constants, mixing):
-    threads = int(constants[6])
-    for thread in prange(threads):
-        for sample in range(thread, targets.size, threads):
-            shape = carray(address_as_void_pointer(shapes[0, sample]), 3, np.int64)
-            regions = carray(address_as_void_pointer(shapes[2, sample]), 1, np.int64)[0] if mixing else 0
-            _one_sample(targets[sample], sample, addresses, regions, shape[0], shape[1], constants)
-
-
 @compiled()
-def _one_sample(target, sample, addresses, regions, height, width, constants):
+def _one_sample(target, own, regions, plan, height, width, constants):
     """Row by row: the sample's own pixels, what the regions paste over them, and all of it normalised."""
     row = np.empty(_RGB * width, np.float32)
     edges = np.zeros(height + 1, np.uint8)
     active = np.empty(regions, np.int64)
-    last = addresses.shape[0] - 1  # without regions there are no arrays: any address will do
-    ids = carray(address_as_void_pointer(addresses[min(2, last), sample]), regions, np.int32)
-    sources = carray(address_as_void_pointer(addresses[min(3, last), sample]), 2 * regions, np.int32)
-    places = carray(address_as_void_pointer(addresses[min(4, last), sample]), 2 * regions, np.int32)
-    sizes = carray(address_as_void_pointer(addresses[min(5, last), sample]), 2 * regions, np.int32)
+    images = carray(address_as_void_pointer(plan[0]), regions, np.int64)
+    sources = carray(address_as_void_pointer(plan[1]), 2 * regions, np.int32)
+    places = carray(address_as_void_pointer(plan[2]), 2 * regions, np.int32)
+    sizes = carray(address_as_void_pointer(plan[3]), 2 * regions, np.int32)
     edges[height] = 1
     for region in range(regions):
         edges[places[2 * region]] = 1
@@ -78,7 +65,7 @@ def _one_sample(target, sample, addresses, regions, height, width, constants):
             first = places[2 * region]
             # What comes from its own place changes nothing.
             still = (
-                ids[region] == sample
+                images[region] == own
                 and sources[2 * region] == first
                 and sources[2 * region + 1] == places[2 * region + 1]
             )
@@ -86,13 +73,13 @@ def _one_sample(target, sample, addresses, regions, height, width, constants):
                 active[count] = region
                 count += 1
         for y in range(top, bottom):
-            _cast(row, addresses[0, sample] + y * width * _RGB, 0, width * _RGB)
+            _cast(row, own + y * width * _RGB, 0, width * _RGB)
             for number in range(count):
                 region = active[number]
                 line = sources[2 * region] + y - places[2 * region]
-                image = addresses[0, ids[region]] + (line * width + sources[2 * region + 1]) * _RGB
+                image = images[region] + (line * width + sources[2 * region + 1]) * _RGB
                 _cast(row, image, places[2 * region + 1] * _RGB, sizes[2 * region + 1] * _RGB)
-            if constants[7] > 0:
+            if constants[6] > 0:
                 _planes_half(target, row, y, height, width, constants)
             else:
                 _planes(target, row, y, height, width, constants)
@@ -132,8 +119,8 @@ def _planes_half(target, row, y, height, width, constants):
 
 # Compiled at once, so everything they call stands above.
 @compiled_callback(SETUP)
-def setup(out_shapes, out_dimensions, outputs, in_shapes, in_dimensions, inputs, samples):
-    """Say the outputs' shapes: CHW."""
+def planes(out_shapes, out_dimensions, outputs, in_shapes, in_dimensions, inputs, samples):
+    """Say that the outputs are the images' shapes, CHW."""
     out = carray(address_as_void_pointer(out_shapes), samples, np.int64)
     images = carray(address_as_void_pointer(in_shapes), samples, np.int64)
     for sample in range(samples):
@@ -142,15 +129,47 @@ def setup(out_shapes, out_dimensions, outputs, in_shapes, in_dimensions, inputs,
         target[0], target[1], target[2] = shape[2], shape[0], shape[1]
 
 
-@compiled_callback(RUN)
-def run(out, out_shapes, out_dimensions, outputs, data, in_shapes, in_dimensions, inputs, samples):
-    """Run the pass over a batch.
+@compiled_callback(RUN_SAMPLE)
+def run(out, out_shapes, out_dimensions, outputs, data, in_shapes, in_dimensions, inputs):
+    """Run the pass over a sample.
 
-    Inputs are the images, uint8 HWC; constants, float32: 3 means, 3 reciprocals of deviations, the number of threads,
-    and 1 for float16; and, where a plan is applied, the regions' ids, in_anchors, out_anchors and shapes, int32.
+    Inputs are the image, uint8 HWC; constants, float32: 3 means, 3 reciprocals of deviations, and 1 for float16; and,
+    where a plan is applied, the regions' images (int64 addresses), in_anchors, out_anchors and shapes (int32).
     """
+    target = carray(address_as_void_pointer(out), 1, np.int64)[0]
+    given = carray(address_as_void_pointer(data), inputs, np.int64)
+    shapes = carray(address_as_void_pointer(in_shapes), inputs, np.int64)
+    shape = carray(address_as_void_pointer(shapes[0]), 3, np.int64)
+    constants = carray(address_as_void_pointer(given[1]), 7, np.float32)
+    plan = np.zeros(4, np.int64)
+    regions = 0
+    if inputs > 2:
+        plan[:] = given[2:6]
+        regions = carray(address_as_void_pointer(shapes[2]), 1, np.int64)[0]
+    else:
+        plan[:] = given[0]  # any address will do where there are no regions
+    _one_sample(target, given[0], regions, plan, shape[0], shape[1], constants)
+
+
+@compiled_callback(SETUP)
+def one_a_region(out_shapes, out_dimensions, outputs, in_shapes, in_dimensions, inputs, samples):
+    """Say that there is an address for each of the regions."""
+    out = carray(address_as_void_pointer(out_shapes), samples, np.int64)
+    given = carray(address_as_void_pointer(in_shapes), (inputs, samples), np.int64)
+    for sample in range(samples):
+        regions = carray(address_as_void_pointer(given[1, sample]), 1, np.int64)[0]
+        carray(address_as_void_pointer(out[sample]), 1, np.int64)[0] = regions
+
+
+@compiled_callback(RUN)
+def addresses(out, out_shapes, out_dimensions, outputs, data, in_shapes, in_dimensions, inputs, samples):
+    """Write down where the image of each region lies; inputs are the images and the regions' ids (int32)."""
     targets = carray(address_as_void_pointer(out), samples, np.int64)
-    addresses = carray(address_as_void_pointer(data), (inputs, samples), np.int64)
+    given = carray(address_as_void_pointer(data), (inputs, samples), np.int64)
     shapes = carray(address_as_void_pointer(in_shapes), (inputs, samples), np.int64)
-    constants = carray(address_as_void_pointer(addresses[1, 0]), 8, np.float32)
-    _all_samples(targets, addresses, shapes, constants, inputs > 2)
+    for sample in range(samples):
+        regions = carray(address_as_void_pointer(shapes[1, sample]), 1, np.int64)[0]
+        ids = carray(address_as_void_pointer(given[1, sample]), regions, np.int32)
+        target = carray(address_as_void_pointer(targets[sample]), regions, np.int64)
+        for region in range(regions):
+            target[region] = given[0, ids[region]]

@@ -15,6 +15,7 @@ from cellmix_dali.mixing.resizemix import ResizeMix
 from cellmix_dali.mixing.saliencymix import SaliencyCut, SaliencyMix
 
 from ._dali import DataNode, types
+from ._patch_regions import patch_regions
 
 __all__ = ["Action", "PlanArrays", "PlanNodes", "Settings", "action_of", "box_regions", "plan_arrays"]
 
@@ -210,20 +211,11 @@ class _Regions(NamedTuple):
 
 def _patch_regions(plan: PatchPlan, tile_size: tuple[int, int]) -> _Regions:
     """Each tile whole, then the patches that come from elsewhere."""
-    own_tile = _whole_tiles(plan.batch_size, tile_size)
     if not plan.triggered:
-        return own_tile
+        return _whole_tiles(plan.batch_size, tile_size)
     rows, columns = plan.grid
-    side = np.array([tile_size[0] // rows, tile_size[1] // columns], np.int32)
-    corners = np.stack(np.divmod(np.arange(rows * columns, dtype=np.int32), columns), axis=-1) * side
-    # Foreign patches first. As many as the sample with the most of them has are pasted over each whole own tile;
-    # where a sample has fewer, the rest are own patches, which change nothing. (Later pastes win.)
-    own = (plan.source_sample == own_tile.ids) & (plan.source_patch == np.arange(rows * columns))
-    places = np.argsort(own, axis=1, kind="stable")[:, : int((~own).sum(axis=1).max())]
-    foreign = np.take_along_axis(plan.source_sample, places, axis=1)
-    sources = corners[np.take_along_axis(plan.source_patch, places, axis=1)]
-    patches = np.ascontiguousarray(np.broadcast_to(side, (*places.shape, 2)))
-    return _stacked(own_tile, _Regions(foreign, sources, corners[places], patches))
+    height, width = tile_size[0] // rows, tile_size[1] // columns
+    return _Regions(*patch_regions(plan.source_sample, plan.source_patch, columns, height, width))
 
 
 def box_regions(plan: BoxPlan) -> _Regions:

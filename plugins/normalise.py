@@ -95,30 +95,47 @@ def _native(images: DataNode, mean: Sequence[float], std: Sequence[float], dtype
 def _compiled(
     images: DataNode, mean: Sequence[float], std: Sequence[float], plan: PlanNodes | None, dtype: str
 ) -> DataNode:
-    threads = Pipeline.current().num_threads
     # As DALI works them out: the reciprocal in float32.
     means, deviations = (np.array([255 * value for value in given], np.float32) for given in (mean, std))
-    constants = np.concatenate([means, 1 / deviations, np.array([threads, dtype == "float16"], np.float32)])
-    inputs = [images, types.Constant(constants.astype(np.float32), device="cpu")]
+    constants = np.concatenate([means, 1 / deviations, np.array([dtype == "float16"])]).astype(np.float32)
+    inputs = [images, types.Constant(constants, device="cpu")]
     if plan is not None:
-        inputs += [plan.in_ids, plan.in_anchors, plan.out_anchors, plan.shapes]
+        inputs += [_addresses()(images, plan.in_ids), plan.in_anchors, plan.out_anchors, plan.shapes]
     node = _operator(mixing=plan is not None, half=dtype == "float16")(*inputs)
     return fn.reinterpret(node, layout="CHW", **({"dtype": types.FLOAT16} if dtype == "float16" else {}))
 
 
 @functools.cache
 def _operator(*, mixing: bool, half: bool) -> Callable[..., DataNode]:
-    """The compiled pass as a batch operator, for all pipelines of the process."""
+    """The compiled pass as an operator, for all pipelines of the process."""
     from . import _normalise_kernel as kernel
     from ._raw_numba import raw_operator
 
     return raw_operator(
         kernel.run,
-        kernel.setup,
-        in_types=[types.UINT8, types.FLOAT] + [types.INT32] * (4 if mixing else 0),
+        kernel.planes,
+        in_types=[types.UINT8, types.FLOAT] + [types.INT64, types.INT32, types.INT32, types.INT32] * mixing,
         in_dimensions=[3, 1] + [1, 2, 2, 2] * mixing,
         out_type=types.UINT16 if half else types.FLOAT,
         out_dimensions=3,
+        batch=False,
+    )
+
+
+@functools.cache
+def _addresses() -> Callable[..., DataNode]:
+    """Where the image of each region lies, as an operator."""
+    from . import _normalise_kernel as kernel
+    from ._raw_numba import raw_operator
+
+    return raw_operator(
+        kernel.addresses,
+        kernel.one_a_region,
+        in_types=[types.UINT8, types.INT32],
+        in_dimensions=[3, 1],
+        out_type=types.INT64,
+        out_dimensions=1,
+        batch=True,
     )
 
 
