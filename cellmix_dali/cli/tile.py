@@ -214,6 +214,9 @@ def _tell(console: Console, result: TilingResult, coords_only: bool) -> None:
         copied = sum(slide.tiles_copied for slide in result.slides)
         size = sum(slide.bytes for slide in result.slides)
         _say(console, f"{copied:,} copied as they are, {result.tiles - copied:,} encoded; {size / 1e6:,.1f} MB")
+    if result.empty_classes:
+        names = ", ".join(result.empty_classes)
+        _say(console, f"[red]no tile is of class {escape(names)}[/]: are the annotations' names spelt like this?")
     if result.bad_tiles:
         _say(console, f"[red]{result.bad_tiles:,} tiles cannot be read[/] and were left out: see bad_tiles.jsonl")
     if failed:

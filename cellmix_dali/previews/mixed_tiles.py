@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..curriculum.patch_sizes import legal_patch_sizes, nearest_patch_size
 from ..errors import CellMixDaliError
 from ..mixing import METHODS
+from ..mixing.cellmix import patch_grid
 from ..plugins import TileSource, mix, tiles
 from ..plugins._dali import Pipeline, fn, types
 from .chosen_tiles import ChosenTiles
@@ -72,6 +73,8 @@ def mix_tiles(
         If a method cannot mix this batch, or a tile cannot be read.
     """
     batch = len(chosen.table)
+    if patch_size is not None:
+        patch_grid(chosen.tile_size, patch_size)
     cells: dict[str, Any] = {"patch_size": patch_size or middle_patch_size(chosen.tile_size), "fix_ratio": fix_ratio}
     source = TileSource(
         chosen.table,

@@ -11,9 +11,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ..shards import TILES_FILE, remove_parts, write_aside, write_tiles
+from ..shards import TILES_FILE, remove_parts, tile_schema, write_aside, write_tiles
 from ._versions import versions
 from .engine import Engine, make_engine
 from .manifest import Manifest
@@ -87,11 +88,14 @@ class TilingResult:
         In the order that they were given.
     changed : tuple of Path
         Slides that were done again since their files had changed after an earlier run.
+    empty_classes : tuple of str
+        Classes of which there is no tile: perhaps their names are spelt otherwise in the annotations.
     """
 
     folder: Path
     slides: tuple[SlideResult, ...]
     changed: tuple[Path, ...] = ()
+    empty_classes: tuple[str, ...] = ()
 
     @property
     def tiles(self) -> int:
@@ -177,7 +181,7 @@ def tile_slides(
             engine.close()
         results = job.finish(began, workers=count)
     changed = tuple(collection.slides[number].path for number in manifest.changed)
-    return TilingResult(folder, tuple(results), changed)
+    return TilingResult(folder, tuple(results), changed, job.empty_classes)
 
 
 class _Job:
@@ -192,6 +196,7 @@ class _Job:
         engine: Engine,
         progress: Callable[[JobState], None] | None,
     ) -> None:
+        self.empty_classes: tuple[str, ...] = ()
         self.folder, self.settings, self.slides = folder, settings, collection.slides
         self.classes = collection.classes
         self.manifest, self.engine, self.progress = manifest, engine, progress
@@ -350,10 +355,12 @@ class _Job:
         results = [self._result(slide) for slide in self.slides]
         done = [slide for slide in self.slides if slide.number not in self.failed]
         rows = [table for slide in done for table in self._rows(slide)]
-        if rows:
-            write_tiles(self.folder / TILES_FILE, rows, classes=self.classes, edge=self.settings.edge)
-        else:
-            (self.folder / TILES_FILE).unlink(missing_ok=True)
+        labelled = self.classes is not None
+        none = tile_schema(labelled=labelled, sharded=not self.settings.coords_only).empty_table()
+        write_tiles(self.folder / TILES_FILE, rows or [none], classes=self.classes, edge=self.settings.edge)
+        if self.classes is not None:
+            met = {label for table in rows for label in pc.unique(table["label"]).to_pylist()}
+            self.empty_classes = tuple(name for label, name in enumerate(self.classes) if label not in met)
         with write_aside(self.folder / BAD_TILES) as file:
             for slide in done:
                 for part in self.manifest.done.parts_of(slide.number):

@@ -117,7 +117,7 @@ def find_slides(sources: Sequence[str | Path], settings: TilingSettings) -> Coll
     slides = tuple(
         JobSlide(
             number,
-            path.absolute(),
+            _printable(path.absolute()),
             names[number],
             label=None if labels is None else labels[number],
             mpp=None if mpps is None or mpps[number] != mpps[number] else mpps[number],
@@ -149,6 +149,11 @@ def _expand(source: str | Path) -> list[Path]:
             raise SlideError(f"No file fits the pattern {source}. Check the path.")
         return found
     raise SlideError(f"There is no slide at {path}. Check the path.")
+
+
+def _printable(path: Path) -> Path:
+    """The path; of a file whose name is not UTF-8, which no table can hold, one that is not there: that slide fails."""
+    return Path(str(path).encode("utf-8", "backslashreplace").decode())
 
 
 def _without_repeats(paths: list[Path]) -> list[Path]:

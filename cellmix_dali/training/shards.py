@@ -82,7 +82,7 @@ def _by_tissue(table: TileTable, folder: Path) -> tuple[TileTable, tuple[str, st
     median = float(np.median(share))
     # Where the half of the tiles and more are full of tissue, none has more than the median.
     more = share > median
-    words = ("half the tissue or less", "more tissue") if more.any() else ("less tissue", "full of tissue")
+    words = ("less tissue", "more tissue") if more.any() else ("less tissue", "full of tissue")
     more = more if more.any() else share >= median
     if more.all():
         raise ArgumentError(

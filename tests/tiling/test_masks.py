@@ -93,3 +93,30 @@ def test_the_thumbnail_of_a_damaged_slide(tmp_path: Path) -> None:
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (64, 127, 128, 191)
     assert small.shape == (133, 200, 3)
     assert unread_small.any()
+
+
+def test_a_class_that_no_annotation_has_is_named(slides: list[Path], tmp_path: Path) -> None:
+    settings = TilingSettings(
+        tile_size=64, annotations=slides[0].parent, classes=("stroma", "tumor"), tissue=0, coords_only=True
+    )
+    assert serial(slides[:1], tmp_path / "out", settings).empty_classes == ("tumor",)
+
+
+def test_a_file_name_that_is_not_utf_8_fails_alone(slides: list[Path], tmp_path: Path) -> None:
+    folder = tmp_path / "slides"
+    folder.mkdir()
+    (folder / "good.tiff").write_bytes(slides[1].read_bytes())
+    (folder / b"bad\xff.tiff".decode("utf-8", "surrogateescape")).write_bytes(slides[1].read_bytes())
+    result = serial(folder, tmp_path / "out", TilingSettings(tile_size=256, tissue=0))
+    assert [slide.status for slide in result.slides] == ["failed", "done"]
+    assert "bad\\udcff.tiff" in result.failed[0].reason
+    assert len(open_tiles(tmp_path / "out")) == result.tiles > 0
+
+
+def test_a_job_without_a_tile_has_a_table_all_the_same(slides: list[Path], tmp_path: Path) -> None:
+    mask = tmp_path / "masks"
+    mask.mkdir()
+    Image.new("1", (64, 64), 0).save(mask / "slide-1.png")
+    result = serial(slides[:1], tmp_path / "out", TilingSettings(tile_size=256, mask=mask))
+    assert result.tiles == 0
+    assert len(open_tiles(tmp_path / "out")) == 0
