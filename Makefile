@@ -6,7 +6,7 @@ SLIDES ?=
 OUT ?= demo-out
 EPOCHS ?=
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench test-gpu bench-gpu clean
 
 demo: .venv/.installed
 	$(BIN)/cellmix-dali demo $(foreach slide,$(SLIDES),--slides "$(slide)") $(if $(EPOCHS),--epochs $(EPOCHS)) --out "$(OUT)"
@@ -22,6 +22,16 @@ lint: .venv/.installed
 # About five minutes on two cores. Peers are measured where they are installed: see docs/performance.md.
 bench: .venv/.installed
 	$(BIN)/python tests/benchmarks/run.py
+
+# Both need a GPU, and end with an error where there is none. Where the packages lie elsewhere than in .venv:
+# make test-gpu bench-gpu GPU_PYTHON=python3
+GPU_PYTHON ?= $(BIN)/python
+
+test-gpu: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),.venv/.installed)
+	$(GPU_PYTHON) tests/gpu/run.py
+
+bench-gpu: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),.venv/.installed)
+	$(GPU_PYTHON) tests/benchmarks/gpu.py
 
 clean:
 	rm -rf .venv demo-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

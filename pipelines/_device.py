@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import functools
 import io
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from cellmix_dali.errors import MissingDependencyError, unknown_name
 from cellmix_dali.plugins._dali import Pipeline, fn, types
-from cellmix_dali.slides.jpeg import BlockStreams
+from cellmix_dali.slides.jpeg import BlockStreams, segments
 
-__all__ = ["DEVICES", "decoder_device", "device_id"]
+__all__ = ["DEVICES", "KINDS", "decoder_device", "decoder_routes", "device_id", "keeps_colours", "probe_stream"]
 
 DEVICES = ("cpu", "gpu")
+#: Kinds of encoded streams that decoders may treat differently.
+KINDS = ("rgb jpeg", "ycbcr jpeg 4:2:0", "jpeg 2000")
+
+# Well between what decoders' rounding makes, and another colour space (RGB taken for YCbCr differs by 52 on average).
+_LARGEST_MEAN_DIFFERENCE = 4
+_PROBES = 4
 
 
 def device_id(device: str) -> int | None:
@@ -40,25 +49,96 @@ def device_id(device: str) -> int | None:
     return torch.cuda.current_device()
 
 
-def decoder_device(device: str) -> str:
-    """Give the device of `fn.decoders.image`: the GPU only where it is seen to keep the colours of RGB JPEG."""
-    return "mixed" if device == "gpu" and _gpu_keeps_rgb(torch.cuda.current_device()) else "cpu"
+def decoder_device(device: str, kinds: Iterable[str] = KINDS) -> str:
+    """Give the device of `fn.decoders.image` for streams of those kinds: the GPU only where it gets all of them right.
+
+    Parameters
+    ----------
+    device : {"cpu", "gpu"}
+        Of the pipeline.
+    kinds : iterable of str
+        Of `KINDS`.
+
+    Returns
+    -------
+    {"cpu", "mixed"}
+    """
+    routes = decoder_routes(device)
+    return "mixed" if all(routes[kind] == "mixed" for kind in kinds) else "cpu"
+
+
+def decoder_routes(device: str) -> dict[str, str]:
+    """Say of each kind of streams where a pipeline on this device decodes it, "cpu" or "mixed".
+
+    On the GPU each kind is tried once a process: some decoders take RGB JPEG for YCbCr.
+    """
+    if device != "gpu":
+        return dict.fromkeys(KINDS, "cpu")
+    number = torch.cuda.current_device()
+    return {kind: "mixed" if _gpu_decodes(kind, number) else "cpu" for kind in KINDS}
 
 
 @functools.cache
-def _gpu_keeps_rgb(device: int) -> bool:
-    """Decode a small RGB JPEG (as Aperio slides hold them) on the GPU and compare: some decoders take it for YCbCr."""
-    colours = np.zeros((64, 64, 3), np.uint8)
-    colours[:, :32], colours[:, 32:] = (200, 60, 120), (60, 180, 40)
+def _gpu_decodes(kind: str, device: int) -> bool:
+    """Decode a picture on the GPU and compare with its colours."""
+    stream, colours = probe_stream(kind)
+    try:
+        return keeps_colours(stream, colours, device)
+    except RuntimeError:  # DALI's, for what the device cannot decode at all
+        return False
+
+
+def keeps_colours(stream: NDArray[np.uint8], colours: NDArray[np.uint8], device: int | None) -> bool:
+    """Say whether an encoded picture is decoded to its colours on a device; None: on the CPU."""
+    return float(np.abs(_decoded(stream, device).astype(np.int16) - colours).mean()) < _LARGEST_MEAN_DIFFERENCE
+
+
+def probe_stream(kind: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Give an encoded picture of 256 x 256 px, of one of `KINDS`, and its pixels: four areas of strong colours.
+
+    RGB JPEG is as Aperio slides hold it: the marker APP14 alone says so, the components are numbered 1, 2, 3. YCbCr
+    JPEG is 4:2:0. JPEG 2000 is a bare code stream of RGB.
+    """
+    colours = np.zeros((256, 256, 3), np.uint8)
+    colours[:128, :128], colours[:128, 128:] = (200, 60, 120), (60, 180, 40)
+    colours[128:, :128], colours[128:, 128:] = (240, 230, 240), (90, 50, 160)
     encoded = io.BytesIO()
-    Image.fromarray(colours).save(encoded, "JPEG", quality=95, keep_rgb=True)
-    jpeg = encoded.getvalue()
-    stream = np.frombuffer(BlockStreams("rgb", None, jpeg).join(jpeg), np.uint8)
-    pipeline = Pipeline(batch_size=1, num_threads=1, device_id=device, prefetch_queue_depth=1)
+    options: dict[str, Any] = {
+        "rgb jpeg": {"format": "JPEG", "quality": 95, "keep_rgb": True},
+        "ycbcr jpeg 4:2:0": {"format": "JPEG", "quality": 95, "subsampling": "4:2:0"},
+        "jpeg 2000": {"format": "JPEG2000", "no_jp2": True, "mct": 0},
+    }[kind]
+    Image.fromarray(colours).save(encoded, **options)
+    stream = encoded.getvalue()
+    if kind == "rgb jpeg":
+        stream = _numbered(BlockStreams("rgb", None, stream).join(stream))
+    return np.frombuffer(stream, np.uint8), colours
+
+
+def _numbered(stream: bytes) -> bytes:
+    """A JPEG stream of three components with the names 1, 2, 3 instead of "R", "G", "B", which decoders know, too."""
+    changed = bytearray(stream)
+    for marker, start, _ in segments(stream):
+        first, step = {0xC0: (10, 3), 0xDA: (5, 2)}.get(marker, (0, 0))  # of SOF0 and SOS
+        for number in range(3 if step else 0):
+            changed[start + first + step * number] = number + 1
+    return bytes(changed)
+
+
+def _decoded(stream: NDArray[np.uint8], device: int | None) -> NDArray[np.uint8]:
+    """A stream as a pipeline decodes it, (height, width, 3)."""
+    pipeline = Pipeline(batch_size=_PROBES, num_threads=1, device_id=device, prefetch_queue_depth=1)
     with pipeline:
-        node = fn.external_source(lambda: [stream], batch=True, dtype=types.UINT8, ndim=1)
-        pipeline.set_outputs(fn.decoders.image(node, device="mixed", output_type=types.RGB))
+        node = fn.external_source(lambda: [stream] * _PROBES, batch=True, dtype=types.UINT8, ndim=1)
+        images = fn.decoders.image(
+            node,
+            device="cpu" if device is None else "mixed",
+            output_type=types.RGB,
+            jpeg_fancy_upsampling=True,
+            adjust_orientation=False,
+        )
+        pipeline.set_outputs(images)
     pipeline.build()
     (images,) = pipeline.run()
-    difference = np.abs(np.asarray(images.as_cpu().as_array()[0], np.int16) - colours)
-    return bool(difference.mean() < 4)
+    found: NDArray[np.uint8] = np.array((images if device is None else images.as_cpu()).as_array()[-1])
+    return found

@@ -32,7 +32,7 @@ _PARAMETERS = {
 }
 # What the graph's own assertions look like from outside; see plugins/cellmix.py and plugins/_labels.py.
 _EXPLAINED = {
-    "_require_tile_size": "The images are not of the size that the mixing plans are drawn for: correct tile_size.",
+    "require_tile_size": "The images are not of the size that the mixing plans are drawn for: correct tile_size.",
     "_one_hot": "A label is out of range: labels go from 0 to num_classes - 1.",
     "decoders": "A tile could not be decoded: its block in the slide file is damaged.",
 }

@@ -46,7 +46,7 @@ def train_pipeline(
     device : {"cpu", "gpu"}, default "cpu"
         Where tiles are decoded, mixed and normalised. Untested on a GPU so far.
     engine : {"native", "numba"}, optional
-        What mixes and normalises: DALI's operators, or (on the CPU) one compiled pass over the pixels; the result is
+        What mixes and normalises: DALI's operators, or one compiled pass over the pixels; the result is
         the same. By default the faster one, see `cellmix_dali.plugins.normalise.default_engine`.
     mean, std : sequence of 3 floats
         Of R, G, B in [0, 1].
@@ -90,7 +90,7 @@ def train_pipeline(
         if plan.action.kind == "saliency":  # the boxes' places, and with them the weights, come from the images
             plan = placed_boxes(images, plan)
             labels = mix_labels(labels, plan.weights, source.num_classes, source.batch_size, soft=True)
-        images = normalise(images, mean=mean, std=std, plan=plan, dtype=dtype, engine=engine)
+        images = normalise(images, mean=mean, std=std, plan=plan, dtype=dtype, engine=engine, sizes_checked=True)
         labels = labels.gpu() if device == "gpu" else labels
         pipeline.set_outputs(images, labels, batch.tile, batch.plan.parameters)
     return pipeline

@@ -18,11 +18,19 @@ ENGINES = ("native", "numba")
 
 
 def check_engine(engine: str, device: str) -> None:
-    """Raise `ArgumentError` if there is no such engine, or not for images on that device."""
+    """Raise an error if there is no such engine, or this machine lacks what it needs for images on that device.
+
+    Raises
+    ------
+    ArgumentError
+        For an unknown engine.
+    MissingDependencyError
+        For engine "numba" on the GPU without numba-cuda.
+    """
     if engine not in ENGINES:
         raise unknown_name("engine", engine, ENGINES)
     if engine == "numba" and device == "gpu":
-        raise ArgumentError("engine='numba' mixes images on the CPU; use engine='native' for images on the GPU.")
+        from . import _cuda_engine  # noqa: F401
 
 
 def move_pixels(
@@ -35,6 +43,11 @@ def move_pixels(
 ) -> DataNode:
     """Apply a plan to images; its kind is any but "saliency" (see `_saliency.placed_boxes`)."""
     if engine == "numba":
+        if images.device == "gpu":
+            raise ArgumentError(
+                "On the GPU engine='numba' mixes and normalises in one pass: use "
+                "cellmix_dali.plugins.normalise(images, plan=..., engine='numba'), or engine='native' to mix alone."
+            )
         from ._numba_engine import move_pixels_numba
 
         return move_pixels_numba(images, plan, dtype=dtype, name=name)

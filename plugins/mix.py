@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from cellmix_dali.errors import ArgumentError, unknown_name
 from cellmix_dali.mixing import canonical_method, make_mixer
 
 from ._apply import apply_plan
-from ._dali import DataNode, Pipeline, fn, math, types
+from ._dali import DataNode, Pipeline, fn, types
 from ._drawn_plan import drawn_plan
 from ._paste import check_engine
+from ._tile_size import require_tile_size
 from .plan_source import PlanNodes, PlanSource, check_settings
 
 __all__ = ["MixParameters", "mix"]
@@ -127,7 +126,7 @@ def mix(
     if plan is not None:
         own = {"patch_size": patch_size, "fix_ratio": fix_ratio, "p": p, "seed": seed, **method_parameters}
         nodes = _given_plan(plan, pipeline, method, [key for key, value in own.items() if value is not None])
-        images = _require_tile_size(images, nodes.parameters)
+        images = require_tile_size(images, nodes.parameters)
     else:
         if method is None:
             raise ArgumentError("mix needs either method=... or plan=PlanSource(...).")
@@ -172,20 +171,6 @@ def _given_plan(plan: PlanSource | PlanNodes, pipeline: Pipeline, method: str | 
             "give both the same."
         )
     return plan.nodes()
-
-
-def _require_tile_size(images: DataNode, parameters: DataNode) -> DataNode:
-    """Make the graph raise if the images are not of the size that the plan was drawn for.
-
-    Larger ones would be cropped silently. DALI has no assertion, but `fn.slice` raises outside its input's bounds;
-    the sum with its always-zero result keeps it in the graph. No pixel is touched.
-    """
-    shape = images.shape(dtype=types.INT32)
-    off = shape[0:2] - fn.cast(parameters[5:7], dtype=types.INT32)
-    distance = fn.reductions.sum(math.abs(off), dtype=types.INT32)
-    origin = types.Constant(np.zeros(1, np.int32), device="cpu")
-    zero = fn.slice(origin, distance, 1, axes=[0])  # raises if images are not of the plan's tile_size
-    return fn.reshape(images, shape=shape + zero, layout="HWC")
 
 
 def _seed(seed: int | None, pipeline: Pipeline) -> int:

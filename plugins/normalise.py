@@ -12,6 +12,7 @@ from cellmix_dali.errors import ArgumentError, CellMixDaliError, unknown_name
 from ._dali import DataNode, Pipeline, fn, types
 from ._paste import check_engine, move_pixels
 from ._plan_arrays import PlanNodes
+from ._tile_size import require_tile_size
 
 __all__ = ["DTYPES", "MEAN", "STD", "default_engine", "normalise"]
 
@@ -26,7 +27,8 @@ def default_engine(device: str) -> str:
     """Give the faster engine.
 
     On the CPU "numba": one pass that pastes, normalises, casts and transposes costs 50 us for a tile of 256 px, where
-    `fn.multi_paste` and `fn.crop_mirror_normalize` cost 60 and 160 (see docs/performance.md). On the GPU "native".
+    `fn.multi_paste` and `fn.crop_mirror_normalize` cost 60 and 160 (see docs/performance.md). On the GPU "native",
+    until ``make bench-gpu`` has said otherwise on one.
     """
     return "native" if device == "gpu" else "numba"
 
@@ -39,6 +41,7 @@ def normalise(
     plan: PlanNodes | None = None,
     dtype: str = "float32",
     engine: str | None = None,
+    sizes_checked: bool = False,
 ) -> DataNode:
     """Take out mean and standard deviation, cast, and put the channels first; before that, apply a plan.
 
@@ -53,8 +56,11 @@ def normalise(
     dtype : {"float32", "float16"}
         Of the result.
     engine : {"native", "numba"}, optional
-        DALI's operators, or one compiled pass over the pixels (on the CPU); results are the same to the bit. By default
-        `default_engine`.
+        DALI's operators, or one compiled pass over the pixels: on the CPU, or on the GPU by numba-cuda. On the CPU the
+        results of both are the same to the bit, and so should be those of "numba" on both devices; DALI's own operator
+        on the GPU may round otherwise. By default `default_engine`.
+    sizes_checked : bool, default False
+        Whether the images are known to be of the plan's size; if not, the graph raises where they are of another.
 
     Returns
     -------
@@ -74,10 +80,18 @@ def normalise(
         raise unknown_name("dtype", dtype, DTYPES)
     if len(mean) != 3 or len(std) != 3 or not all(value > 0 for value in std):
         raise ArgumentError(f"mean={mean}, std={std}: give three numbers each, the deviations above 0.")
+    gpu = images.device == "gpu"
+    if plan is not None and not sizes_checked:
+        images = require_tile_size(images, plan.parameters)
     if plan is not None and (engine == "native" or plan.action.kind != "paste"):
-        images, plan = move_pixels(images, plan, engine=engine), None
+        # On the GPU the numba engine has no kernel for other kinds of plans.
+        images, plan = move_pixels(images, plan, engine="native" if gpu else engine), None
     if engine == "native":
         return _native(images, mean, std, dtype)
+    if gpu:
+        from ._cuda_engine import normalised_on_gpu
+
+        return normalised_on_gpu(images, mean, std, plan, dtype)
     _self_check(dtype)
     return _compiled(images, mean, std, plan, dtype)
 

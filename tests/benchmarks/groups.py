@@ -9,6 +9,7 @@ from typing import Any
 import ours
 import peers
 from drop_in import drop_in
+from gil import gil
 from host import host_times, plan_times
 from kernel import kernel
 from material import Material
@@ -132,6 +133,7 @@ GROUPS: dict[str, Callable[[Material, int, Report], None]] = {
     "kernel": kernel,
     "tiling": tiling,
     "drop_in": drop_in,
+    "gil": gil,
     "host": host,
     "memory": memory,
 }

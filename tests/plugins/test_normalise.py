@@ -101,3 +101,10 @@ def test_means_and_deviations_of_ones_own() -> None:
 def test_what_cannot_be(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ArgumentError, match=words):
         run(pixels(1, 8, 8), **({"engine": "numba"} | options))
+
+
+@pytest.mark.parametrize("engine", ["numba", "native"])
+def test_images_of_another_size_than_the_plans_are_refused(engine: str) -> None:
+    source = PlanSource(make_mixer("CellMix"), tile_size=(64, 32), batch_size=4, patch_size=8, fix_ratio=0.5)
+    with pytest.raises(RuntimeError, match="require_tile_size"):
+        run(pixels(4, 32, 32), engine, source)

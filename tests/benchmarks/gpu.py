@@ -1,0 +1,256 @@
+"""Measures the GPU's paths and writes bench-gpu.json: ``make bench-gpu``. Ends with an error where there is no GPU.
+
+Ratios: `kernel_over_copy`, the CUDA kernel alone against a copy on the device that moves as many bytes;
+`mix_over_normalise` and `pipeline_over_decode`, whole pipelines from encoded blocks to tensors on the GPU;
+`host_us_per_tile`, the Python side of a batch. Contestants of a group run alternately in one process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import settings
+import torch
+from host import host_times
+from machine import machine, versions
+from material import Material, material
+from measure import Contestant, Series, alternate, ratio
+from nvidia.dali import fn, types
+from nvidia.dali.pipeline import Pipeline
+from settings import BLOCK, CLASSES, FIX_RATIO, METHOD, PATCH
+
+from cellmix_dali import CellMix, TileTable, open_slide
+from cellmix_dali.errors import MissingDependencyError
+from cellmix_dali.pipelines import TileLoader, evaluate_pipeline, train_loader
+from cellmix_dali.pipelines._device import decoder_routes, device_id
+from cellmix_dali.plugins import PlanSource, TileSource
+from cellmix_dali.plugins._cell_table import cell_tables
+from cellmix_dali.plugins._cuda_engine import constants, launch
+from cellmix_dali.plugins.normalise import MEAN, STD, default_engine
+
+BATCH, TILES, THREADS, WORKERS = 256, 8192, 8, 4
+ENGINES = ("native", "numba")
+LOADS = (0.0, 0.65, 1.0)
+# Batch, tile and patch in pixels.
+KERNELS = [(batch, *size) for batch in (256, 1024) for size in ((224, 16), (224, 32), (224, 112), (512, 16), (512, 64))]
+HEADLINE = (256, 224, 32, "float32")
+LAUNCHES = 20
+
+
+def moved_bytes(batch: int, tile: int, dtype: str) -> int:
+    """Bytes that the kernel must read and write: 8-bit pixels in, numbers out."""
+    return batch * tile * tile * 3 * (1 + np.dtype(dtype).itemsize)
+
+
+def tables_of(batch: int, tile: int, patch: int) -> np.ndarray:
+    """The tables of a drawn plan, (batch, T)."""
+    plans = PlanSource(CellMix(METHOD), tile_size=tile, batch_size=batch, patch_size=patch, fix_ratio=FIX_RATIO)
+    plan = plans.draw(0, 0)
+    regions = np.concatenate([plan.in_ids[..., None], plan.in_anchors, plan.out_anchors, plan.shapes], axis=-1)
+    return cell_tables(regions, tile, tile)
+
+
+def kernel_over_copy(rounds: int) -> dict[str, dict[str, Any]]:
+    """The kernel alone, by CUDA events, alternately with a copy on the device that moves the same number of bytes."""
+    found = {}
+    stream = torch.cuda.current_stream().cuda_stream
+    numbers = constants(MEAN, STD)
+    for batch, tile, patch in KERNELS:
+        images = torch.randint(0, 256, (batch, tile, tile, 3), dtype=torch.uint8, device="cuda")
+        tables = torch.from_numpy(tables_of(batch, tile, patch)).cuda()
+        places = torch.tensor([each.data_ptr() for whole in (images, tables) for each in whole], device="cuda")
+        for dtype in ("float32", "float16"):
+            target = torch.empty((batch, 3, tile, tile), dtype=getattr(torch, dtype), device="cuda")
+            moved = moved_bytes(batch, tile, dtype)
+            one, other = (torch.empty(moved // 2, dtype=torch.uint8, device="cuda") for _ in range(2))
+            ways: dict[str, Callable[[], object]] = {
+                "mixing": partial(launch, target, places, numbers, dtype, mixing=True, stream=stream),
+                "no plan": partial(launch, target, places, numbers, dtype, mixing=False, stream=stream),
+                "copy": partial(other.copy_, one),
+            }
+            times = _alternate_ms(ways, rounds)
+            ratios = [copy / mixed for copy, mixed in zip(times["copy"], times["mixing"], strict=True)]
+            found[f"batch {batch}, {tile} px, patches of {patch}, {dtype}"] = {
+                "over_copy": round(statistics.median(ratios), 4),
+                **{f"{way}, GB/s": round(moved / statistics.median(ms) / 1e6, 1) for way, ms in times.items()},
+                **{f"{way}, ms": [round(value, 4) for value in ms] for way, ms in times.items()},
+            }
+            del target, one, other, ways
+    return found
+
+
+def _alternate_ms(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Milliseconds a call, a round each; the first round warms up."""
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    for number in range(rounds + 1):
+        for way, call in ways.items() if number % 2 else reversed(ways.items()):
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
+            for _ in range(LAUNCHES):
+                call()
+            end.record()
+            end.synchronize()
+            if number:
+                times[way].append(start.elapsed_time(end) / LAUNCHES)
+    return times
+
+
+def decoder(table: TileTable, load: float) -> Contestant:
+    """DALI's decoder on the very streams, prepared beforehand: no reading, no checks, nothing but the decoder."""
+    with open_slide(table.slides[0]) as slide:
+        encoded = slide.blocks(0, (table.x // BLOCK).tolist(), (table.y // BLOCK).tolist())
+    streams = [np.frombuffer(block, np.uint8) for block in encoded if block is not None]
+    batches = [streams[first : first + BATCH] for first in range(0, len(streams) // BATCH * BATCH, BATCH)]
+
+    def source(info: types.BatchInfo) -> list[np.ndarray]:
+        if info.iteration >= len(batches):
+            raise StopIteration
+        return batches[info.iteration]
+
+    pipeline = Pipeline(batch_size=BATCH, num_threads=THREADS, device_id=device_id("gpu"), prefetch_queue_depth=2)
+    with pipeline:
+        node = fn.external_source(source, batch=True, batch_info=True, dtype=types.UINT8, ndim=1)
+        options = {"output_type": types.RGB, "jpeg_fancy_upsampling": True, "hw_decoder_load": load}
+        pipeline.set_outputs(fn.decoders.image(node, device="mixed", **options))
+    pipeline.build()
+
+    def run() -> int:
+        count = 0
+        while True:
+            try:
+                count += len(pipeline.run()[0])
+            except StopIteration:
+                pipeline.reset()
+                torch.cuda.synchronize()
+                return count
+
+    return Contestant(f"bare DALI decoder, hw_decoder_load {load}", run)
+
+
+def normalised(table: TileTable, engine: str) -> Contestant:
+    """Decode and normalise."""
+    source = TileSource(table, batch_size=BATCH, num_workers=WORKERS)
+    build = partial(evaluate_pipeline, source, engine=engine, num_threads=THREADS, device="gpu")
+    return _loader(f"read + normalise ({engine})", TileLoader(build, source, ["images", "labels", "tile"]))
+
+
+def mixed(table: TileTable, engine: str) -> Contestant:
+    """Decode, mix every batch and normalise."""
+    loader = train_loader(
+        table,
+        num_classes=CLASSES,
+        batch_size=BATCH,
+        patch_size=PATCH,
+        fix_ratio=FIX_RATIO,
+        method=METHOD,
+        p=1.0,
+        flips=False,
+        engine=engine,
+        device="gpu",
+        num_threads=THREADS,
+        num_workers=WORKERS,
+    )
+    return _loader(f"read + CellMix ({engine}) + normalise", loader)
+
+
+def _loader(name: str, loader: TileLoader) -> Contestant:
+    def run() -> int:
+        count = sum(len(batch["images"]) for batch in loader)
+        torch.cuda.synchronize()
+        return count
+
+    return Contestant(name, run, loader.close)
+
+
+def pipelines(slides: Material, rounds: int, report: dict[str, Any]) -> None:
+    """Blocks of both colour kinds, all ways alternately."""
+    for kind, slide in (("YCbCr 4:2:0 TIFF", slides.tiff), ("RGB SVS", slides.svs)):
+        table = slides.blocks(slide, TILES)
+        contestants = [decoder(table, load) for load in LOADS]
+        contestants += [make(table, engine) for make in (normalised, mixed) for engine in ENGINES]
+        series = alternate(contestants, rounds)
+        report["series"][f"blocks of {BLOCK} px, {kind}, batches of {BATCH}"] = {
+            name: each.as_dict() for name, each in series.items()
+        }
+        suffix = "" if kind.startswith("YCbCr") else "_svs"
+        report["ratios"] |= {key + suffix: value for key, value in ratios_of(series).items()}
+
+
+def ratios_of(series: dict[str, Series]) -> dict[str, float | None]:
+    """The ratios of one slide's contestants; `pipeline_over_decode` is over the fastest bare decoder."""
+    fastest = max((name for name in series if name.startswith("bare")), key=lambda name: series[name].median)
+    found: dict[str, float | None] = {}
+    for engine in ENGINES:
+        whole = f"read + CellMix ({engine}) + normalise"
+        found[f"mix_over_normalise_{engine}"] = ratio(series, whole, f"read + normalise ({engine})")
+        found[f"pipeline_over_decode_{engine}"] = ratio(series, whole, fastest)
+    found["numba_over_native"] = ratio(series, *(f"read + CellMix ({engine}) + normalise" for engine in ENGINES[::-1]))
+    for key in ("mix_over_normalise", "pipeline_over_decode"):
+        found[key] = found[f"{key}_{default_engine('gpu')}"]
+    return found
+
+
+def about() -> dict[str, Any]:
+    """Machine, versions and settings; only where there is a GPU."""
+    device = torch.cuda.get_device_properties(torch.cuda.current_device())
+    gpu = {
+        "name": device.name,
+        "memory_gib": round(device.total_memory / 2**30, 1),
+        "multiprocessors": device.multi_processor_count,
+        "capability": f"{device.major}.{device.minor}",
+        "cuda_of_torch": torch.version.cuda,
+    }
+    used = {"batch": BATCH, "tiles": TILES, "threads": THREADS, "workers": WORKERS, "patch": PATCH, "method": METHOD}
+    return {
+        "machine": machine() | {"gpu": gpu, "decoder_routes": decoder_routes("gpu")},
+        "versions": versions(),
+        "settings": used | {"fix_ratio": settings.FIX_RATIO, "block": BLOCK, "default_engine": default_engine("gpu")},
+    }
+
+
+def main() -> int:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each group")
+    parser.add_argument("--side", type=int, default=24576, help="side of the slides in pixels")
+    parser.add_argument("--out", type=Path, default=Path("bench-gpu.json"), help="where the figures go")
+    arguments = parser.parse_args()
+    try:
+        device_id("gpu")
+    except MissingDependencyError as error:
+        print(f"Nothing was measured. {error}", file=sys.stderr)
+        return 2
+    report: dict[str, Any] = {**about(), "ratios": {}, "series": {}, "other": {}}
+
+    def write() -> None:
+        arguments.out.write_text(json.dumps(report, indent=1) + "\n")
+
+    kernels = report["other"]["kernel alone"] = kernel_over_copy(arguments.rounds)
+    batch, tile, patch, dtype = HEADLINE
+    report["ratios"]["kernel_over_copy"] = kernels[f"batch {batch}, {tile} px, patches of {patch}, {dtype}"][
+        "over_copy"
+    ]
+    report["ratios"]["kernel_over_copy_least"] = min(each["over_copy"] for each in kernels.values())
+    write()
+    with material(arguments.side) as slides:
+        pipelines(slides, arguments.rounds, report)
+        write()
+        host = host_times(slides.blocks(slides.tiff, TILES), arguments.rounds)
+    report["other"]["host, us a tile"] = host
+    report["ratios"]["host_us_per_tile"] = host["TileSource.__call__, 2 reading threads"]["median_us"]
+    write()
+    print(json.dumps(report["ratios"], indent=1))
+    print(f"Written: {arguments.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
