@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 
 if TYPE_CHECKING:
-    from ..training import TrainingData, TrainingSettings
+    from ..training import ImageData, ImageSettings, TrainingData, TrainingSettings
 
-__all__ = ["training_settings", "train_and_tell"]
+__all__ = ["train_and_tell", "train_on_images_and_tell", "training_settings"]
 
 
 def training_settings(
@@ -64,3 +64,27 @@ def train_and_tell(data: TrainingData, settings: TrainingSettings, out: Path, co
     if report["bad_tiles"]:
         console.print(f"{len(report['bad_tiles'])} bad tiles were replaced: see faults.jsonl")
     console.print(f"written to {escape(str(out))}: report.json, mixed.png, curriculum.png, model.pt", soft_wrap=True)
+
+
+def train_on_images_and_tell(data: ImageData, settings: ImageSettings, out: Path, console: Console) -> None:
+    """Train on image files, and say what came out."""
+    from ..training import run_image_training
+
+    sizes = ", ".join(f"{len(images)} {name}" for name, images in data.sets.items())
+    console.print(f"classes: {escape(', '.join(data.classes))}", soft_wrap=True)
+    console.print(f"images: {sizes}; {escape(data.split)}", soft_wrap=True)
+    for file, reason in data.left_out.items():
+        console.print(f"left out: {escape(file)}: {escape(reason)}", soft_wrap=True)
+    report = run_image_training(data, settings, out, console)
+    final = report["final"]
+    chosen = "the best" if settings.best and data.validation is not None else "the last"
+    console.print(f"model of epoch {final['epoch'] + 1}, {chosen}:")
+    for name, figures in final.items():
+        if name != "epoch":
+            told = ", ".join(f"{key.replace('_', ' ')} {figures[key]:.3f}" for key in figures if key != "confusion")
+            console.print(f"{name}: {told}", soft_wrap=True)
+    if data.test is None:
+        console.print("No test images: figures of the images that chose the epoch are a little too good.")
+    pictures = [name for name in ("mixed.png", "curriculum.png") if (out / name).exists()]
+    files = ["report.json", "log.csv", "model.pt", "confusion.png", *pictures]
+    console.print(f"written to {escape(str(out))}: {', '.join(files)}", soft_wrap=True)

@@ -1,9 +1,11 @@
-"""`cellmix-dali train`: a classifier on tiles of a list of slides, or on tiles that were made beforehand."""
+"""`cellmix-dali train`: a classifier on tiles of a list of slides, on tiles made beforehand, or on image files."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -16,7 +18,6 @@ from ._options import (
     Engine,
     Epochs,
     FixRatio,
-    Method,
     MppOverride,
     Out,
     PatchSize,
@@ -27,10 +28,12 @@ from ._options import (
     Threshold,
     make_folder,
 )
-from ._training import train_and_tell, training_settings
+from ._training import train_and_tell, train_on_images_and_tell, training_settings
+
+if TYPE_CHECKING:
+    from ..training import ImageData
 
 __all__ = ["train"]
-
 
 _TILE_SIZE = 224
 # What says how tiles are made, so that it means nothing for finished ones.
@@ -46,6 +49,21 @@ _OF_SLIDES = (
     "classes",
     "skip_bad_slides",
 )
+# What says how tiles are made or divided, so that it means nothing for image files.
+_OF_TILES = ("tile_size", "hold_out", *_OF_SLIDES)
+# What means nothing without --folds.
+_OF_FOLDS = ("fold", "only", "class_column")
+# What means nothing without --images.
+_OF_IMAGES = (
+    "image_size",
+    "model",
+    "pretrained",
+    "learning_rate",
+    "best",
+    "amp",
+    "tensorboard",
+    "skip_bad_images",
+)
 
 
 def train(
@@ -56,6 +74,13 @@ def train(
     ] = None,
     tiles: Annotated[
         Path | None, typer.Option(help="Instead of slides: the folder of tiles that `cellmix-dali tile --out` wrote.")
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead of slides: a folder of images, DIR/train/CLASS/* and DIR/val/CLASS/* (and DIR/test/CLASS/* "
+            "to test on); or DIR/CLASS/* with --folds."
+        ),
     ] = None,
     tile_size: Annotated[
         int | None,
@@ -86,10 +111,47 @@ def train(
     skip_bad_slides: Annotated[
         bool, typer.Option(help="Leave out slides that cannot be read, and report them, instead of stopping.")
     ] = False,
+    folds: Annotated[
+        Path | None,
+        typer.Option(help="With --images: CSV with the columns path (within DIR), class, fold, and optionally group."),
+    ] = None,
+    fold: Annotated[str, typer.Option(help="The fold to test on; the next one chooses the best epoch.")] = "0",
+    only: Annotated[
+        str | None, typer.Option(help="COLUMN=VALUE: use only these rows of --folds, such as magnification=400x.")
+    ] = None,
+    class_column: Annotated[str, typer.Option(help="The column of --folds that names the class.")] = "class",
+    image_size: Annotated[int, typer.Option(help="With --images: side in pixels to which they are resized.")] = 224,
+    model: Annotated[
+        str, typer.Option(help="With --images: cnn or vit (small ones), or timm:NAME where timm is installed.")
+    ] = "cnn",
+    pretrained: Annotated[bool, typer.Option(help="Begin with timm's weights, which it downloads.")] = False,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="With --images: highest of the cosine schedule; by default the model's own.")
+    ] = None,
+    best: Annotated[
+        bool,
+        typer.Option(
+            help="With --images: keep the epoch with the best balanced accuracy on the validation images, or the last "
+            "one; with --folds and --no-best no fold is kept for validation."
+        ),
+    ] = True,
+    amp: Annotated[bool, typer.Option(help="With --images: mixed precision on a GPU.")] = True,
+    tensorboard: Annotated[
+        bool, typer.Option(help="With --images: write TensorBoard's event files, too, where it is installed.")
+    ] = False,
+    skip_bad_images: Annotated[
+        bool, typer.Option(help="Leave out images that cannot be decoded, and report them, instead of stopping.")
+    ] = False,
     epochs: Epochs = 10,
     out: Out = Path("train-out"),
     batch_size: BatchSize = 32,
-    method: Method = "CellMix-Group",
+    method: Annotated[
+        str,
+        typer.Option(
+            help="CellMix, CellMix-Group, CellMix-Random4, ..., or CutMix, Mixup, Cutout, FMix, ResizeMix, "
+            "SaliencyMix; with --images also none."
+        ),
+    ] = "CellMix-Group",
     p: Probability = 0.5,
     patch_strategy: PatchStrategy = "loss_hold",
     ratio_strategy: RatioStrategy = "loss_hold",
@@ -100,17 +162,22 @@ def train(
     engine: Engine = None,
     seed: Seed = 0,
 ) -> None:
-    """Train a small classifier on a list of slides at a stated resolution, and test it on held-out slides.
+    """Train a classifier on a list of slides at a stated resolution, on finished tiles, or on folders of images.
 
-    Tiles are read from the slide files while training, nothing is tiled beforehand; or give --tiles. Bad tiles are
-    replaced by others of their class and listed in faults.jsonl. Writes report.json, mixed.png, curriculum.png,
-    model.pt and tiles.parquet (the tile table) into --out.
+    Slides: tiles are read from the slide files while training, nothing is tiled beforehand, and whole slides are held
+    out; or give --tiles. Bad tiles are replaced by others of their class and listed in faults.jsonl. Writes
+    report.json, mixed.png, curriculum.png, model.pt and tiles.parquet (the tile table) into --out.
+
+    Images: with --images. Every file is decoded once before the training, and bad ones are refused. Writes report.json,
+    log.csv (a line an epoch), confusion.png, mixed.png, curriculum.png and model.pt into --out.
     """
-    _check_sources(context, slide_list, tiles)
+    _check_sources(context, slide_list, tiles, images, folds)
     console = Console()
     from ..tiles import TileTable
     from ..training import check_settings, collection_data, shard_data
 
+    if images is None and method.lower() == "none":
+        raise ArgumentError("--method none goes with --images; for tiles --p 0 turns the mixing off.")
     settings = training_settings(
         epochs,
         batch_size,
@@ -125,6 +192,26 @@ def train(
         engine,
         seed,
     )
+    if images is not None:
+        from ..training import ImageSettings, check_image_settings, default_learning_rate
+
+        image_settings = ImageSettings(
+            **asdict(settings)
+            | {
+                "image_size": image_size,
+                "model": model,
+                "pretrained": pretrained,
+                "learning_rate": default_learning_rate(model) if learning_rate is None else learning_rate,
+                "best": best,
+                "amp": amp,
+                "tensorboard": tensorboard,
+            }
+        )
+        check_image_settings(image_settings)
+        found = _find_images(images, folds, fold, only, class_column, best, skip_bad_images, console)
+        make_folder(out)
+        train_on_images_and_tell(found, image_settings, out, console)
+        return
     if slide_list is None:
         assert tiles is not None
         data = shard_data(tiles, tile_size=tile_size, hold_out=hold_out, seed=seed)
@@ -158,18 +245,57 @@ def train(
     train_and_tell(data, settings, out, console)
 
 
-def _check_sources(context: typer.Context, slide_list: Path | None, tiles: Path | None) -> None:
-    """Refuse two sources of tiles, none, and options that do not go with finished tiles."""
-    if (slide_list is None) == (tiles is None):
-        raise ArgumentError(
-            "Give either a list of slides or --tiles DIR with finished tiles, not both."
-            if tiles
-            else "Nothing to train on: give a list of slides (CSV), or --tiles DIR with finished tiles."
+def _find_images(
+    folder: Path,
+    folds: Path | None,
+    fold: str,
+    only: str | None,
+    class_column: str,
+    best: bool,
+    skip_bad: bool,
+    console: Console,
+) -> ImageData:
+    """The images to train and test on, all of them decodable."""
+    from ..training import folded_images, image_folders, readable_images
+
+    if folds is None:
+        found = image_folders(folder)
+    else:
+        found = folded_images(folder, folds, fold=fold, validate=best, only=only, class_column=class_column)
+    with console.status("decoding every image once") as status:
+        return readable_images(
+            found,
+            skip=skip_bad,
+            progress=lambda done, count: status.update(f"decoding every image once: {done} of {count}"),
         )
-    if tiles is None:
-        return
-    for name in _OF_SLIDES:
+
+
+def _check_sources(
+    context: typer.Context, slide_list: Path | None, tiles: Path | None, images: Path | None, folds: Path | None
+) -> None:
+    """Refuse several sources, none, and options that do not go with the one that is given."""
+    sources = [source for source in (slide_list, tiles, images) if source is not None]
+    if not sources:
+        raise ArgumentError(
+            "Nothing to train on: give a list of slides (CSV), --tiles DIR with finished tiles, or --images DIR."
+        )
+    if len(sources) > 1:
+        raise ArgumentError(
+            "Give a list of slides, --tiles DIR with finished tiles, or --images DIR: one of them, not both."
+        )
+    if images is not None:
+        _refuse(context, _OF_TILES, f"--images: {images} holds images, not slides")
+        if folds is None:
+            _refuse(context, _OF_FOLDS, "--images without --folds: it says what is in that list")
+    else:
+        _refuse(context, (*_OF_IMAGES, *_OF_FOLDS, "folds"), "slides and tiles: it is for --images")
+    if tiles is not None:
+        _refuse(context, _OF_SLIDES, f"--tiles: the tiles in {tiles} are made")
+
+
+def _refuse(context: typer.Context, names: Sequence[str], reason: str) -> None:
+    """Refuse options that were given and mean nothing here."""
+    for name in names:
         source = context.get_parameter_source(name)
         if source is not None and source.name != "DEFAULT":
-            option = "--" + name.replace("_", "-")
-            raise ArgumentError(f"{option} does not go with --tiles: the tiles in {tiles} are made. Leave it out.")
+            raise ArgumentError(f"--{name.replace('_', '-')} does not go with {reason}. Leave it out.")

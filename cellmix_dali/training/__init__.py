@@ -3,16 +3,28 @@
 from .collection import collection_data
 from .data import TrainingData
 from .demo import RENDERED_TILE, rendered_data, slide_data
-from .run import TrainingSettings, check_settings, run_training
+from .image_run import run_image_training
+from .images import ImageData, folded_images, image_folders, readable_images
+from .models import default_learning_rate
+from .run import run_training
+from .settings import ImageSettings, TrainingSettings, check_image_settings, check_settings
 from .shards import shard_data
 
 __all__ = [
     "RENDERED_TILE",
+    "ImageData",
+    "ImageSettings",
     "TrainingData",
     "TrainingSettings",
+    "check_image_settings",
     "check_settings",
     "collection_data",
+    "default_learning_rate",
+    "folded_images",
+    "image_folders",
+    "readable_images",
     "rendered_data",
+    "run_image_training",
     "run_training",
     "shard_data",
     "slide_data",

@@ -142,6 +142,25 @@ def test_the_command(
     assert len(saved) == report["tiles"]["train"] + report["tiles"]["held_out"]
 
 
+def test_the_command_on_damaged_shards_ends_with_its_report(
+    real: Callable[[str], Path],
+    collect: Collect,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    collect(tmp_path / "tiles", [real("CMU-1-Small-Region.svs")], label=np.arange(108) % 2)
+    for number, shard in enumerate(sorted((tmp_path / "tiles").glob("*.tar"))):
+        if number % 3:  # of all shards but every third no tile can be read
+            shard.write_bytes(bytes(shard.stat().st_size))
+    code = run(monkeypatch, "train", "--tiles", tmp_path / "tiles", "--epochs", 1, "--out", tmp_path / "out")
+    out, err = capsys.readouterr()
+    assert (code, err) == (0, "")
+    assert "bad tiles were replaced" in out
+    assert ("no mixed.png" in out) != (tmp_path / "out" / "mixed.png").exists()
+    assert len(json.loads((tmp_path / "out" / "report.json").read_text())["bad_tiles"]) > 20
+
+
 def test_the_command_with_another_tile_size(
     real: Callable[[str], Path], collect: Collect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

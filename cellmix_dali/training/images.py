@@ -1,0 +1,336 @@
+"""Folders of labelled images: which to train on, to choose the best epoch by, and to test on."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ArgumentError
+from ..pipelines import unreadable_images
+
+__all__ = ["ImageData", "ImageSet", "folded_images", "image_folders", "readable_images"]
+
+#: What DALI decodes and tests have seen; other files in a folder of images are not looked at.
+SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
+_SHOWN = 5  # files named in a message
+
+Row: TypeAlias = "dict[str, str]"
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images with labels.
+
+    Attributes
+    ----------
+    files : tuple of str
+        Paths.
+    labels : int32 array (files,)
+        Class indices.
+    """
+
+    files: tuple[str, ...]
+    labels: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def without(self, bad: Mapping[str, str]) -> ImageSet:
+        """Leave some files out."""
+        kept = np.array([file not in bad for file in self.files], bool)
+        return ImageSet(tuple(file for file in self.files if file not in bad), self.labels[kept])
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """What a training run on images trains and tests on.
+
+    Attributes
+    ----------
+    folder : str
+        Where the images are.
+    train : ImageSet
+    validation : ImageSet or None
+        Chooses the best epoch.
+    test : ImageSet or None
+        Is looked at once, when the model is made.
+    classes : tuple of str
+        Names of the labels.
+    split : str
+        For a person: what was held out.
+    left_out : mapping of str to str
+        Unreadable files, and what is wrong with each.
+    """
+
+    folder: str
+    train: ImageSet
+    validation: ImageSet | None
+    test: ImageSet | None
+    classes: tuple[str, ...]
+    split: str
+    left_out: Mapping[str, str]
+
+    @property
+    def sets(self) -> dict[str, ImageSet]:
+        """The sets that there are, by name."""
+        named = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: images for name, images in named.items() if images is not None}
+
+
+def image_folders(folder: Path) -> ImageData:
+    """Find the images of DIR/train/CLASS, DIR/val/CLASS and, where there is one, DIR/test/CLASS.
+
+    Parameters
+    ----------
+    folder : Path
+        DIR. The classes are the folders in DIR/train, by name; images may lie deeper.
+
+    Raises
+    ------
+    ArgumentError
+        If a folder, or images of two classes and more, are missing.
+    """
+    _require_folder(folder)
+    train = folder / "train"
+    validation = folder / "val"
+    if not train.is_dir() or not validation.is_dir():
+        raise ArgumentError(
+            f"{folder} has no folders 'train' and 'val' with a folder for each class. Make them, or give --folds CSV "
+            "(columns path, class, fold), which says what is tested on."
+        )
+    classes = tuple(sorted(each.name for each in train.iterdir() if each.is_dir() and not each.name.startswith(".")))
+    test = _of_classes(folder / "test", classes) if (folder / "test").is_dir() else None
+    data = ImageData(
+        folder=str(folder),
+        train=_of_classes(train, classes),
+        validation=_of_classes(validation, classes),
+        test=test,
+        classes=classes,
+        split="folders train, val" + (", test" if test is not None else "; no folder test"),
+        left_out={},
+    )
+    return _checked(data)
+
+
+def folded_images(
+    folder: Path,
+    folds: Path,
+    *,
+    fold: str = "0",
+    validate: bool = True,
+    only: str | None = None,
+    class_column: str = "class",
+) -> ImageData:
+    """Divide the images that a list of folds names: one fold to test on, the next one to choose the best epoch by.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the list's paths begin.
+    folds : Path
+        CSV with the columns ``path``, ``class`` and ``fold``; optionally ``group``, the origin of an image (patient,
+        slide), which must not lie in two folds.
+    fold : str, default "0"
+        To test on.
+    validate : bool, default True
+        Whether the next fold (after the last one the first) is kept from the training, to choose the best epoch by.
+    only : str, optional
+        "COLUMN=VALUE": use only these rows.
+    class_column : str, default "class"
+        Another column that names the class.
+
+    Raises
+    ------
+    ArgumentError
+        If the list cannot be read, names files that are missing, holds a group in two folds, or leaves a set without
+        images of two classes.
+    """
+    _require_folder(folder)
+    rows = _chosen(_read_folds(folds, class_column), only, folds)
+    missing = [row["path"] for row in rows if not (folder / row["path"]).is_file()]
+    if missing:
+        raise ArgumentError(
+            f"{folds} names {len(missing)} files that are not in {folder}: {_some(missing)}. Correct the paths, which "
+            "begin at --images, or take the rows out."
+        )
+    _refuse_torn_groups(rows, folds)
+    names = sorted({row["fold"] for row in rows}, key=lambda name: (not name.isdigit(), name.zfill(9)))
+    if fold not in names:
+        raise ArgumentError(f"There is no fold {fold!r} in {folds}: it has {', '.join(names)}. Give one by --fold.")
+    if len(names) < (3 if validate else 2):
+        raise ArgumentError(
+            f"{folds} has {len(names)} folds: one is tested on"
+            + (", one chooses the best epoch" if validate else "")
+            + ", and nothing is left to train on."
+            + (" With --no-best two folds are enough." if validate else "")
+        )
+    following = names[(names.index(fold) + 1) % len(names)]
+    classes = tuple(sorted({row[class_column] for row in rows}))
+    numbers = {name: number for number, name in enumerate(classes)}
+
+    def images(of: Sequence[str]) -> ImageSet:
+        chosen = [row for row in rows if row["fold"] in of]
+        labels = np.array([numbers[row[class_column]] for row in chosen], np.int32)
+        return ImageSet(tuple(str(folder / row["path"]) for row in chosen), labels)
+
+    kept = [name for name in names if name != fold and not (validate and name == following)]
+    data = ImageData(
+        folder=str(folder),
+        train=images(kept),
+        validation=images([following]) if validate else None,
+        test=images([fold]),
+        classes=classes,
+        split=f"fold {fold} of {len(names)} tested on, "
+        + (f"fold {following} chooses the best epoch, " if validate else "")
+        + f"trained on {', '.join(kept)}"
+        + (f"; only {only}" if only else ""),
+        left_out={},
+    )
+    return _checked(data)
+
+
+def readable_images(
+    data: ImageData, *, skip: bool = False, progress: Callable[[int, int], None] | None = None
+) -> ImageData:
+    """Decode every image once, before the training, and refuse unreadable ones or leave them out.
+
+    A run that stops in its last hour, or an image that is silently another one, costs more than one pass of decoding.
+
+    Parameters
+    ----------
+    data : ImageData
+        What was found.
+    skip : bool, default False
+        Leave unreadable files out, and list them in ``left_out``, instead of raising.
+    progress : callable, optional
+        Called with (images done, images).
+
+    Raises
+    ------
+    ArgumentError
+        Naming the files, and what is wrong with each.
+    """
+    files = [file for images in data.sets.values() for file in images.files]
+    bad = {files[number]: reason for number, reason in unreadable_images(files, progress=progress).items()}
+    if not bad:
+        return data
+    if not skip:
+        told = [f"{file}: {reason}" for file, reason in bad.items()]
+        raise ArgumentError(
+            f"{len(bad)} of {len(files)} images cannot be read. {_some(told)}. Replace or remove them, or give "
+            "--skip-bad-images to leave them out."
+        )
+    return _checked(
+        replace(
+            data,
+            train=data.train.without(bad),
+            validation=None if data.validation is None else data.validation.without(bad),
+            test=None if data.test is None else data.test.without(bad),
+            left_out=bad,
+        )
+    )
+
+
+def _require_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise ArgumentError(f"There is no folder {folder}: give the folder of the images by --images.")
+
+
+def _of_classes(folder: Path, classes: Sequence[str]) -> ImageSet:
+    """The images in a folder's class folders."""
+    unknown = {each.name for each in folder.iterdir() if each.is_dir() and not each.name.startswith(".")} - {*classes}
+    if unknown:
+        raise ArgumentError(f"{folder} has classes that the folder 'train' beside it lacks: {_some(sorted(unknown))}.")
+    files: list[str] = []
+    labels: list[int] = []
+    for number, name in enumerate(classes):
+        found = sorted(str(file) for file in (folder / name).rglob("*") if file.suffix.lower() in SUFFIXES)
+        if not found and folder.name == "train":
+            raise ArgumentError(f"There is no image in {folder / name}: looked for {', '.join(SUFFIXES)}.")
+        files += found
+        labels += [number] * len(found)
+    return ImageSet(tuple(files), np.array(labels, np.int32))
+
+
+def _checked(data: ImageData) -> ImageData:
+    """Refuse sets that nothing can be learned from or told by."""
+    for name, images in data.sets.items():
+        if not len(images):
+            raise ArgumentError(f"There are no {name} images in {data.folder} ({data.split}).")
+        there = np.unique(images.labels)
+        if len(there) < 2:
+            raise ArgumentError(
+                f"All {name} images in {data.folder} are of one class, {data.classes[there[0]]}: there is nothing to "
+                f"tell apart ({data.split})."
+            )
+    lacking = [name for number, name in enumerate(data.classes) if not (data.train.labels == number).any()]
+    if lacking:
+        raise ArgumentError(f"There is no training image of: {', '.join(lacking)} ({data.split}).")
+    return data
+
+
+def _read_folds(path: Path, class_column: str) -> list[Row]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            rows = [{name: value or "" for name, value in row.items() if name is not None} for row in reader]
+            columns = reader.fieldnames or []
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ArgumentError(f"The list of folds {path} cannot be read: {error}.") from error
+    lacking = [name for name in ("path", class_column, "fold") if name not in columns]
+    if lacking or not rows:
+        raise ArgumentError(
+            f"The list of folds {path} has "
+            + (
+                f"no column {' or '.join(map(repr, lacking))}: its columns are {', '.join(columns)}."
+                if lacking
+                else "no rows."
+            )
+        )
+    for line, row in enumerate(rows, start=2):
+        if not (row["path"] and row[class_column] and row["fold"]):
+            raise ArgumentError(f"Line {line} of {path} lacks its path, its {class_column} or its fold: fill it in.")
+    paths = [row["path"] for row in rows]
+    twice = sorted({name for name in paths if paths.count(name) > 1}) if len(set(paths)) < len(paths) else []
+    if twice:
+        raise ArgumentError(f"{path} names files more than once: {_some(twice)}. Leave one row of each.")
+    return rows
+
+
+def _chosen(rows: list[Row], only: str | None, path: Path) -> list[Row]:
+    """The rows of `only`."""
+    if only is None:
+        return rows
+    column, equals, value = only.partition("=")
+    if not equals or column not in rows[0]:
+        raise ArgumentError(f"--only {only}: give COLUMN=VALUE with a column of {path}: {', '.join(rows[0])}.")
+    chosen = [row for row in rows if row[column] == value]
+    if not chosen:
+        there = sorted({row[column] for row in rows})
+        raise ArgumentError(f"--only {only}: no row of {path} has it; its values are {_some(there)}.")
+    return chosen
+
+
+def _refuse_torn_groups(rows: list[Row], path: Path) -> None:
+    """Refuse groups in two folds: the test would be on what was trained on."""
+    folds: dict[str, set[str]] = {}
+    for row in rows:
+        if row.get("group"):
+            folds.setdefault(row["group"], set()).add(row["fold"])
+    torn = sorted(group for group, of in folds.items() if len(of) > 1)
+    if torn:
+        raise ArgumentError(
+            f"{len(torn)} groups of {path} lie in several folds, so that images of one origin would be trained on and "
+            f"tested: {_some(torn)}. Give each group one fold, or leave the column 'group' out if it says no origin."
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few names."""
+    return "; ".join(names[:_SHOWN]) + (f"; and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

@@ -1,0 +1,92 @@
+"""How well a model does, by torchmetrics: figures, and the confusion matrix as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+from torchmetrics.functional.classification import (
+    multiclass_accuracy,
+    multiclass_auroc,
+    multiclass_confusion_matrix,
+    multiclass_f1_score,
+    multiclass_recall,
+)
+from torchmetrics.utilities.plot import plot_confusion_matrix
+
+from ..errors import ArgumentError
+
+__all__ = ["confusion_matrix", "confusion_picture", "scores"]
+
+
+def scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Work out loss, accuracy, balanced accuracy, macro-F1 and AUROC.
+
+    Parameters
+    ----------
+    logits : Tensor (images, classes), floating
+        What the model put out.
+    labels : Tensor (images,), int64
+        Class indices.
+
+    Returns
+    -------
+    dict of str to float
+        ``loss`` (cross-entropy); ``accuracy``; ``balanced_accuracy``, the mean recall, and ``auroc``, one class against
+        the rest, over the classes that the labels hold; ``macro_f1`` over the classes that labels or answers hold.
+
+    Raises
+    ------
+    ArgumentError
+        If the labels hold one class only, or the model's answers are no numbers.
+    """
+    classes = logits.shape[1]
+    there = torch.bincount(labels, minlength=classes) > 0
+    if there.sum() < 2:
+        raise ArgumentError("All images are of one class: balanced accuracy and AUROC mean nothing.")
+    if not torch.isfinite(logits).all():
+        raise ArgumentError("The model's answers are no longer numbers: the training diverged. Lower --learning-rate.")
+    recall = multiclass_recall(logits, labels, num_classes=classes, average="none")
+    kept = logits.softmax(dim=1)[:, there]
+    # Of classes that are not there nothing can be ranked: those that are, are numbered anew.
+    auroc = multiclass_auroc(
+        kept, (torch.cumsum(there, 0) - 1)[labels], num_classes=int(there.sum()), average="none", thresholds=None
+    )
+    return {
+        "loss": float(nn.functional.cross_entropy(logits, labels)),
+        "accuracy": float(multiclass_accuracy(logits, labels, num_classes=classes, average="micro")),
+        "balanced_accuracy": float(recall[there].mean()),
+        "macro_f1": float(multiclass_f1_score(logits, labels, num_classes=classes, average="macro")),
+        "auroc": float(auroc.mean()),
+    }
+
+
+def confusion_matrix(logits: Tensor, labels: Tensor) -> Tensor:
+    """Count the images by class (rows) and the model's answer (columns), int64 (classes, classes)."""
+    matrix: Tensor = multiclass_confusion_matrix(logits, labels, num_classes=logits.shape[1])
+    return matrix
+
+
+def confusion_picture(path: Path, matrix: Tensor, classes: Sequence[str], *, title: str) -> None:
+    """Draw a confusion matrix.
+
+    Parameters
+    ----------
+    path : Path
+        The picture's file; its suffix says the format.
+    matrix : Tensor (classes, classes), int64
+        Counts: rows are the true classes.
+    classes : sequence of str
+        Their names.
+    title : str
+        Written on top.
+    """
+    side = 3.5 + 0.7 * len(classes)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.subplots()
+    plot_confusion_matrix(matrix, ax=axes, labels=list(classes), cmap="Blues")
+    axes.set_title(title, fontsize=11)
+    figure.savefig(path, dpi=110)

@@ -1,0 +1,150 @@
+"""How a run trains, and what is refused before anything slow begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..curriculum import Curriculum
+from ..errors import ArgumentError
+from ..mixing import METHODS, canonical_method, make_mixer
+from ..pipelines._device import device_id
+from ..plugins._paste import check_engine
+from ..plugins.normalise import default_engine
+from .models import check_model
+
+__all__ = ["ImageSettings", "TrainingSettings", "check_image_settings", "check_settings", "fitting_batch_size"]
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a run trains.
+
+    Attributes
+    ----------
+    epochs, batch_size : int
+        As usual.
+    method : str
+        One of `cellmix_dali.mixing.METHODS`.
+    p : float
+        Probability that a batch is mixed.
+    patch_strategy, ratio_strategy : str
+        Of `cellmix_dali.Curriculum`.
+    patch_size, fix_ratio : int and float, optional
+        Constant values, for the strategies "fixed".
+    threshold : float
+        Loss a sample, of the curriculum.
+    learning_rate : float
+        Highest of the schedule.
+    device, engine : str
+        Of `cellmix_dali.pipelines.train_loader`.
+    seed : int
+        Of everything.
+    """
+
+    epochs: int = 12
+    batch_size: int = 32
+    method: str = "CellMix-Group"
+    p: float = 0.5
+    patch_strategy: str = "loss_hold"
+    ratio_strategy: str = "loss_hold"
+    patch_size: int | None = None
+    fix_ratio: float | None = None
+    threshold: float = 0.5
+    learning_rate: float = 3e-3
+    device: str = "cpu"
+    engine: str | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ImageSettings(TrainingSettings):
+    """How a run on image files trains; `method` may be "none".
+
+    Attributes
+    ----------
+    image_size : int
+        Side in pixels to which images are resized.
+    model : str
+        "cnn", "vit", or "timm:NAME".
+    pretrained : bool
+        Whether a timm model begins with timm's weights.
+    weight_decay : float
+        Of AdamW.
+    best : bool
+        Whether the epoch with the best balanced accuracy on the validation images gives the model; else the last one.
+    amp : bool
+        Automatic mixed precision on a GPU.
+    tensorboard : bool
+        Whether to write TensorBoard's event files beside log.csv.
+    """
+
+    image_size: int = 224
+    model: str = "cnn"
+    pretrained: bool = False
+    weight_decay: float = 1e-2
+    best: bool = True
+    amp: bool = True
+    tensorboard: bool = False
+
+    @property
+    def mixer(self) -> str | None:
+        """The method's canonical name, or None for "none"."""
+        return None if self.method.lower() == "none" else canonical_method(self.method)
+
+
+def check_settings(settings: TrainingSettings, tile_size: int) -> Curriculum:
+    """Refuse settings that cannot work for tiles of this size before anything slow begins; give their curriculum.
+
+    Raises
+    ------
+    CellMixDaliError
+        Saying what cannot work.
+    """
+    make_mixer(settings.method, p=settings.p, seed=settings.seed).check_batch_size(settings.batch_size)
+    _check_machine(settings)
+    return _curriculum(settings, tile_size)
+
+
+def check_image_settings(settings: ImageSettings) -> Curriculum | None:
+    """Refuse settings that cannot work before anything slow begins; give CellMix's curriculum, None for others.
+
+    Raises
+    ------
+    CellMixDaliError
+        Saying what cannot work.
+    """
+    if settings.mixer is not None:
+        make_mixer(settings.mixer, p=settings.p, seed=settings.seed).check_batch_size(settings.batch_size)
+    _check_machine(settings)
+    if settings.weight_decay < 0:
+        raise ArgumentError(f"weight_decay={settings.weight_decay}: give 0 or more.")
+    check_model(settings.model, settings.image_size, pretrained=settings.pretrained)
+    steered = settings.mixer is not None and METHODS[settings.mixer].is_cellmix
+    return _curriculum(settings, settings.image_size) if steered else None
+
+
+def fitting_batch_size(settings: TrainingSettings, there: int) -> int:
+    """The batch size as set; smaller, in steps that any group of samples divides, where there are few samples."""
+    largest = max(4, there // 4 // 4 * 4)
+    return min(settings.batch_size, largest)
+
+
+def _check_machine(settings: TrainingSettings) -> None:
+    """Refuse a device, an engine or a learning rate that cannot work."""
+    device_id(settings.device)
+    check_engine(settings.engine or default_engine(settings.device), settings.device)
+    if not 0 < settings.learning_rate < 1:
+        raise ArgumentError(f"learning_rate={settings.learning_rate}: give a number between 0 and 1.")
+
+
+def _curriculum(settings: TrainingSettings, tile_size: int) -> Curriculum:
+    return Curriculum(
+        epochs=settings.epochs,
+        tile_size=tile_size,
+        patch_strategy=settings.patch_strategy,
+        ratio_strategy=settings.ratio_strategy,
+        patch_size=settings.patch_size,
+        fix_ratio=settings.fix_ratio,
+        threshold=settings.threshold,
+        seed=settings.seed,
+    )

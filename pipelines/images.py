@@ -1,0 +1,262 @@
+"""Training and evaluation on image files: read -> decode -> resize -> flips -> mixing -> normalise -> PyTorch.
+
+The order of the files is drawn outside the graph, as that of slide tiles is, and DALI reads and decodes the files
+(`fn.io.file.read`, in its own threads). `fn.readers.file` would not do: it goes round its list of files, so that an
+epoch that leaves out an incomplete last batch begins where the one before stopped, and what its shuffle draws cannot be
+worked out from (seed, epoch) alone. Here every epoch is exact, the last batch of an evaluation is short and unpadded,
+runs of different methods see the same images in the same order, and a curriculum's step is in force from the first
+batch of the next epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+from numpy.typing import ArrayLike
+
+from cellmix_dali.errors import ArgumentError
+from cellmix_dali.mixing import make_mixer
+from cellmix_dali.plugins import PlanSource
+from cellmix_dali.plugins._dali import Pipeline
+from cellmix_dali.plugins._labels import mix_labels
+from cellmix_dali.plugins._saliency import placed_boxes
+from cellmix_dali.plugins.normalise import MEAN, STD, normalise
+from cellmix_dali.plugins.plan_source import CurriculumLike
+
+from ._device import decoder_device, device_id
+from ._image_check import unreadable_images
+from ._image_loader import ImageLoader
+from ._image_source import ImageSource
+from .loader import Stateful
+
+__all__ = [
+    "ImageLoader",
+    "ImageSource",
+    "evaluate_image_loader",
+    "image_pipeline",
+    "train_image_loader",
+    "unreadable_images",
+]
+
+
+def image_pipeline(
+    source: ImageSource,
+    *,
+    device: str = "cpu",
+    engine: str | None = None,
+    mean: Sequence[float] = MEAN,
+    std: Sequence[float] = STD,
+    dtype: str = "float32",
+    num_threads: int = 2,
+    prefetch_queue_depth: int = 2,
+) -> Pipeline:
+    """Define the pipeline over an image source, for training or evaluation.
+
+    Parameters
+    ----------
+    source : ImageSource
+        If it draws plans, it mixes the labels itself (`num_classes` given).
+    device, engine, mean, std, dtype, num_threads, prefetch_queue_depth
+        As of `cellmix_dali.pipelines.train_pipeline`. Untested on a GPU so far.
+
+    Returns
+    -------
+    nvidia.dali.Pipeline
+        Outputs: images (3, height, width); labels, int32 (1,) or float32 (num_classes,); the file's place in the list,
+        int64 (1,); where plans are drawn, what was applied, as of `cellmix_dali.pipelines.train_pipeline`.
+
+    Raises
+    ------
+    ArgumentError
+        If the source draws plans and does not mix the labels.
+    MissingDependencyError
+        If the GPU is asked for where there is none.
+    """
+    if source.plans is not None and source.num_classes is None:
+        raise ArgumentError("A source that draws plans must mix the labels, too: ImageSource(..., num_classes=...).")
+    pipeline = Pipeline(
+        batch_size=source.batch_size,
+        num_threads=num_threads,
+        device_id=device_id(device),
+        prefetch_queue_depth=prefetch_queue_depth,
+    )
+    with pipeline:
+        batch = source.nodes(device=decoder_device(device))
+        images, labels, plan = batch.images, batch.labels, batch.plan
+        images = images.gpu() if device == "gpu" else images
+        if plan is not None and plan.action.kind == "saliency":
+            # The boxes' places, and with them the weights, come from the images.
+            plan = placed_boxes(images, plan)
+            assert source.num_classes is not None
+            labels = mix_labels(labels, plan.weights, source.num_classes, source.batch_size, soft=True)
+        images = normalise(images, mean=mean, std=std, plan=plan, dtype=dtype, engine=engine)
+        labels = labels.gpu() if device == "gpu" else labels
+        applied = [] if batch.plan is None else [batch.plan.parameters]
+        pipeline.set_outputs(images, labels, batch.item, *applied)
+    return pipeline
+
+
+def train_image_loader(
+    files: Sequence[str | Path],
+    labels: ArrayLike,
+    *,
+    num_classes: int,
+    batch_size: int,
+    image_size: int = 224,
+    curriculum: CurriculumLike | None = None,
+    patch_size: int | None = None,
+    fix_ratio: float | None = None,
+    method: str | None = "CellMix-Group",
+    method_parameters: Mapping[str, Any] | None = None,
+    p: float = 0.5,
+    flips: bool = True,
+    device: str = "cpu",
+    engine: str | None = None,
+    mean: Sequence[float] = MEAN,
+    std: Sequence[float] = STD,
+    dtype: str = "float32",
+    shuffle: bool = True,
+    seed: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+    num_threads: int = 2,
+    prefetch_queue_depth: int = 2,
+) -> ImageLoader:
+    """Make the loader of a training on image files.
+
+    Parameters
+    ----------
+    files : sequence of path
+        JPEG, PNG, TIFF, BMP or whatever DALI decodes, of any size; grey images become RGB. Check them beforehand by
+        `unreadable_images`: one that cannot be decoded stops the training. DALI maps files into memory: while a loader
+        is there, a file must not be overwritten in place.
+    labels : int array (files,)
+        Class indices.
+    num_classes : int
+        Number of classes.
+    batch_size : int
+        Images a batch; an incomplete last batch is left out, other images every epoch.
+    image_size : int, default 224
+        Side in pixels to which every image is resized, whole: one that is not square is stretched.
+    curriculum : Curriculum, optional
+        Says CellMix's patch size and fix ratio; step it with the epoch's mean loss between two passes. Instead of it
+        give `patch_size` (pixels) and `fix_ratio` (0 to 1). Other methods take none of the three.
+    method : str, optional
+        One of `cellmix_dali.mixing.METHODS`, or None for no mixing. Order and flips do not depend on it.
+    method_parameters : mapping, optional
+        The method's own, such as ``{"alpha": 0.2}``; by default its paper's.
+    p : float, default 0.5
+        Probability that a batch (of Cutout: an image) is mixed.
+    flips : bool, default True
+        Whether images are flipped at random, left-right and up-down.
+    shuffle, seed, rank, world_size
+        As of `cellmix_dali.sampling.EpochOrder`; the seed is also that of flips and plans.
+    device, engine, mean, std, dtype, num_threads, prefetch_queue_depth
+        As of `image_pipeline`.
+
+    Returns
+    -------
+    ImageLoader
+        Batches: ``images`` (batch, 3, image_size, image_size), ``labels`` float32 (batch, num_classes), ``item`` int64
+        (batch, 1): which files; and, but for no mixing, as applied ``patch_size``, ``fix_ratio``, ``triggered``,
+        ``epoch``, ``iteration``, (batch,).
+
+    Raises
+    ------
+    CellMixDaliError
+        For every argument, missing file or label that cannot work, before the first batch.
+    """
+    plans = None
+    if method is not None:
+        plans = PlanSource(
+            make_mixer(method, p=p, seed=seed, rank=rank, **(method_parameters or {})),
+            tile_size=image_size,
+            batch_size=batch_size,
+            curriculum=curriculum,
+            patch_size=patch_size,
+            fix_ratio=fix_ratio,
+        )
+    elif curriculum is not None or patch_size is not None or fix_ratio is not None or method_parameters:
+        raise ArgumentError(
+            "Without a method nothing is mixed: leave curriculum, patch_size, fix_ratio and method_parameters out."
+        )
+    source = ImageSource(
+        files,
+        labels,
+        batch_size=batch_size,
+        image_size=image_size,
+        plans=plans,
+        num_classes=num_classes,
+        flips=flips,
+        shuffle=shuffle,
+        seed=seed,
+        rank=rank,
+        world_size=world_size,
+    )
+    build = partial(
+        image_pipeline,
+        source,
+        device=device,
+        engine=engine,
+        mean=mean,
+        std=std,
+        dtype=dtype,
+        num_threads=num_threads,
+        prefetch_queue_depth=prefetch_queue_depth,
+    )
+    outputs = ["images", "labels", "item"] + ["parameters"] * (plans is not None)
+    stateful = curriculum if hasattr(curriculum, "state_dict") else None
+    return ImageLoader(build, source, outputs, curriculum=cast("Stateful | None", stateful))
+
+
+def evaluate_image_loader(
+    files: Sequence[str | Path],
+    labels: ArrayLike,
+    *,
+    batch_size: int,
+    image_size: int = 224,
+    device: str = "cpu",
+    engine: str | None = None,
+    mean: Sequence[float] = MEAN,
+    std: Sequence[float] = STD,
+    dtype: str = "float32",
+    num_threads: int = 2,
+    prefetch_queue_depth: int = 2,
+) -> ImageLoader:
+    """Make the loader of an evaluation on image files: every image once, in order, the last batch short.
+
+    Parameters
+    ----------
+    files, labels, batch_size, image_size
+        As of `train_image_loader`.
+    device, engine, mean, std, dtype, num_threads, prefetch_queue_depth
+        As of `image_pipeline`.
+
+    Returns
+    -------
+    ImageLoader
+        Batches: ``images`` (batch, 3, image_size, image_size), ``labels`` int32 (batch, 1), ``item`` int64 (batch, 1).
+
+    Raises
+    ------
+    CellMixDaliError
+        For every argument, missing file or label that cannot work, before the first batch.
+    """
+    if not len(files):
+        raise ArgumentError("There are no image files: there is nothing to evaluate.")
+    source = ImageSource(files, labels, batch_size=batch_size, image_size=image_size, shuffle=False, drop_last=False)
+    build = partial(
+        image_pipeline,
+        source,
+        device=device,
+        engine=engine,
+        mean=mean,
+        std=std,
+        dtype=dtype,
+        num_threads=num_threads,
+        prefetch_queue_depth=prefetch_queue_depth,
+    )
+    return ImageLoader(build, source, ["images", "labels", "item"])
