@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import re
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +18,7 @@ from ..errors import CellMixDaliError
 __all__ = ["Aside", "WriteError", "remove_parts", "sync_folder", "write_aside"]
 
 _BUFFER = 1 << 20
+_EARLY = 1 << 24  # so many bytes are sent to the disk while the next ones are written
 _PART = re.compile(r"(?P<name>.+)\.[0-9a-f]{12}\.part")
 _ADVICE = {
     errno.ENOSPC: "The disk is full: free some space, and go on where it stopped.",
@@ -64,11 +67,30 @@ class Aside:
         self.part = path.with_name(f"{path.name}.{uuid4().hex[:12]}.part")
         with told(path):
             self.file: BinaryIO = self.part.open("xb", buffering=_BUFFER)
+        self._unsynced = 0
+        self._syncing: Future[None] | None = None
+
+    def wrote(self, length: int) -> None:
+        """Count bytes; now and then have them brought to the disk meanwhile, so that little is left for the end."""
+        self._unsynced += length
+        if self._unsynced >= _EARLY and (self._syncing is None or self._syncing.done()):
+            self._unsynced = 0
+            with told(self.path):
+                self.file.flush()
+                self._wait()
+                self._syncing = _disk().submit(os.fdatasync, self.file.fileno())
+
+    def _wait(self) -> None:
+        """Wait for the disk; raises what it has to say against it."""
+        if self._syncing is not None:
+            self._syncing.result()
+            self._syncing = None
 
     def finish(self) -> None:
         """Bring all to the disk and close; the name is still the one of meanwhile."""
         with told(self.path):
             self.file.flush()
+            self._wait()
             os.fsync(self.file.fileno())
             self.file.close()
 
@@ -79,10 +101,18 @@ class Aside:
 
     def discard(self) -> None:
         """Remove the file under way."""
+        with suppress(OSError):
+            self._wait()
         with suppress(OSError):  # on a full disk even closing fails
             self.file.close()
         with suppress(OSError):
             self.part.unlink()
+
+
+@functools.cache
+def _disk() -> ThreadPoolExecutor:
+    """The thread that waits for the disk, of this process."""
+    return ThreadPoolExecutor(1, thread_name_prefix="cellmix-dali-disk")
 
 
 def sync_folder(folder: Path) -> None:

@@ -207,6 +207,7 @@ class _Shard:
             self._length += _BLOCK + _padded(len(content))
         with told(self._aside.path):
             self._aside.file.writelines(pieces)
+            self._aside.wrote(sum(map(len, pieces)))
         self._lines.append(" ".join(line))
         self._digest.update(pieces[0])
         self._digest.image(sha256)
