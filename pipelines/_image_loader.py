@@ -15,7 +15,7 @@ from cellmix_dali.plugins._dali import Pipeline
 
 from ._image_check import unreadable_images
 from ._image_source import ImageSource
-from .loader import Stateful, _with_parameters
+from .loader import Stateful, with_parameters
 
 __all__ = ["ImageLoader"]
 
@@ -172,7 +172,7 @@ class ImageLoader:
             where = [f"{self.source.files[item]}: {reason}" for item, reason in self._unreadable().items()]
             what = "These images cannot be read:" if where else "DALI could not make a batch."
             raise CellMixDaliError("\n".join([what, *where, str(error)])) from error
-        return _with_parameters(batch)
+        return with_parameters(batch)
 
     def _unreadable(self) -> dict[int, str]:
         """Files of this batch, or of one fetched ahead, that DALI cannot decode."""

@@ -11,16 +11,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.mixing.random import generator
 from cellmix_dali.plugins import EpochClock, PlanNodes, PlanSource
 from cellmix_dali.plugins._dali import DataNode, fn, types
+from cellmix_dali.plugins._host_batch import drawn_flips, mixed_labels
 from cellmix_dali.plugins._plan_arrays import PlanArrays
 from cellmix_dali.plugins.clock import BatchPosition
 from cellmix_dali.sampling import EpochOrder
 
 __all__ = ["ImageNodes", "ImageSource"]
-
-_FLIPS = 2  # the stream of random numbers for the images' orientation
 
 
 class ImageNodes(NamedTuple):
@@ -133,8 +131,7 @@ class ImageSource:
         batch: list[object] = [[_encoded(self.files[item]) for item in items.tolist()]]
         batch += [self._labels(items, plan), items[:, None]]
         if self.flips:
-            random = generator(self.seed, epoch=epoch, iteration=iteration, rank=self.rank, stream=_FLIPS)
-            batch.append(random.integers(0, 2, (len(items), 2), dtype=np.int32))
+            batch.append(drawn_flips(len(items), seed=self.seed, epoch=epoch, iteration=iteration, rank=self.rank))
         if plan is not None:
             batch += plan.only(self._plan_fields)
         return tuple(batch)
@@ -172,8 +169,7 @@ class ImageSource:
         labels = self.labels[items]
         if self.num_classes is None:
             return labels[:, None]
-        dense = np.eye(self.num_classes, dtype=np.float32)[labels]
-        return dense if plan is None else (plan.weights.astype(np.float64) @ dense).astype(np.float32)
+        return mixed_labels(labels, self.num_classes, plan)
 
 
 def decoded(name: DataNode, *, device: str = "cpu") -> DataNode:

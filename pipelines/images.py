@@ -21,15 +21,14 @@ from cellmix_dali.errors import ArgumentError
 from cellmix_dali.mixing import make_mixer
 from cellmix_dali.plugins import PlanSource
 from cellmix_dali.plugins._dali import Pipeline
-from cellmix_dali.plugins._labels import mix_labels
-from cellmix_dali.plugins._saliency import placed_boxes
-from cellmix_dali.plugins.normalise import MEAN, STD, normalise
+from cellmix_dali.plugins.normalise import MEAN, STD
 from cellmix_dali.plugins.plan_source import CurriculumLike
 
 from ._device import decoder_device, device_id
 from ._image_check import unreadable_images
 from ._image_loader import ImageLoader
 from ._image_source import ImageSource
+from ._mixing import mixed_and_normalised
 from .loader import Stateful
 
 __all__ = [
@@ -85,15 +84,18 @@ def image_pipeline(
     )
     with pipeline:
         batch = source.nodes(device=decoder_device(device))
-        images, labels, plan = batch.images, batch.labels, batch.plan
-        images = images.gpu() if device == "gpu" else images
-        if plan is not None and plan.action.kind == "saliency":
-            # The boxes' places, and with them the weights, come from the images.
-            plan = placed_boxes(images, plan)
-            assert source.num_classes is not None
-            labels = mix_labels(labels, plan.weights, source.num_classes, source.batch_size, soft=True)
-        images = normalise(images, mean=mean, std=std, plan=plan, dtype=dtype, engine=engine)
-        labels = labels.gpu() if device == "gpu" else labels
+        images = batch.images.gpu() if device == "gpu" else batch.images
+        # The source resizes to the plans' size, and mixes the labels.
+        images, labels = mixed_and_normalised(
+            images,
+            batch.labels,
+            batch.plan,
+            num_classes=source.num_classes,
+            mean=mean,
+            std=std,
+            dtype=dtype,
+            engine=engine,
+        )
         applied = [] if batch.plan is None else [batch.plan.parameters]
         pipeline.set_outputs(images, labels, batch.item, *applied)
     return pipeline

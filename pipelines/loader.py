@@ -20,7 +20,7 @@ from cellmix_dali.plugins.tile_source import TileSource
 
 from ._decoding import undecodable
 
-__all__ = ["Stateful", "TileLoader"]
+__all__ = ["Stateful", "TileLoader", "with_parameters"]
 
 # As `cellmix_dali.plugins.CellMixParameters` has them.
 _PARAMETERS = {
@@ -223,7 +223,7 @@ class TileLoader:
                 self._restart()
                 self._used = True
             else:
-                return _with_parameters(batch)
+                return with_parameters(batch)
 
     def _find_undecodable(self) -> dict[int, str]:
         """Mark the tiles that DALI cannot decode in this batch, or in one fetched ahead; give them with the reasons."""
@@ -319,7 +319,7 @@ def _differing(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> str:
     return "; ".join(plain or [_DIGESTS[name] for name in names])
 
 
-def _with_parameters(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+def with_parameters(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """Name the mixing's parameters, which come in one tensor: taking them apart in the graph costs much more."""
     applied = batch.pop("parameters", None)
     if applied is not None:

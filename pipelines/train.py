@@ -11,14 +11,13 @@ from cellmix_dali.errors import ArgumentError
 from cellmix_dali.mixing import make_mixer
 from cellmix_dali.plugins import PlanSource, TileSource, tiles
 from cellmix_dali.plugins._dali import Pipeline, fn
-from cellmix_dali.plugins._labels import mix_labels
-from cellmix_dali.plugins._saliency import placed_boxes
-from cellmix_dali.plugins.normalise import MEAN, STD, normalise
+from cellmix_dali.plugins.normalise import MEAN, STD
 from cellmix_dali.plugins.plan_source import CurriculumLike
 from cellmix_dali.shards import image_sizes
 from cellmix_dali.tiles import TileTable
 
 from ._device import decoder_device, device_id
+from ._mixing import mixed_and_normalised
 from .loader import Stateful, TileLoader
 
 __all__ = ["train_loader", "train_pipeline"]
@@ -86,12 +85,16 @@ def train_pipeline(
             images = fn.flip(images, horizontal=batch.flips[0], vertical=batch.flips[1])
         assert batch.plan is not None
         # The source has checked that its tiles are of the plans' size, and mixed the labels.
-        plan, labels = batch.plan, batch.labels
-        if plan.action.kind == "saliency":  # the boxes' places, and with them the weights, come from the images
-            plan = placed_boxes(images, plan)
-            labels = mix_labels(labels, plan.weights, source.num_classes, source.batch_size, soft=True)
-        images = normalise(images, mean=mean, std=std, plan=plan, dtype=dtype, engine=engine, sizes_checked=True)
-        labels = labels.gpu() if device == "gpu" else labels
+        images, labels = mixed_and_normalised(
+            images,
+            batch.labels,
+            batch.plan,
+            num_classes=source.num_classes,
+            mean=mean,
+            std=std,
+            dtype=dtype,
+            engine=engine,
+        )
         pipeline.set_outputs(images, labels, batch.tile, batch.plan.parameters)
     return pipeline
 

@@ -13,18 +13,17 @@ from numpy.typing import NDArray
 
 from cellmix_dali.errors import ArgumentError, SlideError, unknown_name
 from cellmix_dali.faults import Fault, FaultLog, Substitutes
-from cellmix_dali.mixing.random import generator
 from cellmix_dali.reading import EncodedTile
 from cellmix_dali.sampling import EpochOrder
 from cellmix_dali.shards import image_sizes, is_sharded, tile_reader
 from cellmix_dali.tiles import TileTable
 
+from ._host_batch import drawn_flips, mixed_labels
 from .clock import BatchPosition, EpochClock
 from .plan_source import PlanArrays, PlanSource
 
 __all__ = ["DeliveredTile", "TileSource"]
 
-_FLIPS = 2  # the stream of random numbers for the tiles' orientation
 _AHEAD = 2  # batches read in the background while DALI works
 
 
@@ -188,8 +187,7 @@ class TileSource:
         plan = None if self.plans is None else self.plans.draw(epoch, iteration)
         batch += [self._labels(rows, plan), rows[:, None]]
         if self.flips:
-            random = generator(self.seed, epoch=epoch, iteration=iteration, rank=self.rank, stream=_FLIPS)
-            batch.append(random.integers(0, 2, (len(rows), 2), dtype=np.int32))
+            batch.append(drawn_flips(len(rows), seed=self.seed, epoch=epoch, iteration=iteration, rank=self.rank))
         if plan is not None:
             batch += plan.only(self.plan_fields)
         return tuple(batch)
@@ -201,8 +199,7 @@ class TileSource:
         labels = self.table.label[rows]
         if self.num_classes is None:
             return labels.reshape(len(rows), -1)
-        dense = labels if labels.ndim == 2 else np.eye(self.num_classes, dtype=np.float32)[labels]
-        return dense if plan is None else (plan.weights.astype(np.float64) @ dense).astype(np.float32)
+        return mixed_labels(labels, self.num_classes, plan)
 
     def batch(self, epoch: int, iteration: int) -> list[DeliveredTile]:
         """Give the tiles of one batch, and have the next ones read meanwhile.

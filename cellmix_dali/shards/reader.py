@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from .._open_file import OpenFile
 from ..errors import ArgumentError, SlideError, unknown_name
 from ..reading import EncodedTile, TileReader
 from ..slides.damage import BlockCheck
@@ -94,7 +95,7 @@ class ShardReader:
                 )
             if not Path(path).is_file():
                 raise SlideError(f"There is no shard at {path}. Copy the whole folder, or finish it with --resume.")
-        self._files: OrderedDict[int, _File] = OrderedDict()
+        self._files: OrderedDict[int, OpenFile] = OrderedDict()
         self._lock = Lock()
         self._checks: dict[tuple[int, int], BlockCheck] = {}
         self._usual: dict[tuple[int, int], _Usual] = {}  # by slide and size
@@ -201,12 +202,12 @@ class ShardReader:
         """Whether the bytes are others than were written, where that is to be verified."""
         return self._sha256 is not None and hashlib.sha256(stream.data).hexdigest() != self._sha256[row].as_py()
 
-    def _file(self, shard: int) -> _File:
+    def _file(self, shard: int) -> OpenFile:
         """A shard's open file; those used last stay open."""
         with self._lock:
             file = self._files.get(shard)
             if file is None:
-                file = self._files[shard] = _File(self._paths[shard])
+                file = self._files[shard] = OpenFile(self._paths[shard])
             self._files.move_to_end(shard)
             if len(self._files) > _MOST_OPEN:
                 self._files.popitem(last=False)
@@ -220,18 +221,6 @@ class _Usual(NamedTuple):
     # How most JPEGs of a slide begin.
     lead: NDArray[np.uint8]
     zeros: bool  # whether long runs of zeros may be data
-
-
-class _File:
-    # An open file that closes when the last reader lets go, so that no thread reads through a number that the
-    # system has given to another file meanwhile.
-    def __init__(self, path: str) -> None:
-        self.number = -1
-        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-
-    def __del__(self) -> None:
-        if self.number >= 0:
-            os.close(self.number)
 
 
 def _shards(table: TileTable) -> Any:

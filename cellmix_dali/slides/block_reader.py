@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cellmix_dali._open_file import OpenFile
 from cellmix_dali.errors import SlideError
 from cellmix_dali.slides.damage import BlockCheck
 from cellmix_dali.slides.tiff import TiffLevel
@@ -19,12 +20,6 @@ __all__ = ["Block", "BlockReader"]
 Block: TypeAlias = "NDArray[np.uint8] | SlideError | None"
 _MOST_BYTES = 1 << 24  # a block that says to be larger is looked at before memory is given to it
 _TRIES = 8  # headers that are looked at before compiled reading is given up
-
-
-class OpenFile(Protocol):
-    """A file that stays open as long as somebody holds this."""
-
-    number: int
 
 
 class _Header(NamedTuple):

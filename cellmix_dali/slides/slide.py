@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cellmix_dali._open_file import OpenFile
 from cellmix_dali.errors import ArgumentError, SlideError
 from cellmix_dali.slides.block_reader import BlockReader
 from cellmix_dali.slides.damage import BlockCheck
@@ -25,18 +26,6 @@ __all__ = ["Slide", "open_slide"]
 
 _BAND_PIXELS = 1 << 25  # a thumbnail is made of bands of about this many pixels
 _EXACT = 1 / 1024  # OpenSlide draws without blurring when a region begins this near to a pixel of the level
-
-
-class _File:
-    # An open file that closes when the last reader lets go, so that no thread reads through a number that the
-    # system has given to another file meanwhile.
-    def __init__(self, path: Path) -> None:
-        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-
-    def __del__(self) -> None:
-        number = getattr(self, "number", None)
-        if number is not None:
-            os.close(number)
 
 
 class Slide:
@@ -77,7 +66,7 @@ class Slide:
         self.vendor: str | None = found.vendor
         self._tables = found.tables
         self._pixels = found.pixels
-        self._files: dict[int, _File] = {}  # by process
+        self._files: dict[int, OpenFile] = {}  # by process
 
     def __reduce__(self) -> tuple[type[Slide], tuple[Path]]:
         return Slide, (self.path,)
@@ -100,12 +89,12 @@ class Slide:
         if self._pixels is not None:
             self._pixels.close()
 
-    def _file(self) -> _File:
+    def _file(self) -> OpenFile:
         pid = os.getpid()
         file = self._files.get(pid)
         if file is None:
             try:
-                file = self._files.setdefault(pid, _File(self.path))
+                file = self._files.setdefault(pid, OpenFile(self.path))
             except OSError as error:
                 raise SlideError(
                     f"Cannot open {self.path}: {error.strerror}. Check that the slide is still there and may be read."

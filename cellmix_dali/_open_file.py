@@ -1,0 +1,33 @@
+"""A file that stays open as long as somebody reads from it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["OpenFile"]
+
+
+class OpenFile:
+    """An open file that closes when the last reader lets go.
+
+    So no thread reads through a number that the system has given to another file meanwhile.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.number = -1
+        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        if self.number >= 0:
+            os.close(self.number)
