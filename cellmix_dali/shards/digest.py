@@ -14,7 +14,7 @@ class ShardDigest:
     def __init__(self) -> None:
         self._sha256 = hashlib.sha256()
 
-    def update(self, content: bytes) -> None:
+    def update(self, content: bytes | memoryview) -> None:
         """Go on with bytes that are no image: headers, padding, other members."""
         self._sha256.update(content)
 

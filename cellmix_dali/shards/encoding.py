@@ -115,7 +115,7 @@ def can_copy(slide: Slide, level: int, x: ArrayLike, y: ArrayLike, size: ArrayLi
     return aligned
 
 
-def copy_blocks(slide: Slide, level: int, x: ArrayLike, y: ArrayLike) -> list[bytes | SlideError | None]:
+def copy_blocks(slide: Slide, level: int, x: ArrayLike, y: ArrayLike) -> list[memoryview | SlideError | None]:
     """Give the images of windows that are one block each, as the slide file has them, without encoding anew.
 
     Parameters
@@ -129,7 +129,7 @@ def copy_blocks(slide: Slide, level: int, x: ArrayLike, y: ArrayLike) -> list[by
 
     Returns
     -------
-    list of (bytes, SlideError or None)
+    list of (memoryview of bytes, SlideError or None)
         A JPEG file that any reader shows in the right colours: RGB blocks carry Adobe's APP14 marker. In the place of a
         damaged block stands what is wrong with it; None stands for a blank block, which has no bytes in the file: its
         pixels are those of `Slide.read_region`.
@@ -152,4 +152,4 @@ def copy_blocks(slide: Slide, level: int, x: ArrayLike, y: ArrayLike) -> list[by
     reader, columns, rows = slide.block_reader(level), left // own, top // own
     # From its first block the reader learns how to read the others faster.
     blocks = reader.read(columns[:1], rows[:1]) + reader.read(columns[1:], rows[1:])
-    return [block.tobytes() if isinstance(block, np.ndarray) else block for block in blocks]
+    return [block.data if isinstance(block, np.ndarray) else block for block in blocks]

@@ -7,10 +7,11 @@ import json
 import re
 import tarfile
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -26,8 +27,9 @@ _PREFIX = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _IMAGES = ("jpg", "png")
 _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 _INDEX_VERSION = "v1.2"  # of DALI's wds2idx
+_Bytes: TypeAlias = "bytes | memoryview"
 # Where a ustar header (POSIX.1-1988) has what differs from member to member.
-_NAME, _SIZE, _CHECKSUM = slice(0, 100), slice(124, 135), slice(148, 154)
+_SIZE, _CHECKSUM = slice(124, 135), slice(148, 154)
 
 
 class ShardWriter:
@@ -78,18 +80,23 @@ class ShardWriter:
         self._closed = self._discarded = False
 
     def add(
-        self, data: bytes, extension: str, *, about: Mapping[str, object] | None = None, label: int | None = None
+        self,
+        data: _Bytes,
+        extension: str,
+        *,
+        about: Mapping[str, object] | bytes | None = None,
+        label: int | None = None,
     ) -> None:
         """Append one tile.
 
         Parameters
         ----------
-        data : bytes
+        data : bytes or memoryview of bytes
             The encoded image.
         extension : {"jpg", "png"}
             What it is.
-        about : mapping, optional
-            What ``KEY.json`` says: strings, numbers, None.
+        about : mapping or bytes, optional
+            What ``KEY.json`` says: strings, numbers, None; or that as JSON, in ASCII.
         label : int, optional
             Class index, for ``KEY.cls``.
         """
@@ -97,11 +104,11 @@ class ShardWriter:
             raise ArgumentError(f"The writer of {self._prefix} is closed: make a new one.")
         if extension not in _IMAGES:
             raise ArgumentError(f"extension={extension!r}: a tile's image is one of {', '.join(_IMAGES)}.")
-        members = [(extension, data)]
+        members: list[tuple[str, _Bytes]] = [(extension, data)]
         if label is not None:
             members.append(("cls", b"%d" % label))
-        members.append(("json", _JSON.encode(about or {}).encode("ascii")))
-        needed = sum(_BLOCK + _padded(len(content)) for _, content in members)
+        members.append(("json", about if isinstance(about, bytes) else _JSON.encode(about or {}).encode("ascii")))
+        needed = sum([_BLOCK + _padded(len(content)) for _, content in members])
         shard = self._shard
         if shard is not None and (shard.tiles >= self._max_tiles or shard.length_with(needed) > self._max_bytes):
             self._finish()
@@ -196,18 +203,20 @@ class _Shard:
         used = self._length + more + 2 * _BLOCK
         return used + -used % tarfile.RECORDSIZE
 
-    def add(self, key: str, members: list[tuple[str, bytes]], sha256: bytes) -> int:
+    def add(self, key: str, members: Sequence[tuple[str, _Bytes]], sha256: bytes) -> int:
         # Write a sample; give the place of its first member's content, the image, whose SHA-256 is given.
-        first = self._length + _BLOCK
-        pieces, line = [], []
+        first = place = self._length + _BLOCK
+        pieces: list[_Bytes] = []
+        line = []
         for extension, content in members:
-            name = f"{key}.{extension}"
-            line.append(f"{extension} {self._length + _BLOCK} {len(content)} {name}")
-            pieces += [_header(name, len(content)), content, bytes(-len(content) % _BLOCK)]
-            self._length += _BLOCK + _padded(len(content))
+            name, size = f"{key}.{extension}", len(content)
+            line.append(f"{extension} {place} {size} {name}")
+            pieces += (_header(name, size), content, _NOTHING[: -size % _BLOCK])
+            place += _BLOCK + size + -size % _BLOCK
         with told(self._aside.path):
             self._aside.file.writelines(pieces)
-            self._aside.wrote(sum(map(len, pieces)))
+            self._aside.wrote(place - first)
+        self._length = place - _BLOCK
         self._lines.append(" ".join(line))
         self._digest.update(pieces[0])
         self._digest.image(sha256)
@@ -246,11 +255,9 @@ def _padded(length: int) -> int:
 
 def _header(name: str, size: int) -> bytes:
     # A member's header. Writing it with tarfile takes longer than all else that is done for a copied tile.
-    header = bytearray(_TEMPLATE)
     encoded, octal = name.encode("ascii"), b"%011o" % size
-    header[: len(encoded)], header[_SIZE] = encoded, octal
-    header[_CHECKSUM] = b"%06o" % (_TEMPLATE_SUM + sum(encoded) + sum(octal))
-    return bytes(header)
+    checksum = b"%06o" % (_TEMPLATE_SUM + sum(encoded) + sum(octal))
+    return b"".join((encoded, _NOTHING[: 100 - len(encoded)], _OWNER, octal, _TIME, checksum, _REST))
 
 
 def _template() -> tuple[bytes, int]:
@@ -261,3 +268,5 @@ def _template() -> tuple[bytes, int]:
 
 
 _TEMPLATE, _TEMPLATE_SUM = _template()
+_OWNER, _TIME, _REST = _TEMPLATE[100:124], _TEMPLATE[135:148], _TEMPLATE[154:]
+_NOTHING = bytes(_BLOCK)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import json
 import os
 from collections.abc import Generator
 from contextlib import closing
@@ -33,7 +34,7 @@ _BLOCKS = 64  # read at once
 _BATCH = 64
 
 # Row, what became of it (bytes and extension, or why it is bad), and whether it was copied.
-_Made: TypeAlias = "tuple[int, tuple[bytes, str] | str, bool]"
+_Made: TypeAlias = "tuple[int, tuple[bytes | memoryview, str] | str, bool]"
 
 
 def plan_file(folder: Path, slide: JobSlide) -> Path:
@@ -85,7 +86,7 @@ def make_part(slide: JobSlide, settings: TilingSettings, folder: Path, plan: Pla
     places = (column.tolist() for column in (table.level, table.x, table.y, table.size))
     windows = list(zip(*places, strict=True))
     shares, labels = tissue.tolist(), None if table.label is None else table.label.tolist()
-    path_text = str(slide.path)
+    path_text, mpp_text = json.dumps(str(slide.path)), json.dumps(plan.mpp)
     prefix, good, bad = part_prefix(slide, part), [], []
     copied = 0
     with open_slide(slide.path) as opened, ShardWriter(folder / SHARDS, prefix, max_tiles=settings.shard_size) as out:
@@ -94,16 +95,12 @@ def make_part(slide: JobSlide, settings: TilingSettings, folder: Path, plan: Pla
             if isinstance(made, str):
                 bad.append(BadTile(level, x, y, size, made))
                 continue
-            about = {
-                "slide": path_text,
-                "level": level,
-                "x": x,
-                "y": y,
-                "size": size,
-                "mpp": plan.mpp,
-                "tissue": round(shares[row], 6),
-            }
-            out.add(*made, about=about, label=None if labels is None else labels[row])
+            # As JSON with sorted keys. Encoding a dict takes as long as all else that is done for a copied tile.
+            about = (
+                f'{{"level":{level},"mpp":{mpp_text},"size":{size},"slide":{path_text},'
+                f'"tissue":{round(shares[row], 6)!r},"x":{x},"y":{y}}}'
+            )
+            out.add(*made, about=about.encode("ascii"), label=None if labels is None else labels[row])
             good.append(row)
             copied += was_copied
         written = out.close()
@@ -218,13 +215,14 @@ class _Heads:
     def __init__(self) -> None:
         self._good: list[bytes] = []
 
-    def damage(self, block: bytes) -> str | None:
+    def damage(self, block: memoryview) -> str | None:
         """Say what is wrong with a block, or None."""
-        if any(block.startswith(head) for head in self._good):
+        if any(block[: len(head)].tobytes() == head for head in self._good):
             return None
         try:
-            head = block[: parse_header(block).length]
-            with Image.open(BytesIO(block)) as image:
+            stream = block.tobytes()
+            head = stream[: parse_header(stream).length]
+            with Image.open(BytesIO(stream)) as image:
                 image.load()
         except Exception as error:  # Pillow raises nearly anything on garbage
             return f"A block cannot be decoded: {error}"

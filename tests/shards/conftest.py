@@ -33,7 +33,7 @@ def collect_slides(
             own = None if label is None else np.asarray(label)[done : done + len(table)]
             with ShardWriter(folder, f"slide-{number}", max_tiles=max_tiles) as writer:
                 for row, block in enumerate(copy_blocks(slide, 0, table.x, table.y)):
-                    assert isinstance(block, bytes)
+                    assert isinstance(block, memoryview)
                     about = {"slide": str(path), "x": int(table.x[row]), "y": int(table.y[row])}
                     writer.add(block, "jpg", about=about, label=None if own is None else int(own[row]))
             done += len(table)

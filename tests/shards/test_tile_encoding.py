@@ -60,7 +60,7 @@ def test_copied_blocks_are_openslides_pixels(real: Callable[[str], Path], name: 
     np.testing.assert_array_equal(by_pillow(streams), want)
     np.testing.assert_array_equal(by_dali(streams), want)
     for stream in streams:
-        header = parse_header(stream)
+        header = parse_header(bytes(stream))
         # Decoders take three components for YCbCr unless Adobe's marker says otherwise, and none of JFIF speaks first.
         assert (header.adobe, header.jfif) == ((0, False) if colour == "rgb" else (None, True))
 

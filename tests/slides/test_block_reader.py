@@ -12,6 +12,7 @@ from slide_files import Directory, directory, jpeg, picture, without, write_tiff
 
 from cellmix_dali.errors import SlideError
 from cellmix_dali.slides import Slide, open_slide
+from cellmix_dali.slides._quick import _without_zeros
 from cellmix_dali.slides.damage import BlockCheck
 
 PICTURE = picture(256, 192)
@@ -168,3 +169,17 @@ def test_usual_blocks_are_read_by_compiled_code(real, name: str, monkeypatch: py
         reader.read(columns[:1], rows[:1])
         monkeypatch.setattr(reader, "_block", None)  # the way block by block
         assert all(isinstance(block, np.ndarray) for block in reader.read(columns, rows))
+
+
+def test_a_run_of_zeros_is_found_wherever_it_lies() -> None:
+    memory = np.full(400, 7, np.uint8)
+    for first in range(16):  # in memory, words begin elsewhere in each
+        scan = memory[first : first + 300]
+        assert _without_zeros(scan)
+        for start in range(300 - 64 + 1):
+            scan[start : start + 64] = 0
+            assert not _without_zeros(scan), (first, start)
+            scan[start : start + 64] = 7
+        scan[100:124] = 0  # holds words of zeros, but no run
+        assert _without_zeros(scan)
+        scan[100:124] = 7
