@@ -1,7 +1,14 @@
 """Whole pipelines and their loaders: training with CellMix, evaluation without, image files, tiles for shards."""
 
 from .evaluate import evaluate_loader, evaluate_pipeline
-from .images import ImageLoader, evaluate_image_loader, image_pipeline, train_image_loader, unreadable_images
+from .images import (
+    ImageCache,
+    ImageLoader,
+    evaluate_image_loader,
+    image_pipeline,
+    train_image_loader,
+    unreadable_images,
+)
 from .loader import TileLoader
 from .read import read_table, read_tiles
 from .tile import DecodedTiles, decoded_tiles, tile_pipeline
@@ -9,6 +16,7 @@ from .train import train_loader, train_pipeline
 
 __all__ = [
     "DecodedTiles",
+    "ImageCache",
     "ImageLoader",
     "TileLoader",
     "decoded_tiles",

@@ -12,15 +12,24 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from cellmix_dali import decoding
+from cellmix_dali.decoding import KINDS, DecoderRoute
 from cellmix_dali.errors import MissingDependencyError, unknown_name
 from cellmix_dali.plugins._dali import Pipeline, fn, types
 from cellmix_dali.slides.jpeg import BlockStreams, segments
 
-__all__ = ["DEVICES", "KINDS", "decoder_device", "decoder_routes", "device_id", "keeps_colours", "probe_stream"]
+__all__ = [
+    "DEVICES",
+    "KINDS",
+    "decoder_device",
+    "decoder_routes",
+    "device_id",
+    "keeps_colours",
+    "probe_stream",
+    "routes_taken",
+]
 
 DEVICES = ("cpu", "gpu")
-#: Kinds of encoded streams that decoders may treat differently.
-KINDS = ("rgb jpeg", "ycbcr jpeg 4:2:0", "jpeg 2000")
 
 # Well between what decoders' rounding makes, and another colour space (RGB taken for YCbCr differs by 52 on average).
 _LARGEST_MEAN_DIFFERENCE = 4
@@ -68,24 +77,55 @@ def decoder_device(device: str, kinds: Iterable[str] = KINDS) -> str:
 
 
 def decoder_routes(device: str) -> dict[str, str]:
-    """Say of each kind of streams where a pipeline on this device decodes it, "cpu" or "mixed".
+    """Say of each kind of streams which decoder is right about it on this device, "cpu" or "mixed".
 
-    On the GPU each kind is tried once a process: some decoders take RGB JPEG for YCbCr.
+    On the GPU each kind is tried once a process: some decoders take RGB JPEG for YCbCr. What a pipeline takes, which
+    may hold several kinds, is in `routes_taken`.
     """
     if device != "gpu":
         return dict.fromkeys(KINDS, "cpu")
+    return {kind: "mixed" if fault is None else "cpu" for kind, fault in _gpu_faults().items()}
+
+
+def routes_taken(device: str) -> dict[str, DecoderRoute]:
+    """Say of each kind of streams, and of pixels that OpenSlide has read, how a pipeline on this device decodes it.
+
+    Parameters
+    ----------
+    device : {"cpu", "gpu"}
+        Of the pipeline.
+
+    Returns
+    -------
+    dict of str to DecoderRoute
+        As of `cellmix_dali.decoding.decoder_routes`.
+
+    Raises
+    ------
+    ArgumentError
+        If the device's name is unknown.
+    MissingDependencyError
+        If the GPU is asked for where there is none.
+    """
+    device_id(device)
+    return decoding.decoder_routes(device, _gpu_faults() if device == "gpu" else {})
+
+
+def _gpu_faults() -> dict[str, str | None]:
+    """What the current GPU's decoder does wrong with each kind; None where it is right."""
     number = torch.cuda.current_device()
-    return {kind: "mixed" if _gpu_decodes(kind, number) else "cpu" for kind in KINDS}
+    return {kind: _gpu_fault(kind, number) for kind in KINDS}
 
 
 @functools.cache
-def _gpu_decodes(kind: str, device: int) -> bool:
+def _gpu_fault(kind: str, device: int) -> str | None:
     """Decode a picture on the GPU and compare with its colours."""
     stream, colours = probe_stream(kind)
     try:
-        return keeps_colours(stream, colours, device)
+        right = keeps_colours(stream, colours, device)
     except RuntimeError:  # DALI's, for what the device cannot decode at all
-        return False
+        return f"cannot decode {kind}"
+    return None if right else f"does not keep the colours of {kind}"
 
 
 def keeps_colours(stream: NDArray[np.uint8], colours: NDArray[np.uint8], device: int | None) -> bool:

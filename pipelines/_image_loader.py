@@ -13,7 +13,7 @@ from torch import Tensor
 from cellmix_dali.errors import ArgumentError, CellMixDaliError
 from cellmix_dali.plugins._dali import Pipeline
 
-from ._image_check import unreadable_images
+from ._image_decoding import failure
 from ._image_source import ImageSource
 from .loader import Stateful, with_parameters
 
@@ -169,18 +169,18 @@ class ImageLoader:
             self._pass = self._iterator = None  # DALI's pipeline is no longer valid; the place stays
             if isinstance(error, CellMixDaliError):
                 raise
-            where = [f"{self.source.files[item]}: {reason}" for item, reason in self._unreadable().items()]
-            what = "These images cannot be read:" if where else "DALI could not make a batch."
-            raise CellMixDaliError("\n".join([what, *where, str(error)])) from error
+            raise failure(self._tried(), error) from error
         return with_parameters(batch)
 
-    def _unreadable(self) -> dict[int, str]:
-        """Files of this batch, or of one fetched ahead, that DALI cannot decode."""
+    def _tried(self) -> list[str]:
+        """Files of this batch, or of one fetched ahead, that DALI was to read."""
         assert self.pipeline is not None
+        if self.source.cache is not None:
+            return []
         last = min(len(self), self._iteration + self.pipeline.prefetch_queue_depth + 1)
         order = self.source.order
-        items = [i for batch in range(self._iteration, last) for i in order.batch(self._epoch, batch).tolist()]
-        return {items[n]: told for n, told in unreadable_images([self.source.files[i] for i in items]).items()}
+        batches = [order.batch(self._epoch, batch).tolist() for batch in range(self._iteration, last)]
+        return [self.source.files[item] for items in batches for item in items]
 
     def _finish(self) -> None:
         """End a pass that gave all its batches: take the StopIteration, so that the iterator can be reset."""

@@ -1,8 +1,7 @@
-"""Image files as a DALI external source: their names, labels, flips and the batch's plan. DALI itself reads them."""
+"""Image files as a DALI external source: their names, or pixels from a cache; labels, flips and the batch's plan."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,9 @@ from cellmix_dali.plugins._host_batch import drawn_flips, mixed_labels
 from cellmix_dali.plugins._plan_arrays import PlanArrays
 from cellmix_dali.plugins.clock import BatchPosition
 from cellmix_dali.sampling import EpochOrder
+
+from ._image_cache import ImageCache
+from ._image_decoding import checked_files, checked_image_size, decoded, encoded
 
 __all__ = ["ImageNodes", "ImageSource"]
 
@@ -65,11 +67,16 @@ class ImageSource:
         Whether to flip at random.
     shuffle, drop_last, seed, rank, world_size
         As of `cellmix_dali.sampling.EpochOrder`.
+    cache : ImageCache, optional
+        Filled with the files here, and asked for their pixels; without one DALI reads and decodes them for every batch.
 
     Raises
     ------
     ArgumentError
-        If a file is not there, labels do not fit, or there are too few images for a batch.
+        If a file is not there, labels do not fit, there are too few images for a batch, or the cache holds images of
+        another size.
+    CellMixDaliError
+        If the cache cannot be filled.
     """
 
     def __init__(
@@ -87,17 +94,15 @@ class ImageSource:
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        cache: ImageCache | None = None,
     ) -> None:
-        self.files = [str(file) for file in files]
+        self.files = checked_files(files)
         self.labels = _checked_labels(labels, len(self.files), num_classes)
-        missing = [file for file in self.files if not Path(file).is_file()]
-        if missing:
+        checked_image_size(image_size)
+        if cache is not None and cache.image_size != image_size:
             raise ArgumentError(
-                f"{len(missing)} of {len(self.files)} image files are not there, the first is {missing[0]}: correct "
-                "the paths."
+                f"The cache holds images of {cache.image_size} px, image_size={image_size}: give both the same."
             )
-        if image_size < 1:
-            raise ArgumentError(f"image_size={image_size}: an image has at least one pixel.")
         if plans is not None and (plans.batch_size, plans.tile_size) != (batch_size, (image_size, image_size)):
             raise ArgumentError(
                 f"Plans are drawn for {plans.batch_size} images of {plans.tile_size}, a batch has {batch_size} of "
@@ -118,18 +123,22 @@ class ImageSource:
             world_size=world_size,
         )
         self.clock = EpochClock(len(self.order))
+        self.cache = cache
+        self._pixels: list[NDArray[np.uint8]] | None = None
+        if cache is not None:
+            cache.fill(self.files)
+            self._pixels = [cache[file] for file in self.files]
 
     def __len__(self) -> int:
         """Batches an epoch."""
         return len(self.order)
 
     def __call__(self, info: BatchPosition) -> tuple[object, ...]:
-        """Give one batch: names of files, labels, places in the list; flips and the plan's arrays where drawn."""
+        """Give one batch: names or pixels, labels, places in the list; flips and the plan's arrays where drawn."""
         epoch, iteration = self.clock.at(info)
         items = self.order.batch(epoch, iteration)
         plan = None if self.plans is None else self.plans.draw(epoch, iteration)
-        batch: list[object] = [[_encoded(self.files[item]) for item in items.tolist()]]
-        batch += [self._labels(items, plan), items[:, None]]
+        batch: list[object] = [self._first(items), self._labels(items, plan), items[:, None]]
         if self.flips:
             batch.append(drawn_flips(len(items), seed=self.seed, epoch=epoch, iteration=iteration, rank=self.rank))
         if plan is not None:
@@ -137,22 +146,29 @@ class ImageSource:
         return tuple(batch)
 
     def nodes(self, *, device: str = "cpu") -> ImageNodes:
-        """Put the source into the DALI graph that is being defined: read, decode, resize and flip its images.
+        """Put the source into the DALI graph that is being defined: read, decode and resize its images, and flip them.
 
         Parameters
         ----------
         device : {"cpu", "mixed"}, default "cpu"
-            Of `fn.decoders.image`.
+            Of `fn.decoders.image`; images come out on the GPU with "mixed".
         """
         dtypes = [types.UINT8, types.INT32 if self.num_classes is None else types.FLOAT, types.INT64]
         dtypes += [types.INT32] * self.flips + PlanArrays.dtypes(self._plan_fields)
-        ndims = [1, 1, 1] + [1] * self.flips + PlanArrays.ndims(self._plan_fields)
-        name, labels, item, *others = fn.external_source(
-            source=self, num_outputs=len(dtypes), batch=True, batch_info=True, dtype=dtypes, ndim=ndims
+        ndims = [1 if self.cache is None else 3, 1, 1] + [1] * self.flips + PlanArrays.ndims(self._plan_fields)
+        first, labels, item, *others = fn.external_source(
+            source=self,
+            num_outputs=len(dtypes),
+            batch=True,
+            batch_info=True,
+            dtype=dtypes,
+            ndim=ndims,
+            layout=None if self.cache is None else ["HWC"],  # of the first alone
         )
-        images = decoded(name, device=device)
-        # Antialiased linear interpolation; an image that has the size already comes out as it was, to the bit.
-        images = fn.resize(images, size=[self.image_size, self.image_size], antialias=True)
+        if self.cache is None:
+            images = decoded(first, image_size=self.image_size, device=device)
+        else:
+            images = first.gpu() if device == "mixed" else first
         if self.flips:
             flips = others.pop(0)
             images = fn.flip(images, horizontal=flips[0], vertical=flips[1])
@@ -164,28 +180,19 @@ class ImageSource:
         """Names of the plans' arrays that the graph is given: not the weights, where labels are mixed here."""
         return () if self.plans is None else self.plans.action.fields(weights=self.num_classes is None)
 
+    def _first(self, items: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
+        """The batch's images: names of files, or pixels from the cache."""
+        if self._pixels is not None:
+            # A list, and not one array for the batch: DALI copies what it is given, that would be one copy more.
+            return [self._pixels[item] for item in items.tolist()]
+        return [encoded(self.files[item]) for item in items.tolist()]
+
     def _labels(self, items: NDArray[np.int64], plan: PlanArrays | None) -> NDArray[np.generic]:
         """The batch's labels, (batch, 1) or (batch, classes)."""
         labels = self.labels[items]
         if self.num_classes is None:
             return labels[:, None]
         return mixed_labels(labels, self.num_classes, plan)
-
-
-def decoded(name: DataNode, *, device: str = "cpu") -> DataNode:
-    """Read and decode the files of these names: RGB, 8 bits, as they are stored (no turning by EXIF)."""
-    return fn.decoders.image(
-        fn.io.file.read(name),
-        device=device,
-        output_type=types.RGB,
-        jpeg_fancy_upsampling=True,
-        adjust_orientation=False,
-    )
-
-
-def _encoded(file: str) -> NDArray[np.uint8]:
-    """A file's name as DALI takes it."""
-    return np.frombuffer(os.fsencode(file), np.uint8)
 
 
 def _checked_labels(labels: ArrayLike, count: int, num_classes: int | None) -> NDArray[np.int32]:

@@ -5,7 +5,7 @@ The order of the files is drawn outside the graph, as that of slide tiles is, an
 epoch that leaves out an incomplete last batch begins where the one before stopped, and what its shuffle draws cannot be
 worked out from (seed, epoch) alone. Here every epoch is exact, the last batch of an evaluation is short and unpadded,
 runs of different methods see the same images in the same order, and a curriculum's step is in force from the first
-batch of the next epoch.
+batch of the next epoch. An `ImageCache` decodes every file once, instead of in every epoch.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from cellmix_dali.plugins.normalise import MEAN, STD
 from cellmix_dali.plugins.plan_source import CurriculumLike
 
 from ._device import decoder_device, device_id
+from ._image_cache import ImageCache
 from ._image_check import unreadable_images
 from ._image_loader import ImageLoader
 from ._image_source import ImageSource
@@ -32,6 +33,7 @@ from ._mixing import mixed_and_normalised
 from .loader import Stateful
 
 __all__ = [
+    "ImageCache",
     "ImageLoader",
     "ImageSource",
     "evaluate_image_loader",
@@ -126,6 +128,7 @@ def train_image_loader(
     world_size: int = 1,
     num_threads: int = 2,
     prefetch_queue_depth: int = 2,
+    cache: ImageCache | None = None,
 ) -> ImageLoader:
     """Make the loader of a training on image files.
 
@@ -158,6 +161,9 @@ def train_image_loader(
         As of `cellmix_dali.sampling.EpochOrder`; the seed is also that of flips and plans.
     device, engine, mean, std, dtype, num_threads, prefetch_queue_depth
         As of `image_pipeline`.
+    cache : ImageCache, optional
+        Holds the files decoded: it is filled with those that it lacks before this returns. Batches are the same
+        without one. Share it between the loaders of a process.
 
     Returns
     -------
@@ -197,6 +203,7 @@ def train_image_loader(
         seed=seed,
         rank=rank,
         world_size=world_size,
+        cache=cache,
     )
     build = partial(
         image_pipeline,
@@ -227,6 +234,7 @@ def evaluate_image_loader(
     dtype: str = "float32",
     num_threads: int = 2,
     prefetch_queue_depth: int = 2,
+    cache: ImageCache | None = None,
 ) -> ImageLoader:
     """Make the loader of an evaluation on image files: every image once, in order, the last batch short.
 
@@ -236,6 +244,9 @@ def evaluate_image_loader(
         As of `train_image_loader`.
     device, engine, mean, std, dtype, num_threads, prefetch_queue_depth
         As of `image_pipeline`.
+    cache : ImageCache, optional
+        Holds the files decoded: it is filled with those that it lacks before this returns. Batches are the same
+        without one. Share it between the loaders of a process.
 
     Returns
     -------
@@ -249,7 +260,9 @@ def evaluate_image_loader(
     """
     if not len(files):
         raise ArgumentError("There are no image files: there is nothing to evaluate.")
-    source = ImageSource(files, labels, batch_size=batch_size, image_size=image_size, shuffle=False, drop_last=False)
+    source = ImageSource(
+        files, labels, batch_size=batch_size, image_size=image_size, shuffle=False, drop_last=False, cache=cache
+    )
     build = partial(
         image_pipeline,
         source,
