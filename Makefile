@@ -6,7 +6,7 @@ SLIDES ?=
 OUT ?= demo-out
 EPOCHS ?=
 
-.PHONY: demo test lint bench test-gpu bench-gpu clean
+.PHONY: demo test lint bench test-gpu bench-gpu plots clean
 
 demo: .venv/.installed
 	$(BIN)/cellmix-dali demo $(foreach slide,$(SLIDES),--slides "$(slide)") $(if $(EPOCHS),--epochs $(EPOCHS)) --out "$(OUT)"
@@ -32,6 +32,12 @@ test-gpu: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),.venv/.installed)
 
 bench-gpu: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),.venv/.installed)
 	$(GPU_PYTHON) tests/benchmarks/gpu.py
+
+# Pictures of a benchmark's figures for docs/performance.md: make plots, or make plots BENCH=bench-gpu.json
+BENCH ?= bench.json
+
+plots: .venv/.installed
+	$(BIN)/python tests/benchmarks/plots.py $(BENCH) docs/
 
 clean:
 	rm -rf .venv demo-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from .decoding import DecoderRoute, stream_kind
 from .resolution import check_resolution, mpp_problem, objective_power, slide_mpp
 from .slides import Level, open_slide
 
-__all__ = ["inspect_slide", "inspection_table"]
+__all__ = ["add_decoders", "inspect_slide", "inspection_table"]
 
 
 def inspect_slide(path: str | Path, *, mpp_override: float | None = None) -> dict[str, Any]:
@@ -89,13 +91,44 @@ def _level(number: int, level: Level, mpp: float | None) -> dict[str, Any]:
     }
 
 
+def add_decoders(info: dict[str, Any], device: str, routes: Mapping[str, DecoderRoute]) -> None:
+    """Add to what `inspect_slide` found how a pipeline decodes each level.
+
+    Parameters
+    ----------
+    info : dict
+        As `inspect_slide` gives it. It gets ``device``, and each of its levels ``decoder``, "cpu" or "mixed", and
+        ``decoder_reason``, for a person.
+    device : {"cpu", "gpu"}
+        Of the pipeline.
+    routes : mapping of str to DecoderRoute
+        As of `cellmix_dali.decoding.decoder_routes`, for that device.
+    """
+    info["device"] = device
+    for level in info["levels"]:
+        route = routes[stream_kind(level["compression"], level["colour"])]
+        level["decoder"], level["decoder_reason"] = route.decoder, route.reason
+
+
+def _decoders(info: dict[str, Any]) -> str:
+    """How the levels are decoded, levels that are alike together."""
+    alike: dict[str, list[int]] = {}
+    for level in info["levels"]:
+        alike.setdefault(level["decoder_reason"], []).append(level["level"])
+    if len(alike) == 1:
+        return next(iter(alike))
+    return "; ".join(
+        f"level{'s' * (len(levels) > 1)} {', '.join(map(str, levels))}: {reason}" for reason, levels in alike.items()
+    )
+
+
 def inspection_table(info: dict[str, Any]) -> RenderableType:
     """Lay out what `inspect_slide` found, for a terminal.
 
     Parameters
     ----------
     info : dict
-        As `inspect_slide` gives it.
+        As `inspect_slide` gives it, with or without what `add_decoders` adds.
 
     Returns
     -------
@@ -114,6 +147,8 @@ def inspection_table(info: dict[str, Any]) -> RenderableType:
         ("mpp", "unknown" if info["mpp"] is None else f"{info['mpp']:.4g} microns per pixel"),
         ("objective power", "unknown" if power is None else f"{power:g}x"),
     ]
+    if "device" in info:
+        rows.insert(3, (f"decoder ({info['device']})", _decoders(info)))
     if (bounds["width"], bounds["height"]) != (first["width"], first["height"]):
         rows.append(("bounds", "{width} x {height} at {x}, {y}".format(**bounds)))
     for name, value in rows:

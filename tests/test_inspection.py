@@ -8,8 +8,12 @@ import json
 import pytest
 from rich.console import Console
 
+from cellmix_dali.decoding import KINDS, PIXELS, decoder_routes, stream_kind
 from cellmix_dali.errors import ArgumentError, SlideError
-from cellmix_dali.inspection import inspect_slide, inspection_table
+from cellmix_dali.inspection import add_decoders, inspect_slide, inspection_table
+
+ALL_RIGHT = dict.fromkeys(KINDS)
+NO_RGB = ALL_RIGHT | {"rgb jpeg": "does not keep the colours of rgb jpeg"}
 
 
 def shown(info):
@@ -92,3 +96,56 @@ def test_for_people(rendered):
     assert "mpp problem" not in told
     part = info | {"bounds": {"x": 10, "y": 20, "width": 300, "height": 400}}
     assert "300 x 400 at 10, 20" in shown(part)
+
+
+def test_on_the_cpu_one_decoder_takes_all():
+    routes = decoder_routes("cpu", NO_RGB)  # what is wrong with a GPU does not matter there
+    assert set(routes) == {*KINDS, PIXELS}
+    assert {route.decoder for route in routes.values()} == {"cpu"}
+    assert {routes[kind].reason for kind in KINDS} == {"decoded by fn.decoders.image on the CPU"}
+    assert "OpenSlide" in routes[PIXELS].reason
+
+
+def test_the_gpu_decodes_only_where_it_is_right_about_all_kinds():
+    right, wrong = decoder_routes("gpu", ALL_RIGHT), decoder_routes("gpu", NO_RGB)
+    assert {route.decoder for route in right.values()} == {"mixed"}
+    assert {route.decoder for route in wrong.values()} == {"cpu"}
+    assert "on the GPU" in right["rgb jpeg"].reason
+    assert wrong["rgb jpeg"].reason.endswith("because the GPU's decoder does not keep the colours of rgb jpeg")
+    assert "one decoder for all streams" in wrong["jpeg 2000"].reason
+    both = decoder_routes("gpu", NO_RGB | {"jpeg 2000": "cannot decode jpeg 2000"})
+    told = "does not keep the colours of rgb jpeg and cannot decode jpeg 2000"
+    assert both["ycbcr jpeg 4:2:0"].reason.endswith(told)
+    assert both["jpeg 2000"].reason.endswith("because the GPU's decoder cannot decode jpeg 2000")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("CMU-1-Small-Region.svs", "rgb jpeg"),
+        ("CMU-1-Small-Region.jpeg.tiff", "ycbcr jpeg 4:2:0"),
+        ("CMU-1-Small-Region.jp2.tiff", "jpeg 2000"),
+        ("gcp-camelyon-multiframe-jpeg.dcm", PIXELS),
+    ],
+)
+def test_each_level_is_told_its_decoder(real, name, kind):
+    info = inspect_slide(real(name))
+    for level in info["levels"]:
+        assert stream_kind(level["compression"], level["colour"]) == kind
+    assert "decoder (" not in shown(info)
+    routes = decoder_routes("gpu", NO_RGB)
+    add_decoders(info, "gpu", routes)
+    assert info["device"] == "gpu"
+    for level in info["levels"]:
+        assert (level["decoder"], level["decoder_reason"]) == routes[kind]
+    assert routes[kind].reason in " ".join(shown(info).split())
+    assert json.loads(json.dumps(info, allow_nan=False)) == info
+
+
+def test_levels_that_are_decoded_otherwise_are_told_apart(rendered):
+    info = inspect_slide(rendered[0].path)
+    info["levels"][1] |= {"compression": "jpeg2000"}
+    add_decoders(info, "gpu", decoder_routes("gpu", NO_RGB))
+    told = " ".join(shown(info).split())
+    assert "decoder (gpu) levels 0, 2: decoded by" in told
+    assert "; level 1: decoded by" in told

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from ._options import MppOverride
+
+if TYPE_CHECKING:
+    from ..decoding import DecoderRoute
 
 __all__ = ["inspect"]
 
@@ -18,12 +21,27 @@ def inspect(
     slide: Annotated[Path, typer.Argument(help="A slide file.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     mpp_override: MppOverride = None,
+    device: Annotated[
+        str, typer.Option(help="cpu or gpu: the pipeline's, of which is said how it decodes this slide.")
+    ] = "cpu",
 ) -> None:
-    """Say what a slide file holds: levels, mpp, blocks, compression, colour; which way it will be read, and why."""
-    from ..inspection import inspect_slide, inspection_table
+    """Say what a slide file holds: levels, mpp, blocks, compression, colour; how it is read and decoded, and why."""
+    from ..inspection import add_decoders, inspect_slide, inspection_table
 
     info = inspect_slide(slide, mpp_override=mpp_override)
+    add_decoders(info, device, _routes(device))
     if as_json:
         typer.echo(json.dumps(info, indent=2))
     else:
         Console().print(inspection_table(info))
+
+
+def _routes(device: str) -> dict[str, DecoderRoute]:
+    """How a pipeline on the device decodes; on the GPU, that is tried."""
+    if device == "cpu":
+        from ..decoding import decoder_routes
+
+        return decoder_routes(device, {})
+    from ..pipelines._device import routes_taken  # takes seconds to import: DALI and PyTorch
+
+    return routes_taken(device)

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.markup import escape
@@ -16,11 +17,14 @@ from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_auroc
 
 from ..curriculum import Curriculum
-from ..errors import CellMixDaliError
+from ..decoding import KINDS, PIXELS, stream_kind
+from ..errors import CellMixDaliError, SlideError
 from ..mixing import METHODS, canonical_method
 from ..pictures import curriculum_picture
 from ..pipelines import evaluate_loader, train_loader
+from ..pipelines._device import routes_taken
 from ..plugins import PlanSource, TileSource, tiles
+from ..reading import TileReader
 from .data import TrainingData
 from .loop import answers, progress_bar, reporter, steering, train_epoch, versions
 from .mixed import SHOWN, alternating, draw_mixed
@@ -101,13 +105,15 @@ def run_training(data: TrainingData, settings: TrainingSettings, out: Path, cons
                     entry["fix_ratio"] = curriculum.fix_ratio
                     entry["threshold"] = curriculum.threshold
                 tell = reporter(progress, bar, "tiles", entry)
-                entry |= train_epoch(model, loader, optimizer, schedule, device, tell)
+                losses = train_epoch(model, loader, optimizer, schedule, device, tell)
+                entry |= {"train_loss": losses.mean, "tiles_per_second": losses.per_second}
                 entry |= _figures(*answers(model, test, device))
                 curriculum.step(entry["train_loss"])
                 epochs.append(entry)
                 progress.console.print(_line(entry))
         read = {"direct": 0, "openslide": 0, **(loader.source.read + test.source.read)}
         faults = [*loader.faults, *test.faults]
+        kinds = _kinds_read(loader.source) | _kinds_read(test.source)
     torch.save({"model": model.state_dict(), "classes": data.classes, "tile_size": data.tile_size}, out / "model.pt")
 
     try:
@@ -126,6 +132,9 @@ def run_training(data: TrainingData, settings: TrainingSettings, out: Path, cons
         "epochs": epochs,
         "final": {key: epochs[-1][key] for key in ("train_loss", "validation_loss", "accuracy", "auroc")},
         "tiles_read": read,
+        "decoder_routes": {
+            kind: route._asdict() for kind, route in routes_taken(settings.device).items() if kind in kinds
+        },
         "bad_tiles": [asdict(fault) for fault in faults],
         "slides_left_out": [{"slide": str(fault.slide), "reason": fault.reason} for fault in data.faults],
         "seconds": round(time.perf_counter() - started, 1),
@@ -133,6 +142,24 @@ def run_training(data: TrainingData, settings: TrainingSettings, out: Path, cons
     }
     (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return report
+
+
+def _kinds_read(source: TileSource) -> set[str]:
+    """Kinds of streams among the tiles that a source has delivered; of shards, which hold what was put there, all."""
+    kinds = {PIXELS} if source.read["openslide"] else set()
+    if source.read["shard"]:
+        return kinds | set(KINDS)
+    reader, table = source.reader, source.table
+    if source.read["direct"] and isinstance(reader, TileReader):
+        for level in np.flatnonzero(np.bincount(table.level)).tolist():
+            for number in np.flatnonzero(np.bincount(table.slide[table.level == level])).tolist():
+                try:
+                    of = reader.slide(number).levels[level]
+                except (SlideError, IndexError):  # its tiles were replaced
+                    continue
+                if of.compression is not None:
+                    kinds.add(stream_kind(of.compression, of.colour))
+    return kinds
 
 
 def _figures(logits: Tensor, labels: Tensor) -> dict[str, float]:

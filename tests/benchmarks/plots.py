@@ -1,0 +1,373 @@
+"""Draws the figures of one or more benchmark runs: ``make plots``.
+
+    python tests/benchmarks/plots.py bench.json docs/
+    python tests/benchmarks/plots.py bench-gpu.json docs/
+
+Files of runs on one machine may be given together, such as those of single groups: a later one's figures replace an
+earlier one's. Makes performance-ratios.png, performance-kernel.png and performance-host.png (performance-gpu-... of
+bench-gpu.json); a picture without figures is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from cellmix_dali.pictures._style import COLOURS
+
+Bench = dict[str, Any]
+
+_BLUE, _RED, _GREEN, _ORANGE, _GREY = COLOURS[0], COLOURS[1], COLOURS[2], COLOURS[3], COLOURS[5]
+_FLOAT32 = 4  # bytes
+_TOLERANCE = 0.005  # of a median, between rounded rounds and the ratio of unrounded ones
+
+# Aims, of docs/performance.md; "drop_in" stands for all ratios that begin so.
+AIMS = {
+    "read_over_cucim": 1.0,
+    "windows_over_openslide": 1.5,
+    "whole_over_openslide": 25.0,
+    "mix_over_normalise": 1.0,
+    "kernel_over_copy": 0.5,
+    "encode_over_openslide_pil": 3.0,
+    "copy_over_cp": 0.5,
+    "drop_in": 10.0,
+    "host_us_per_tile": 8.0,
+}
+GPU_AIMS = {"mix_over_normalise": 1.0, "kernel_over_copy": 0.8, "pipeline_over_decode": 0.95, "host_us_per_tile": 8.0}
+
+
+class Pair(NamedTuple):
+    """The contestants of a ratio: a pattern that a group's name begins with, and how the two names begin."""
+
+    group: str
+    over: str
+    under: str
+
+
+_BLOCKS, _SVS = "blocks of 256 px, YCbCr", "blocks of 256 px, RGB SVS"
+_MIXED, _NORMALISED = "read + CellMix ({}) + normalise", "read + normalise ({})"
+_WHOLE = _MIXED.format("numba")
+_PAIRS = {
+    "read_over_cucim": Pair(_BLOCKS, "read", "cuCIM"),
+    "read_over_fastslide": Pair(_BLOCKS, "read", "fastslide"),
+    "read_over_bare_dali": Pair(_BLOCKS, "read", "bare DALI decoder"),
+    "pipeline_over_decode": Pair(_BLOCKS, _WHOLE, "bare DALI decoder"),
+    "mix_over_normalise": Pair(_BLOCKS, _WHOLE, _NORMALISED.format("numba")),
+    "mix_over_dali_normalise": Pair(_BLOCKS, _WHOLE, _NORMALISED.format("native")),
+    "mix_native_over_dali_normalise": Pair(_BLOCKS, _MIXED.format("native"), _NORMALISED.format("native")),
+    "read_over_cucim_svs": Pair(_SVS, "read", "cuCIM"),
+    "read_over_bare_dali_svs": Pair(_SVS, "read", "bare DALI decoder"),
+    "windows_over_openslide": Pair("random windows", "read -> torch", "OpenSlide + DataLoader"),
+    "windows_over_cucim": Pair("random windows", "read -> torch", "cuCIM"),
+    "windows_over_fastslide": Pair("random windows", "read -> torch", "fastslide"),
+    "whole_over_openslide": Pair("the whole way", _WHOLE, "OpenSlide + DataLoader"),
+    "copy_over_cp": Pair("blocks of 256 px copied", "blocks into shards", "cp + fsync"),
+    "copy_over_cp_unsynced": Pair("blocks of 256 px copied", "blocks into shards", "cp"),
+}
+
+
+def pair_of(bench: Bench, key: str) -> Pair | None:
+    """The contestants of a ratio; None where their rounds are not in the file."""
+    if on_gpu(bench):
+        return _gpu_pair(key, bench["settings"]["default_engine"])
+    if key in _PAIRS:
+        return _PAIRS[key]
+    if key.endswith("_over_none"):
+        method = key.removesuffix("_over_none").replace("_", "-")
+        return Pair("each method in the graph", method, "none")
+    if key.startswith("drop_in_over_"):
+        return Pair(re.escape(f"drop-in, {key.split(': ', 1)[1]}"), "drop-in", "")
+    encode = re.fullmatch(r"encode_over_openslide_pil(?:_(\d+)_(tiff|svs))?", key)
+    if encode:
+        window, slide = encode[1] or "512", {"tiff": "YCbCr 4:2:0 TIFF", "svs": "RGB SVS"}[encode[2] or "tiff"]
+        return Pair(f"windows of {window} px to JPEG .*{slide}", "decoded_tiles", "OpenSlide")
+    return None
+
+
+def _gpu_pair(key: str, default_engine: str) -> Pair | None:
+    """The same for the ratios of bench-gpu.json."""
+    group, name = (_SVS if key.endswith("_svs") else _BLOCKS), key.removesuffix("_svs")
+    if name == "numba_over_native":
+        return Pair(group, _WHOLE, _MIXED.format("native"))
+    found = re.fullmatch("(mix_over_normalise|pipeline_over_decode)(?:_(native|numba))?", name)
+    if found is None:
+        return None
+    engine = found[2] or default_engine
+    decoder = found[1] == "pipeline_over_decode"
+    return Pair(group, _MIXED.format(engine), "bare DALI decoder" if decoder else _NORMALISED.format(engine))
+
+
+def rounds_of(bench: Bench, key: str) -> list[float]:
+    """Each round's figure of a ratio; empty where the file has only the median.
+
+    Raises
+    ------
+    SystemExit
+        If they do not make the ratio that the file says: then the contestants are not the ones named here.
+    """
+    pair = pair_of(bench, key)
+    if pair is None:
+        return []
+    group: dict[str, Any] = next((found for name, found in bench["series"].items() if re.match(pair.group, name)), {})
+    over = _contestant(group, pair.over)
+    under = _contestant({name: each for name, each in group.items() if name != over}, pair.under)
+    if over is None or under is None:
+        return []
+    rates = (group[name]["tiles_per_s"] for name in (over, under))
+    rounds = [a / b for a, b in zip(*rates, strict=True)]
+    if abs(statistics.median(rounds) / bench["ratios"][key] - 1) > _TOLERANCE:
+        sys.exit(f"The rounds of {key} have the median {statistics.median(rounds):.4f}, the file says otherwise.")
+    return rounds
+
+
+def _contestant(group: dict[str, Any], name: str) -> str | None:
+    """The contestant of that name, in any case, else the fastest of those whose names begin so."""
+    found = [each for each in group if each.lower() == name.lower()]
+    found = found or [each for each in group if each.startswith(name)]
+    return max(found, key=lambda each: float(group[each]["median_tiles_per_s"]), default=None)
+
+
+def aim_of(bench: Bench, key: str) -> float | None:
+    """The aim of a ratio, or None."""
+    aims = GPU_AIMS if on_gpu(bench) else AIMS
+    return aims.get("drop_in" if key.startswith("drop_in") else key)
+
+
+def on_gpu(bench: Bench) -> bool:
+    """Whether the figures are those of a GPU."""
+    return isinstance(bench["machine"]["gpu"], dict)
+
+
+def _figure(width: float, height: float) -> Figure:
+    """A figure of so many inches, with room at its edges."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.set(w_pad=0.12, h_pad=0.08)  # type: ignore[call-arg]
+    return figure
+
+
+def ratios_picture(bench: Bench) -> Figure | None:
+    """Every ratio: its median, each round's figure as a dot, and its aim."""
+    found = {key: value for key, value in bench["ratios"].items() if value is not None and key != "host_us_per_tile"}
+    if not found:
+        return None
+    # Those with an aim first, else in the file's order.
+    keys = sorted(found, key=lambda key: aim_of(bench, key) is None)
+    figure = _figure(10, 1.5 + 0.27 * len(keys))
+    axes = figure.subplots()
+    for row, key in enumerate(keys):
+        aim, value = aim_of(bench, key), found[key]
+        colour = _BLUE if aim is None else _GREEN if value >= aim else _RED
+        rounds = rounds_of(bench, key)
+        axes.plot(value, row, "D", color=colour, ms=8, zorder=3)
+        axes.plot(rounds, [row] * len(rounds), "o", color=colour, ms=4.5, mec="white", mew=0.7, zorder=4)
+        if aim is not None:
+            axes.plot([aim, aim], [row - 0.42, row + 0.42], color="black", lw=2, zorder=2)
+        axes.annotate(
+            f"{value:.2f}", (1, row), xycoords=("axes fraction", "data"), xytext=(6, 0), textcoords="offset points",
+            va="center", fontsize=8, color=colour,
+        )  # fmt: skip
+    for label, style in (
+        ("median, aim met", {"marker": "D", "color": _GREEN}),
+        ("median, aim missed", {"marker": "D", "color": _RED}),
+        ("median, no aim", {"marker": "D", "color": _BLUE}),
+        ("one round", {"marker": "o", "color": _GREY, "ms": 4.5}),
+        ("aim", {"marker": "|", "color": "black", "ms": 11, "mew": 2}),
+    ):
+        axes.plot([], [], ls="none", label=label, **style)
+    axes.axvline(1, color=_GREY, lw=0.8, zorder=0)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    low, high = axes.get_xlim()
+    ticks = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if high > 4 * low else [tick / 10 for tick in range(1, 41)]
+    axes.set_xticks([tick for tick in ticks if low <= tick <= high])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_yticks(range(len(keys)), keys, fontsize=8)
+    axes.set_ylim(len(keys) - 0.4, -0.6)
+    axes.set_xlabel("times as fast, logarithmic")
+    axes.grid(axis="x", alpha=0.3)
+    figure.legend(loc="outside lower center", fontsize=8, ncols=5, frameon=False)
+    return figure
+
+
+class Pass(NamedTuple):
+    """One setting of the mixing pass: what ran, to the GB/s of its median, and of its rounds where they are known."""
+
+    name: str
+    rates: dict[str, float]
+    rounds: dict[str, list[float]]
+    over_copy: float
+
+
+def passes(bench: Bench) -> list[Pass]:
+    """The mixing pass in all its settings."""
+    found: list[Pass] = []
+    for name, each in bench["other"].get("kernel alone", {}).items():
+        rates = {way: each[f"{way}, GB/s"] for way in ("copy", "no plan", "mixing")}
+        moved = {way: rate * statistics.median(each[f"{way}, ms"]) for way, rate in rates.items()}
+        rounds = {way: [moved[way] / ms for ms in each[f"{way}, ms"]] for way in rates}
+        found.append(Pass(name, rates, rounds, each["over_copy"]))
+    for key, figures in bench["other"].items():
+        if not key.startswith("mixing pass to float32"):
+            continue
+        for name, microseconds in figures.items():
+            size = re.fullmatch(r"((?:.*, )?(\d+) px, patches of \d+): us a tile", name)
+            if size:
+                over_copy = figures[f"{size[1]}: over copying"]
+                rate = int(size[2]) ** 2 * 3 * _FLOAT32 / microseconds / 1e3
+                found.append(Pass(size[1], {"copy": rate / over_copy, "mixing": rate}, {}, over_copy))
+    return found
+
+
+def kernel_picture(bench: Bench) -> Figure | None:
+    """The mixing pass beside copying."""
+    found = passes(bench)
+    if not found:
+        return None
+    ways = list(found[0].rates)
+    label = {
+        "mixing": "mix, normalise, cast, HWC to CHW",
+        "no plan": "the same without mixing",
+        "copy": "copy on the device of as many bytes" if on_gpu(bench) else "numpy.copyto of the result, one thread",
+    }
+    colour = {"mixing": _BLUE, "no plan": _GREEN, "copy": _ORANGE}
+    thick = 0.8 / len(ways)
+    figure = _figure(10, 1.6 + (0.12 + 0.16 * len(ways)) * len(found))
+    axes = figure.subplots()
+    for number, way in enumerate(ways):
+        places = [row + (number - (len(ways) - 1) / 2) * thick for row in range(len(found))]
+        rates = [each.rates[way] for each in found]
+        axes.barh(places, rates, thick * 0.92, color=colour[way], label=label[way])
+        for place, each in zip(places, found, strict=True):
+            rounds = each.rounds.get(way, [])
+            axes.plot(rounds, [place] * len(rounds), "o", color="black", ms=2.5, alpha=0.5, mew=0)
+    for row, each in enumerate(found):
+        axes.annotate(
+            f"{each.over_copy:.2f} of copying", (1, row), xycoords=("axes fraction", "data"), xytext=(6, 0),
+            textcoords="offset points", va="center", fontsize=8,
+        )  # fmt: skip
+    axes.set_yticks(range(len(found)), [each.name for each in found], fontsize=8)
+    axes.set_ylim(len(found) - 0.4, -0.6)
+    axes.set_xlabel("GB/s, read and written" if on_gpu(bench) else "GB/s of the result, float32")
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+    figure.legend(loc="outside lower center", fontsize=8, ncols=3, frameon=False)
+    return figure
+
+
+def host_picture(bench: Bench) -> Figure | None:
+    """The Python side of a batch by the number of reading threads."""
+    beginning = "host, us a tile"
+    groups = {key: figures for key, figures in bench["other"].items() if key.startswith(beginning)}
+    if not groups:
+        return None
+    figure = _figure(4.8 * max(2, len(groups)), 4.4)
+    every = figure.subplots(1, len(groups), squeeze=False)[0]
+    for axes, (key, figures) in zip(every, groups.items(), strict=True):
+        _host(axes, figures)
+        axes.set_title(key.removeprefix(beginning).removeprefix(": ") or "blocks", fontsize=10)
+        aim = GPU_AIMS["host_us_per_tile"] if on_gpu(bench) else AIMS["host_us_per_tile"]
+        if "windows" not in key:  # the aim is that of blocks, which come first
+            axes.axhline(aim, color="black", lw=1.5, label=f"aim of blocks: {aim:g}")
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+    every[0].set_ylabel("microseconds a tile")
+    handles, labels = every[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", fontsize=8, ncols=4, frameon=False)
+    return figure
+
+
+def _host(axes: Axes, figures: dict[str, dict[str, Any]]) -> None:
+    """One kind of tiles."""
+    source = re.compile(r"TileSource.__call__, (\d+) reading threads")
+    threads = {int(match[1]): each for name, each in figures.items() if (match := source.fullmatch(name))}
+    for what, marker, colour, label in (
+        ("us", "o", _BLUE, "TileSource, by the clock"),
+        ("cpu_us", "s", _ORANGE, "TileSource, processor time"),
+    ):
+        medians = [statistics.median(each[what]) for each in threads.values()]
+        axes.plot(range(len(threads)), medians, marker + "-", color=colour, label=label)
+        for place, each in enumerate(threads.values()):
+            axes.plot([place] * len(each[what]), each[what], marker, color=colour, ms=4, alpha=0.4, mew=0)
+    alone = figures.get("reader.read, one thread")
+    if alone is not None:
+        axes.axhline(alone["median_us"], color=_GREEN, ls="--", label="reader.read alone, one thread")
+    axes.set_xticks(range(len(threads)), [str(number) for number in threads])
+    axes.set_xlabel("reading threads")
+
+
+PICTURES: dict[str, tuple[str, Callable[[Bench], Figure | None]]] = {
+    "ratios": ("Ratios of a benchmark run", ratios_picture),
+    "kernel": ("The mixing pass against copying", kernel_picture),
+    "host": ("Host time a tile: the Python side of a batch, no decoder behind it", host_picture),
+}
+
+
+def merged(files: Sequence[Path]) -> Bench:
+    """Runs on one machine as one: a later one's figures replace an earlier one's."""
+    runs: list[Bench] = []
+    for file in files:
+        try:
+            runs.append(json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            sys.exit(f"{file} cannot be read as a benchmark's figures: {error}")
+    if len({on_gpu(run) for run in runs}) > 1:
+        sys.exit("Draw the figures of the CPU and those of the GPU apart.")
+    whole: Bench = {
+        "machine": runs[0]["machine"],
+        "settings": runs[0]["settings"],
+        "ratios": {},
+        "series": {},
+        "other": {},
+        "loads": [],
+    }
+    for run in runs:
+        whole["ratios"] |= {key: value for key, value in run["ratios"].items() if value is not None}
+        whole["series"] |= run["series"]
+        whole["other"] |= run["other"]
+        whole["loads"].append(run["machine"]["load_at_start"][0])
+    return whole
+
+
+def note(bench: Bench) -> str:
+    """Where and when, in a line."""
+    machine = bench["machine"]
+    where = f"{machine['gpu']['name']}, " if on_gpu(bench) else ""
+    loads = ", ".join(f"{load:.1f}" for load in bench["loads"])
+    return f"{where}{machine['cpu']}, {machine['cores']} cores, load at start {loads}; {machine['date'][:10]}"
+
+
+def main() -> int:
+    """Draw; without any figures, end with an error."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("figures", nargs="+", type=Path, help="bench.json, or bench-gpu.json, or several of one kind")
+    parser.add_argument("folder", type=Path, help="where the pictures go")
+    arguments = parser.parse_args()
+    bench, made = merged(arguments.figures), 0
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    for name, (title, draw) in PICTURES.items():
+        figure = draw(bench)
+        if figure is None:
+            print(f"No figures for {name}.")
+            continue
+        figure.suptitle(f"{title}\n{note(bench)}", fontsize=10)
+        path = arguments.folder / f"performance-{'gpu-' if on_gpu(bench) else ''}{name}.png"
+        figure.savefig(path, dpi=110)
+        print(path)
+        made += 1
+    return 0 if made else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
