@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
-from measure import Contestant, alternate, ratio
+from measure import Contestant, alternate, rounds_of
 from plain_cellmix import plain_cellmix
 from settings import CLASSES, FIX_RATIO, PATCH, THREADS
 
@@ -43,7 +43,7 @@ def drop_in(material: Material, rounds: int, report: Report) -> None:  # noqa: A
                 contestants = [ours, theirs] if theirs else [ours]
                 series = report.series[f"drop-in, {name}"] = alternate(contestants, rounds)
                 key = f"drop_in_over_{'plain' if make is None else 'authors'}: {name}"
-                report.ratios[key] = ratio(series, _OURS, theirs.name) if theirs else None
+                report.rounds[key] = rounds_of(series, _OURS, theirs.name) if theirs else []
                 if why:
                     report.notes[key] = why
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numba
 from material import Material
+from measure import quotients
 from settings import BATCH, CLASSES, FIX_RATIO, METHOD, PATCH, THREADS, P
 
 from cellmix_dali.pipelines import TileLoader, train_loader
@@ -60,16 +61,12 @@ def gil(material: Material, rounds: int, report: Report) -> None:
         figures[f"share of its speed left to a loop {name}"] = round(statistics.median(loop_shares[name]), 4)
     report.other["beside a busy main thread"] = figures
     held, free = loops
-    pairs = zip(tiles[held], alone, strict=True)
-    report.ratios["loader_beside_loop"] = round(statistics.median(busy / own for busy, own in pairs), 4)
-    report.ratios["loader_beside_loop_of_lock_alone"] = _ratio(tiles[held], tiles[free])
-    report.ratios["loop_beside_loader"] = round(statistics.median(loop_shares[held]), 4)
-    report.ratios["loop_beside_loader_of_lock_alone"] = _ratio(loop_shares[held], loop_shares[free])
-
-
-def _ratio(over: list[float], under: list[float]) -> float:
-    """The median of the rounds' ratios."""
-    return round(statistics.median(a / b for a, b in zip(over, under, strict=True)), 4)
+    report.rounds |= {
+        "loader_beside_loop": quotients(tiles[held], alone),
+        "loader_beside_loop_of_lock_alone": quotients(tiles[held], tiles[free]),
+        "loop_beside_loader": [round(share, 4) for share in loop_shares[held]],
+        "loop_beside_loader_of_lock_alone": quotients(loop_shares[held], loop_shares[free]),
+    }
 
 
 def _pass(loader: TileLoader) -> float:

@@ -22,7 +22,7 @@ import torch
 from host import host_times
 from machine import machine, versions
 from material import Material, material
-from measure import Contestant, Series, alternate, ratio
+from measure import Contestant, Series, alternate, quotients, rounds_of
 from nvidia.dali import fn, types
 from nvidia.dali.pipeline import Pipeline
 from settings import BLOCK, CLASSES, FIX_RATIO, METHOD, PATCH
@@ -77,9 +77,8 @@ def kernel_over_copy(rounds: int) -> dict[str, dict[str, Any]]:
                 "copy": partial(other.copy_, one),
             }
             times = _alternate_ms(ways, rounds)
-            ratios = [copy / mixed for copy, mixed in zip(times["copy"], times["mixing"], strict=True)]
             found[f"batch {batch}, {tile} px, patches of {patch}, {dtype}"] = {
-                "over_copy": round(statistics.median(ratios), 4),
+                "over_copy": statistics.median(quotients(times["copy"], times["mixing"])),
                 **{f"{way}, GB/s": round(moved / statistics.median(ms) / 1e6, 1) for way, ms in times.items()},
                 **{f"{way}, ms": [round(value, 4) for value in ms] for way, ms in times.items()},
             }
@@ -181,18 +180,24 @@ def pipelines(slides: Material, rounds: int, report: dict[str, Any]) -> None:
             name: each.as_dict() for name, each in series.items()
         }
         suffix = "" if kind.startswith("YCbCr") else "_svs"
-        report["ratios"] |= {key + suffix: value for key, value in ratios_of(series).items()}
+        add_ratios(report, {key + suffix: rounds for key, rounds in ratios_of(series).items()})
 
 
-def ratios_of(series: dict[str, Series]) -> dict[str, float | None]:
+def add_ratios(report: dict[str, Any], rounds: dict[str, list[float]]) -> None:
+    """Note ratios by each round's figure."""
+    report["rounds"] |= rounds
+    report["ratios"] |= {key: round(statistics.median(each), 4) for key, each in rounds.items()}
+
+
+def ratios_of(series: dict[str, Series]) -> dict[str, list[float]]:
     """The ratios of one slide's contestants; `pipeline_over_decode` is over the fastest bare decoder."""
     fastest = max((name for name in series if name.startswith("bare")), key=lambda name: series[name].median)
-    found: dict[str, float | None] = {}
-    for engine in ENGINES:
-        whole = f"read + CellMix ({engine}) + normalise"
-        found[f"mix_over_normalise_{engine}"] = ratio(series, whole, f"read + normalise ({engine})")
-        found[f"pipeline_over_decode_{engine}"] = ratio(series, whole, fastest)
-    found["numba_over_native"] = ratio(series, *(f"read + CellMix ({engine}) + normalise" for engine in ENGINES[::-1]))
+    found: dict[str, list[float]] = {}
+    wholes = {engine: f"read + CellMix ({engine}) + normalise" for engine in ENGINES}
+    for engine, whole in wholes.items():
+        found[f"mix_over_normalise_{engine}"] = rounds_of(series, whole, f"read + normalise ({engine})")
+        found[f"pipeline_over_decode_{engine}"] = rounds_of(series, whole, fastest)
+    found["numba_over_native"] = rounds_of(series, wholes["numba"], wholes["native"])
     for key in ("mix_over_normalise", "pipeline_over_decode"):
         found[key] = found[f"{key}_{default_engine('gpu')}"]
     return found
@@ -228,16 +233,15 @@ def main() -> int:
     except MissingDependencyError as error:
         print(f"Nothing was measured. {error}", file=sys.stderr)
         return 2
-    report: dict[str, Any] = {**about(), "ratios": {}, "series": {}, "other": {}}
+    report: dict[str, Any] = {**about(), "ratios": {}, "rounds": {}, "series": {}, "other": {}}
 
     def write() -> None:
         arguments.out.write_text(json.dumps(report, indent=1) + "\n")
 
     kernels = report["other"]["kernel alone"] = kernel_over_copy(arguments.rounds)
     batch, tile, patch, dtype = HEADLINE
-    report["ratios"]["kernel_over_copy"] = kernels[f"batch {batch}, {tile} px, patches of {patch}, {dtype}"][
-        "over_copy"
-    ]
+    headline = kernels[f"batch {batch}, {tile} px, patches of {patch}, {dtype}"]
+    add_ratios(report, {"kernel_over_copy": quotients(headline["copy, ms"], headline["mixing, ms"])})
     report["ratios"]["kernel_over_copy_least"] = min(each["over_copy"] for each in kernels.values())
     write()
     with material(arguments.side) as slides:
@@ -245,7 +249,7 @@ def main() -> int:
         write()
         host = host_times(slides.blocks(slides.tiff, TILES), arguments.rounds)
     report["other"]["host, us a tile"] = host
-    report["ratios"]["host_us_per_tile"] = host["TileSource.__call__, 2 reading threads"]["median_us"]
+    add_ratios(report, {"host_us_per_tile": host["TileSource.__call__, 2 reading threads"]["us"]})
     write()
     print(json.dumps(report["ratios"], indent=1))
     print(f"Written: {arguments.out}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ from gil import gil
 from host import host_times, plan_times
 from kernel import kernel
 from material import Material
-from measure import Contestant, Series, alternate, ratio
+from measure import Contestant, Series, alternate, rounds_of
 from memory import memory_over_epochs
 from methods import methods
 from pixels import largest_difference, largest_difference_of_cucim
@@ -40,16 +41,21 @@ class Report:
         Group to contestant to `Series`.
     other : dict
         Figures that are no tiles per second.
-    ratios : dict
-        Name to ratio; None where it could not be measured.
+    rounds : dict
+        Name of a ratio to each round's figure; empty where it could not be measured.
     notes : dict
         Name of a ratio, or of a peer, to the reason.
     """
 
     series: dict[str, dict[str, Series]] = field(default_factory=dict)
     other: dict[str, Any] = field(default_factory=dict)
-    ratios: dict[str, float | None] = field(default_factory=dict)
+    rounds: dict[str, list[float]] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def ratios(self) -> dict[str, float | None]:
+        """Medians of the rounds; None where there are none."""
+        return {key: round(statistics.median(each), 4) if each else None for key, each in self.rounds.items()}
 
 
 def blocks(material: Material, rounds: int, report: Report) -> None:
@@ -114,7 +120,7 @@ def host(material: Material, rounds: int, report: Report) -> None:
     ):
         report.other[f"host, us a tile: {name}"] = host_times(table, rounds)
     two = report.other["host, us a tile: blocks"]["TileSource.__call__, 2 reading threads"]
-    report.ratios["host_us_per_tile"] = two["median_us"]
+    report.rounds["host_us_per_tile"] = two["us"]
     report.other["plan of 64 tiles of 256 px, us a batch"] = plan_times(rounds)
 
 
@@ -155,8 +161,8 @@ def _peers(table: TileTable) -> tuple[list[Contestant], dict[str, str]]:
 
 
 def _add(report: Report, key: str, series: dict[str, Series], over: str, under: str, reason: str | None = None) -> None:
-    report.ratios[key] = ratio(series, over, under)
-    if report.ratios[key] is None:
+    report.rounds[key] = rounds_of(series, over, under)
+    if not report.rounds[key]:
         report.notes[key] = reason or f"{over!r} and {under!r} did not both run"
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import statistics
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from material import Material
+from measure import quotients
 from nvidia.dali import fn, types
 from nvidia.dali.pipeline import Pipeline
 from settings import FIX_RATIO, METHOD, THREADS
@@ -21,35 +22,42 @@ if TYPE_CHECKING:
 
 __all__ = ["kernel"]
 
-_BATCH, _PASSES = 64, 10
-_SIZES = ((224, 16), (224, 32), (224, 112), (256, 32), (512, 32))  # tile and patch in pixels
+_PASSES = 10
+# Batch, tile and patch in pixels.
+_SIZES = ((64, 224, 16), (64, 224, 32), (64, 224, 112), (64, 256, 32), (64, 512, 32), (256, 224, 32))
+_HEADLINE = (64, 256, 32)
 
 
 def kernel(material: Material, rounds: int, report: Report) -> None:  # noqa: ARG001
     """Pixels are in memory, plans are drawn beforehand: what is timed is DALI's pipeline with this operator alone."""
-    found = {}
-    for tile, patch in _SIZES:
-        pipeline, result = _pipeline(tile, patch)
+    found: dict[str, Any] = {}
+    for size in _SIZES:
+        pipeline, result = _pipeline(*size)
         source, target = np.empty_like(result), np.empty_like(result)
-        mixing, copying = [], []
-        for _ in range(rounds + 1):
-            mixing.append(_seconds(pipeline.run))
-            copying.append(_seconds(lambda target=target, source=source: np.copyto(target, source)))
-        ratios = [copied / mixed for mixed, copied in zip(mixing[1:], copying[1:], strict=True)]
-        ratio = round(statistics.median(ratios), 4)
-        microseconds = statistics.median(mixing[1:]) / _BATCH * 1e6
-        found[f"{tile} px, patches of {patch}: us a tile"] = round(microseconds, 1)
-        found[f"{tile} px, patches of {patch}: over copying"] = ratio
-        if (tile, patch) == (256, 32):
-            report.ratios["kernel_over_copy"] = ratio
-    report.other["mixing pass to float32 CHW"] = found
+        times: dict[str, list[float]] = {"mixing": [], "copy": []}
+        for number in range(rounds + 1):  # the first warms up
+            mixed = _milliseconds(pipeline.run)
+            copied = _milliseconds(lambda target=target, source=source: np.copyto(target, source))
+            if number:
+                times["mixing"].append(mixed)
+                times["copy"].append(copied)
+        ratios = quotients(times["copy"], times["mixing"])
+        batch, tile, patch = size
+        found[f"batch {batch}, {tile} px, patches of {patch}, float32"] = {
+            "over_copy": statistics.median(ratios),
+            **{f"{way}, GB/s": round(result.nbytes / statistics.median(ms) / 1e6, 2) for way, ms in times.items()},
+            **{f"{way}, ms": [round(value, 4) for value in ms] for way, ms in times.items()},
+        }
+        if size == _HEADLINE:
+            report.rounds["kernel_over_copy"] = ratios
+    report.other["kernel alone"] = found
 
 
-def _pipeline(tile: int, patch: int) -> tuple[Pipeline, np.ndarray]:
-    images = np.random.default_rng(0).integers(0, 256, (_BATCH, tile, tile, 3), dtype=np.uint8)
-    plans = PlanSource(CellMix(METHOD), tile_size=tile, batch_size=_BATCH, patch_size=patch, fix_ratio=FIX_RATIO)
+def _pipeline(batch: int, tile: int, patch: int) -> tuple[Pipeline, np.ndarray]:
+    images = np.random.default_rng(0).integers(0, 256, (batch, tile, tile, 3), dtype=np.uint8)
+    plans = PlanSource(CellMix(METHOD), tile_size=tile, batch_size=batch, patch_size=patch, fix_ratio=FIX_RATIO)
     drawn = plans.draw(0, 0)
-    pipeline = Pipeline(batch_size=_BATCH, num_threads=THREADS, device_id=None, prefetch_queue_depth=2)
+    pipeline = Pipeline(batch_size=batch, num_threads=THREADS, device_id=None, prefetch_queue_depth=2)
     with pipeline:
         node = fn.external_source(lambda: images, batch=True, dtype=types.UINT8, layout="HWC", no_copy=True)
         plans.draw = lambda *_: drawn  # type: ignore[method-assign]
@@ -59,8 +67,8 @@ def _pipeline(tile: int, patch: int) -> tuple[Pipeline, np.ndarray]:
     return pipeline, pipeline.run()[0].as_array()
 
 
-def _seconds(run: object) -> float:
+def _milliseconds(run: object) -> float:
     began = time.perf_counter()
     for _ in range(_PASSES):
         run()  # type: ignore[operator]
-    return (time.perf_counter() - began) / _PASSES
+    return (time.perf_counter() - began) / _PASSES * 1e3

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Contestant", "Series", "alternate", "ratio"]
+__all__ = ["Contestant", "Series", "alternate", "quotients", "rounds_of"]
 
 
 @dataclass
@@ -77,9 +77,13 @@ def alternate(contestants: Sequence[Contestant], rounds: int) -> dict[str, Serie
     return series
 
 
-def ratio(series: dict[str, Series], over: str, under: str) -> float | None:
-    """Give the median of the rounds' ratios of two contestants; None if one of them did not run."""
+def rounds_of(series: dict[str, Series], over: str, under: str) -> list[float]:
+    """Give each round's ratio of two contestants; nothing if one of them did not run."""
     if over not in series or under not in series:
-        return None
-    pairs = zip(series[over].tiles_per_s, series[under].tiles_per_s, strict=True)
-    return round(statistics.median(a / b for a, b in pairs), 4)
+        return []
+    return quotients(series[over].tiles_per_s, series[under].tiles_per_s)
+
+
+def quotients(over: Sequence[float], under: Sequence[float]) -> list[float]:
+    """Give one figure over another, round by round."""
+    return [round(a / b, 4) for a, b in zip(over, under, strict=True)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from material import Material
-from measure import Contestant, alternate, ratio
+from measure import Contestant, alternate, rounds_of
 from settings import BATCH, CLASSES, FIX_RATIO, PATCH, THREADS
 
 from cellmix_dali import TileTable
@@ -28,7 +28,7 @@ def methods(material: Material, rounds: int, report: Report) -> None:
     series = alternate([none, *(_contestant(table, method, method, p=1.0) for method in _SHOWN)], rounds)
     report.series["each method in the graph, blocks of 256 px"] = series
     for method in _SHOWN:
-        report.ratios[f"{method.lower().replace('-', '_')}_over_none"] = ratio(series, method, none.name)
+        report.rounds[f"{method.lower().replace('-', '_')}_over_none"] = rounds_of(series, method, none.name)
 
 
 def _contestant(table: TileTable, name: str, method: str, *, p: float) -> Contestant:

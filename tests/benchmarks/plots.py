@@ -28,8 +28,6 @@ from cellmix_dali.pictures._style import COLOURS
 Bench = dict[str, Any]
 
 _BLUE, _RED, _GREEN, _ORANGE, _GREY = COLOURS[0], COLOURS[1], COLOURS[2], COLOURS[3], COLOURS[5]
-_FLOAT32 = 4  # bytes
-_TOLERANCE = 0.005  # of a median, between rounded rounds and the ratio of unrounded ones
 
 # Aims, of docs/performance.md; "drop_in" stands for all ratios that begin so.
 AIMS = {
@@ -44,97 +42,6 @@ AIMS = {
     "host_us_per_tile": 8.0,
 }
 GPU_AIMS = {"mix_over_normalise": 1.0, "kernel_over_copy": 0.8, "pipeline_over_decode": 0.95, "host_us_per_tile": 8.0}
-
-
-class Pair(NamedTuple):
-    """The contestants of a ratio: a pattern that a group's name begins with, and how the two names begin."""
-
-    group: str
-    over: str
-    under: str
-
-
-_BLOCKS, _SVS = "blocks of 256 px, YCbCr", "blocks of 256 px, RGB SVS"
-_MIXED, _NORMALISED = "read + CellMix ({}) + normalise", "read + normalise ({})"
-_WHOLE = _MIXED.format("numba")
-_PAIRS = {
-    "read_over_cucim": Pair(_BLOCKS, "read", "cuCIM"),
-    "read_over_fastslide": Pair(_BLOCKS, "read", "fastslide"),
-    "read_over_bare_dali": Pair(_BLOCKS, "read", "bare DALI decoder"),
-    "pipeline_over_decode": Pair(_BLOCKS, _WHOLE, "bare DALI decoder"),
-    "mix_over_normalise": Pair(_BLOCKS, _WHOLE, _NORMALISED.format("numba")),
-    "mix_over_dali_normalise": Pair(_BLOCKS, _WHOLE, _NORMALISED.format("native")),
-    "mix_native_over_dali_normalise": Pair(_BLOCKS, _MIXED.format("native"), _NORMALISED.format("native")),
-    "read_over_cucim_svs": Pair(_SVS, "read", "cuCIM"),
-    "read_over_bare_dali_svs": Pair(_SVS, "read", "bare DALI decoder"),
-    "windows_over_openslide": Pair("random windows", "read -> torch", "OpenSlide + DataLoader"),
-    "windows_over_cucim": Pair("random windows", "read -> torch", "cuCIM"),
-    "windows_over_fastslide": Pair("random windows", "read -> torch", "fastslide"),
-    "whole_over_openslide": Pair("the whole way", _WHOLE, "OpenSlide + DataLoader"),
-    "copy_over_cp": Pair("blocks of 256 px copied", "blocks into shards", "cp + fsync"),
-    "copy_over_cp_unsynced": Pair("blocks of 256 px copied", "blocks into shards", "cp"),
-}
-
-
-def pair_of(bench: Bench, key: str) -> Pair | None:
-    """The contestants of a ratio; None where their rounds are not in the file."""
-    if on_gpu(bench):
-        return _gpu_pair(key, bench["settings"]["default_engine"])
-    if key in _PAIRS:
-        return _PAIRS[key]
-    if key.endswith("_over_none"):
-        method = key.removesuffix("_over_none").replace("_", "-")
-        return Pair("each method in the graph", method, "none")
-    if key.startswith("drop_in_over_"):
-        return Pair(re.escape(f"drop-in, {key.split(': ', 1)[1]}"), "drop-in", "")
-    encode = re.fullmatch(r"encode_over_openslide_pil(?:_(\d+)_(tiff|svs))?", key)
-    if encode:
-        window, slide = encode[1] or "512", {"tiff": "YCbCr 4:2:0 TIFF", "svs": "RGB SVS"}[encode[2] or "tiff"]
-        return Pair(f"windows of {window} px to JPEG .*{slide}", "decoded_tiles", "OpenSlide")
-    return None
-
-
-def _gpu_pair(key: str, default_engine: str) -> Pair | None:
-    """The same for the ratios of bench-gpu.json."""
-    group, name = (_SVS if key.endswith("_svs") else _BLOCKS), key.removesuffix("_svs")
-    if name == "numba_over_native":
-        return Pair(group, _WHOLE, _MIXED.format("native"))
-    found = re.fullmatch("(mix_over_normalise|pipeline_over_decode)(?:_(native|numba))?", name)
-    if found is None:
-        return None
-    engine = found[2] or default_engine
-    decoder = found[1] == "pipeline_over_decode"
-    return Pair(group, _MIXED.format(engine), "bare DALI decoder" if decoder else _NORMALISED.format(engine))
-
-
-def rounds_of(bench: Bench, key: str) -> list[float]:
-    """Each round's figure of a ratio; empty where the file has only the median.
-
-    Raises
-    ------
-    SystemExit
-        If they do not make the ratio that the file says: then the contestants are not the ones named here.
-    """
-    pair = pair_of(bench, key)
-    if pair is None:
-        return []
-    group: dict[str, Any] = next((found for name, found in bench["series"].items() if re.match(pair.group, name)), {})
-    over = _contestant(group, pair.over)
-    under = _contestant({name: each for name, each in group.items() if name != over}, pair.under)
-    if over is None or under is None:
-        return []
-    rates = (group[name]["tiles_per_s"] for name in (over, under))
-    rounds = [a / b for a, b in zip(*rates, strict=True)]
-    if abs(statistics.median(rounds) / bench["ratios"][key] - 1) > _TOLERANCE:
-        sys.exit(f"The rounds of {key} have the median {statistics.median(rounds):.4f}, the file says otherwise.")
-    return rounds
-
-
-def _contestant(group: dict[str, Any], name: str) -> str | None:
-    """The contestant of that name, in any case, else the fastest of those whose names begin so."""
-    found = [each for each in group if each.lower() == name.lower()]
-    found = found or [each for each in group if each.startswith(name)]
-    return max(found, key=lambda each: float(group[each]["median_tiles_per_s"]), default=None)
 
 
 def aim_of(bench: Bench, key: str) -> float | None:
@@ -169,7 +76,7 @@ def ratios_picture(bench: Bench) -> Figure | None:
     for row, key in enumerate(keys):
         aim, value = aim_of(bench, key), found[key]
         colour = _BLUE if aim is None else _GREEN if value >= aim else _RED
-        rounds = rounds_of(bench, key)
+        rounds = bench["rounds"].get(key, [])
         axes.plot(value, row, "D", color=colour, ms=8, zorder=3)
         axes.plot(rounds, [row] * len(rounds), "o", color=colour, ms=4.5, mec="white", mew=0.7, zorder=4)
         if aim is not None:
@@ -214,19 +121,10 @@ def passes(bench: Bench) -> list[Pass]:
     """The mixing pass in all its settings."""
     found: list[Pass] = []
     for name, each in bench["other"].get("kernel alone", {}).items():
-        rates = {way: each[f"{way}, GB/s"] for way in ("copy", "no plan", "mixing")}
+        rates = {way: each[f"{way}, GB/s"] for way in ("copy", "no plan", "mixing") if f"{way}, GB/s" in each}
         moved = {way: rate * statistics.median(each[f"{way}, ms"]) for way, rate in rates.items()}
         rounds = {way: [moved[way] / ms for ms in each[f"{way}, ms"]] for way in rates}
         found.append(Pass(name, rates, rounds, each["over_copy"]))
-    for key, figures in bench["other"].items():
-        if not key.startswith("mixing pass to float32"):
-            continue
-        for name, microseconds in figures.items():
-            size = re.fullmatch(r"((?:.*, )?(\d+) px, patches of \d+): us a tile", name)
-            if size:
-                over_copy = figures[f"{size[1]}: over copying"]
-                rate = int(size[2]) ** 2 * 3 * _FLOAT32 / microseconds / 1e3
-                found.append(Pass(size[1], {"copy": rate / over_copy, "mixing": rate}, {}, over_copy))
     return found
 
 
@@ -326,15 +224,14 @@ def merged(files: Sequence[Path]) -> Bench:
         sys.exit("Draw the figures of the CPU and those of the GPU apart.")
     whole: Bench = {
         "machine": runs[0]["machine"],
-        "settings": runs[0]["settings"],
         "ratios": {},
-        "series": {},
+        "rounds": {},
         "other": {},
         "loads": [],
     }
     for run in runs:
         whole["ratios"] |= {key: value for key, value in run["ratios"].items() if value is not None}
-        whole["series"] |= run["series"]
+        whole["rounds"] |= {key: rounds for key, rounds in run["rounds"].items() if rounds}
         whole["other"] |= run["other"]
         whole["loads"].append(run["machine"]["load_at_start"][0])
     return whole

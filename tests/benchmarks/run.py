@@ -83,7 +83,20 @@ def _as_dict(report: Report) -> dict[str, Any]:
     series = {group: {name: each.as_dict() for name, each in found.items()} for group, found in report.series.items()}
     ratios = dict.fromkeys(_RATIOS) | report.ratios
     missing = {key: "its group did not run, or failed" for key, value in ratios.items() if value is None}
-    return {"ratios": ratios, "notes": missing | report.notes, "series": series, "other": report.other}
+    return {
+        "ratios": ratios,
+        "rounds": report.rounds,
+        "notes": missing | report.notes,
+        "series": series,
+        "other": report.other,
+    }
+
+
+def _figure(value: object) -> object:
+    """What is shown of a figure."""
+    if not isinstance(value, dict):
+        return value
+    return value.get("median_us", f"{value.get('over_copy')} of copying")
 
 
 def _show(console: Console, report: Report) -> None:
@@ -100,7 +113,7 @@ def _show(console: Console, report: Report) -> None:
         table = Table(name, title_justify="left", min_width=60)
         table.add_column("", justify="right")
         for key, value in figures.items():
-            table.add_row(str(key), str(value["median_us"] if isinstance(value, dict) else value))
+            table.add_row(str(key), str(_figure(value)))
         console.print(table)
     table = Table("ratio", title="ratios (medians of the rounds' ratios)", title_justify="left")
     table.add_column("", justify="right")

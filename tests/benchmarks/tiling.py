@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from material import Material
-from measure import Contestant, alternate, ratio
+from measure import Contestant, alternate, rounds_of
 from openslide import OpenSlide
 from PIL import Image
 from settings import THREADS
@@ -53,11 +53,11 @@ def tiling(material: Material, rounds: int, report: Report) -> None:
             report.series[f"windows of {window} px to JPEG of {tile} px, one core, {kind}"] = series
             first = (slide, window) == (material.tiff, 512)
             key = "" if first else f"_{window}_{slide.suffix[1:]}"
-            report.ratios[f"encode_over_openslide_pil{key}"] = ratio(series, _OURS, _THEIRS)
+            report.rounds[f"encode_over_openslide_pil{key}"] = rounds_of(series, _OURS, _THEIRS)
     with _copying(material.svs) as contestants:
         series = report.series["blocks of 256 px copied into shards, RGB SVS"] = alternate(contestants, rounds)
-    report.ratios["copy_over_cp"] = ratio(series, _COPY, _CP)
-    report.ratios["copy_over_cp_unsynced"] = ratio(series, _COPY, _CP_UNSYNCED)
+    report.rounds["copy_over_cp"] = rounds_of(series, _COPY, _CP)
+    report.rounds["copy_over_cp_unsynced"] = rounds_of(series, _COPY, _CP_UNSYNCED)
     report.notes["copy_over_cp"] = "tissue detection apart; cp followed by fsync, as shards are synced"
     report.other["tiling job, peak memory, MiB"] = _peaks(material)
 
