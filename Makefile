@@ -6,7 +6,7 @@ SLIDES ?=
 OUT ?= demo-out
 EPOCHS ?=
 
-.PHONY: demo test lint bench test-gpu bench-gpu plots clean
+.PHONY: demo test lint bench test-gpu bench-gpu figures clean
 
 demo: .venv/.installed
 	$(BIN)/cellmix-dali demo $(foreach slide,$(SLIDES),--slides "$(slide)") $(if $(EPOCHS),--epochs $(EPOCHS)) --out "$(OUT)"
@@ -19,7 +19,7 @@ lint: .venv/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# About five minutes on two cores. Peers are measured where they are installed: see docs/performance.md.
+# About fifteen minutes on two cores. Peers are measured where they are installed: see docs/performance.md.
 bench: .venv/.installed
 	$(BIN)/python tests/benchmarks/run.py
 
@@ -33,11 +33,11 @@ test-gpu: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),.venv/.installed)
 bench-gpu: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),.venv/.installed)
 	$(GPU_PYTHON) tests/benchmarks/gpu.py
 
-# Pictures of a benchmark's figures for docs/performance.md: make plots, or make plots BENCH=bench-gpu.json
+# A benchmark's figures as docs/performance-figures.md and its pictures; on a GPU: make figures BENCH=bench-gpu.json
 BENCH ?= bench.json
 
-plots: .venv/.installed
-	$(BIN)/python tests/benchmarks/plots.py $(BENCH) docs/
+figures: .venv/.installed
+	$(BIN)/python tests/benchmarks/figures.py $(BENCH) docs/
 
 clean:
 	rm -rf .venv demo-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,8 +1,8 @@
-"""The pictures of benchmark figures: what is drawn is what the file says."""
+"""The page and the pictures of benchmark figures: what is drawn and written is what the file says."""
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import statistics
 import subprocess
@@ -14,12 +14,11 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-SCRIPT = Path(__file__).parent / "benchmarks" / "plots.py"
-spec = importlib.util.spec_from_file_location("benchmark_plots", SCRIPT)
-assert spec is not None
-assert spec.loader is not None
-plots = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(plots)
+BENCHMARKS = Path(__file__).parent / "benchmarks"
+SCRIPT = BENCHMARKS / "figures.py"
+sys.path.insert(0, str(BENCHMARKS))  # where they find each other when they are run
+bench_file, plots, figures = (importlib.import_module(name) for name in ("bench_file", "plots", "figures"))
+sys.path.remove(str(BENCHMARKS))
 
 Bench = dict[str, Any]
 
@@ -39,12 +38,15 @@ def bench() -> Bench:
     """As bench.json."""
     return {
         "machine": {"date": "2026-01-02T03:04:05", "cpu": "X", "cores": 2, "load_at_start": [0.5, 0, 0], "gpu": "none"},
+        "versions": {"python": "3.11", "dali": "2"},
+        "settings": {},
+        "series": {
+            "blocks": {"read": {"median_tiles_per_s": 90.0, "tiles_per_s": [90, 80, 95], "cpu_us_per_tile": [5, 6, 7]}}
+        },
         "ratios": {"read_over_cucim": 0.9, "windows_over_openslide": None, "kernel_over_copy": 0.8, "loop": 0.7},
         "rounds": {"read_over_cucim": [0.9, 1.1, 0.5], "windows_over_openslide": []},
         "other": {
-            "kernel alone": {
-                "batch 64, 224 px, patches of 16, float32": kernel(mixing=[2.0, 2.5, 1.25], copy=[1.0] * 3)
-            },
+            "kernel alone": {"batch 64, 224 px, float32": kernel(mixing=[2.0, 2.5, 1.25], copy=[1.0] * 3)},
             "host, us a tile: blocks": {
                 "reader.read, one thread": times(10, 11, 12),
                 "TileSource.__call__, 1 reading threads": times(15, 16, 17),
@@ -101,16 +103,35 @@ def test_files_of_single_groups_make_one_set_of_pictures(bench: Bench, tmp_path:
     other = bench | {"ratios": {"read_over_cucim": None, "copy_over_cp": 0.4}, "rounds": {}, "other": {}}
     one.write_text(json.dumps(bench))
     two.write_text(json.dumps(other))
-    merged = plots.merged([one, two])
+    merged = bench_file.merged([one, two])
     assert merged["ratios"] == {"read_over_cucim": 0.9, "kernel_over_copy": 0.8, "loop": 0.7, "copy_over_cp": 0.4}
     done = subprocess.run(
         [sys.executable, str(SCRIPT), str(one), str(two), str(out)], check=True, capture_output=True, text=True
     )
-    made = {out / f"performance-{name}.png" for name in ("ratios", "kernel", "host")}
+    names = [f"performance-{name}" for name in ("ratios.png", "kernel.png", "host.png", "figures.md")]
+    made = {out / name for name in names}
     assert {Path(line) for line in done.stdout.splitlines()} == made == set(out.iterdir())
-    for path in made:
+    for path in made - {out / "performance-figures.md"}:
         with Image.open(path) as picture:
             assert picture.size[0] > 900
+
+
+def test_the_page_says_what_the_file_says(bench: Bench) -> None:
+    bench["ratios"] |= {"host_us_per_tile": 9.0, "copy_over_cp": 0.6}
+    bench["rounds"] |= {"host_us_per_tile": [8.5, 9.0, 9.5]}
+    page = figures.page(bench | {"ratios": {k: v for k, v in bench["ratios"].items() if v}, "loads": [0.5]}, ["a.png"])
+    for line in (
+        "X, 2 cores, load at start 0.5; 2026-01-02. Versions: python 3.11, dali 2.",
+        "![a.png](a.png)",
+        "| `read_over_cucim` | 0.90 | 0.50 to 1.10 | 1 | **missed** |",
+        "| `kernel_over_copy` | 0.80 |  | 0.5 | met |",
+        "| `loop` | 0.70 |  |  |  |",
+        "| `host_us_per_tile` | 9.00 | 8.50 to 9.50 | 8 | **missed** |",  # less is better
+        "| read | 90 | 80 to 95 | 6 |",
+        "| batch 64, 224 px, float32 | 500.0 | 1000.0 | 0.80 |",
+        "| reader.read, one thread | 11 | 10 to 12 |",
+    ):
+        assert line in page.splitlines(), line
 
 
 def test_what_cannot_be_drawn(bench: Bench, gpu_bench: Bench, tmp_path: Path) -> None:
@@ -118,9 +139,9 @@ def test_what_cannot_be_drawn(bench: Bench, gpu_bench: Bench, tmp_path: Path) ->
     one.write_text(json.dumps(bench))
     two.write_text(json.dumps(gpu_bench))
     with pytest.raises(SystemExit, match="apart"):
-        plots.merged([one, two])
+        bench_file.merged([one, two])
     two.write_text("no json")
     with pytest.raises(SystemExit, match=r"two\.json cannot be read"):
-        plots.merged([two])
+        bench_file.merged([two])
     empty = bench | {"ratios": {}, "rounds": {}, "other": {}}
     assert [draw(empty) for _, draw in plots.PICTURES.values()] == [None, None, None]

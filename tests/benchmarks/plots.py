@@ -1,58 +1,22 @@
-"""Draws the figures of one or more benchmark runs: ``make plots``.
-
-    python tests/benchmarks/plots.py bench.json docs/
-    python tests/benchmarks/plots.py bench-gpu.json docs/
-
-Files of runs on one machine may be given together, such as those of single groups: a later one's figures replace an
-earlier one's. Makes performance-ratios.png, performance-kernel.png and performance-host.png (performance-gpu-... of
-bench-gpu.json); a picture without figures is left out.
-"""
+"""Pictures of a benchmark's figures."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import re
 import statistics
-import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from bench_file import AIMS, GPU_AIMS, Bench, aim_of, is_met, on_gpu
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from cellmix_dali.pictures._style import COLOURS
 
-Bench = dict[str, Any]
+__all__ = ["PICTURES", "host_picture", "kernel_picture", "passes", "ratios_picture"]
 
 _BLUE, _RED, _GREEN, _ORANGE, _GREY = COLOURS[0], COLOURS[1], COLOURS[2], COLOURS[3], COLOURS[5]
-
-# Aims, of docs/performance.md; "drop_in" stands for all ratios that begin so.
-AIMS = {
-    "read_over_cucim": 1.0,
-    "windows_over_openslide": 1.5,
-    "whole_over_openslide": 25.0,
-    "mix_over_normalise": 1.0,
-    "kernel_over_copy": 0.5,
-    "encode_over_openslide_pil": 3.0,
-    "copy_over_cp": 0.5,
-    "drop_in": 10.0,
-    "host_us_per_tile": 8.0,
-}
-GPU_AIMS = {"mix_over_normalise": 1.0, "kernel_over_copy": 0.8, "pipeline_over_decode": 0.95, "host_us_per_tile": 8.0}
-
-
-def aim_of(bench: Bench, key: str) -> float | None:
-    """The aim of a ratio, or None."""
-    aims = GPU_AIMS if on_gpu(bench) else AIMS
-    return aims.get("drop_in" if key.startswith("drop_in") else key)
-
-
-def on_gpu(bench: Bench) -> bool:
-    """Whether the figures are those of a GPU."""
-    return isinstance(bench["machine"]["gpu"], dict)
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -75,7 +39,7 @@ def ratios_picture(bench: Bench) -> Figure | None:
     axes = figure.subplots()
     for row, key in enumerate(keys):
         aim, value = aim_of(bench, key), found[key]
-        colour = _BLUE if aim is None else _GREEN if value >= aim else _RED
+        colour = {None: _BLUE, True: _GREEN, False: _RED}[is_met(bench, key)]
         rounds = bench["rounds"].get(key, [])
         axes.plot(value, row, "D", color=colour, ms=8, zorder=3)
         axes.plot(rounds, [row] * len(rounds), "o", color=colour, ms=4.5, mec="white", mew=0.7, zorder=4)
@@ -210,61 +174,3 @@ PICTURES: dict[str, tuple[str, Callable[[Bench], Figure | None]]] = {
     "kernel": ("The mixing pass against copying", kernel_picture),
     "host": ("Host time a tile: the Python side of a batch, no decoder behind it", host_picture),
 }
-
-
-def merged(files: Sequence[Path]) -> Bench:
-    """Runs on one machine as one: a later one's figures replace an earlier one's."""
-    runs: list[Bench] = []
-    for file in files:
-        try:
-            runs.append(json.loads(file.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
-            sys.exit(f"{file} cannot be read as a benchmark's figures: {error}")
-    if len({on_gpu(run) for run in runs}) > 1:
-        sys.exit("Draw the figures of the CPU and those of the GPU apart.")
-    whole: Bench = {
-        "machine": runs[0]["machine"],
-        "ratios": {},
-        "rounds": {},
-        "other": {},
-        "loads": [],
-    }
-    for run in runs:
-        whole["ratios"] |= {key: value for key, value in run["ratios"].items() if value is not None}
-        whole["rounds"] |= {key: rounds for key, rounds in run["rounds"].items() if rounds}
-        whole["other"] |= run["other"]
-        whole["loads"].append(run["machine"]["load_at_start"][0])
-    return whole
-
-
-def note(bench: Bench) -> str:
-    """Where and when, in a line."""
-    machine = bench["machine"]
-    where = f"{machine['gpu']['name']}, " if on_gpu(bench) else ""
-    loads = ", ".join(f"{load:.1f}" for load in bench["loads"])
-    return f"{where}{machine['cpu']}, {machine['cores']} cores, load at start {loads}; {machine['date'][:10]}"
-
-
-def main() -> int:
-    """Draw; without any figures, end with an error."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("figures", nargs="+", type=Path, help="bench.json, or bench-gpu.json, or several of one kind")
-    parser.add_argument("folder", type=Path, help="where the pictures go")
-    arguments = parser.parse_args()
-    bench, made = merged(arguments.figures), 0
-    arguments.folder.mkdir(parents=True, exist_ok=True)
-    for name, (title, draw) in PICTURES.items():
-        figure = draw(bench)
-        if figure is None:
-            print(f"No figures for {name}.")
-            continue
-        figure.suptitle(f"{title}\n{note(bench)}", fontsize=10)
-        path = arguments.folder / f"performance-{'gpu-' if on_gpu(bench) else ''}{name}.png"
-        figure.savefig(path, dpi=110)
-        print(path)
-        made += 1
-    return 0 if made else 1
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
