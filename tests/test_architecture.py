@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "cellmix_dali"
 # From the ground up. What is not named is the library, floor 1.
-FLOORS = {"plugins": 2, "pipelines": 3, "training": 4, "tiling": 4, "previews": 4, "cli": 4}
+FLOORS = {"plugins": 2, "pipelines": 3, "training": 4, "tiling": 4, "previews": 4, "comparison": 4, "cli": 4}
 
 
 def modules() -> list[Path]:

@@ -143,6 +143,24 @@ def test_two_runs_with_one_seed_are_the_same_run(run: Run, images: Path, tmp_pat
     assert losses[0] != pytest.approx(losses[2], rel=1e-4)
 
 
+def test_images_kept_in_memory_make_the_same_run(run: Run, images: Path, tmp_path: Path) -> None:
+    reports = []
+    for name, cache in (("read", []), ("kept", ["--cache"])):
+        out = tmp_path / name
+        code, _, err = run(*by_folds(images), "--epochs", 2, *cache, "--out", out)
+        assert (code, err) == (0, "")
+        report = report_of(out)
+        assert report["settings"]["cache"] == bool(cache)
+        for entry in report["epochs"]:
+            del entry["images_per_second"]
+        reports.append((report["epochs"], report["final"]))
+    (epochs, final), (epochs_kept, final_kept) = reports
+    assert len(epochs) == len(epochs_kept) == 2
+    for entry, kept in zip(epochs, epochs_kept, strict=True):
+        assert kept == pytest.approx(entry, rel=1e-4)
+    assert final_kept["test"]["confusion"] == final["test"]["confusion"]
+
+
 def test_a_bad_image_stops_the_run_or_is_left_out(run: Run, images: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(images, tmp_path / "images")
     bad = folder / "whole" / "red" / "1.png"
@@ -170,6 +188,7 @@ def test_a_bad_image_stops_the_run_or_is_left_out(run: Run, images: Path, tmp_pa
         (["--images", "{parts}", "--tile-size", "64"], "--tile-size does not go with --images"),
         (["--images", "{parts}", "--hold-out", "0.5"], "--hold-out does not go with --images"),
         (["--images", "{parts}", "--fold", "1"], "--fold does not go with --images without --folds"),
+        (["list.csv", "--cache"], "--cache does not go with slides"),
         (["list.csv", "--model", "vit"], "--model does not go with slides"),
         (["list.csv", "--folds", "a.csv"], "--folds does not go with slides"),
         (["list.csv", "--method", "none"], "--p 0 turns the mixing off"),

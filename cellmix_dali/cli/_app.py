@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from .. import __version__
 from ..errors import CellMixDaliError
+from .compare import compare
 from .curriculum import curriculum
 from .demo import demo
 from .inspect import inspect
@@ -28,7 +29,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (demo, train, inspect, preview, curriculum, tile):
+for command in (demo, train, compare, inspect, preview, curriculum, tile):
     app.command()(command)
 
 

@@ -35,6 +35,22 @@ Engine = Annotated[
     typer.Option(help="What mixes the pixels: native or numba; the result is the same. By default the faster one."),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Of slides, order, mixing and weights.")]
+Folds = Annotated[
+    Path | None,
+    typer.Option(help="With --images: CSV with the columns path (within DIR), class, fold, and optionally group."),
+]
+Only = Annotated[
+    str | None, typer.Option(help="COLUMN=VALUE: use only these rows of --folds, such as magnification=400x.")
+]
+ClassColumn = Annotated[str, typer.Option(help="The column of --folds that names the class.")]
+ImageSize = Annotated[int, typer.Option(help="With --images: side in pixels to which they are resized.")]
+Model = Annotated[
+    str, typer.Option(help="With --images: cnn or vit (small ones), or timm:NAME where timm is installed.")
+]
+Pretrained = Annotated[bool, typer.Option(help="Begin with timm's weights, which it downloads.")]
+SkipBadImages = Annotated[
+    bool, typer.Option(help="Leave out images that cannot be decoded, and report them, instead of stopping.")
+]
 MppOverride = Annotated[
     float | None,
     typer.Option(help="Microns per pixel of level 0, where the file says none or a wrong one."),

@@ -13,15 +13,14 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ._options import Device, MppOverride
+from ._telling import INTERRUPTED, SOME_FAILED, duration, say
 
 if TYPE_CHECKING:
     from ..tiling import JobState, TilingResult
 
 __all__ = ["tile"]
 
-_SOME_FAILED = 3
 _STOPPED = 1
-_INTERRUPTED = 130  # as shells say it: 128 and the number of SIGINT
 _SHOWN = 20  # failed slides that are named at the end
 
 
@@ -145,14 +144,14 @@ def tile(
                 progress=display.show,
             )
     except (JobStoppedError, WriteError) as error:
-        _say(errors, f"[bold red]Stopped:[/] {escape(str(error))} What is done is kept: go on with --resume.")
+        say(errors, f"[bold red]Stopped:[/] {escape(str(error))} What is done is kept: go on with --resume.")
         sys.exit(_STOPPED)
     except KeyboardInterrupt:
-        _say(errors, "[bold red]Interrupted.[/] What is done is kept: go on with --resume.")
-        sys.exit(_INTERRUPTED)
+        say(errors, "[bold red]Interrupted.[/] What is done is kept: go on with --resume.")
+        sys.exit(INTERRUPTED)
     _tell(console, result, coords_only)
     if result.failed or result.bad_tiles:
-        sys.exit(_SOME_FAILED)
+        sys.exit(SOME_FAILED)
 
 
 class _Display:
@@ -186,11 +185,11 @@ class _Display:
     def show(self, state: JobState) -> None:
         """Show a state."""
         left = state.seconds_left
-        rest = "" if left is None else f", {_duration(left)} left"
+        rest = "" if left is None else f", {duration(left)} left"
         speed = f"{state.tiles_per_second:,.0f} tiles/s{rest}"
         last = state.last
         if last is not None and last.status == "failed":
-            _say(self._console, f"[red]failed:[/] {escape(last.reason)}")
+            say(self._console, f"[red]failed:[/] {escape(last.reason)}")
         if self._bars is not None:
             done, of = f"{state.slides_done:,} of {state.slides:,}", f"{state.tiles_done:,} of {state.tiles:,}"
             self._bars.update(self._slides, total=state.slides, completed=state.slides_done, text=done)
@@ -198,42 +197,29 @@ class _Display:
         elif last is not None and last.status == "done":
             note = f" ({last.reason})" if last.reason else ""
             place = f"{state.slides_done:,} of {state.slides:,} slides"
-            _say(
-                self._console, f"{place}: {escape(Path(last.slide).name)}, {last.tiles:,} tiles{escape(note)}; {speed}"
-            )
+            say(self._console, f"{place}: {escape(Path(last.slide).name)}, {last.tiles:,} tiles{escape(note)}; {speed}")
 
 
 def _tell(console: Console, result: TilingResult, coords_only: bool) -> None:
     """Say what came out."""
     for path in result.changed:
-        _say(console, f"done again, since its file had changed: {escape(str(path))}")
+        say(console, f"done again, since its file had changed: {escape(str(path))}")
     failed = result.failed
     good = len(result.slides) - len(failed)
-    _say(console, f"{result.tiles:,} tiles of {good:,} slides")
+    say(console, f"{result.tiles:,} tiles of {good:,} slides")
     if not coords_only and result.tiles:
         copied = sum(slide.tiles_copied for slide in result.slides)
         size = sum(slide.bytes for slide in result.slides)
-        _say(console, f"{copied:,} copied as they are, {result.tiles - copied:,} encoded; {size / 1e6:,.1f} MB")
+        say(console, f"{copied:,} copied as they are, {result.tiles - copied:,} encoded; {size / 1e6:,.1f} MB")
     if result.empty_classes:
         names = ", ".join(result.empty_classes)
-        _say(console, f"[red]no tile is of class {escape(names)}[/]: are the annotations' names spelt like this?")
+        say(console, f"[red]no tile is of class {escape(names)}[/]: are the annotations' names spelt like this?")
     if result.bad_tiles:
-        _say(console, f"[red]{result.bad_tiles:,} tiles cannot be read[/] and were left out: see bad_tiles.jsonl")
+        say(console, f"[red]{result.bad_tiles:,} tiles cannot be read[/] and were left out: see bad_tiles.jsonl")
     if failed:
-        _say(console, f"[red]{len(failed):,} of {len(result.slides):,} slides failed:[/]")
+        say(console, f"[red]{len(failed):,} of {len(result.slides):,} slides failed:[/]")
         for slide in failed[:_SHOWN]:
-            _say(console, f"  {escape(slide.reason)}")
+            say(console, f"  {escape(slide.reason)}")
         if len(failed) > _SHOWN:
-            _say(console, f"  and {len(failed) - _SHOWN:,} more: see report.html")
-    _say(console, f"written to {escape(str(result.folder))}: see report.html")
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, soft_wrap=True, highlight=False)
-
-
-def _duration(seconds: float) -> str:
-    """Hours, minutes and seconds."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+            say(console, f"  and {len(failed) - _SHOWN:,} more: see report.html")
+    say(console, f"written to {escape(str(result.folder))}: see report.html")

@@ -14,17 +14,24 @@ from rich.markup import escape
 from ..errors import ArgumentError
 from ._options import (
     BatchSize,
+    ClassColumn,
     Device,
     Engine,
     Epochs,
     FixRatio,
+    Folds,
+    ImageSize,
+    Model,
     MppOverride,
+    Only,
     Out,
     PatchSize,
     PatchStrategy,
+    Pretrained,
     Probability,
     RatioStrategy,
     Seed,
+    SkipBadImages,
     Threshold,
     make_folder,
 )
@@ -62,6 +69,7 @@ _OF_IMAGES = (
     "best",
     "amp",
     "tensorboard",
+    "cache",
     "skip_bad_images",
 )
 
@@ -111,20 +119,13 @@ def train(
     skip_bad_slides: Annotated[
         bool, typer.Option(help="Leave out slides that cannot be read, and report them, instead of stopping.")
     ] = False,
-    folds: Annotated[
-        Path | None,
-        typer.Option(help="With --images: CSV with the columns path (within DIR), class, fold, and optionally group."),
-    ] = None,
+    folds: Folds = None,
     fold: Annotated[str, typer.Option(help="The fold to test on; the next one chooses the best epoch.")] = "0",
-    only: Annotated[
-        str | None, typer.Option(help="COLUMN=VALUE: use only these rows of --folds, such as magnification=400x.")
-    ] = None,
-    class_column: Annotated[str, typer.Option(help="The column of --folds that names the class.")] = "class",
-    image_size: Annotated[int, typer.Option(help="With --images: side in pixels to which they are resized.")] = 224,
-    model: Annotated[
-        str, typer.Option(help="With --images: cnn or vit (small ones), or timm:NAME where timm is installed.")
-    ] = "cnn",
-    pretrained: Annotated[bool, typer.Option(help="Begin with timm's weights, which it downloads.")] = False,
+    only: Only = None,
+    class_column: ClassColumn = "class",
+    image_size: ImageSize = 224,
+    model: Model = "cnn",
+    pretrained: Pretrained = False,
     learning_rate: Annotated[
         float | None, typer.Option(help="With --images: highest of the cosine schedule; by default the model's own.")
     ] = None,
@@ -139,9 +140,10 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option(help="With --images: write TensorBoard's event files, too, where it is installed.")
     ] = False,
-    skip_bad_images: Annotated[
-        bool, typer.Option(help="Leave out images that cannot be decoded, and report them, instead of stopping.")
+    cache: Annotated[
+        bool, typer.Option("--cache", help="With --images: keep decoded, resized images in memory.")
     ] = False,
+    skip_bad_images: SkipBadImages = False,
     epochs: Epochs = 10,
     out: Out = Path("train-out"),
     batch_size: BatchSize = 32,
@@ -205,6 +207,7 @@ def train(
                 "best": best,
                 "amp": amp,
                 "tensorboard": tensorboard,
+                "cache": cache,
             }
         )
         check_image_settings(image_settings)

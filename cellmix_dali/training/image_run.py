@@ -3,43 +3,90 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
-import time
-from collections.abc import Mapping
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
-from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
 from ..curriculum import Curriculum
-from ..pictures import curriculum_picture
-from ..pipelines import ImageLoader, evaluate_image_loader, train_image_loader
-from ..pipelines.images import ImageSource
-from ..plugins import PlanSource
-from .epoch_log import EpochLog
+from ..errors import ArgumentError
+from ..pipelines import ImageCache, ImageLoader, evaluate_image_loader, train_image_loader
 from .images import ImageData, ImageSet
-from .loop import answers, progress_bar, reporter, steering, train_epoch, versions
-from .metrics import confusion_matrix, confusion_picture, scores
-from .mixed import SHOWN, alternating, draw_mixed
+from .loop import Batches, answers, train_epoch
+from .metrics import confusion_matrix, scores
 from .models import make_model
 from .settings import ImageSettings, check_image_settings, fitting_batch_size
 
-__all__ = ["run_image_training"]
+__all__ = ["Entry", "ImageRun", "TestedSet", "train_and_test", "warm_up_and_cosine"]
 
+_ADVICE = "Lower --learning-rate."
 _WARM_UP = 0.05  # share of the steps in which the learning rate rises
 
+#: An epoch's figures by name, and so far as a curriculum steers it, what the curriculum said.
+Entry: TypeAlias = Mapping[str, float]
 
-def run_image_training(data: ImageData, settings: ImageSettings, out: Path, console: Console) -> dict[str, Any]:
-    """Train, choose the best epoch, test once; write report.json, log.csv, model.pt and the pictures.
 
-    The pictures: confusion.png, mixed.png (with a mixing method) and curriculum.png (with one of CellMix's). The best
-    epoch is that with the highest balanced accuracy on the validation images, of equal ones that with the lower loss.
-    The test images are looked at once, by the model that is kept. The same seed gives the same initial weights, the
-    same order of images and the same flips whatever the method.
+@dataclass(frozen=True)
+class TestedSet:
+    """What the kept model does on a set of images.
+
+    Attributes
+    ----------
+    scores : mapping of str to float
+        As of `cellmix_dali.training.metrics.scores`.
+    confusion : Tensor int64 (classes, classes)
+        Images by class (rows) and answer (columns).
+    """
+
+    scores: Mapping[str, float]
+    confusion: Tensor
+
+
+@dataclass(frozen=True)
+class ImageRun:
+    """A finished training.
+
+    Attributes
+    ----------
+    epochs : list of dict of str to float
+        Figures of every epoch.
+    batch_losses : list of list of float
+        Training loss a sample of every batch, by epoch.
+    best_epoch : int
+        The epoch that was kept, from 0.
+    state : dict of str to Tensor
+        The kept model's state, on the CPU.
+    parameters : int
+        Numbers that the model learns.
+    tested : dict of str to TestedSet
+        Of "validation" and "test", so far as they are there.
+    """
+
+    epochs: list[dict[str, float]]
+    batch_losses: list[list[float]]
+    best_epoch: int
+    state: dict[str, Tensor]
+    parameters: int
+    tested: dict[str, TestedSet]
+
+
+def train_and_test(
+    data: ImageData,
+    settings: ImageSettings,
+    *,
+    cache: ImageCache | None = None,
+    on_batch: Callable[[Entry, float, float], None] | None = None,
+    on_epoch: Callable[[Entry], None] | None = None,
+) -> ImageRun:
+    """Train, choose the best epoch, test once; write nothing.
+
+    The best epoch is that with the highest balanced accuracy on the validation images, of equal ones that with the
+    lower loss. The test images are looked at once, by the model that is kept. The same seed gives the same initial
+    weights, the same order of images and the same flips whatever the method.
 
     Parameters
     ----------
@@ -47,112 +94,114 @@ def run_image_training(data: ImageData, settings: ImageSettings, out: Path, cons
         What to train and test on; see `readable_images`.
     settings : ImageSettings
         How.
-    out : Path
-        Folder of the results; it must exist.
-    console : rich.console.Console
-        Where the progress goes.
-
-    Returns
-    -------
-    dict
-        The report, as it was written.
+    cache : ImageCache, optional
+        Decoded images that several runs share; by default one of this run's own where ``settings.cache`` says so.
+    on_batch : callable, optional
+        Called after every batch with what is known of the epoch, images a second and the mean loss so far.
+    on_epoch : callable, optional
+        Called with every epoch's figures.
 
     Raises
     ------
     CellMixDaliError
         If a setting cannot work, or the training diverges.
     """
-    started = time.perf_counter()
     curriculum = check_image_settings(settings)
     batch = fitting_batch_size(settings, len(data.train))
     device = torch.device("cuda" if settings.device == "gpu" else "cpu")
     torch.manual_seed(settings.seed)
     model = make_model(settings.model, len(data.classes), settings.image_size, pretrained=settings.pretrained)
     model.to(device)
-    with (
-        EpochLog(out, tensorboard=settings.tensorboard) as log,
-        _train_loader(data, settings, batch, curriculum) as loader,
-    ):
-        epochs, best = _train(model, loader, data.validation, settings, batch, curriculum, device, console, log)
-    held_out = {name: images for name, images in data.sets.items() if name != "train"}
-    final: dict[str, Any] = {"epoch": best}
-    for name, images in held_out.items():
-        with _evaluate_loader(images, settings, batch) as test_loader:
-            logits, labels = answers(model, test_loader, device)
-        matrix = confusion_matrix(logits, labels)
-        final[name] = scores(logits, labels) | {"confusion": matrix.tolist()}
-        # The last set there is: the test images, or without them the validation images.
-        what = f"{len(images)} {name} images, balanced accuracy {final[name]['balanced_accuracy']:.3f}"
-        confusion_picture(out / "confusion.png", matrix, data.classes, title=what)
-    state = {name: value.cpu() for name, value in model.state_dict().items()}
-    saved = {"model": state, "name": settings.model, "classes": data.classes, "image_size": settings.image_size}
-    torch.save(saved | {"epoch": best}, out / "model.pt")
-
-    if settings.mixer is not None:
-        _draw_mixed(data, settings, batch, curriculum, out / "mixed.png")
-    if curriculum is not None:
-        curriculum_picture(out / "curriculum.png", epochs)
-    report = {
-        "task": f"{len(data.classes)} classes: {', '.join(data.classes)}",
-        "classes": list(data.classes),
-        "folder": data.folder,
-        "split": data.split,
-        "images": {name: len(images) for name, images in data.sets.items()} | {"size": settings.image_size},
-        "settings": asdict(settings) | {"batch_size": batch},
-        "parameters": sum(value.numel() for value in model.parameters()),
-        "epochs": epochs,
-        "final": final,
-        "images_left_out": dict(data.left_out),
-        "seconds": round(time.perf_counter() - started, 1),
-        "versions": versions(),
-    }
-    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    return report
+    if cache is None and settings.cache:
+        cache = ImageCache(settings.image_size, device=settings.device, num_threads=settings.threads)
+    with ExitStack() as stack:
+        loader = stack.enter_context(_train_loader(data, settings, batch, curriculum, cache))
+        held_out = {
+            name: stack.enter_context(_evaluate_loader(images, settings, batch, cache))
+            for name, images in data.sets.items()
+            if name != "train"
+        }
+        training = _Training(model, loader, held_out.get("validation"), settings, curriculum, device)
+        training.run(on_batch or _ignore, on_epoch or _ignore)
+        tested = {}
+        for name, of_set in held_out.items():
+            logits, labels = answers(model, of_set, device)
+            tested[name] = TestedSet(scores(logits, labels), confusion_matrix(logits, labels))
+    return ImageRun(
+        epochs=training.epochs,
+        batch_losses=training.batch_losses,
+        best_epoch=training.best_epoch,
+        state={name: value.cpu() for name, value in model.state_dict().items()},
+        parameters=sum(value.numel() for value in model.parameters()),
+        tested=tested,
+    )
 
 
-def _train(
-    model: nn.Module,
-    loader: ImageLoader,
-    validation: ImageSet | None,
-    settings: ImageSettings,
-    batch: int,
-    curriculum: Curriculum | None,
-    device: torch.device,
-    console: Console,
-    log: EpochLog,
-) -> tuple[list[dict[str, Any]], int]:
-    """Train; leave the model as it was in the best epoch, or in the last one. Give all epochs and which one it is."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    steps = settings.epochs * len(loader)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warm_up_and_cosine(step, steps))
-    scaler = torch.amp.GradScaler(device.type) if settings.amp and device.type == "cuda" else None
-    held_out = None if validation is None else _evaluate_loader(validation, settings, batch)
-    epochs: list[dict[str, Any]] = []
-    best, kept = settings.epochs - 1, None
-    with progress_bar(console) as progress:
-        bar = progress.add_task("training", total=steps, line="")
-        for epoch in range(settings.epochs):
-            entry: dict[str, Any] = {"epoch": epoch, "learning_rate": schedule.get_last_lr()[0]}
-            if curriculum is not None:
-                entry["patch_size"] = curriculum.patch_size
-                entry["fix_ratio"] = curriculum.fix_ratio
-                entry["threshold"] = curriculum.threshold
-            tell = reporter(progress, bar, "images", entry)
-            entry |= train_epoch(model, loader, optimizer, schedule, device, tell, scaler=scaler)
-            entry["images_per_second"] = entry.pop("tiles_per_second")
-            if curriculum is not None:
-                curriculum.step(entry["train_loss"])
-            if held_out is not None:
-                figures = scores(*answers(model, held_out, device))
-                entry |= {"validation_loss": figures.pop("loss")} | figures
-            epochs.append(entry)
-            log.add(entry)
-            progress.console.print(_line(entry))
-            if settings.best and held_out is not None and entry is max(epochs, key=_goodness):
-                best, kept = epoch, copy.deepcopy(model.state_dict())
-    if kept is not None:
-        model.load_state_dict(kept)
-    return epochs, best
+class _Training:
+    """The epochs of a run."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loader: ImageLoader,
+        validation: Batches | None,
+        settings: ImageSettings,
+        curriculum: Curriculum | None,
+        device: torch.device,
+    ) -> None:
+        self.model, self.loader, self.validation = model, loader, validation
+        self.settings, self.curriculum, self.device = settings, curriculum, device
+        self.epochs: list[dict[str, float]] = []
+        self.batch_losses: list[list[float]] = []
+        self.best_epoch = settings.epochs - 1
+        steps = settings.epochs * len(loader)
+        self._optimizer = torch.optim.AdamW(
+            model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(
+            self._optimizer, lambda step: warm_up_and_cosine(step, steps)
+        )
+        amp = settings.amp and device.type == "cuda"
+        self._scaler = torch.amp.GradScaler(device.type) if amp else None
+
+    def run(self, on_batch: Callable[[Entry, float, float], None], on_epoch: Callable[[Entry], None]) -> None:
+        """Train; leave the model as it was in the best epoch, or in the last one."""
+        kept = None
+        for epoch in range(self.settings.epochs):
+            entry = self._epoch(epoch, on_batch)
+            self.epochs.append(entry)
+            on_epoch(entry)
+            if self.settings.best and self.validation is not None and entry is max(self.epochs, key=_goodness):
+                self.best_epoch, kept = epoch, copy.deepcopy(self.model.state_dict())
+        if kept is not None:
+            self.model.load_state_dict(kept)
+
+    def _epoch(self, epoch: int, on_batch: Callable[[Entry, float, float], None]) -> dict[str, float]:
+        """Train for one epoch, tell the curriculum, look at the validation images."""
+        entry: dict[str, float] = {"epoch": epoch, "learning_rate": float(self._schedule.get_last_lr()[0])}
+        if self.curriculum is not None:
+            entry["patch_size"] = self.curriculum.patch_size
+            entry["fix_ratio"] = self.curriculum.fix_ratio
+            entry["threshold"] = self.curriculum.threshold
+        losses = train_epoch(
+            self.model,
+            self.loader,
+            self._optimizer,
+            self._schedule,
+            self.device,
+            lambda rate, loss: on_batch(entry, rate, loss),
+            scaler=self._scaler,
+        )
+        if not math.isfinite(losses.mean):
+            raise ArgumentError(f"The loss of epoch {epoch + 1} is no number: the training diverged. {_ADVICE}")
+        self.batch_losses.append(losses.batches)
+        entry |= {"train_loss": losses.mean, "images_per_second": losses.per_second}
+        if self.curriculum is not None:
+            self.curriculum.step(losses.mean)
+        if self.validation is not None:
+            figures = scores(*answers(self.model, self.validation, self.device))
+            entry |= {"validation_loss": figures.pop("loss")} | figures
+        return entry
 
 
 def warm_up_and_cosine(step: int, steps: int) -> float:
@@ -171,7 +220,13 @@ def _goodness(entry: Mapping[str, float]) -> tuple[float, float]:
     return entry["balanced_accuracy"], -entry["validation_loss"]
 
 
-def _train_loader(data: ImageData, settings: ImageSettings, batch: int, curriculum: Curriculum | None) -> ImageLoader:
+def _ignore(*_: object) -> None:
+    """Tell nobody."""
+
+
+def _train_loader(
+    data: ImageData, settings: ImageSettings, batch: int, curriculum: Curriculum | None, cache: ImageCache | None
+) -> ImageLoader:
     return train_image_loader(
         data.train.files,
         data.train.labels,
@@ -184,10 +239,12 @@ def _train_loader(data: ImageData, settings: ImageSettings, batch: int, curricul
         device=settings.device,
         engine=settings.engine,
         seed=settings.seed,
+        num_threads=settings.threads,
+        cache=cache,
     )
 
 
-def _evaluate_loader(images: ImageSet, settings: ImageSettings, batch: int) -> ImageLoader:
+def _evaluate_loader(images: ImageSet, settings: ImageSettings, batch: int, cache: ImageCache | None) -> ImageLoader:
     return evaluate_image_loader(
         images.files,
         images.labels,
@@ -195,29 +252,6 @@ def _evaluate_loader(images: ImageSet, settings: ImageSettings, batch: int) -> I
         image_size=settings.image_size,
         device=settings.device,
         engine=settings.engine,
+        num_threads=settings.threads,
+        cache=cache,
     )
-
-
-def _draw_mixed(
-    data: ImageData, settings: ImageSettings, batch: int, curriculum: Curriculum | None, path: Path
-) -> None:
-    """Draw some training images before and after mixing."""
-    shown = alternating(data.train.labels, min(SHOWN, batch))
-    files, labels = [data.train.files[number] for number in shown.tolist()], data.train.labels[shown]
-
-    def nodes(plans: PlanSource) -> tuple[Any, Any, Any, Any]:
-        source = ImageSource(
-            files, labels, batch_size=len(files), image_size=settings.image_size, plans=plans, shuffle=False
-        )
-        batch_nodes = source.nodes()
-        return batch_nodes.images, batch_nodes.labels, batch_nodes.item, batch_nodes.plan
-
-    draw_mixed(path, nodes, len(files), settings.image_size, data.classes, settings, curriculum)
-
-
-def _line(entry: Mapping[str, float]) -> str:
-    """One epoch for a person, in a terminal's usual width."""
-    line = f"epoch {entry['epoch'] + 1:2d} {steering(entry)}loss {entry['train_loss']:.3f} "
-    if "validation_loss" in entry:
-        line += f"validation {entry['validation_loss']:.3f} balanced {entry['balanced_accuracy']:.3f} "
-    return line + f"{entry['images_per_second']:.0f} images/s"

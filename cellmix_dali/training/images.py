@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 from ..errors import ArgumentError
 from ..pipelines import unreadable_images
 
-__all__ = ["ImageData", "ImageSet", "folded_images", "image_folders", "readable_images"]
+__all__ = [
+    "ImageData",
+    "ImageSet",
+    "folded_images",
+    "folds_of",
+    "image_folders",
+    "read_folds",
+    "readable_images",
+    "without_images",
+]
 
 #: What DALI decodes and tests have seen; other files in a folder of images are not looked at.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
@@ -152,7 +161,7 @@ def folded_images(
         images of two classes.
     """
     _require_folder(folder)
-    rows = _chosen(_read_folds(folds, class_column), only, folds)
+    rows = read_folds(folds, only=only, class_column=class_column)
     missing = [row["path"] for row in rows if not (folder / row["path"]).is_file()]
     if missing:
         raise ArgumentError(
@@ -160,7 +169,7 @@ def folded_images(
             "begin at --images, or take the rows out."
         )
     _refuse_torn_groups(rows, folds)
-    names = sorted({row["fold"] for row in rows}, key=lambda name: (not name.isdigit(), name.zfill(9)))
+    names = folds_of(rows)
     if fold not in names:
         raise ArgumentError(f"There is no fold {fold!r} in {folds}: it has {', '.join(names)}. Give one by --fold.")
     if len(names) < (3 if validate else 2):
@@ -226,6 +235,17 @@ def readable_images(
             f"{len(bad)} of {len(files)} images cannot be read. {_some(told)}. Replace or remove them, or give "
             "--skip-bad-images to leave them out."
         )
+    return without_images(data, bad)
+
+
+def without_images(data: ImageData, bad: Mapping[str, str]) -> ImageData:
+    """Leave files out, given with what is wrong with each.
+
+    Raises
+    ------
+    ArgumentError
+        If what is left cannot be trained or tested on.
+    """
     return _checked(
         replace(
             data,
@@ -275,7 +295,14 @@ def _checked(data: ImageData) -> ImageData:
     return data
 
 
-def _read_folds(path: Path, class_column: str) -> list[Row]:
+def read_folds(path: Path, *, only: str | None = None, class_column: str = "class") -> list[Row]:
+    """Read the rows of a list of folds; the parameters are those of `folded_images`.
+
+    Raises
+    ------
+    ArgumentError
+        If it cannot be read, lacks a column, or has no rows to use.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -300,7 +327,7 @@ def _read_folds(path: Path, class_column: str) -> list[Row]:
     twice = sorted({name for name in paths if paths.count(name) > 1}) if len(set(paths)) < len(paths) else []
     if twice:
         raise ArgumentError(f"{path} names files more than once: {_some(twice)}. Leave one row of each.")
-    return rows
+    return _chosen(rows, only, path)
 
 
 def _chosen(rows: list[Row], only: str | None, path: Path) -> list[Row]:
@@ -315,6 +342,11 @@ def _chosen(rows: list[Row], only: str | None, path: Path) -> list[Row]:
         there = sorted({row[column] for row in rows})
         raise ArgumentError(f"--only {only}: no row of {path} has it; its values are {_some(there)}.")
     return chosen
+
+
+def folds_of(rows: Sequence[Row]) -> list[str]:
+    """Give the folds that rows name, in their order: numbers by their value, then other names."""
+    return sorted({row["fold"] for row in rows}, key=lambda name: (not name.isdigit(), name.zfill(9)))
 
 
 def _refuse_torn_groups(rows: list[Row], path: Path) -> None:

@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from rich.console import Console
@@ -16,7 +16,17 @@ from torch import Tensor, nn
 
 from ..losses import SoftTargetCrossEntropy
 
-__all__ = ["Batches", "Reporter", "answers", "progress_bar", "reporter", "steering", "train_epoch", "versions"]
+__all__ = [
+    "Batches",
+    "EpochLosses",
+    "Reporter",
+    "answers",
+    "progress_bar",
+    "reporter",
+    "steering",
+    "train_epoch",
+    "versions",
+]
 
 _PACKAGES = ("torch", "numpy", "numba", "openslide-python", "openslide-bin", "tifffile", "pyarrow")
 
@@ -36,6 +46,24 @@ class Batches(Protocol):
         ...
 
 
+class EpochLosses(NamedTuple):
+    """What an epoch of training gave.
+
+    Attributes
+    ----------
+    mean : float
+        Loss a sample.
+    batches : list of float
+        Loss a sample of each batch.
+    per_second : float
+        Images a second.
+    """
+
+    mean: float
+    batches: list[float]
+    per_second: float
+
+
 def train_epoch(
     model: nn.Module,
     loader: Batches,
@@ -45,7 +73,7 @@ def train_epoch(
     report: Reporter,
     *,
     scaler: torch.amp.GradScaler | None = None,
-) -> dict[str, float]:
+) -> EpochLosses:
     """Make one pass over the training images.
 
     Parameters
@@ -58,14 +86,10 @@ def train_epoch(
         Told after each batch.
     scaler : torch.amp.GradScaler, optional
         Turns on automatic mixed precision.
-
-    Returns
-    -------
-    dict of str to float
-        ``train_loss``, the mean loss a sample, and ``tiles_per_second``.
     """
     criterion = SoftTargetCrossEntropy()
     model.train()
+    losses: list[float] = []
     total, seen, began = 0.0, 0, time.perf_counter()
     for batch in loader:
         with torch.autocast(device.type, enabled=scaler is not None):
@@ -81,9 +105,10 @@ def train_epoch(
             scaler.update()
         schedule.step()
         count = len(batch["images"])
-        total, seen = total + float(loss.detach()) * count, seen + count
+        losses.append(float(loss.detach()))
+        total, seen = total + losses[-1] * count, seen + count
         report(seen / (time.perf_counter() - began), total / seen)
-    return {"train_loss": total / seen, "tiles_per_second": round(seen / (time.perf_counter() - began), 1)}
+    return EpochLosses(total / seen, losses, round(seen / (time.perf_counter() - began), 1))
 
 
 @torch.inference_mode()

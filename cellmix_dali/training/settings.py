@@ -76,6 +76,10 @@ class ImageSettings(TrainingSettings):
         Automatic mixed precision on a GPU.
     tensorboard : bool
         Whether to write TensorBoard's event files beside log.csv.
+    threads : int
+        Of DALI's, that decode and resize.
+    cache : bool
+        Whether decoded, resized images are kept in memory.
     """
 
     image_size: int = 224
@@ -85,6 +89,8 @@ class ImageSettings(TrainingSettings):
     best: bool = True
     amp: bool = True
     tensorboard: bool = False
+    threads: int = 2
+    cache: bool = False
 
     @property
     def mixer(self) -> str | None:

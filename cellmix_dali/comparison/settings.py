@@ -1,0 +1,113 @@
+"""What a comparison is asked for, and what of it must stay the same for its runs to be comparable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .._arguments import integer
+from ..errors import ArgumentError
+from ..training import ImageSettings, check_image_settings
+from .arms import Arm, candidates, make_arms
+
+__all__ = ["ComparisonSettings"]
+
+# All runs of a comparison have these in common.
+_COMMON = ("epochs", "batch_size", "image_size", "model", "pretrained", "weight_decay", "device", "threads")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonSettings:
+    """What is compared, on what, and how every run trains.
+
+    Attributes
+    ----------
+    images, folds : Path
+        Folder of the images, and the CSV that divides them: see `cellmix_dali.training.folded_images`.
+    only : str, optional
+        "COLUMN=VALUE": use only these rows of `folds`.
+    class_column : str
+        The column of `folds` that names the class.
+    test_folds : sequence of str, optional
+        Folds to test on, one after the other; by default all.
+    skip_bad_images : bool
+        Whether images that cannot be decoded are left out instead of stopping.
+    methods, curricula : sequence of str
+        As `cellmix_dali.comparison.arms.parse_methods` and `parse_curricula` give them.
+    seeds : int
+        So many runs of everything: seeds 0, 1, ...
+    learning_rate, p, threshold : sequence of float
+        Values to choose among by the validation images.
+    epochs, batch_size, image_size, model, pretrained, weight_decay, device
+        As of `cellmix_dali.training.ImageSettings`.
+    threads : int
+        Of PyTorch and DALI, a run.
+    """
+
+    images: Path
+    folds: Path
+    only: str | None = None
+    class_column: str = "class"
+    test_folds: Sequence[str] | None = None
+    skip_bad_images: bool = False
+    methods: Sequence[str]
+    curricula: Sequence[str] = ("loss_hold",)
+    seeds: int = 3
+    learning_rate: Sequence[float]
+    p: Sequence[float] = (0.5,)
+    threshold: Sequence[float] = (0.5,)
+    epochs: int = 10
+    batch_size: int = 32
+    image_size: int = 224
+    model: str = "cnn"
+    pretrained: bool = False
+    weight_decay: float = 1e-2
+    device: str = "cpu"
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        integer("seeds", self.seeds, low=1)
+        integer("threads", self.threads, low=1)
+
+    @property
+    def arms(self) -> list[Arm]:
+        """What is compared, "none" first."""
+        return make_arms(self.methods, self.curricula)
+
+    @property
+    def values(self) -> dict[str, Sequence[float]]:
+        """The values of the options that may have several."""
+        return {"learning_rate": self.learning_rate, "p": self.p, "threshold": self.threshold}
+
+    def several(self, chosen: Mapping[str, float]) -> dict[str, float]:
+        """Of one candidate's values, those of options with several values."""
+        return {option: value for option, value in chosen.items() if len(self.values[option]) > 1}
+
+    def of_run(self, arm: Arm, chosen: Mapping[str, float], seed: int = 0) -> ImageSettings:
+        """Give the settings of one training."""
+        patch_strategy, ratio_strategy = arm.strategies
+        given: dict[str, Any] = {name: getattr(self, name) for name in _COMMON} | dict(chosen)
+        return ImageSettings(
+            method=arm.method, patch_strategy=patch_strategy, ratio_strategy=ratio_strategy, seed=seed, **given
+        )
+
+    def check(self) -> None:
+        """Refuse what cannot work before anything slow begins.
+
+        Raises
+        ------
+        CellMixDaliError
+            Saying what, and of which arm.
+        """
+        for arm in self.arms:
+            for chosen in candidates(arm, self.values):
+                try:
+                    check_image_settings(self.of_run(arm, chosen))
+                except ArgumentError as error:
+                    raise ArgumentError(f"{arm.name}: {error}") from error
+
+    def common(self) -> dict[str, object]:
+        """Give what all runs of a comparison have in common, as JSON values."""
+        return {"only": self.only, "class_column": self.class_column} | {name: getattr(self, name) for name in _COMMON}

@@ -1,0 +1,159 @@
+"""The files of a comparison: what all its runs have in common, and a file for each run that is finished."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import ArgumentError
+from ..shards import remove_parts, write_aside
+from .records import RunRecord
+from .runs import Run
+
+__all__ = ["RunStore"]
+
+SETTINGS = "comparison.json"
+_RUNS = "runs"
+
+
+class RunStore:
+    """The folder of a comparison.
+
+    ``comparison.json`` says what all runs have in common, ``runs/ARM/fold-F_seed-S_OPTION-VALUE.json`` is one finished
+    run. Every file is there in full or not at all. The names have the values of all options that matter to the arm, so
+    that a run is found again whatever else is compared.
+
+    Parameters
+    ----------
+    folder : Path
+        Is made where it is missing.
+    common : mapping
+        What all runs must have in common, as JSON values.
+    about : mapping
+        What else is written beside it, and may differ: versions, paths.
+
+    Raises
+    ------
+    ArgumentError
+        If the folder cannot be used, another comparison runs in it, or its runs were made with other settings; says
+        which.
+    """
+
+    def __init__(self, folder: Path, common: Mapping[str, object], about: Mapping[str, object]) -> None:
+        self.folder = folder
+        #: What is written in the folder's own `about` and differs.
+        self.changed: dict[str, tuple[object, object]] = {}
+        try:
+            (folder / _RUNS).mkdir(parents=True, exist_ok=True)
+            self._lock = _locked(folder)
+        except OSError as error:
+            raise ArgumentError(f"The folder {folder} cannot be used ({error.strerror}): give another one.") from error
+        try:
+            self._begin(json.loads(json.dumps(common)), json.loads(json.dumps(about)))
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> RunStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def path(self, run: Run) -> Path:
+        """Give the file of a run."""
+        return self.folder / _RUNS / run.arm.slug / f"{run.slug}.json"
+
+    def read(self, run: Run) -> RunRecord | None:
+        """Give a finished run's record, None where it is not finished.
+
+        Raises
+        ------
+        ArgumentError
+            If its file cannot be read, or is of another run: it must be done again.
+        """
+        path = self.path(run)
+        try:
+            content = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ArgumentError(f"{path} cannot be read: {error}.") from error
+        try:
+            record = RunRecord.from_json(json.loads(content))
+        except (ValueError, RecursionError) as error:  # an ArgumentError is a ValueError, too
+            raise ArgumentError(f"{path}: {error}") from error
+        found = (record.method, record.curriculum, record.fold, record.seed, dict(record.candidate))
+        if found != (run.arm.method, run.arm.curriculum, run.fold, run.seed, dict(run.values)):
+            raise ArgumentError(f"{path} is the record of another run.")
+        return record
+
+    def write(self, run: Run, record: RunRecord) -> None:
+        """Keep a finished run.
+
+        Raises
+        ------
+        WriteError
+            If it cannot be written.
+        """
+        path = self.path(run)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with write_aside(path) as file:
+            file.write((json.dumps(record.to_json(), separators=(",", ":")) + "\n").encode())
+
+    def _begin(self, common: dict[str, Any], about: dict[str, Any]) -> None:
+        """Compare with what is written, or write it."""
+        for folder in (self.folder, *(self.folder / _RUNS).iterdir()):
+            remove_parts(folder)
+        path = self.folder / SETTINGS
+        if not path.exists():
+            with write_aside(path) as file:
+                file.write((json.dumps({"common": common, "about": about}, indent=2) + "\n").encode())
+            return
+        try:
+            written = json.loads(path.read_text(encoding="utf-8"))
+            before, about_before = dict(written["common"]), dict(written["about"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ArgumentError(
+                f"{path} cannot be read ({error}): it says what the runs in {self.folder} have in common. Give "
+                "another --out."
+            ) from error
+        differing = [
+            f"{name} was {json.dumps(before.get(name))}, is {json.dumps(common.get(name))}"
+            for name in {**before, **common}
+            if before.get(name) != common.get(name)
+        ]
+        if differing:
+            raise ArgumentError(
+                f"The runs in {self.folder} were made otherwise, and would not be comparable: {'; '.join(differing)}. "
+                "Give the same settings, or another --out."
+            )
+        self.changed = {
+            name: (about_before[name], about[name])
+            for name in about
+            if name in about_before and about_before[name] != about[name]
+        }
+
+
+def _locked(folder: Path) -> int | None:
+    """Hold a folder against other comparisons; None where the file system has no locks."""
+    number = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(number)
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EAGAIN):
+            raise ArgumentError(f"Another comparison is running in {folder}: wait for it, or stop it.") from error
+        return None
+    return number
