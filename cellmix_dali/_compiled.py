@@ -10,7 +10,7 @@ from numba import njit
 __all__ = ["compiled"]
 
 
-def compiled(*, parallel: bool = False) -> Callable[[Callable[..., Any]], Any]:
+def compiled() -> Callable[[Callable[..., Any]], Any]:
     """Compile a function that runs without the interpreter lock and raises nothing: a division by zero neither.
 
     Where no folder can hold the result, it is compiled once a process instead of once a machine.
@@ -18,8 +18,8 @@ def compiled(*, parallel: bool = False) -> Callable[[Callable[..., Any]], Any]:
 
     def compile_it(function: Callable[..., Any]) -> Any:
         try:
-            return njit(function, nogil=True, error_model="numpy", parallel=parallel, cache=True)
+            return njit(function, nogil=True, error_model="numpy", cache=True)
         except RuntimeError:
-            return njit(function, nogil=True, error_model="numpy", parallel=parallel)
+            return njit(function, nogil=True, error_model="numpy")
 
     return compile_it

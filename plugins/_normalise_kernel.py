@@ -22,9 +22,9 @@ from nvidia.dali.plugin.numba import address_as_void_pointer
 
 from cellmix_dali._compiled import compiled
 
-from ._raw_numba import RUN, RUN_SAMPLE, SETUP, compiled_callback
+from ._raw_numba import RUN_SAMPLE, SETUP, compiled_callback
 
-__all__ = ["addresses", "one_a_region", "planes", "run"]
+__all__ = ["planes", "run"]
 
 _RGB = 3
 
@@ -149,27 +149,3 @@ def run(out, out_shapes, out_dimensions, outputs, data, in_shapes, in_dimensions
     else:
         plan[:] = given[0]  # any address will do where there are no regions
     _one_sample(target, given[0], regions, plan, shape[0], shape[1], constants)
-
-
-@compiled_callback(SETUP)
-def one_a_region(out_shapes, out_dimensions, outputs, in_shapes, in_dimensions, inputs, samples):
-    """Say that there is an address for each of the regions."""
-    out = carray(address_as_void_pointer(out_shapes), samples, np.int64)
-    given = carray(address_as_void_pointer(in_shapes), (inputs, samples), np.int64)
-    for sample in range(samples):
-        regions = carray(address_as_void_pointer(given[1, sample]), 1, np.int64)[0]
-        carray(address_as_void_pointer(out[sample]), 1, np.int64)[0] = regions
-
-
-@compiled_callback(RUN)
-def addresses(out, out_shapes, out_dimensions, outputs, data, in_shapes, in_dimensions, inputs, samples):
-    """Write down where the image of each region lies; inputs are the images and the regions' ids (int32)."""
-    targets = carray(address_as_void_pointer(out), samples, np.int64)
-    given = carray(address_as_void_pointer(data), (inputs, samples), np.int64)
-    shapes = carray(address_as_void_pointer(in_shapes), (inputs, samples), np.int64)
-    for sample in range(samples):
-        regions = carray(address_as_void_pointer(shapes[1, sample]), 1, np.int64)[0]
-        ids = carray(address_as_void_pointer(given[1, sample]), regions, np.int32)
-        target = carray(address_as_void_pointer(targets[sample]), regions, np.int64)
-        for region in range(regions):
-            target[region] = given[0, ids[region]]

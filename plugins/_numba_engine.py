@@ -34,45 +34,50 @@ def move_pixels_numba(
 
 
 def _numba_node(images: DataNode, plan: PlanNodes, name: str | None) -> DataNode:
-    """The kernel as a batch operator; its layout, which DALI drops, restored."""
-    from . import _numba_kernel as kernel
+    """The kernel as an operator; its layout, which DALI drops, restored."""
+    from ._image_addresses import image_addresses
 
-    action = plan.action
-    values = types.Constant(np.array(action.fill, np.uint8), device="cpu")
-    if action.kind == "fill":
-        what, numbers = kernel.FILL, [plan.out_anchors, plan.shapes]
-    elif action.kind == "share":
-        what, numbers = kernel.SHARE, [plan.in_ids, fn.reinterpret(plan.share, dtype=types.INT32)]
-    elif action.kind == "mask":
-        what, numbers, values = kernel.MASK, [plan.in_ids], fn.reshape(plan.mask, shape=[-1])
+    kind = plan.action.kind
+    if kind == "fill":
+        inputs = [plan.out_anchors, plan.shapes, types.Constant(np.array(plan.action.fill, np.uint8), device="cpu")]
     else:
-        resizing = kernel.LINEAR if action.interpolation == "linear" else kernel.NEAREST
-        what = kernel.PASTE if action.kind == "paste" else resizing
-        numbers = [plan.in_ids, plan.in_anchors, plan.out_anchors, plan.shapes]
-    first = types.Constant(np.array([what], np.int32), device="cpu")
-    joined = fn.cat(first, *(fn.reshape(node, shape=[-1]) for node in numbers), axis=0)
-    node = _operator()(images, joined, values, **({} if name is None else {"name": name}))
+        inputs = [image_addresses(images, plan.in_ids)]
+        if kind == "share":
+            inputs.append(plan.share)
+        elif kind == "mask":
+            inputs.append(plan.mask)
+        else:
+            inputs += [plan.in_anchors, plan.out_anchors, plan.shapes]
+    node = _operator(kind, plan.action.interpolation)(images, *inputs, **({} if name is None else {"name": name}))
     return fn.reinterpret(node, layout="HWC")
 
 
 @functools.cache
-def _operator() -> Callable[..., DataNode]:
-    """Compile the kernel, which takes seconds: once a process, for all its pipelines."""
-    from nvidia.dali.plugin.numba import NumbaFunction
-
+def _operator(kind: str, interpolation: str) -> Callable[..., DataNode]:
+    """A kernel as an operator, for all pipelines of the process."""
     from . import _numba_kernel as kernel
+    from ._raw_numba import raw_operator
 
-    operator: Callable[..., DataNode] = NumbaFunction(
-        run_fn=kernel.mix_batch,
-        setup_fn=kernel.same_shape,
-        out_types=[types.UINT8],
-        in_types=[types.UINT8, types.INT32, types.UINT8],
-        outs_ndim=[3],
-        ins_ndim=[3, 1, 1],
-        batch_processing=True,
-        device="cpu",
+    address, anchors = (types.INT64, 1), [(types.INT32, 2)] * 2
+    run, inputs = {
+        "paste": (kernel.paste, [address, *anchors, (types.INT32, 2)]),
+        "fill": (kernel.fill, [*anchors, (types.UINT8, 1)]),
+        "resize": (
+            kernel.linear if interpolation == "linear" else kernel.nearest,
+            [address, *anchors, (types.INT32, 2)],
+        ),
+        "share": (kernel.share, [address, (types.FLOAT, 1)]),
+        "mask": (kernel.mask, [address, (types.UINT8, 2)]),
+    }[kind]
+    return raw_operator(
+        run,
+        kernel.same_shape,
+        in_types=[types.UINT8, *(dtype for dtype, _ in inputs)],
+        in_dimensions=[3, *(dimensions for _, dimensions in inputs)],
+        out_type=types.UINT8,
+        out_dimensions=3,
+        batch=False,
     )
-    return operator
 
 
 @functools.cache

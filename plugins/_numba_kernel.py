@@ -1,181 +1,193 @@
-"""The numba engine's kernel, in the form that DALI's `numba_function` compiles.
+"""The numba engine's kernels: one for each kind of plan, over one sample at a time.
 
-An exception inside `numba_function` is printed and the output left as garbage, so nothing here can raise: the
-compiled loops see raw addresses and plain sizes only. One kernel does all kinds of plans, as compiling DALI's frame
-around it takes seconds; what it is to do comes as numbers, `PASTE` and so on first.
+DALI calls them in its own threads, by what `_raw_numba` says. An exception inside would be printed and the output left
+as garbage, so nothing here can raise: the loops see raw addresses and plain sizes only.
 """
 
 # The annotations would be compiled with the functions.
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, misc, attr-defined"
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, misc, attr-defined"
+# ruff: noqa: ARG001 (callbacks take what they are given)
 
 from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
-from numba import carray, njit, prange
+from numba import carray
 from nvidia.dali.plugin.numba import address_as_void_pointer
 
-__all__ = ["FILL", "LINEAR", "MASK", "NEAREST", "PASTE", "SHARE", "mix_batch", "same_shape"]
+from cellmix_dali._compiled import compiled
 
-# What follows the first number (int32), all a sample's own; a float32 is given by its bits:
-PASTE = 0  # ids (R), in_anchors (R, 2), out_anchors (R, 2), shapes (R, 2) of R regions
-FILL = 1  # anchor (2), shape (2); the values are in the bytes
-NEAREST = 2  # id, in_anchor (2), out_anchor (2), source shape (2), target shape (2)
-LINEAR = 3  # the same
-SHARE = 4  # id, share of the own sample
-MASK = 5  # id; the mask is in the bytes
+from ._raw_numba import RUN_SAMPLE, SETUP, compiled_callback
 
-if numba.config.THREADING_LAYER == "default":
-    # A training and a validation pipeline run kernels at once, which numba's own work queue does not bear.
-    numba.config.THREADING_LAYER = "omp"
-
-# The error model keeps divisions from raising.
-_serial = njit(nogil=True, boundscheck=False, error_model="numpy")
+__all__ = ["fill", "linear", "mask", "nearest", "paste", "same_shape", "share"]
 
 
-def same_shape(out_shapes, in_shapes):
-    """Tell DALI that outputs are shaped as the images."""
-    for sample in range(len(out_shapes[0])):
-        for axis in range(3):
-            out_shapes[0][sample][axis] = in_shapes[0][sample][axis]
+@compiled()
+def _bytes(address, length):
+    """Pixels, or other bytes, at an address."""
+    return carray(address_as_void_pointer(address), length, np.uint8)
 
 
-def mix_batch(outputs, images, numbers, values):
-    """Collect the addresses of DALI's buffers and run the kernel."""
-    batch = len(images)
-    addresses = np.empty((4, batch), np.int64)
-    sizes = np.empty((2, batch), np.int64)
-    for sample in range(batch):
-        addresses[0, sample] = outputs[sample].ctypes.data
-        addresses[1, sample] = images[sample].ctypes.data
-        addresses[2, sample] = numbers[sample].ctypes.data
-        addresses[3, sample] = values[sample].ctypes.data
-        sizes[0, sample] = numbers[sample].size
-        sizes[1, sample] = values[sample].size
-    height, width, channels = images[0].shape
-    _mix(addresses, sizes, batch, height, width, channels)
+@compiled()
+def _words(address, length):
+    """Addresses, or the numbers of a shape, at an address."""
+    return carray(address_as_void_pointer(address), length, np.int64)
 
 
-@njit(parallel=True, nogil=True, boundscheck=False, error_model="numpy")
-def _mix(addresses, sizes, batch, height, width, channels):
-    """Do what the numbers say; samples in parallel."""
-    for sample in prange(batch):
-        numbers = carray(address_as_void_pointer(addresses[2, sample]), sizes[0, sample], np.int32)
-        values = carray(address_as_void_pointer(addresses[3, sample]), sizes[1, sample], np.uint8)
-        out = _image(addresses[0, sample], height, width, channels)
-        own = _image(addresses[1, sample], height, width, channels)
-        kind = numbers[0]
-        if kind == PASTE:
-            _paste(addresses[0, sample], numbers, addresses[1], width, channels)
-            continue
-        if kind == FILL:
-            _copy(addresses[0, sample], addresses[1, sample], out.size)
-            _fill(out, numbers, values, width, channels)
-            continue
-        other = _image(addresses[1, numbers[1]], height, width, channels)
-        if kind == SHARE:
-            share = carray(address_as_void_pointer(addresses[2, sample]), sizes[0, sample], np.float32)[2]
-            _share(out, own, other, share)
-        elif kind == MASK:
-            _mask(out, own, other, values, channels)
-        else:
-            _copy(addresses[0, sample], addresses[1, sample], out.size)
-            if kind == NEAREST:
-                _nearest(out, other, numbers, width, channels)
-            else:
-                _linear(out, other, numbers, width, channels)
+@compiled()
+def _numbers(address, length):
+    """Numbers of a plan at an address."""
+    return carray(address_as_void_pointer(address), length, np.int32)
 
 
-@_serial
-def _image(address, height, width, channels):
-    """An image's bytes."""
-    return carray(address_as_void_pointer(address), height * width * channels, np.uint8)
+@compiled()
+def _image_shape(in_shapes):
+    """Height, width and channels of the first input, which is the sample's own image."""
+    return _words(_words(in_shapes, 1)[0], 3)
 
 
-@_serial
+@compiled()
 def _copy(target, source, length):
     """Copy a run of bytes from one address to another; counted from 0, which lets the compiler make it fast."""
-    out = carray(address_as_void_pointer(target), length, np.uint8)
-    image = carray(address_as_void_pointer(source), length, np.uint8)
+    out, image = _bytes(target, length), _bytes(source, length)
     for byte in range(length):
         out[byte] = image[byte]
 
 
-@_serial
-def _paste(out, numbers, images, width, channels):
-    """Copy every region row by row; addresses of the output and of all images."""
-    count = (numbers.size - 1) // 7
-    starts, places, shapes = 1 + count, 1 + 3 * count, 1 + 5 * count
-    for region in range(count):
-        image = images[numbers[1 + region]]
-        length = numbers[shapes + 2 * region + 1] * channels
-        for row in range(numbers[shapes + 2 * region]):
-            source = (numbers[starts + 2 * region] + row) * width + numbers[starts + 2 * region + 1]
-            target = (numbers[places + 2 * region] + row) * width + numbers[places + 2 * region + 1]
-            _copy(out + target * channels, image + source * channels, length)
+# Compiled at once, so everything they call stands above. All have the sample's own image first, uint8 HWC; and, unless
+# it says otherwise, the addresses of the regions' images second.
+@compiled_callback(SETUP)
+def same_shape(out_shapes, out_dimensions, outputs, in_shapes, in_dimensions, inputs, samples):
+    """Say that outputs are shaped as the images."""
+    targets, images = _words(out_shapes, samples), _words(in_shapes, samples)
+    for sample in range(samples):
+        target, shape = _words(targets[sample], 3), _words(images[sample], 3)
+        for axis in range(3):
+            target[axis] = shape[axis]
 
 
-@_serial
-def _fill(out, numbers, values, width, channels):
-    """Overwrite the box."""
-    for row in range(numbers[1], numbers[1] + numbers[3]):
-        for column in range(numbers[2], numbers[2] + numbers[4]):
+@compiled_callback(RUN_SAMPLE)
+def paste(out, out_shapes, out_dimensions, outputs, data, in_shapes, in_dimensions, inputs):
+    """Copy every region row by row; in_anchors, out_anchors and shapes (R, 2)."""
+    given, shape = _words(data, inputs), _image_shape(in_shapes)
+    width, channels = shape[1], shape[2]
+    regions = _words(_words(in_shapes, 2)[1], 1)[0]
+    target, images = _words(out, 1)[0], _words(given[1], regions)
+    starts, places, sizes = (
+        _numbers(given[2], 2 * regions),
+        _numbers(given[3], 2 * regions),
+        _numbers(given[4], 2 * regions),
+    )
+    for region in range(regions):
+        length = sizes[2 * region + 1] * channels
+        for row in range(sizes[2 * region]):
+            first = (starts[2 * region] + row) * width + starts[2 * region + 1]
+            place = (places[2 * region] + row) * width + places[2 * region + 1]
+            _copy(target + place * channels, images[region] + first * channels, length)
+
+
+@compiled_callback(RUN_SAMPLE)
+def fill(out, out_shapes, out_dimensions, outputs, data, in_shapes, in_dimensions, inputs):
+    """Overwrite the box; out_anchors and shapes (1, 2), and the values (uint8), instead of the addresses."""
+    given, shape = _words(data, inputs), _image_shape(in_shapes)
+    width, channels = shape[1], shape[2]
+    size = shape[0] * width * channels
+    target = _words(out, 1)[0]
+    pixels = _bytes(target, size)
+    place, box = _numbers(given[1], 2), _numbers(given[2], 2)
+    count = _words(_words(in_shapes, 4)[3], 1)[0]
+    values = _bytes(given[3], count)
+    _copy(target, given[0], size)
+    for row in range(place[0], place[0] + box[0]):
+        for column in range(place[1], place[1] + box[1]):
             for channel in range(channels):
-                out[(row * width + column) * channels + channel] = values[channel if values.size > 1 else 0]
+                pixels[(row * width + column) * channels + channel] = values[channel if count > 1 else 0]
 
 
-@_serial
-def _nearest(out, image, numbers, width, channels):
-    """Paste the box resized, each pixel that in which its centre lies."""
-    top, left, place_y, place_x = numbers[2], numbers[3], numbers[4], numbers[5]
-    rows, columns, height, breadth = numbers[6], numbers[7], numbers[8], numbers[9]
+@compiled_callback(RUN_SAMPLE)
+def nearest(out, out_shapes, out_dimensions, outputs, data, in_shapes, in_dimensions, inputs):
+    """Paste the box resized, each pixel that in which its centre lies.
+
+    Then come in_anchor (1, 2), out_anchor (1, 2), and the shapes of what is taken and of what it becomes (2, 2).
+    """
+    given, shape = _words(data, inputs), _image_shape(in_shapes)
+    width, channels = shape[1], shape[2]
+    size = shape[0] * width * channels
+    target = _words(out, 1)[0]
+    pixels, image = _bytes(target, size), _bytes(_words(given[1], 1)[0], size)
+    start, place, sizes = _numbers(given[2], 2), _numbers(given[3], 2), _numbers(given[4], 4)
+    rows, columns, height, breadth = sizes[0], sizes[1], sizes[2], sizes[3]
+    _copy(target, given[0], size)
     for row in range(height):
-        y = top + (2 * row + 1) * rows // (2 * height)
+        y = start[0] + (2 * row + 1) * rows // (2 * height)
         for column in range(breadth):
-            x = left + (2 * column + 1) * columns // (2 * breadth)
-            target = ((place_y + row) * width + place_x + column) * channels
+            x = start[1] + (2 * column + 1) * columns // (2 * breadth)
+            at = ((place[0] + row) * width + place[1] + column) * channels
             for channel in range(channels):
-                out[target + channel] = image[(y * width + x) * channels + channel]
+                pixels[at + channel] = image[(y * width + x) * channels + channel]
 
 
-@_serial
-def _linear(out, image, numbers, width, channels):
-    """Paste the box resized by triangle filters as wide as the pixels are apart; beyond its border lies its border."""
-    top, left, place_y, place_x = numbers[2], numbers[3], numbers[4], numbers[5]
-    rows, columns, height, breadth = numbers[6], numbers[7], numbers[8], numbers[9]
+@compiled_callback(RUN_SAMPLE)
+def linear(out, out_shapes, out_dimensions, outputs, data, in_shapes, in_dimensions, inputs):
+    """Paste the box resized by triangle filters as wide as the pixels are apart; beyond its border lies its border.
+
+    Inputs are those of `nearest`.
+    """
+    given, shape = _words(data, inputs), _image_shape(in_shapes)
+    width, channels = shape[1], shape[2]
+    size = shape[0] * width * channels
+    target = _words(out, 1)[0]
+    pixels, image = _bytes(target, size), _bytes(_words(given[1], 1)[0], size)
+    start, place, sizes = _numbers(given[2], 2), _numbers(given[3], 2), _numbers(given[4], 4)
+    rows, columns, height, breadth = sizes[0], sizes[1], sizes[2], sizes[3]
     scale_y, scale_x = rows / height, columns / breadth
     reach_y, reach_x = max(scale_y, 1.0), max(scale_x, 1.0)
+    _copy(target, given[0], size)
     for row in range(height):
         # In pixels' own terms: the centre of pixel 0 is at 0.
         centre_y = (row + 0.5) * scale_y - 0.5
         for column in range(breadth):
             centre_x = (column + 0.5) * scale_x - 0.5
-            target = ((place_y + row) * width + place_x + column) * channels
+            at = ((place[0] + row) * width + place[1] + column) * channels
             for channel in range(channels):
                 total, weights = 0.0, 0.0
                 for y in range(math.ceil(centre_y - reach_y), math.floor(centre_y + reach_y) + 1):
-                    line = (top + min(max(y, 0), rows - 1)) * width + left
+                    line = (start[0] + min(max(y, 0), rows - 1)) * width + start[1]
                     weight_y = 1.0 - abs(y - centre_y) / reach_y
                     for x in range(math.ceil(centre_x - reach_x), math.floor(centre_x + reach_x) + 1):
                         weight = weight_y * (1.0 - abs(x - centre_x) / reach_x)
                         weights += weight
                         total += weight * image[(line + min(max(x, 0), columns - 1)) * channels + channel]
-                out[target + channel] = np.uint8(total / weights + 0.5)
+                pixels[at + channel] = np.uint8(total / weights + 0.5)
 
 
-@_serial
-def _share(out, own, other, share):
-    """Blend, rounding to the nearest."""
-    rest = np.float32(1.0) - share
-    for byte in range(out.size):
-        out[byte] = np.uint8(np.float32(own[byte]) * share + np.float32(other[byte]) * rest + np.float32(0.5))
+@compiled_callback(RUN_SAMPLE)
+def share(out, out_shapes, out_dimensions, outputs, data, in_shapes, in_dimensions, inputs):
+    """Blend, rounding to the nearest; then comes the own sample's share, float32 (1,)."""
+    given, shape = _words(data, inputs), _image_shape(in_shapes)
+    size = shape[0] * shape[1] * shape[2]
+    pixels, own, other = _bytes(_words(out, 1)[0], size), _bytes(given[0], size), _bytes(_words(given[1], 1)[0], size)
+    mine = carray(address_as_void_pointer(given[2]), 1, np.float32)[0]
+    rest = np.float32(1.0) - mine
+    for byte in range(size):
+        pixels[byte] = np.uint8(np.float32(own[byte]) * mine + np.float32(other[byte]) * rest + np.float32(0.5))
 
 
-@_serial
-def _mask(out, own, other, mask, channels):
-    """Take each pixel from one or the other."""
-    for pixel in range(mask.size):
-        for byte in range(pixel * channels, (pixel + 1) * channels):
-            out[byte] = own[byte] if mask[pixel] else other[byte]
+@compiled_callback(RUN_SAMPLE)
+def mask(out, out_shapes, out_dimensions, outputs, data, in_shapes, in_dimensions, inputs):
+    """Take each pixel from one or the other; then comes the mask, uint8 (height, width), 1 where it is the sample's.
+
+    Masks are of few pieces, so runs of pixels are copied.
+    """
+    given, shape = _words(data, inputs), _image_shape(in_shapes)
+    count, channels = shape[0] * shape[1], shape[2]
+    target, other = _words(out, 1)[0], _words(given[1], 1)[0]
+    stays = _bytes(given[2], count)
+    pixel = 0
+    while pixel < count:
+        first, own = pixel, stays[pixel] != 0
+        while pixel < count and (stays[pixel] != 0) == own:
+            pixel += 1
+        image = given[0] if own else other
+        _copy(target + first * channels, image + first * channels, (pixel - first) * channels)

@@ -16,6 +16,8 @@ from ._plan_arrays import Action, PlanNodes, box_regions
 
 __all__ = ["placed_boxes"]
 
+_AT_ONCE = 8
+
 
 def placed_boxes(images: DataNode, plan: PlanNodes) -> PlanNodes:
     """Turn a plan of kind "saliency" into one of kind "paste".
@@ -57,5 +59,11 @@ def _place(
     rows, columns = map(int, shapes[0][0])
     cut = SaliencyCut((height, width), np.concatenate(in_ids), (rows, columns), triggered=bool(triggered))
     # A batch that stays as it is needs no peaks.
-    plan = cut.plan(scaled_peaks(np.stack(small), (height, width)) if triggered else ())
+    plan = cut.plan(_peaks(small, (height, width)) if triggered else ())
     return (*(list(array) for array in box_regions(plan)), list(plan.weights))
+
+
+def _peaks(small: Sequence[NDArray[np.uint8]], tile_size: tuple[int, int]) -> NDArray[np.int32]:
+    """The peaks of one batch, a few images at a time: what NumPy makes on its way then stays in the caches."""
+    groups = (np.stack(small[first : first + _AT_ONCE]) for first in range(0, len(small), _AT_ONCE))
+    return np.concatenate([scaled_peaks(group, tile_size) for group in groups])

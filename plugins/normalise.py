@@ -114,7 +114,9 @@ def _compiled(
     constants = np.concatenate([means, 1 / deviations, np.array([dtype == "float16"])]).astype(np.float32)
     inputs = [images, types.Constant(constants, device="cpu")]
     if plan is not None:
-        inputs += [_addresses()(images, plan.in_ids), plan.in_anchors, plan.out_anchors, plan.shapes]
+        from ._image_addresses import image_addresses
+
+        inputs += [image_addresses(images, plan.in_ids), plan.in_anchors, plan.out_anchors, plan.shapes]
     node = _operator(mixing=plan is not None, half=dtype == "float16")(*inputs)
     return fn.reinterpret(node, layout="CHW", **({"dtype": types.FLOAT16} if dtype == "float16" else {}))
 
@@ -133,23 +135,6 @@ def _operator(*, mixing: bool, half: bool) -> Callable[..., DataNode]:
         out_type=types.UINT16 if half else types.FLOAT,
         out_dimensions=3,
         batch=False,
-    )
-
-
-@functools.cache
-def _addresses() -> Callable[..., DataNode]:
-    """Where the image of each region lies, as an operator."""
-    from . import _normalise_kernel as kernel
-    from ._raw_numba import raw_operator
-
-    return raw_operator(
-        kernel.addresses,
-        kernel.one_a_region,
-        in_types=[types.UINT8, types.INT32],
-        in_dimensions=[3, 1],
-        out_type=types.INT64,
-        out_dimensions=1,
-        batch=True,
     )
 
 

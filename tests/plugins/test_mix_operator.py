@@ -262,6 +262,17 @@ def test_saliencymix_pastes_what_is_salient(engine: str) -> None:
         np.testing.assert_allclose(soft, plan.soft_labels(labels(), CLASSES), atol=1e-6)
 
 
+def test_peaks_of_large_batches_are_those_of_each_image() -> None:
+    """They are found a few images at a time; the last few may be fewer."""
+    from cellmix_dali.mixing.saliency import SALIENCY_SIDE, scaled_peaks
+    from cellmix_dali.plugins._saliency import _peaks
+
+    shape = (19, SALIENCY_SIDE, SALIENCY_SIDE, 3)
+    given = np.random.default_rng(6).integers(0, 256, shape, dtype=np.uint8)
+    want = [scaled_peaks(image[None], (96, 80))[0] for image in given]
+    np.testing.assert_array_equal(_peaks(list(given), (96, 80)), want)
+
+
 def test_saliency_is_of_8_bit_images() -> None:
     for given, words in ((images().astype(np.float32), "8-bit images, got float32"), (images(channels=4), "channels")):
         with pytest.raises(RuntimeError, match=words):
