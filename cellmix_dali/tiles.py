@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import ArgumentError, unknown_name
+from ._tile_files import read_tile_file, write_tile_file
+from .errors import ArgumentError
 
 __all__ = ["TileTable"]
 
@@ -20,9 +20,6 @@ _Integer = TypeVar("_Integer", bound=np.signedinteger[Any])
 
 _INTEGERS: dict[str, type[np.int32 | np.int64]] = {"level": np.int32, "x": np.int64, "y": np.int64, "size": np.int32}
 _LOWEST = {"level": 0, "x": 0, "y": 0, "size": 1}
-_ARROW = (".arrow", ".feather", ".ipc")
-_PARQUET = (".parquet", ".pq")
-_CHECKED = b"cellmix_dali.checked_rows"  # in a file's metadata: how many rows were checked before it was written
 _SHARE_TOLERANCE = 1e-3
 _ROWS_AT_ONCE = 2**20
 
@@ -136,21 +133,9 @@ class TileTable:
         ArgumentError
             If there is no such file, it is of another kind or broken, or is no tile table.
         """
-        path = Path(path)
-        suffix = _suffix(path)
-        if not path.is_file():
-            raise ArgumentError(f"There is no tile table at {path}.")
+        table, checked = read_tile_file(Path(path))
         try:
-            if suffix in _PARQUET:
-                table = pq.read_table(path, memory_map=True)
-            else:
-                table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        except (pa.ArrowException, OSError) as error:
-            kind = "a Parquet file" if suffix in _PARQUET else "an Arrow file (the random-access kind, not a stream)"
-            raise ArgumentError(f"The tile table {path} cannot be read: {error}. It must be {kind}.") from error
-        checked = (table.schema.metadata or {}).get(_CHECKED) == str(table.num_rows).encode()
-        try:
-            return cls(table, check=suffix in _PARQUET or not checked)
+            return cls(table, check=not checked)
         except ArgumentError as error:
             raise ArgumentError(f"{path}: {error}") from error
 
@@ -170,23 +155,7 @@ class TileTable:
         ArgumentError
             If the suffix is none of those.
         """
-        path = Path(path)
-        suffix = _suffix(path)
-        table = self.arrow.replace_schema_metadata(
-            {**(self.arrow.schema.metadata or {}), _CHECKED: str(len(self)).encode()}
-        )
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            if suffix in _PARQUET:
-                pq.write_table(table, part)
-            else:
-                if any(column.num_chunks > 1 for column in table.columns):
-                    table = table.combine_chunks()
-                with pa.ipc.new_file(str(part), table.schema) as file:
-                    file.write_table(table)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        write_tile_file(self.arrow, Path(path))
 
     @classmethod
     def from_parquet(cls, path: str | Path) -> TileTable:
@@ -387,14 +356,6 @@ class TileTable:
             )
         shares: NDArray[np.float32] = flat.to_numpy().astype(np.float32, copy=False)
         return shares.reshape(len(self), -1) if len(self) else shares.reshape(0, 0)
-
-
-def _suffix(path: Path) -> str:
-    """The suffix of a tile table's file; refused if it is none."""
-    suffix = path.suffix.lower()
-    if suffix not in (*_ARROW, *_PARQUET):
-        raise unknown_name("suffix of a tile table", path.suffix, (*_ARROW, *_PARQUET))
-    return suffix
 
 
 def _whole(name: str, values: ArrayLike, rows: int, dtype: type[_Integer]) -> NDArray[_Integer]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cellmix_dali.errors import CellMixDaliError
 from cellmix_dali.plugins._dali import Pipeline, fn, types
+from cellmix_dali.plugins._decode import decode
 from cellmix_dali.plugins.tile_source import DeliveredTile
 from cellmix_dali.reading import EncodedTile
 from cellmix_dali.slides import Slide
@@ -121,15 +122,7 @@ class DecodedBlocks:
         )
         with pipeline:
             encoded = fn.external_source(name="blocks", dtype=types.UINT8, ndim=1, no_copy=True)
-            # As in cellmix_dali.plugins.tiles: fancy upsampling is what OpenSlide's libjpeg does for 4:2:0.
-            images = fn.decoders.image(
-                encoded,
-                device=decoder_device(self._device),
-                output_type=types.RGB,
-                jpeg_fancy_upsampling=True,
-                adjust_orientation=False,
-            )
-            pipeline.set_outputs(images.cpu())
+            pipeline.set_outputs(decode(encoded, decoder_device(self._device)).cpu())
         pipeline.build()
         return pipeline
 

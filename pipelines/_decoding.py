@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellmix_dali.plugins._dali import Pipeline, fn, types
+from cellmix_dali.plugins._decode import decode
 from cellmix_dali.plugins.tile_source import DeliveredTile
 
 __all__ = ["undecodable"]
@@ -32,7 +33,7 @@ def _failure(streams: Sequence[NDArray[np.uint8]]) -> str | None:
     pipeline = Pipeline(batch_size=len(streams), num_threads=1, device_id=None, prefetch_queue_depth=1)
     with pipeline:
         encoded = fn.external_source(lambda: list(streams), batch=True, dtype=types.UINT8, ndim=1)
-        pipeline.set_outputs(fn.decoders.image(encoded, device="cpu", output_type=types.RGB))
+        pipeline.set_outputs(decode(encoded))
     pipeline.build()
     try:
         pipeline.run()

@@ -16,6 +16,7 @@ from cellmix_dali import decoding
 from cellmix_dali.decoding import KINDS, DecoderRoute
 from cellmix_dali.errors import MissingDependencyError, unknown_name
 from cellmix_dali.plugins._dali import Pipeline, fn, types
+from cellmix_dali.plugins._decode import decode
 from cellmix_dali.slides.jpeg import BlockStreams, segments
 
 __all__ = [
@@ -170,14 +171,7 @@ def _decoded(stream: NDArray[np.uint8], device: int | None) -> NDArray[np.uint8]
     pipeline = Pipeline(batch_size=_PROBES, num_threads=1, device_id=device, prefetch_queue_depth=1)
     with pipeline:
         node = fn.external_source(lambda: [stream] * _PROBES, batch=True, dtype=types.UINT8, ndim=1)
-        images = fn.decoders.image(
-            node,
-            device="cpu" if device is None else "mixed",
-            output_type=types.RGB,
-            jpeg_fancy_upsampling=True,
-            adjust_orientation=False,
-        )
-        pipeline.set_outputs(images)
+        pipeline.set_outputs(decode(node, "cpu" if device is None else "mixed"))
     pipeline.build()
     (images,) = pipeline.run()
     found: NDArray[np.uint8] = np.array((images if device is None else images.as_cpu()).as_array()[-1])

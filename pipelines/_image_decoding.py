@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellmix_dali.errors import ArgumentError, CellMixDaliError
-from cellmix_dali.plugins._dali import DataNode, fn, types
+from cellmix_dali.plugins._dali import DataNode, fn
+from cellmix_dali.plugins._decode import decode
 
 from ._image_check import unreadable_images
 
@@ -24,13 +25,7 @@ def encoded(file: str) -> NDArray[np.uint8]:
 
 def decoded(names: DataNode, *, image_size: int, device: str = "cpu") -> DataNode:
     """Read, decode and resize the files of these names: RGB, 8 bits, as they are stored (no turning by EXIF)."""
-    images = fn.decoders.image(
-        fn.io.file.read(names),
-        device=device,
-        output_type=types.RGB,
-        jpeg_fancy_upsampling=True,
-        adjust_orientation=False,
-    )
+    images = decode(fn.io.file.read(names), device)
     # Antialiased linear interpolation; an image that has the size already comes out as it was, to the bit.
     return fn.resize(images, size=[image_size, image_size], antialias=True)
 

@@ -6,6 +6,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from ._dali import DataNode, fn, types
+from ._decode import decode
 from .plan_source import PlanArrays, PlanNodes
 from .tile_source import TileSource
 
@@ -67,10 +68,10 @@ def tiles(source: TileSource, *, device: str = "cpu") -> TileNodes:
     )
     encoded = list(islice(nodes, slots))
     if whole:
-        images = _decode(encoded[0], device)
+        images = decode(encoded[0], device)
     else:
         in_anchors, out_anchors, shapes = next(nodes), next(nodes), next(nodes)
-        decoded = [_decode(stream, device, anchor=next(nodes), shape=next(nodes)) for stream in encoded]
+        decoded = [decode(stream, device, anchor=next(nodes), shape=next(nodes)) for stream in encoded]
         images = fn.multi_paste(
             *decoded, in_anchors=in_anchors, out_anchors=out_anchors, shapes=shapes, output_size=next(nodes)
         )
@@ -81,18 +82,3 @@ def tiles(source: TileSource, *, device: str = "cpu") -> TileNodes:
     flips = next(nodes) if source.flips else None
     plan = None if source.plans is None else PlanNodes.of(source.plans.action, source.plan_fields, list(nodes))
     return TileNodes(images, labels, tile, flips, plan)
-
-
-def _decode(
-    encoded: DataNode, device: str, *, anchor: DataNode | None = None, shape: DataNode | None = None
-) -> DataNode:
-    """Decode a stream, or the part of it that begins at `anchor` (y, x), as OpenSlide does."""
-    options = {
-        "device": device,
-        "output_type": types.RGB,
-        "jpeg_fancy_upsampling": True,  # what OpenSlide's libjpeg does for 4:2:0; without it pixels differ
-        "adjust_orientation": False,
-    }
-    if anchor is None:
-        return fn.decoders.image(encoded, **options)
-    return fn.decoders.image_slice(encoded, anchor, shape, axes=[0, 1], normalized_anchor=False, **options)

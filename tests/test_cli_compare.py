@@ -4,34 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from cellmix_dali.cli import main
-
 Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command line: exit code, standard output, standard error."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cellmix-dali", "compare", *map(str, arguments)])
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
+def run(run: Run) -> Run:
+    """Run `cellmix-dali compare`."""
+    return partial(run, "compare")
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +130,5 @@ def test_what_is_refused(run: Run, images: Path, tmp_path: Path, arguments: list
     given = [argument.format(folds=images / "folds.csv") for argument in arguments]
     code, _, err = run(*on(images), *([] if "--out" in given else ["--out", tmp_path / "out"]), *given)
     assert code == 2
-    assert words in err.replace("\n", " ")
-    assert "Traceback" not in err
+    assert words in err
     assert not (tmp_path / "out").exists()

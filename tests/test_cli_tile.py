@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from cellmix_dali.cli import main
 from cellmix_dali.shards import open_tiles, tile_classes
 from cellmix_dali.synthetic import RenderedSlide, render_slides
 
@@ -22,21 +21,9 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `tile` in this process: exit code, standard output, standard error."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cellmix-dali", "tile", *map(str, arguments), "--workers", "0"])
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return code, out, err.replace("\n", " ")
-
-    return call
+def run(run: Run) -> Run:
+    """Run `cellmix-dali tile` in this process."""
+    return lambda *arguments: run("tile", *arguments, "--workers", 0)
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +63,11 @@ def test_some_bad(run: Run, slides: list[RenderedSlide], tmp_path: Path) -> None
     assert "1 of 2 slides failed" in said
     assert "bad.svs" in said
     assert len(open_tiles(tmp_path / "out")) == 4
+    # Asked to, it goes on to what comes next in a script; but not where there is nothing to go on with.
+    assert (
+        run(slides[0].path, bad, "--out", tmp_path / "on", "--tissue", 0, "--coords-only", "--skip-bad-slides")[0] == 0
+    )
+    assert run(bad, "--out", tmp_path / "none", "--tissue", 0, "--coords-only", "--skip-bad-slides")[0] == 3
 
 
 def test_every_option(run: Run, slides: list[RenderedSlide], tmp_path: Path) -> None:

@@ -89,6 +89,14 @@ def tile(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the job in --out; failed slides are tried again.")
     ] = False,
+    skip_bad_slides: Annotated[
+        bool,
+        typer.Option(
+            "--skip-bad-slides",
+            help="End with exit code 0, not 3, where some slides failed or tiles were lost; they are reported all the "
+            "same.",
+        ),
+    ] = False,
     workers: Annotated[
         int | None, typer.Option(min=0, help="Worker processes; by default one a core. 0: none, for debugging.")
     ] = None,
@@ -104,8 +112,8 @@ def tile(
 
     Writes shards/, tiles.parquet, overviews/, report.html, report.json and bad_tiles.jsonl into --out. A slide that
     cannot be tiled, and a tile that cannot be read, is left out and reported. A job that was interrupted goes on with
-    --resume, and ends with the same files. Exit code: 0 all good, 3 slides failed or tiles were lost, 2 wrong use, 1
-    the job had to stop (a full disk) and can be resumed.
+    --resume, and ends with the same files. Exit code: 0 all good, 3 slides failed or tiles were lost (0 with
+    --skip-bad-slides, if there are tiles), 2 wrong use, 1 the job had to stop (a full disk) and can be resumed.
     """
     console, errors = Console(), Console(stderr=True)
     from ..shards import WriteError
@@ -150,7 +158,7 @@ def tile(
         say(errors, "[bold red]Interrupted.[/] What is done is kept: go on with --resume.")
         sys.exit(INTERRUPTED)
     _tell(console, result, coords_only)
-    if result.failed or result.bad_tiles:
+    if (result.failed or result.bad_tiles) and not (skip_bad_slides and result.tiles):
         sys.exit(SOME_FAILED)
 
 

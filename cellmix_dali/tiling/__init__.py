@@ -7,7 +7,8 @@ any end.
 """
 
 from .engine import JobStoppedError
-from .job import JobState, TilingResult, tile_slides
+from .job import tile_slides
+from .outcome import JobState, TilingResult
 from .settings import TilingSettings
 from .slides import find_slides
 

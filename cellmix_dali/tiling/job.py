@@ -6,7 +6,6 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from ..shards import TILES_FILE, remove_parts, tile_schema, write_aside, write_t
 from ._versions import versions
 from .engine import Engine, make_engine
 from .manifest import Manifest
+from .outcome import JobState, TilingResult
 from .parts import PARTS, PLANS, SHARDS, part_file, plan_file
 from .plans import OVERVIEWS
 from .records import PartRecord, PlanRecord
@@ -26,91 +26,11 @@ from .settings import Json, TilingSettings
 from .slides import Collection, JobSlide, find_slides
 from .tasks import Failure, Task
 
-__all__ = ["BAD_TILES", "JobState", "TilingResult", "tile_slides"]
+__all__ = ["BAD_TILES", "tile_slides"]
 
 BAD_TILES = "bad_tiles.jsonl"
 _FOLDERS = (SHARDS, PARTS, PLANS, OVERVIEWS)
 _REASONS = 5  # of bad tiles that the report shows for a slide
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobState:
-    """How far a job is.
-
-    Attributes
-    ----------
-    slides, slides_done : int
-        All, and those that are done or failed.
-    slides_planned : int
-        Those whose number of tiles is known, or that failed.
-    tiles, tiles_done : int
-        Of the slides that were looked at: tiles to make, and tiles made, bad ones among them.
-    tiles_now : int
-        Tiles that this run has made; the rest of `tiles_done` was there.
-    seconds : float
-        Since this run began.
-    last : SlideResult or None
-        The slide that has just come to an end, if one has.
-    """
-
-    slides: int
-    slides_done: int
-    slides_planned: int
-    tiles: int
-    tiles_done: int
-    tiles_now: int
-    seconds: float
-    last: SlideResult | None = None
-
-    @property
-    def tiles_per_second(self) -> float:
-        """Of this run."""
-        return self.tiles_now / self.seconds if self.seconds else 0.0
-
-    @property
-    def seconds_left(self) -> float | None:
-        """An estimate, where slides that were not looked at have as many tiles as the others; None at the start."""
-        if not self.tiles_now or not self.slides_planned:
-            return None
-        left = self.tiles * self.slides / self.slides_planned - self.tiles_done
-        return max(0.0, left / self.tiles_per_second)
-
-
-@dataclass(frozen=True)
-class TilingResult:
-    """A finished job.
-
-    Attributes
-    ----------
-    folder : Path
-        Where everything is.
-    slides : tuple of SlideResult
-        In the order that they were given.
-    changed : tuple of Path
-        Slides that were done again since their files had changed after an earlier run.
-    empty_classes : tuple of str
-        Classes of which there is no tile: perhaps their names are spelt otherwise in the annotations.
-    """
-
-    folder: Path
-    slides: tuple[SlideResult, ...]
-    changed: tuple[Path, ...] = ()
-    empty_classes: tuple[str, ...] = ()
-
-    @property
-    def tiles(self) -> int:
-        """Tiles of all slides."""
-        return sum(slide.tiles for slide in self.slides)
-
-    @property
-    def bad_tiles(self) -> int:
-        """Tiles that were left out since they cannot be read."""
-        return sum(slide.bad_tiles for slide in self.slides)
-
-    @property
-    def failed(self) -> tuple[SlideResult, ...]:
-        """Slides that failed."""
-        return tuple(slide for slide in self.slides if slide.status == "failed")
 
 
 def tile_slides(

@@ -1,0 +1,280 @@
+"""From a DALI pipeline to PyTorch: what all loaders do, exact epochs and exact resume."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+import torch
+from nvidia.dali.plugin.pytorch import DALIGenericIterator
+from torch import Tensor
+
+from cellmix_dali.errors import ArgumentError, CellMixDaliError
+from cellmix_dali.plugins import EpochClock, PlanSource
+from cellmix_dali.plugins._dali import Pipeline
+from cellmix_dali.sampling import EpochOrder
+
+__all__ = ["EpochLoader", "Stateful"]
+
+# As `cellmix_dali.plugins.CellMixParameters` has them.
+_PARAMETERS = {
+    "patch_size": torch.int32,
+    "fix_ratio": torch.float32,
+    "triggered": torch.int32,
+    "epoch": torch.int64,
+    "iteration": torch.int64,
+}
+
+
+class Stateful(Protocol):
+    """Anything with a state of its own, such as `cellmix_dali.Curriculum`."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the state."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take a state."""
+
+
+class _Source(Protocol):
+    """What a loader reads of its pipeline's source."""
+
+    batch_size: int
+    seed: int
+    flips: bool
+    plans: PlanSource | None
+    order: EpochOrder
+    clock: EpochClock
+
+
+_SourceT = TypeVar("_SourceT", bound=_Source)
+_LoaderT = TypeVar("_LoaderT", bound="EpochLoader[Any]")
+
+
+class EpochLoader(ABC, Generic[_SourceT]):
+    """Iterates over a pipeline whose source ends its epochs itself, on `DALIGenericIterator`; one pass is one epoch.
+
+    What a loader does, and its parameters, stand with `TileLoader` and `ImageLoader`. A kind of loader adds how a batch
+    is made (`_next`), what its batches depend on (`_own_settings`), and how it is closed.
+    """
+
+    # Settings that a state holds as digests, and what to say where only they differ.
+    _DIGESTS: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(
+        self,
+        build: Callable[[], Pipeline],
+        source: _SourceT,
+        outputs: list[str],
+        *,
+        curriculum: Stateful | None = None,
+    ) -> None:
+        self.source = source
+        self.outputs = outputs
+        self.pipeline: Pipeline | None = None
+        self._build = build
+        self._curriculum = curriculum
+        self._epoch = self._iteration = 0
+        self._pass: object | None = None  # the pass under way; one that is no longer this one yields no more
+        self._iterator: DALIGenericIterator | None = None  # None: to be made anew when a batch is asked for
+        self._used = self._closed = False
+        self._make_iterator()  # what cannot work is refused now
+
+    @property
+    def batch_size(self) -> int:
+        """Samples a batch."""
+        return self.source.batch_size
+
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch that runs, or that the next pass will be."""
+        return self._epoch
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        return len(self.source.order)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        """Go through one epoch, or, after `load_state_dict`, through the rest of one.
+
+        Yields
+        ------
+        dict of str to Tensor
+            One tensor an output, the batch its first dimension.
+
+        Raises
+        ------
+        CellMixDaliError
+            If DALI cannot make a batch; says why, and names the tiles or files to blame, as far as it can be known.
+        """
+        if self._closed:
+            raise ArgumentError("This loader is closed: make a new one.")
+        self._break_off()
+        self._begin()
+        self._pass = mine = object()
+        try:
+            while self._pass is mine and self._iteration < len(self):
+                batch = self._next()
+                self._iteration += 1
+                yield batch
+            if self._pass is mine:
+                self._finish()
+        finally:
+            if self._pass is mine:
+                self._break_off()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give what a new loader needs to go on with the very batches that this one would make next.
+
+        Small, picklable, and fit for JSON and for ``torch.load(weights_only=True)``. Within a pass, the batch that was
+        handed out last counts as done. After an error, the batch that could not be made is the next.
+        """
+        return {
+            "epoch": self._epoch,
+            "iteration": self._iteration,
+            "settings": self._settings(),
+            **self._own_state(),
+            "curriculum": None if self._curriculum is None else self._curriculum.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where the loader stood that gave the state, and its curriculum; a pass under way is over.
+
+        Raises
+        ------
+        ArgumentError
+            If the state is of a loader that was set up otherwise; says what differs. The loader is then as it was.
+        """
+        theirs = state.get("settings") if isinstance(state, Mapping) else None
+        if not isinstance(theirs, Mapping):
+            raise ArgumentError(
+                f"This is no state of a loader: pass the dict that {type(self).__name__}.state_dict() returned."
+            )
+        differing = self._differing(theirs)
+        if differing:
+            raise ArgumentError(
+                f"The state is of a loader that was set up otherwise, so batches would differ: {differing}."
+            )
+        if self._curriculum is not None:
+            self._curriculum.load_state_dict(state["curriculum"])
+        self._pass = None
+        self._epoch, self._iteration = state["epoch"], state["iteration"]
+        self._take_own_state(state)
+        self._restart()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go what the loader holds; it cannot be used any more."""
+
+    def __enter__(self: _LoaderT) -> _LoaderT:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def _next(self) -> dict[str, Tensor]:
+        """One batch, or a person's words for why there is none."""
+
+    @abstractmethod
+    def _own_settings(self) -> dict[str, Any]:
+        """What the batches depend on that only this kind of loader has."""
+
+    def _own_state(self) -> dict[str, Any]:
+        """What only this kind of loader keeps in a state."""
+        return {}
+
+    def _take_own_state(self, state: Mapping[str, Any]) -> None:
+        """Take it from a state."""
+
+    def _make_iterator(self) -> None:
+        """Define the pipeline, and the iterator over it; no batch is fetched yet."""
+        self.pipeline = self._build()
+        self._iterator = DALIGenericIterator(
+            [self.pipeline], self.outputs, size=-1, auto_reset=False, prepare_first_batch=False
+        )
+        self._used = False
+
+    def _begin(self) -> None:
+        """Have an iterator that stands before the batch that is the next."""
+        if self._iterator is None:
+            self._make_iterator()
+        elif self._used:
+            self._iterator.reset()
+        self._used = True
+
+    def _restart(self) -> None:
+        """Go on from the present epoch and iteration, with a new pipeline if this one has been used."""
+        self.source.clock.start(self._epoch, self._iteration)
+        if self._used:
+            self._iterator = None
+
+    def _fetch(self) -> dict[str, Tensor]:
+        """Take the iterator's next batch, its parameters named."""
+        assert self._iterator is not None
+        batch: dict[str, Tensor] = next(self._iterator)[0]
+        # The mixing's parameters come in one tensor: taking them apart in the graph costs much more.
+        applied = batch.pop("parameters", None)
+        if applied is not None:
+            for column, (name, dtype) in enumerate(_PARAMETERS.items()):
+                batch[name] = applied[:, column].to(dtype)
+        return batch
+
+    def _fetched(self) -> range:
+        """Numbers of the batch that is the next, and of those that DALI has read ahead when it comes out."""
+        assert self.pipeline is not None
+        return range(self._iteration, min(len(self), self._iteration + self.pipeline.prefetch_queue_depth + 1))
+
+    def _finish(self) -> None:
+        """End a pass that gave all its batches: take the StopIteration, so that the iterator can be reset."""
+        try:
+            self._fetch()
+        except StopIteration:
+            self._pass = None
+            self._epoch, self._iteration = self._epoch + 1, 0
+        else:
+            raise CellMixDaliError(f"The {type(self.source).__name__} gave more batches than an epoch has.")
+
+    def _break_off(self) -> None:
+        """End a pass that is under way: the next one is of the next epoch.
+
+        But where the loader was closed, by an error too, its place stays.
+        """
+        under_way, self._pass = self._pass is not None, None
+        if under_way and not self._closed:
+            self._epoch, self._iteration = self._epoch + 1, 0
+            self._drop_fetched()
+
+    def _drop_fetched(self) -> None:
+        """Drop the batches that were fetched ahead when a pass is broken off."""
+        self._restart()
+
+    def _settings(self) -> dict[str, Any]:
+        """All that the batches depend on, as far as the loader knows it."""
+        source, order, plans = self.source, self.source.order, self.source.plans
+        settings: dict[str, Any] = {
+            **self._own_settings(),
+            "batch_size": source.batch_size,
+            "shuffle": order.shuffle,
+            "drop_last": order.drop_last,
+            "rank": order.rank,
+            "world_size": order.world_size,
+            "seed": source.seed,
+            "flips": source.flips,
+            "method": None if plans is None else plans.mixer.method,
+            "p": None if plans is None else plans.mixer.p,
+            "curriculum": None if self._curriculum is None else type(self._curriculum).__name__,
+        }
+        if plans is not None and self._curriculum is None:
+            settings["patch_size"], settings["fix_ratio"] = plans.parameters()
+        return settings
+
+    def _differing(self, theirs: Mapping[str, Any]) -> str:
+        """Say which settings of another loader differ from this one's."""
+        mine = self._settings()
+        names = [name for name in {**mine, **theirs} if theirs.get(name) != mine.get(name)]
+        plain = [
+            f"{name} was {theirs.get(name)!r}, is {mine.get(name)!r}" for name in names if name not in self._DIGESTS
+        ]
+        return "; ".join(plain or [self._DIGESTS[name] for name in names])
