@@ -24,7 +24,7 @@ from .plan_source import PlanArrays, PlanSource
 
 __all__ = ["DeliveredTile", "TileSource"]
 
-_AHEAD = 2  # batches read in the background while DALI works
+_AHEAD = 2  # batches, at least, that are read in the background while DALI works
 
 
 class DeliveredTile(NamedTuple):
@@ -43,13 +43,6 @@ class DeliveredTile(NamedTuple):
     row: int
     tile: EncodedTile
     faults: tuple[tuple[int, str, int | None], ...]
-
-
-class _Reading(NamedTuple):
-    """A batch that is being read: the places of its tiles, in the order in which the parts give them."""
-
-    places: list[int]
-    futures: list[Future[list[DeliveredTile]]]
 
 
 class TileSource:
@@ -84,7 +77,7 @@ class TileSource:
     fault_file : str or Path, optional
         File of JSON lines to which each bad tile is appended.
     num_workers : int, default 2
-        Reading threads.
+        Reading threads; each reads whole batches.
 
     Raises
     ------
@@ -147,9 +140,9 @@ class TileSource:
         self.log = FaultLog(table, fault_file)
         self.bad: dict[int, str] = {}
         self._substitutes = Substitutes(table, on_error=on_error, seed=seed)
-        self._num_workers = num_workers
+        self._ahead = max(_AHEAD, num_workers)  # a thread reads a whole batch
         self._workers = ThreadPoolExecutor(num_workers, thread_name_prefix="cellmix-dali-read")
-        self._pending: dict[tuple[int, int], _Reading] = {}
+        self._pending: dict[tuple[int, int], Future[list[DeliveredTile]]] = {}
 
     @property
     def faults(self) -> list[Fault]:
@@ -209,18 +202,11 @@ class TileSource:
         SlideError
             If a tile cannot be read, and is not to be replaced or cannot be.
         """
-        for number in range(iteration, min(iteration + 1 + _AHEAD, len(self.order))):
+        for number in range(iteration, min(iteration + 1 + self._ahead, len(self.order))):
             if (epoch, number) not in self._pending:
-                # Neighbours in the table share blocks: they go to the same thread.
                 rows = self.order.batch(epoch, number)
-                order = np.argsort(rows, kind="stable")
-                parts = np.array_split(rows[order], self._num_workers)
-                futures = [self._workers.submit(self._deliver, part, epoch) for part in parts]
-                self._pending[epoch, number] = _Reading(order.tolist(), futures)
-        reading = self._pending.pop((epoch, iteration))
-        tiles = (each for part in reading.futures for each in part.result())
-        delivered = dict(zip(reading.places, tiles, strict=True))
-        return [delivered[place] for place in range(len(delivered))]
+                self._pending[epoch, number] = self._workers.submit(self._deliver, rows, epoch)
+        return self._pending.pop((epoch, iteration)).result()
 
     def mark_bad(self, row: int, reason: str) -> None:
         """Treat a tile as one that cannot be read from now on; what was read ahead is read again."""
@@ -230,8 +216,7 @@ class TileSource:
     def forget(self) -> None:
         """Drop what was read ahead."""
         for reading in self._pending.values():
-            for future in reading.futures:
-                future.cancel()
+            reading.cancel()
         self._pending.clear()
 
     def close(self) -> None:
@@ -241,7 +226,7 @@ class TileSource:
         self.reader.close()
 
     def _deliver(self, rows: NDArray[np.int64], epoch: int) -> list[DeliveredTile]:
-        """Read a part of a batch; in a thread."""
+        """Read a batch; in a thread."""
         delivered = []
         for row, tile in zip(rows.tolist(), self.reader.read(rows), strict=True):
             reason = self._reason(row, tile)
