@@ -163,8 +163,8 @@ class TileReader:
                 cut = pieces(of, x[inside], y[inside], size[inside])
                 self._read_pieces(reader, dict(zip(inside.tolist(), cut, strict=True)), size, found)
         return [
-            self._pixels(slide, level, int(row)) if tile is None else tile
-            for row, tile in zip(rows, found, strict=True)
+            self._pixels(slide, level, row) if tile is None else tile
+            for row, tile in zip(rows.tolist(), found, strict=True)
         ]
 
     def _read_whole(

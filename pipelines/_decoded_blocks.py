@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from cellmix_dali.errors import CellMixDaliError
 from cellmix_dali.plugins._dali import Pipeline, fn, types
 from cellmix_dali.plugins._decode import decode
-from cellmix_dali.plugins.tile_source import DeliveredTile
-from cellmix_dali.reading import EncodedTile
 from cellmix_dali.slides import Slide
 
 from ._decoding import undecodable
@@ -23,7 +21,6 @@ Place = tuple[int, int]  # column and row of a block
 
 _BATCH = 64  # blocks that DALI decodes at once
 _KEPT_BYTES = 1 << 27  # of decoded blocks: a row of them across 170,000 px, where they have 256 px
-_NONE = np.zeros((1, 5, 2), np.int32)
 
 
 class DecodedBlocks:
@@ -97,13 +94,11 @@ class DecodedBlocks:
         try:
             (decoded,) = self._pipeline.run(blocks=list(streams.values()))
         except RuntimeError as error:
-            tiles = [_as_tile(number, stream) for number, stream in enumerate(streams.values())]
-            bad = undecodable(tiles)
+            bad = undecodable({place: (stream,) for place, stream in streams.items()})
             if not bad:
                 raise CellMixDaliError(f"DALI could not decode blocks of {self._where}.\n{error}") from error
             self._pipeline = self._decoder()  # after an error DALI's pipeline is lost
-            places = list(streams)
-            self._bad |= {places[number]: reason for number, reason in bad.items()}
+            self._bad |= bad
             self._decode({place: stream for place, stream in streams.items() if place not in self._bad})
             return
         # DALI uses its buffers again: what is kept must be copied. New memory costs more than the copy.
@@ -125,7 +120,3 @@ class DecodedBlocks:
             pipeline.set_outputs(decode(encoded, decoder_device(self._device)).cpu())
         pipeline.build()
         return pipeline
-
-
-def _as_tile(number: int, stream: NDArray[np.uint8]) -> DeliveredTile:
-    return DeliveredTile(number, EncodedTile((stream,), _NONE, "direct"), ())

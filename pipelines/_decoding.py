@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cellmix_dali.plugins._dali import Pipeline, fn, types
 from cellmix_dali.plugins._decode import decode
-from cellmix_dali.plugins.tile_source import DeliveredTile
 
 __all__ = ["undecodable"]
 
 
-def undecodable(tiles: Sequence[DeliveredTile]) -> dict[int, str]:
-    """Decode tiles on the CPU; give the rows that fail, and DALI's reason."""
-    reason = _failure([stream for each in tiles for stream in each.tile.streams])
+_Key = TypeVar("_Key", bound=Hashable)
+
+
+def undecodable(tiles: Mapping[_Key, Sequence[NDArray[np.uint8]]]) -> dict[_Key, str]:
+    """Decode the streams of tiles on the CPU; give the keys of those that fail, and DALI's reason."""
+    reason = _failure([stream for streams in tiles.values() for stream in streams])
     if reason is None:
         return {}
-    if len(tiles) == 1:
-        return {tiles[0].row: reason}
+    keys = list(tiles)
+    if len(keys) == 1:
+        return {keys[0]: reason}
     # A pipeline takes long to build: halves are looked through, not every tile.
-    half = len(tiles) // 2
-    return undecodable(tiles[:half]) | undecodable(tiles[half:])
+    halves = keys[: len(keys) // 2], keys[len(keys) // 2 :]
+    first, second = (undecodable({key: tiles[key] for key in half}) for half in halves)
+    return first | second
 
 
 def _failure(streams: Sequence[NDArray[np.uint8]]) -> str | None:

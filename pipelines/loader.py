@@ -99,7 +99,8 @@ class TileLoader(EpochLoader[TileSource]):
         """Mark the tiles that DALI cannot decode in this batch, or in one fetched ahead; give them with the reasons."""
         self.source.forget()
         for iteration in self._fetched():
-            bad = undecodable(self.source.batch(self._epoch, iteration))
+            batch = self.source.batch(self._epoch, iteration)
+            bad = undecodable({row: tile.streams for row, tile in zip(batch.rows, batch.tiles, strict=True)})
             for row, reason in bad.items():
                 self.source.mark_bad(row, reason)
             if bad:

@@ -22,27 +22,27 @@ from ._host_batch import drawn_flips, mixed_labels
 from .clock import BatchPosition, EpochClock
 from .plan_source import PlanArrays, PlanSource
 
-__all__ = ["DeliveredTile", "TileSource"]
+__all__ = ["DeliveredTiles", "TileSource"]
 
 _AHEAD = 2  # batches, at least, that are read in the background while DALI works
 
 
-class DeliveredTile(NamedTuple):
-    """One tile of a batch.
+class DeliveredTiles(NamedTuple):
+    """The tiles of a batch.
 
     Attributes
     ----------
-    row : int
-        Row of the tile table; another than the order says where that one is bad.
-    tile : EncodedTile
-        Its streams.
-    faults : tuple of (int, str, int or None)
+    rows : list of int
+        Their rows of the tile table; another than the order says where that one is bad.
+    tiles : list of EncodedTile
+        Their streams.
+    faults : list of (int, str, int or None)
         Bad rows that were met on the way: row, reason, and the row that took its place.
     """
 
-    row: int
-    tile: EncodedTile
-    faults: tuple[tuple[int, str, int | None], ...]
+    rows: list[int]
+    tiles: list[EncodedTile]
+    faults: list[tuple[int, str, int | None]]
 
 
 class TileSource:
@@ -142,7 +142,7 @@ class TileSource:
         self._substitutes = Substitutes(table, on_error=on_error, seed=seed)
         self._ahead = max(_AHEAD, num_workers)  # a thread reads a whole batch
         self._workers = ThreadPoolExecutor(num_workers, thread_name_prefix="cellmix-dali-read")
-        self._pending: dict[tuple[int, int], Future[list[DeliveredTile]]] = {}
+        self._pending: dict[tuple[int, int], Future[DeliveredTiles]] = {}
 
     @property
     def faults(self) -> list[Fault]:
@@ -167,12 +167,10 @@ class TileSource:
         """Give one batch: streams (a list a slot), geometry, labels, rows; flips and the plan's arrays where drawn."""
         epoch, iteration = self.clock.at(info)
         delivered = self.batch(epoch, iteration)
-        self.read.update(each.tile.way for each in delivered)
-        for each in delivered:
-            for row, reason, other in each.faults:
-                self.log.add(row, reason, other)
-        rows = np.array([each.row for each in delivered], np.int64)
-        tiles = [each.tile for each in delivered]
+        tiles, rows = delivered.tiles, np.array(delivered.rows, np.int64)
+        self.read.update([tile.way for tile in tiles])
+        for row, reason, other in delivered.faults:
+            self.log.add(row, reason, other)
         batch: list[object] = [[tile.streams[slot] for tile in tiles] for slot in range(self.reader.slots)]
         if not self.reader.whole:
             batch += _geometry([tile.geometry for tile in tiles])
@@ -194,7 +192,7 @@ class TileSource:
             return labels.reshape(len(rows), -1)
         return mixed_labels(labels, self.num_classes, plan)
 
-    def batch(self, epoch: int, iteration: int) -> list[DeliveredTile]:
+    def batch(self, epoch: int, iteration: int) -> DeliveredTiles:
         """Give the tiles of one batch, and have the next ones read meanwhile.
 
         Raises
@@ -225,29 +223,33 @@ class TileSource:
         self._workers.shutdown(wait=True, cancel_futures=True)
         self.reader.close()
 
-    def _deliver(self, rows: NDArray[np.int64], epoch: int) -> list[DeliveredTile]:
+    def _deliver(self, rows: NDArray[np.int64], epoch: int) -> DeliveredTiles:
         """Read a batch; in a thread."""
-        delivered = []
-        for row, tile in zip(rows.tolist(), self.reader.read(rows), strict=True):
-            reason = self._reason(row, tile)
-            if reason is not None:
-                delivered.append(self._substitute(row, reason, epoch))
-            elif isinstance(tile, EncodedTile):
-                delivered.append(DeliveredTile(row, tile, ()))
+        delivered = DeliveredTiles(rows.tolist(), [], [])
+        for place, tile in enumerate(self.reader.read(rows)):
+            reason = self._reason(delivered.rows[place], tile)
+            if reason is None and isinstance(tile, EncodedTile):
+                delivered.tiles.append(tile)
+            else:
+                self._substitute(place, str(reason), epoch, delivered)
         return delivered
 
     def _reason(self, row: int, tile: EncodedTile | SlideError) -> str | None:
         """Why a tile cannot be used, if so."""
         return str(tile) if isinstance(tile, SlideError) else self.bad.get(row)
 
-    def _substitute(self, row: int, reason: str, epoch: int) -> DeliveredTile:
-        """Find another tile in the place of a bad one."""
+    def _substitute(self, place: int, reason: str, epoch: int, delivered: DeliveredTiles) -> None:
+        """Put another tile in the place of a bad one."""
+        row = delivered.rows[place]
         others: list[tuple[int, str, int | None]] = []
         for other in self._substitutes.rows(row, epoch, reason):
             (tile,) = self.reader.read(np.array([other]))
             wrong = self._reason(other, tile)
             if wrong is None and isinstance(tile, EncodedTile):
-                return DeliveredTile(other, tile, ((row, reason, other), *others))
+                delivered.rows[place] = other
+                delivered.tiles.append(tile)
+                delivered.faults.extend([(row, reason, other), *others])
+                return
             others.append((other, str(wrong), None))
         raise self._substitutes.none_left(row, reason)
 

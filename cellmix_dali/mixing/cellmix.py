@@ -99,33 +99,24 @@ def cellmix_plan(
             f"Noise of shapes {fix.shape} and {group.shape} does not fit a grid of {grid[0]} x {grid[1]} patches of "
             f"which {fixed} stay: expected ({patches},) and (batch, {patches - fixed})."
         )
+    from ._exchange import SMALL_GROUP, exchanged, shares  # numba takes a second to import
+
     batch = group.shape[0]
     members = check_group_size(group_size, batch)
 
     # Stable, so that a tie means the same on every platform.
     positions = np.argsort(fix, kind="stable")
     free = positions[fixed:]
-    # One contiguous row a (group, free position): sorting rows is several times faster than sorting columns.
-    rows = group.reshape(batch // members, members, free.size).transpose(0, 2, 1)
-    order = np.argsort(rows, axis=-1, kind="stable").transpose(0, 2, 1)
-    first = np.arange(0, batch, members)[:, None, None]
-
-    sample = np.repeat(np.arange(batch, dtype=np.int32)[:, None], patches, axis=1)
-    sample[:, free] = (order + first).reshape(batch, free.size)
-    patch = np.repeat(np.arange(patches, dtype=np.int32)[None, :], batch, axis=0)
-
+    group = np.ascontiguousarray(group)
+    sample = (exchanged if members <= SMALL_GROUP else _sorted)(group, free, patches, members)
     if strategy == "random":
         shuffle = _check_noise_all(noise_all, (batch, patches))
         sample = np.take_along_axis(sample, shuffle, axis=1)
         patch = shuffle.astype(np.int32)
-
-    pairs = (np.arange(batch, dtype=np.int64)[:, None] * batch + sample).ravel()
-    counts = np.bincount(pairs, minlength=batch * batch).reshape(batch, batch)
+    else:
+        patch = np.repeat(np.arange(patches, dtype=np.int32)[None, :], batch, axis=0)
     return PatchPlan(
-        grid=(int(grid[0]), int(grid[1])),
-        source_sample=sample,
-        source_patch=patch,
-        weights=(counts / patches).astype(np.float32),
+        grid=(int(grid[0]), int(grid[1])), source_sample=sample, source_patch=patch, weights=shares(sample)
     )
 
 
@@ -269,3 +260,15 @@ def _check_noise_all(noise_all: ArrayLike | None, shape: tuple[int, int]) -> NDA
         got = "none" if noise is None else f"shape {noise.shape}"
         raise ArgumentError(f"Strategy 'random' needs noise_all of shape (batch, patches) = {shape}, got {got}.")
     return np.argsort(noise, axis=1, kind="stable")
+
+
+def _sorted(noise: NDArray[np.floating], free: NDArray[np.intp], patches: int, members: int) -> NDArray[np.int32]:
+    """What `exchanged` gives, for groups of any size."""
+    batch = len(noise)
+    # One contiguous row a (group, free position): sorting rows is several times faster than sorting columns.
+    rows = noise.reshape(batch // members, members, free.size).transpose(0, 2, 1)
+    order = np.argsort(rows, axis=-1, kind="stable").transpose(0, 2, 1)
+    first = np.arange(0, batch, members)[:, None, None]
+    sample = np.repeat(np.arange(batch, dtype=np.int32)[:, None], patches, axis=1)
+    sample[:, free] = (order + first).reshape(batch, free.size)
+    return sample

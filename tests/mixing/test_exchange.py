@@ -1,0 +1,32 @@
+"""Compiled exchanges against NumPy's, ties included."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cellmix_dali.mixing import _exchange
+from cellmix_dali.mixing.cellmix import _sorted
+
+
+@pytest.mark.parametrize("members", range(1, _exchange.SMALL_GROUP + 1))
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("values", [2, 2**20], ids=["many ties", "hardly any tie"])
+def test_groups_exchange_as_numpy_sorts_them(members: int, dtype: type, values: int) -> None:
+    random = np.random.default_rng(members)
+    noise = (random.integers(0, values, (members * 5, 11)) / values).astype(dtype)
+    free = random.permutation(16)[:11]
+
+    found = _exchange.exchanged(noise, free, 16, members)
+
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found, _sorted(noise, free, 16, members))
+    if members > 1:
+        assert (found != np.arange(members * 5)[:, None]).any()
+
+
+def test_shares_count_the_patches() -> None:
+    source = np.array([[0, 0, 0, 1], [1, 0, 0, 0], [2, 2, 2, 2]], np.int32)
+    shares = _exchange.shares(source)
+    assert shares.dtype == np.float32
+    np.testing.assert_array_equal(shares, [[0.75, 0.25, 0], [0.75, 0.25, 0], [0, 0, 1]])
