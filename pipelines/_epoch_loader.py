@@ -108,13 +108,13 @@ class EpochLoader(ABC, Generic[_SourceT]):
         CellMixDaliError
             If DALI cannot make a batch; says why, and names the tiles or files to blame, as far as it can be known.
         """
-        if self._closed:
-            raise ArgumentError("This loader is closed: make a new one.")
+        self._require_open()
         self._break_off()
         self._begin()
         self._pass = mine = object()
         try:
             while self._pass is mine and self._iteration < len(self):
+                self._require_open()
                 batch = self._next()
                 self._iteration += 1
                 yield batch
@@ -163,9 +163,10 @@ class EpochLoader(ABC, Generic[_SourceT]):
         self._take_own_state(state)
         self._restart()
 
-    @abstractmethod
     def close(self) -> None:
-        """Let go what the loader holds; it cannot be used any more."""
+        """Let go what the loader holds; it cannot be used any more, and a pass under way ends with an error."""
+        self._closed = True
+        self._iterator = self.pipeline = None
 
     def __enter__(self: _LoaderT) -> _LoaderT:
         return self
@@ -187,6 +188,10 @@ class EpochLoader(ABC, Generic[_SourceT]):
 
     def _take_own_state(self, state: Mapping[str, Any]) -> None:
         """Take it from a state."""
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ArgumentError("This loader is closed: make a new one.")
 
     def _make_iterator(self) -> None:
         """Define the pipeline, and the iterator over it; no batch is fetched yet."""

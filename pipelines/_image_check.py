@@ -10,6 +10,10 @@ from PIL import Image
 
 __all__ = ["unreadable_images"]
 
+#: Formats, as Pillow calls them, that DALI 2.4.0 decodes, too; MPO is a JPEG followed by others.
+_DECODED = ("BMP", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+_NOT_IN_TIFF = ("1", "I")  # one bit, or an integer of 32, a sample
+
 
 def unreadable_images(
     files: Sequence[str | Path], *, num_threads: int = 2, progress: Callable[[int, int], None] | None = None
@@ -18,7 +22,7 @@ def unreadable_images(
 
     By Pillow, and not by DALI: a DALI process that has met many broken images is not to be trusted with the training
     that follows (seen with DALI 2.4.0: crashes in pipelines built after failed ones). Damage that leaves a stream
-    decodable is not seen: wrong pixels are pixels.
+    decodable is not seen: wrong pixels are pixels. What only Pillow decodes is unreadable, too.
 
     Parameters
     ----------
@@ -53,10 +57,20 @@ def _reason(file: str | Path) -> str | None:
             opened.seek(0)
             with Image.open(opened) as image:
                 image.load()
+                return _foreign(image)
     except OSError as error:
         if error.errno is not None:
             return f"the file cannot be opened ({error.strerror})"
         return f"damaged, cut short, or no image ({error})"
     except Exception as error:  # Pillow's readers raise whatever a broken file makes them meet
         return f"damaged, cut short, or no image ({error})"
+
+
+def _foreign(image: Image.Image) -> str | None:
+    """Why DALI does not decode what Pillow does, if so."""
+    if image.format not in _DECODED:
+        return f"DALI does not decode {image.format}: convert it to PNG"
+    if image.format == "TIFF" and image.mode in _NOT_IN_TIFF:
+        bits = "1" if image.mode == "1" else "32"
+        return f"DALI does not decode TIFF of {bits} bit a sample: convert it to PNG"
     return None

@@ -36,11 +36,6 @@ class ImageLoader(EpochLoader[ImageSource]):
         Its state is kept with the loader's.
     """
 
-    def close(self) -> None:
-        """Let the pipeline go, and with it the files that it maps into memory."""
-        self._closed = True
-        self._pass = self._iterator = self.pipeline = None
-
     def _next(self) -> dict[str, Tensor]:
         """One batch, or an error that names the files; the loader can then be used again, and goes on there."""
         try:

@@ -57,7 +57,7 @@ def evaluate_pipeline(
     with pipeline:
         batch = tiles(source, device=decoder_device(device))
         images = batch.images.gpu() if device == "gpu" else batch.images
-        images = normalise(images, mean=mean, std=std, dtype=dtype, engine=engine)
+        images = normalise(images, mean=mean, std=std, dtype=dtype, engine=engine, sizes_checked=True)
         pipeline.set_outputs(images, batch.labels, batch.tile)
     return pipeline
 

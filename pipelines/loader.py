@@ -59,8 +59,8 @@ class TileLoader(EpochLoader[TileSource]):
         return self.source.faults
 
     def close(self) -> None:
-        """Stop the reading threads and close the slides."""
-        self._closed = True
+        """Stop the reading threads, and close the slides and the pipeline; a pass under way ends with an error."""
+        super().close()
         self.source.close()
 
     def _own_state(self) -> dict[str, Any]:

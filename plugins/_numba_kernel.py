@@ -102,7 +102,7 @@ def fill(out, out_shapes, out_dimensions, outputs, data, in_shapes, in_dimension
     for row in range(place[0], place[0] + box[0]):
         for column in range(place[1], place[1] + box[1]):
             for channel in range(channels):
-                pixels[(row * width + column) * channels + channel] = values[channel if count > 1 else 0]
+                pixels[(row * width + column) * channels + channel] = values[min(channel, count - 1)]
 
 
 @compiled_callback(RUN_SAMPLE)

@@ -46,7 +46,8 @@ def move_pixels(
         if images.device == "gpu":
             raise ArgumentError(
                 "On the GPU engine='numba' mixes and normalises in one pass: use "
-                "cellmix_dali.plugins.normalise(images, plan=..., engine='numba'), or engine='native' to mix alone."
+                "cellmix_dali.plugins.normalise.normalise(images, plan=..., engine='numba'), or engine='native' to "
+                "mix alone."
             )
         from ._numba_engine import move_pixels_numba
 

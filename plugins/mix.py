@@ -10,8 +10,8 @@ from cellmix_dali.mixing import canonical_method, make_mixer
 from ._apply import apply_plan
 from ._dali import DataNode, Pipeline, fn, types
 from ._drawn_plan import drawn_plan
+from ._image_shape import require_channels, require_tile_size
 from ._paste import check_engine
-from ._tile_size import require_tile_size
 from .plan_source import PlanNodes, PlanSource, check_settings
 
 __all__ = ["MixParameters", "mix"]
@@ -134,7 +134,9 @@ def mix(
         check_settings(mixer, patch_size=patch_size, fix_ratio=fix_ratio)
         mixer.check_batch_size(pipeline.max_batch_size)
         nodes = drawn_plan(images, mixer, pipeline.max_batch_size, patch_size, fix_ratio)
-
+    if engine == "numba":
+        several = nodes.action.kind == "fill" and len(nodes.action.fill) > 1
+        images = require_channels(images, len(nodes.action.fill) if several else None)
     mixed, soft_labels = apply_plan(
         images, labels, nodes, num_classes=num_classes, soft=soft, engine=engine, dtype=dtype, name=name
     )

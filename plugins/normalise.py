@@ -10,9 +10,9 @@ import numpy as np
 from cellmix_dali.errors import ArgumentError, CellMixDaliError, unknown_name
 
 from ._dali import DataNode, Pipeline, fn, types
+from ._image_shape import require_channels, require_tile_size
 from ._paste import check_engine, move_pixels
 from ._plan_arrays import PlanNodes
-from ._tile_size import require_tile_size
 
 __all__ = ["DTYPES", "MEAN", "STD", "default_engine", "normalise"]
 
@@ -60,7 +60,7 @@ def normalise(
         results of both are the same to the bit, and so should be those of "numba" on both devices; DALI's own operator
         on the GPU may round otherwise. By default `default_engine`.
     sizes_checked : bool, default False
-        Whether the images are known to be of the plan's size; if not, the graph raises where they are of another.
+        Whether the images are known to be RGB, and of the plan's size; if not, the graph raises where they are not.
 
     Returns
     -------
@@ -83,6 +83,8 @@ def normalise(
     gpu = images.device == "gpu"
     if plan is not None and not sizes_checked:
         images = require_tile_size(images, plan.parameters)
+    if engine == "numba" and not sizes_checked:
+        images = require_channels(images, 3)
     if plan is not None and (engine == "native" or plan.action.kind != "paste"):
         # On the GPU the numba engine has no kernel for other kinds of plans.
         images, plan = move_pixels(images, plan, engine="native" if gpu else engine), None

@@ -88,7 +88,7 @@ def test_runs_that_fail_are_listed_with_exit_code_3(run: Run, images: Path, tmp_
         *on(images), "--methods", "none", "--seeds", 1, "--test-folds", "1", "--epochs", 12, "--learning-rate", "0.5",
         "--weight-decay", "1e12", "--out", tmp_path,
     )  # fmt: skip
-    assert code == 2
+    assert code == 3
     assert "All 1 runs failed" in err
 
 

@@ -96,6 +96,7 @@ def test_a_run_on_folds_learns_and_keeps_the_best_epoch(run: Run, images: Path, 
 
 
 def test_without_mixing_on_folders_with_the_transformer(run: Run, images: Path, tmp_path: Path) -> None:
+    (tmp_path / "mixed.png").write_bytes(b"of an earlier run")
     code, out, err = run(
         "train", "--images", images / "parts", "--method", "none", "--model", "vit", "--image-size", 32,
         "--epochs", 1, "--no-best", "--out", tmp_path,
@@ -182,6 +183,8 @@ def test_a_bad_image_stops_the_run_or_is_left_out(run: Run, images: Path, tmp_pa
         (["--images", "{parts}", "--method", "nothing"], "Unknown method 'nothing'"),
         (["--images", "{parts}", "--image-size", "250"], "patch"),
         (["--images", "{parts}", "--learning-rate", "2"], "learning_rate=2.0"),
+        (["--images", "{parts}", "--method", "CutMix", "--threshold", "1"], "--threshold does not go with --method"),
+        (["--images", "{parts}", "--method", "none", "--patch-size", "32"], "--patch-size does not go with --method"),
         (["--images", "{parts}", "--pretrained"], "no pretrained weights"),
         (["--images", "{parts}", "--out", "{folds}/out"], "give another --out"),
     ],

@@ -104,7 +104,14 @@ def compare(
     failed, 2 wrong use.
     """
     console, errors = Console(), Console(stderr=True)
-    from ..comparison import ComparisonSettings, parse_curricula, parse_methods, parse_values, print_report
+    from ..comparison import (
+        AllRunsFailedError,
+        ComparisonSettings,
+        parse_curricula,
+        parse_methods,
+        parse_values,
+        print_report,
+    )
     from ..comparison import compare as run_comparison
     from ..training import default_learning_rate
 
@@ -140,6 +147,9 @@ def compare(
     except KeyboardInterrupt:
         say(errors, "[bold red]Interrupted.[/] Finished runs are kept: give the same command to go on.")
         sys.exit(INTERRUPTED)
+    except AllRunsFailedError as error:
+        say(errors, f"[bold red]Error:[/] {escape(str(error))}")
+        sys.exit(SOME_FAILED)
     for note in result.notes:
         say(console, escape(note))
     print_report(result.report, console)

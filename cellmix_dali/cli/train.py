@@ -60,6 +60,8 @@ _OF_SLIDES = (
 _OF_TILES = ("tile_size", "hold_out", *_OF_SLIDES)
 # What means nothing without --folds.
 _OF_FOLDS = ("fold", "only", "class_column")
+# What means nothing without a method of CellMix's.
+_OF_CELLMIX = ("patch_strategy", "ratio_strategy", "patch_size", "fix_ratio", "threshold")
 # What means nothing without --images.
 _OF_IMAGES = (
     "image_size",
@@ -175,11 +177,14 @@ def train(
     """
     _check_sources(context, slide_list, tiles, images, folds)
     console = Console()
+    from ..mixing import METHODS, canonical_method
     from ..tiles import TileTable
     from ..training import check_settings, collection_data, shard_data
 
     if images is None and method.lower() == "none":
         raise ArgumentError("--method none goes with --images; for tiles --p 0 turns the mixing off.")
+    if method.lower() == "none" or not METHODS[canonical_method(method)].is_cellmix:
+        _refuse(context, _OF_CELLMIX, f"--method {method}: it is CellMix's alone")
     settings = training_settings(
         epochs,
         batch_size,

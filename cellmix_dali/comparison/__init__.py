@@ -6,12 +6,13 @@ records follow the candidates chosen by validation (`choice`), the paired differ
 """
 
 from .arms import parse_curricula, parse_methods, parse_values
-from .job import Comparison, ComparisonState, compare
+from .job import AllRunsFailedError, Comparison, ComparisonState, compare
 from .records import RunRecord
 from .report import print_report, write_report
 from .settings import ComparisonSettings
 
 __all__ = [
+    "AllRunsFailedError",
     "Comparison",
     "ComparisonSettings",
     "ComparisonState",

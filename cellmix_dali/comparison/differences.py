@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -64,7 +64,11 @@ class PairedDifferences:
 
 
 def paired_differences(
-    runs: Sequence[RunRecord], metric: str = "balanced_accuracy", *, baseline: str = BASELINE
+    runs: Sequence[RunRecord],
+    metric: str = "balanced_accuracy",
+    *,
+    baseline: str = BASELINE,
+    planned: Collection[tuple[str, str, int]] | None = None,
 ) -> list[PairedDifferences]:
     """Compare every arm with the baseline, fold by fold and seed by seed.
 
@@ -76,11 +80,13 @@ def paired_differences(
         One of `METRICS`, of the test fold.
     baseline : str, default "none"
         The arm to compare with.
+    planned : collection of (str, str, int), optional
+        Arm, fold and seed of all runs that there should be, so that what has no run is counted as left out, too.
 
     Returns
     -------
     list of PairedDifferences
-        One for each arm but the baseline, in the order of their first run.
+        One for each arm but the baseline, in the order of the plan, or of their first run.
 
     Raises
     ------
@@ -89,10 +95,11 @@ def paired_differences(
     """
     if metric not in METRICS:
         raise unknown_name("metric", metric, METRICS)
-    figures: dict[str, dict[tuple[str, int], float]] = {}
+    planned = [(run.arm, *run.pair) for run in runs] if planned is None else planned
+    figures: dict[str, dict[tuple[str, int], float]] = {arm: {} for arm, _, _ in planned}
     for run in runs:
-        figures.setdefault(run.arm, {})[run.pair] = run.test[metric]
-    wanted = {run.pair for run in runs}
+        figures[run.arm][run.pair] = run.test[metric]
+    wanted = {(fold, seed) for _, fold, seed in planned}
     base = figures.get(baseline, {})
     return [
         _difference(arm, metric, {pair: of[pair] - base[pair] for pair in sorted(of) if pair in base}, len(wanted))

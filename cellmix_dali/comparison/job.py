@@ -9,9 +9,10 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, CellMixDaliError
 from ..training import ImageData
 from ..training.loop import versions
+from ..training.settings import fitting_batch_size
 from .arms import candidates
 from .data import data_digest, divided_images
 from .lanes import do_runs
@@ -21,7 +22,11 @@ from .runs import Run, Work
 from .settings import ComparisonSettings
 from .store import RunStore
 
-__all__ = ["Comparison", "ComparisonState", "compare"]
+__all__ = ["AllRunsFailedError", "Comparison", "ComparisonState", "compare"]
+
+
+class AllRunsFailedError(CellMixDaliError):
+    """A comparison of which no run could be done."""
 
 
 @dataclass
@@ -102,6 +107,8 @@ def compare(
     CellMixDaliError
         If the settings cannot work, the images cannot be read, or `out` is of a comparison with other settings. A run
         that fails raises nothing: it is in ``failed``.
+    AllRunsFailedError
+        If all of them do.
     """
     settings.check()
     data = divided_images(settings, checking)
@@ -115,6 +122,11 @@ def compare(
         if "versions" in store.changed:
             before, now = store.changed["versions"]
             notes.append(f"some runs were made by other versions: {before}; now {now}")
+        smaller = _smaller_batches(settings, data)
+        notes += [
+            f"fold {fold}: batches of {size} and not {settings.batch_size}: {len(data[fold].train)} images to train on"
+            for fold, size in smaller.get("smaller_batches", {}).items()
+        ]
         job = _Job(store, plan, progress)
         notes += [f"done again: {reason}" for reason in job.read()]
         job.do(Work(settings, data), _cores(settings) if workers is None else workers)
@@ -122,8 +134,14 @@ def compare(
         failed = {run.name: reason for run, reason in job.failed.items()}
         if not records:
             told = "; ".join(f"{name}: {reason}" for name, reason in list(failed.items())[:3])
-            raise ArgumentError(f"All {len(failed)} runs failed: there is nothing to compare. {told}")
-        report = write_report(out, records, settings=common | _axes(settings, data), failed=failed)
+            raise AllRunsFailedError(f"All {len(failed)} runs failed: there is nothing to compare. {told}")
+        report = write_report(
+            out,
+            records,
+            settings=common | smaller | _axes(settings, data),
+            failed=failed,
+            planned=[(run.arm.name, run.fold, run.seed) for run in plan],
+        )
     return Comparison(records, failed, report, tuple(notes))
 
 
@@ -187,6 +205,13 @@ def _plan(settings: ComparisonSettings, folds: Sequence[str]) -> list[Run]:
 def _as_asked(record: RunRecord, run: Run, settings: ComparisonSettings) -> RunRecord:
     """A record under the arm's name of now, with those values that this comparison chooses among."""
     return replace(record, arm=run.arm.name, candidate=settings.several(dict(run.values)))
+
+
+def _smaller_batches(settings: ComparisonSettings, data: Mapping[str, ImageData]) -> dict[str, dict[str, int]]:
+    """Batch sizes of the folds that have too few images for the one that was asked for."""
+    sizes = {fold: fitting_batch_size(settings.batch_size, len(each.train)) for fold, each in data.items()}
+    smaller = {fold: size for fold, size in sizes.items() if size < settings.batch_size}
+    return {"smaller_batches": smaller} if smaller else {}
 
 
 def _axes(settings: ComparisonSettings, data: Mapping[str, ImageData]) -> dict[str, object]:

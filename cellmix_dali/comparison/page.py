@@ -27,7 +27,7 @@ _ABOUT_INTERVALS = (
     "Intervals are percentiles of 10,000 draws of a hierarchical bootstrap: folds with replacement, and within each "
     "fold drawn its seeds with replacement. The mean counts each fold the same.",
     "Few folds make them too narrow. In simulations with 5 folds and 3 seeds, an interval of 95 % held a true zero in "
-    "85 to 96 % of cases, the fewer the more folds differ; with 5 folds and one seed in 82 to 85 %, with 2 folds and "
+    "85 to 96 % of cases, the fewer the more folds differ; with 5 folds and one seed in 83 to 85 %, with 2 folds and "
     "3 seeds in 63 to 89 %, with 10 folds and 3 seeds in 92 to 97 %.",
     '"Better" and "worse" need 6 pairs: fewer are all of one sign too often by chance ("too few pairs").',
     "The training sets of the folds overlap: their differences are not independent, and the interval does not know.",

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -31,6 +31,7 @@ def write_report(
     *,
     settings: Mapping[str, object],
     failed: Mapping[str, str],
+    planned: Collection[tuple[str, str, int]] | None = None,
     metric: str = "balanced_accuracy",
 ) -> Report:
     """Work out what a comparison found, and write it into a folder.
@@ -50,6 +51,8 @@ def write_report(
         (of the images) and ``only`` name the data.
     failed : mapping of str to str
         Runs that failed, by name, with the reason.
+    planned : collection of (str, str, int), optional
+        Arm, fold and seed of all runs that there should be; by default those of the records.
     metric : str, default "balanced_accuracy"
         What the verdicts are about, one of `cellmix_dali.comparison.differences.METRICS`.
 
@@ -66,8 +69,8 @@ def write_report(
     """
     choices = choose(records)
     runs = chosen_runs(choices)
-    differences = paired_differences(runs, metric)
-    others = [each for name in METRICS if name != metric for each in paired_differences(runs, name)]
+    differences = paired_differences(runs, metric, planned=planned)
+    others = [each for name in METRICS if name != metric for each in paired_differences(runs, name, planned=planned)]
     steered = any(run.curriculum is not None for run in runs)
     report = Report(
         data=_data_name(settings),

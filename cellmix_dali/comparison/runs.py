@@ -107,8 +107,10 @@ class Worker:
             if self._cache is None:
                 self._cache = ImageCache(settings.image_size, device=settings.device, num_threads=settings.threads)
             done = train_and_test(data, settings, cache=self._cache)
-        except (CellMixDaliError, RuntimeError, MemoryError) as error:
-            return str(error) or type(error).__name__
+        except CellMixDaliError as error:
+            return str(error)
+        except Exception as error:  # of a library: this run's end, and not that of all others
+            return f"{type(error).__name__}: {error}"
         return _record(run, done, time.perf_counter() - started)
 
 

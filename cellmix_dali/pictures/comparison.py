@@ -16,7 +16,8 @@ from ._style import COLOURS
 
 __all__ = ["CurriculumRow", "DifferenceRow", "curricula_picture", "differences_picture"]
 
-_VERDICT_COLOURS = {"better": COLOURS[2], "worse": COLOURS[1]}
+_VERDICT_COLOURS = {"better": COLOURS[2], "worse": COLOURS[1], "too few pairs": COLOURS[3]}
+_RARE = "too few pairs"
 _UNDECIDED = "0.35"
 _PER_CHARACTER = 0.078  # width of a character of the names, inches
 
@@ -113,7 +114,9 @@ def differences_picture(path: Path, rows: Sequence[DifferenceRow], *, title: str
     for side in ("left", "right", "top"):
         axes.spines[side].set_visible(False)
     figure.suptitle(title, fontsize=10)
-    figure.legend(handles=_legend(), loc="outside lower center", ncols=5, fontsize=8, frameon=False, handletextpad=0.4)
+    figure.legend(
+        handles=_legend(rows), loc="outside lower center", ncols=6, fontsize=8, frameon=False, handletextpad=0.4
+    )
     figure.savefig(path, dpi=110)
 
 
@@ -191,9 +194,11 @@ def _figures(row: DifferenceRow) -> str:
     return f"{mean} [{', '.join(ends)}]" if ends else f"{mean} [one pair only]"
 
 
-def _legend() -> list[Line2D]:
+def _legend(rows: Sequence[DifferenceRow]) -> list[Line2D]:
     """What the marks mean."""
     dot = Line2D([], [], marker="o", ls="", ms=3.5, color="0.35", alpha=0.4, label="one fold and seed")
     mean = Line2D([], [], marker="D", ms=5, color="0.35", lw=2, label="mean, 95 % interval")
-    verdicts = [*_VERDICT_COLOURS.items(), ("no difference seen", _UNDECIDED)]
-    return [dot, mean, *(Line2D([], [], color=colour, lw=5, label=name) for name, colour in verdicts)]
+    verdicts = _VERDICT_COLOURS | {"no difference seen": _UNDECIDED}
+    if all(row.verdict != _RARE for row in rows):
+        del verdicts[_RARE]
+    return [dot, mean, *(Line2D([], [], color=colour, lw=5, label=name) for name, colour in verdicts.items())]

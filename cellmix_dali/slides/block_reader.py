@@ -123,7 +123,8 @@ class BlockReader:
         length, zeros = head
         index = row * self._table.columns + column
         count = int(self._table.counts[index])
-        block = os.pread(self._open_file().number, count, int(self._table.offsets[index]))
+        file = self._open_file()  # held, as another thread may close the slide meanwhile
+        block = os.pread(file.number, count, int(self._table.offsets[index]))
         # The scan is the same in the file and in the stream: the header is what comes before it.
         lead = len(block) - (len(stream) - length)
         if lead < 0 or block[lead:] != stream[length:]:

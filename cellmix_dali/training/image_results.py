@@ -55,7 +55,9 @@ def run_image_training(data: ImageData, settings: ImageSettings, out: Path, cons
     """
     started = time.perf_counter()
     curriculum = check_image_settings(settings)
-    batch = fitting_batch_size(settings, len(data.train))
+    for picture in ("mixed.png", "curriculum.png"):
+        (out / picture).unlink(missing_ok=True)  # of an earlier run; not every method has them
+    batch = fitting_batch_size(settings.batch_size, len(data.train))
     with EpochLog(out, tensorboard=settings.tensorboard) as log, progress_bar(console) as progress:
         bar = progress.add_task("training", total=settings.epochs * (len(data.train) // batch), line="")
 

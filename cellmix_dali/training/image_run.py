@@ -107,7 +107,7 @@ def train_and_test(
         If a setting cannot work, or the training diverges.
     """
     curriculum = check_image_settings(settings)
-    batch = fitting_batch_size(settings, len(data.train))
+    batch = fitting_batch_size(settings.batch_size, len(data.train))
     device = torch.device("cuda" if settings.device == "gpu" else "cpu")
     torch.manual_seed(settings.seed)
     model = make_model(settings.model, len(data.classes), settings.image_size, pretrained=settings.pretrained)

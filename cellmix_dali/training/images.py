@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -323,6 +324,7 @@ def read_folds(path: Path, *, only: str | None = None, class_column: str = "clas
     for line, row in enumerate(rows, start=2):
         if not (row["path"] and row[class_column] and row["fold"]):
             raise ArgumentError(f"Line {line} of {path} lacks its path, its {class_column} or its fold: fill it in.")
+        row["path"] = os.path.normpath(row["path"])  # "a//b" is "a/b": one file, and not two
     paths = [row["path"] for row in rows]
     twice = sorted({name for name in paths if paths.count(name) > 1}) if len(set(paths)) < len(paths) else []
     if twice:

@@ -63,7 +63,7 @@ def run_training(data: TrainingData, settings: TrainingSettings, out: Path, cons
     curriculum = check_settings(settings, data.tile_size)
     steered = METHODS[canonical_method(settings.method)].is_cellmix
     classes = len(data.classes)
-    batch = fitting_batch_size(settings, len(data.train))
+    batch = fitting_batch_size(settings.batch_size, len(data.train))
     loader = train_loader(
         data.train,
         num_classes=classes,

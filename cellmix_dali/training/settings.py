@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ..curriculum import Curriculum
@@ -122,17 +123,17 @@ def check_image_settings(settings: ImageSettings) -> Curriculum | None:
     if settings.mixer is not None:
         make_mixer(settings.mixer, p=settings.p, seed=settings.seed).check_batch_size(settings.batch_size)
     _check_machine(settings)
-    if settings.weight_decay < 0:
-        raise ArgumentError(f"weight_decay={settings.weight_decay}: give 0 or more.")
+    if not 0 <= settings.weight_decay < math.inf:
+        raise ArgumentError(f"weight_decay={settings.weight_decay}: give a number, 0 or more.")
     check_model(settings.model, settings.image_size, pretrained=settings.pretrained)
     steered = settings.mixer is not None and METHODS[settings.mixer].is_cellmix
     return _curriculum(settings, settings.image_size) if steered else None
 
 
-def fitting_batch_size(settings: TrainingSettings, there: int) -> int:
+def fitting_batch_size(batch_size: int, there: int) -> int:
     """The batch size as set; smaller, in steps that any group of samples divides, where there are few samples."""
     largest = max(4, there // 4 // 4 * 4)
-    return min(settings.batch_size, largest)
+    return min(batch_size, largest)
 
 
 def _check_machine(settings: TrainingSettings) -> None:

@@ -8,12 +8,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from comparison_jobs import DeadlySettings, figures, report_of, run_files, small, write_images
 
-from cellmix_dali.comparison import Comparison, ComparisonState, compare
+from cellmix_dali.comparison import AllRunsFailedError, Comparison, ComparisonState, compare, runs
 from cellmix_dali.errors import ArgumentError
+from cellmix_dali.training import ImageData, ImageSettings
+from cellmix_dali.training.image_run import ImageRun
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +184,36 @@ def test_a_run_that_diverges_stops_no_other(images: Path, tmp_path: Path) -> Non
     assert name == "none, fold 0, seed 0, learning rate 0.5"
     assert "the training diverged. Lower --learning-rate." in reason
     assert len(run_files(tmp_path)) == 1
+
+
+def test_a_run_that_a_library_ends_stops_no_other(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = runs.train_and_test
+
+    def at_times(data: ImageData, settings: ImageSettings, **given: Any) -> ImageRun:
+        if settings.method == "CutMix":
+            raise OSError("the weights cannot be fetched")
+        return train(data, settings, **given)
+
+    monkeypatch.setattr(runs, "train_and_test", at_times)
+    settings = small(images, test_folds=("0",), methods=("none", "CutMix"))
+    done = compare(settings, tmp_path, workers=0)
+    assert [record.arm for record in done.records] == ["none"]
+    assert done.failed == {
+        "CutMix, fold 0, seed 0, learning rate 0.003, p 0.5": "OSError: the weights cannot be fetched"
+    }
+    # The arm has its line in the report all the same.
+    assert [(each.arm, each.left_out, each.mean) for each in done.report.differences] == [("CutMix", 1, None)]
+    with pytest.raises(AllRunsFailedError, match="All 1 runs failed"):
+        compare(small(images, test_folds=("1",), methods=("CutMix",)), tmp_path / "other", workers=0)
+
+
+def test_folds_with_smaller_batches_are_told(images: Path, tmp_path: Path) -> None:
+    done = compare(small(images, test_folds=("0",), methods=("none",), batch_size=64), tmp_path, workers=0)
+    (note,) = done.notes
+    assert note.startswith("fold 0: batches of 4 and not 64: 16 images")
+    assert report_of(tmp_path)["settings"]["smaller_batches"] == {"0": 4}
 
 
 def test_a_process_that_dies_is_replaced(images: Path, tmp_path: Path) -> None:

@@ -150,7 +150,8 @@ def test_verdicts_have_colours(tmp_path: Path) -> None:
         return path
 
     # The legend has both colours; the rows have their own.
-    better, worse, neither = draw("better"), draw("worse"), draw("no difference seen")
+    better, worse, neither, few = map(draw, ("better", "worse", "no difference seen", "too few pairs"))
+    assert share_of(few, COLOURS[3]) > share_of(neither, COLOURS[3]) == 0
     assert share_of(better, COLOURS[2]) > 1.5 * share_of(neither, COLOURS[2]) > 0
     assert share_of(worse, COLOURS[1]) > 1.5 * share_of(neither, COLOURS[1]) > 0
 

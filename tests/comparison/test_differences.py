@@ -60,6 +60,15 @@ def test_what_has_no_pair_is_left_out_and_counted(make_run: Make) -> None:
     assert without.verdict == "too few pairs"
 
 
+def test_what_was_planned_and_has_no_run_is_left_out_too(make_run: Make) -> None:
+    records = runs(make_run, {(fold, seed): 0.02 for fold in "ab" for seed in (0, 1)})
+    planned = [(arm, fold, seed) for arm in ("none", "CutMix", "Mixup") for fold in "abc" for seed in (0, 1)]
+    found = {each.arm: each for each in paired_differences(records, planned=planned)}
+    assert list(found) == ["CutMix", "Mixup"]
+    assert (len(found["CutMix"].pairs), found["CutMix"].left_out) == (4, 2)
+    assert (found["Mixup"].mean, found["Mixup"].left_out) == (None, 6)
+
+
 def test_folds_count_the_same_whatever_they_have(make_run: Make) -> None:
     given = {("a", seed): 0.0 for seed in range(9)} | {("b", 0): 0.1}
     assert paired_differences(runs(make_run, given))[0].mean == pytest.approx(0.05)

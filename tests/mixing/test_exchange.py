@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cellmix_dali.mixing import _exchange
+from cellmix_dali.mixing import _exchange, cellmix_plan
 from cellmix_dali.mixing.cellmix import _sorted
 
 
@@ -23,6 +23,22 @@ def test_groups_exchange_as_numpy_sorts_them(members: int, dtype: type, values: 
     np.testing.assert_array_equal(found, _sorted(noise, free, 16, members))
     if members > 1:
         assert (found != np.arange(members * 5)[:, None]).any()
+
+
+@pytest.mark.parametrize("dtype", ["float16", ">f8", "longdouble"])
+def test_noise_of_any_type_gives_the_same_plan(dtype: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 64, (8, 8)) / 64
+    plans = [
+        cellmix_plan(np.arange(16), noise.astype(kind), grid=(4, 4), fix_ratio=0.5, group_size=2)
+        for kind in (dtype, "float64")
+    ]
+    np.testing.assert_array_equal(plans[0].source_sample, plans[1].source_sample)
+
+
+def test_noise_that_is_no_number_comes_last_and_loses_no_patch() -> None:
+    noise = np.where(np.arange(32).reshape(4, 8) % 3, 0.5, np.nan)
+    plan = cellmix_plan(np.arange(8), noise, grid=(2, 4), fix_ratio=0.0, group_size=2)
+    np.testing.assert_array_equal(np.sort(plan.source_sample, axis=0), np.repeat(np.arange(4)[:, None], 8, axis=1))
 
 
 def test_shares_count_the_patches() -> None:

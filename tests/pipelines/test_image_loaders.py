@@ -15,7 +15,13 @@ from PIL import Image
 from cellmix_dali import Curriculum
 from cellmix_dali.errors import ArgumentError, CellMixDaliError
 from cellmix_dali.mixing import METHODS
-from cellmix_dali.pipelines import ImageLoader, evaluate_image_loader, train_image_loader, unreadable_images
+from cellmix_dali.pipelines import (
+    ImageCache,
+    ImageLoader,
+    evaluate_image_loader,
+    train_image_loader,
+    unreadable_images,
+)
 
 Batch = dict[str, torch.Tensor]
 COUNT, CLASSES, SIDE, BATCH = 22, 3, 64, 4
@@ -218,6 +224,16 @@ def test_a_pass_that_is_broken_off_is_over(files: list[str]) -> None:
     assert loader.epoch == 2
 
 
+def test_closed_within_a_pass_it_says_so_and_keeps_its_place(files: list[str]) -> None:
+    loader = train(files)
+    batches = iter(loader)
+    next(batches)
+    loader.close()
+    with pytest.raises(ArgumentError, match="closed"):
+        next(batches)
+    assert loader.state_dict()["iteration"] == 1
+
+
 def test_a_state_of_another_loader_is_refused(files: list[str]) -> None:
     state = train(files).state_dict()
     with pytest.raises(ArgumentError, match="seed was 3, is 4"):
@@ -265,6 +281,34 @@ def test_unreadable_files_are_found_and_no_others(damaged: Damaged) -> None:
     assert "No such file" in found[COUNT]
     assert seen[-1] == (COUNT + 1, COUNT + 1)
     assert unreadable_images([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "readable"),
+    [
+        ("one.tif", "1", False),
+        ("wide.tif", "I", False),
+        ("moving.gif", "P", False),
+        ("one.png", "1", True),
+        ("palette.tif", "P", True),
+        ("ink.tif", "CMYK", True),
+        ("half.tif", "F", True),
+    ],
+)
+def test_what_only_pillow_decodes_is_unreadable(tmp_path: Path, name: str, mode: str, readable: bool) -> None:
+    ramp = Image.fromarray(np.arange(64 * 64, dtype=np.uint32).reshape(64, 64).astype(np.uint8))
+    ramp.convert("RGB").convert(mode if mode not in "IF" else "L").convert(mode).save(tmp_path / name)
+    found = unreadable_images([tmp_path / name])
+    assert (found == {}) == readable
+    # DALI says the same.
+    cache = ImageCache(32)
+    if readable:
+        cache.fill([tmp_path / name])
+        assert len(cache) == 1
+    else:
+        assert "DALI does not decode" in found[0]
+        with pytest.raises(CellMixDaliError):
+            cache.fill([tmp_path / name])
 
 
 def test_a_bad_file_ends_a_pass_with_its_name(damaged: Damaged) -> None:

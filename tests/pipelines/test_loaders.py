@@ -146,6 +146,16 @@ def train(table: TileTable, **arguments: Any) -> Any:
     return train_loader(table, **own)
 
 
+def test_closed_within_a_pass_it_says_so_and_keeps_its_place(table: TileTable) -> None:
+    loader = train(table, num_classes=4)
+    batches = iter(loader)
+    next(batches)
+    loader.close()
+    with pytest.raises(ArgumentError, match="closed"):
+        next(batches)
+    assert loader.state_dict()["iteration"] == 1
+
+
 def test_what_is_refused(table: TileTable, rendered: list[RenderedSlide]) -> None:
     for arguments, words in [
         (

@@ -186,6 +186,29 @@ def test_any_number_of_channels_and_another_type(engine: str, method: str) -> No
         np.testing.assert_allclose(mixed, want, atol=1.0 if method == "Mixup" else 0.0)
 
 
+@pytest.mark.parametrize(
+    ("method", "channels", "parameters"),
+    [
+        ("CutMix", (1, 3, 4, 3, 3, 3), {}),
+        ("Mixup", (3, 3, 3, 3, 3, 1), {}),
+        ("CellMix", (3, 4, 3, 3, 3, 3), {"patch_size": 8, "fix_ratio": 0.5}),
+        ("Cutout", (4, 4, 4, 4, 4, 4), {"fill": (1, 2, 3)}),
+        ("Cutout", (3, 3, 3, 3, 3, 3), {"fill": (7, 8)}),
+    ],
+)
+def test_channels_that_do_not_fit_stop_the_pipeline(
+    method: str, channels: tuple[int, ...], parameters: dict[str, Any]
+) -> None:
+    given = [np.full((16, 24, count), 9, np.uint8) for count in channels]
+
+    def define() -> tuple[Any, ...]:
+        source = fn.external_source(lambda: given, batch=True, dtype=types.UINT8, layout="HWC")
+        return mix(source, node(labels()), method=method, num_classes=CLASSES, engine="numba", **parameters)
+
+    with pytest.raises(RuntimeError, match="raises if images have other channels"):
+        run(define)
+
+
 def test_the_layout_is_kept() -> None:
     for engine in ENGINES:
         for method, parameters in CASES:

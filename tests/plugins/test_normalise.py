@@ -84,6 +84,15 @@ def test_images_of_many_sizes() -> None:
         np.testing.assert_array_equal(got, want)
 
 
+@pytest.mark.parametrize("channels", [1, 2, 4])
+@pytest.mark.parametrize("mixing", [False, True])
+def test_images_that_are_not_rgb_are_refused(channels: int, mixing: bool) -> None:
+    images = np.zeros((4, 16, 16, channels), np.uint8)
+    source = PlanSource(make_mixer("CellMix"), tile_size=16, batch_size=4, patch_size=8, fix_ratio=0.5)
+    with pytest.raises(RuntimeError, match="raises if images have other channels"):
+        run(images, "numba", source if mixing else None)
+
+
 def test_means_and_deviations_of_ones_own() -> None:
     images, own = pixels(2, 8, 8), {"mean": (0.1, 0.7, 0.33), "std": (0.9, 0.01, 0.5)}
     np.testing.assert_array_equal(run(images, "numba", **own), run(images, "native", **own))

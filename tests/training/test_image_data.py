@@ -107,6 +107,7 @@ def test_folds_divide_the_images(tmp_path: Path, rows: list[Row]) -> None:
         ({"fold": "0"}, {}, "has 1 folds"),
         ({"fold": ""}, {}, "Line 2 of .* lacks"),
         ({"path": "a/gone.png"}, {}, "more than once: a/gone.png"),
+        ({"path": "./a//0.png"}, {}, "more than once: a/0.png"),
     ],
 )
 def test_folds_that_cannot_be_used(
