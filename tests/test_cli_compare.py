@@ -73,6 +73,13 @@ def test_a_comparison_and_the_same_command_again(run: Run, images: Path, tmp_pat
     assert (code, err) == (0, "")
     assert "14 of 14 runs" in again
     assert "left" not in again  # nothing was done
+    code, other, _ = run(*arguments, "--against", "CellMix-Group, off")
+    assert code == 0
+    assert "left" not in other
+    assert "against CellMix-Group, off, in balanced accuracy" in other
+    code, _, err = run(*arguments, "--against", "CellMix-Group, of")
+    assert code == 2
+    assert "Did you mean 'CellMix-Group, off'" in err
     assert again[again.index("14 of 14 runs") :].splitlines()[1:] == table.splitlines()[1:]
 
 

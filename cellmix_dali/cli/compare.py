@@ -78,6 +78,10 @@ def compare(
     p: Annotated[
         str, typer.Option("--p", help="Probability that a batch is mixed, from 0 to 1; several: as --learning-rate.")
     ] = "0.5",
+    against: Annotated[
+        str,
+        typer.Option(help="Arm that the report compares the others with, such as 'CellMix-Group, off' or 'CutMix'."),
+    ] = "none",
     threshold: Annotated[
         str,
         typer.Option(
@@ -143,7 +147,9 @@ def compare(
     )
     try:
         with _Display(console) as display:
-            result = run_comparison(settings, out, workers=workers, checking=display.checking, progress=display.show)
+            result = run_comparison(
+                settings, out, against=against, workers=workers, checking=display.checking, progress=display.show
+            )
     except KeyboardInterrupt:
         say(errors, "[bold red]Interrupted.[/] Finished runs are kept: give the same command to go on.")
         sys.exit(INTERRUPTED)

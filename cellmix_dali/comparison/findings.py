@@ -52,6 +52,8 @@ class Report:
         What it was made on, in a few words.
     metric : str
         What the verdicts are about.
+    baseline : str
+        The arm that the others are compared with.
     folds : tuple of str
         Folds that were tested on.
     seeds : tuple of int
@@ -74,6 +76,7 @@ class Report:
 
     data: str
     metric: str
+    baseline: str
     folds: tuple[str, ...]
     seeds: tuple[int, ...]
     arms: tuple[ArmFigures, ...]
@@ -113,6 +116,7 @@ class Report:
         return {
             "data": self.data,
             "metric": self.metric,
+            "baseline": self.baseline,
             "folds": list(self.folds),
             "seeds": list(self.seeds),
             "arms": [asdict(arm) for arm in self.arms],

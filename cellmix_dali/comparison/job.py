@@ -9,14 +9,14 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..errors import ArgumentError, CellMixDaliError
+from ..errors import ArgumentError, CellMixDaliError, unknown_name
 from ..training import ImageData
 from ..training.loop import versions
 from ..training.settings import fitting_batch_size
 from .arms import candidates
 from .data import data_digest, divided_images
 from .lanes import do_runs
-from .records import RunRecord
+from .records import BASELINE, RunRecord
 from .report import Report, write_report
 from .runs import Run, Work
 from .settings import ComparisonSettings
@@ -79,6 +79,7 @@ def compare(
     settings: ComparisonSettings,
     out: Path,
     *,
+    against: str = BASELINE,
     workers: int | None = None,
     checking: Callable[[int, int], None] | None = None,
     progress: Callable[[ComparisonState], None] | None = None,
@@ -94,6 +95,8 @@ def compare(
         What is compared.
     out : Path
         Folder of the results. Runs that are finished there are not done again.
+    against : str, default "none"
+        Name of the arm that the report compares the others with, such as "CellMix-Group, off". The runs are the same.
     workers : int, optional
         Processes; by default one a core on the CPU (fewer where a run has several threads), 1 on a GPU. The results do
         not depend on it. 0: none, for debugging.
@@ -111,6 +114,9 @@ def compare(
         If all of them do.
     """
     settings.check()
+    arms = [arm.name for arm in settings.arms]
+    if against not in arms:
+        raise unknown_name("arm to compare with", against, arms)
     data = divided_images(settings, checking)
     some = next(iter(data.values()))
     images = sum(map(len, some.sets.values()))
@@ -140,6 +146,7 @@ def compare(
             records,
             settings=common | smaller | _axes(settings, data),
             failed=failed,
+            baseline=against,
             planned=[(run.arm.name, run.fold, run.seed) for run in plan],
         )
     return Comparison(records, failed, report, tuple(notes))

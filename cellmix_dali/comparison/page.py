@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from .acting import Acting
 from .findings import Report
-from .words import METRIC_NAMES, counted, figure, interval, points, share
+from .words import METRIC_NAMES, arm_name, counted, figure, interval, points, share
 
 __all__ = ["markdown", "outcome"]
 
@@ -47,12 +47,13 @@ def outcome(report: Report) -> str:
     verdicts: Counter[str] = Counter(difference.verdict for difference in differences)
     told = ", ".join(f"{verdicts[name]} {name}" for name in _VERDICTS if verdicts[name]) or "nothing to compare"
     text = (
-        f"{report.data}, {report.size}: against no mixing, in {METRIC_NAMES[report.metric]} on the test folds: {told}."
+        f"{report.data}, {report.size}: against {arm_name(report.baseline)}, in {METRIC_NAMES[report.metric]} on the "
+        f"test folds: {told}."
     )
     judged = sum(difference.interval is not None for difference in differences)
     if judged:
         text += (
-            f" If mixing changed nothing at all, {counted(judged, 'arm')} would still give "
+            f" If there were no difference at all, {counted(judged, 'arm')} would still give "
             f"{_FALSE_ALARMS * judged:.2g} false alarms on average (5 % each), more with few folds."
         )
     left_out = sum(difference.left_out for difference in differences)
@@ -73,7 +74,7 @@ def markdown(report: Report, pictures: Sequence[str]) -> str:
     """
     parts = [f"# Does mixing help? {report.data}", outcome(report)]
     if report.differences:
-        parts += ["## Differences to no mixing", _difference_table(report)]
+        parts += [f"## Differences to {arm_name(report.baseline)}", _difference_table(report)]
     if "differences.png" in pictures:
         parts.append("![Differences](differences.png)")
     parts += [

@@ -20,7 +20,7 @@ from .differences import METRICS, paired_differences
 from .findings import ArmFigures, Report
 from .page import markdown, outcome
 from .records import BASELINE, SCORES, RunRecord
-from .words import METRIC_NAMES, acting_note, figure
+from .words import METRIC_NAMES, acting_note, arm_name, figure
 
 __all__ = ["Report", "print_report", "write_report"]
 
@@ -33,6 +33,7 @@ def write_report(
     failed: Mapping[str, str],
     planned: Collection[tuple[str, str, int]] | None = None,
     metric: str = "balanced_accuracy",
+    baseline: str = BASELINE,
 ) -> Report:
     """Work out what a comparison found, and write it into a folder.
 
@@ -55,6 +56,8 @@ def write_report(
         Arm, fold and seed of all runs that there should be; by default those of the records.
     metric : str, default "balanced_accuracy"
         What the verdicts are about, one of `cellmix_dali.comparison.differences.METRICS`.
+    baseline : str, default "none"
+        The arm that the others are compared with.
 
     Returns
     -------
@@ -69,12 +72,18 @@ def write_report(
     """
     choices = choose(records)
     runs = chosen_runs(choices)
-    differences = paired_differences(runs, metric, planned=planned)
-    others = [each for name in METRICS if name != metric for each in paired_differences(runs, name, planned=planned)]
+    differences = paired_differences(runs, metric, baseline=baseline, planned=planned)
+    others = [
+        each
+        for name in METRICS
+        if name != metric
+        for each in paired_differences(runs, name, baseline=baseline, planned=planned)
+    ]
     steered = any(run.curriculum is not None for run in runs)
     report = Report(
         data=_data_name(settings),
         metric=metric,
+        baseline=baseline,
         folds=tuple(dict.fromkeys(sorted(run.fold for run in records))),
         seeds=tuple(dict.fromkeys(sorted(run.seed for run in records))),
         arms=tuple(_arm_figures(arm, runs) for arm in dict.fromkeys(run.arm for run in runs)),
@@ -171,11 +180,12 @@ def _draw(out: Path, report: Report, runs: Sequence[RunRecord]) -> list[str]:
     ]
     drawn = []
     if rows:
-        base = next(arm for arm in report.arms if arm.arm == BASELINE).scores[report.metric]
-        title = f"{report.data}: {metric} on the test fold, {report.size}; no mixing {figure(*base)}"
+        base = next(arm for arm in report.arms if arm.arm == report.baseline).scores[report.metric]
+        other = arm_name(report.baseline)
+        title = f"{report.data}: {metric} on the test fold, {report.size}; {other} {figure(*base)}"
         over = {each.over for each in report.differences} - {""}
         note = "interval over the seeds of one fold: it says nothing of other folds" if over == {"seeds"} else ""
-        differences_picture(out / "differences.png", rows, title=title, metric=metric, note=note)
+        differences_picture(out / "differences.png", rows, title=title, metric=metric, to=other, note=note)
         drawn.append("differences.png")
     steered = [
         CurriculumRow(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from .acting import Acting
 from .differences import PairedDifferences
+from .records import BASELINE
 
-__all__ = ["METRIC_NAMES", "acting_note", "counted", "figure", "interval", "points", "share"]
+__all__ = ["METRIC_NAMES", "acting_note", "arm_name", "counted", "figure", "interval", "points", "share"]
 
 #: How a person says the metrics.
 METRIC_NAMES = {
@@ -14,6 +15,11 @@ METRIC_NAMES = {
     "macro_f1": "macro-F1",
     "auroc": "AUROC",
 }
+
+
+def arm_name(arm: str) -> str:
+    """An arm within a sentence."""
+    return "no mixing" if arm == BASELINE else arm
 
 
 def counted(count: int, what: str) -> str:

@@ -67,7 +67,15 @@ class CurriculumRow(NamedTuple):
     loss_driven: bool
 
 
-def differences_picture(path: Path, rows: Sequence[DifferenceRow], *, title: str, metric: str, note: str = "") -> None:
+def differences_picture(
+    path: Path,
+    rows: Sequence[DifferenceRow],
+    *,
+    title: str,
+    metric: str,
+    to: str = "no mixing",
+    note: str = "",
+) -> None:
     """Draw the differences of every arm to the baseline, with their means and intervals.
 
     Parameters
@@ -80,6 +88,8 @@ def differences_picture(path: Path, rows: Sequence[DifferenceRow], *, title: str
         Written on top.
     metric : str
         What the differences are of, as a person says it.
+    to : str
+        What they are to.
     note : str
         Written below.
     """
@@ -109,7 +119,7 @@ def differences_picture(path: Path, rows: Sequence[DifferenceRow], *, title: str
     axes.grid(axis="x", alpha=0.3)
     reach = 1.08 * max(abs(100 * value) for row in rows for value in (*row.differences, *(row.interval or ())))
     axes.set_xlim(-max(reach, 0.5), max(reach, 0.5))
-    label = f"difference to no mixing in {metric} [percentage points]: worse to the left, better to the right"
+    label = f"difference to {to} in {metric} [percentage points]: worse to the left, better to the right"
     axes.set_xlabel(label + (f"\n{note}" if note else ""), fontsize=8)
     for side in ("left", "right", "top"):
         axes.spines[side].set_visible(False)

@@ -124,6 +124,22 @@ def test_the_candidates_chosen_are_told(tmp_path: Path, make_run: Make) -> None:
     assert not (tmp_path / "curricula.png").exists()
 
 
+def test_another_arm_can_be_compared_with(tmp_path: Path, many_records: list[RunRecord]) -> None:
+    to_none = {
+        each.arm: each for each in write_report(tmp_path, many_records, settings=SETTINGS, failed={}).differences
+    }
+    report = write_report(tmp_path, many_records, settings=SETTINGS, failed={}, baseline="CutMix")
+    to_cutmix = {each.arm: each for each in report.differences}
+    assert set(to_cutmix) == {*to_none, "none"} - {"CutMix"}
+    assert to_cutmix["none"].mean == pytest.approx(-(to_none["CutMix"].mean or 0))
+    assert to_cutmix["Mixup"].mean == pytest.approx((to_none["Mixup"].mean or 0) - (to_none["CutMix"].mean or 0))
+    text = (tmp_path / "report.md").read_text()
+    assert "## Differences to CutMix" in text
+    assert "against CutMix, in balanced accuracy" in text
+    assert "no mixing" not in text
+    assert json.loads((tmp_path / "report.json").read_text())["baseline"] == "CutMix"
+
+
 def test_failed_pairs_and_one_fold_are_said(tmp_path: Path, make_run: Make) -> None:
     records = [make_run("none", "a", 0), make_run("none", "a", 1), make_run("CutMix", "a", 1, test=0.7)]
     report = write_report(tmp_path, records, settings=SETTINGS, failed={"CutMix, fold a, seed 0": "diverged"})
