@@ -57,7 +57,8 @@ def compare(
     curricula: Annotated[
         str,
         typer.Option(
-            help="Of CellMix's methods, comma-separated: loss_hold, loss_back, linear, reverse, random, loop, off, or "
+            help="Of CellMix's methods, comma-separated: loss_hold, loss_back (patch size and fix ratio follow the "
+            "loss), linear, reverse, random, loop (the patch size does, the ratio decays), off (both constant), or "
             "PATCH+RATIO such as linear+loss_hold."
         ),
     ] = "loss_hold",
