@@ -115,7 +115,7 @@ def compare(
     """
     settings.check()
     arms = [arm.name for arm in settings.arms]
-    if against not in arms:
+    if against not in (BASELINE, *arms):  # in Python, "none" may be left out
         raise unknown_name("arm to compare with", against, arms)
     data = divided_images(settings, checking)
     some = next(iter(data.values()))

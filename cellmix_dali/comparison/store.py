@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .._folder_lock import FolderLock
 from ..errors import ArgumentError
 from ..shards import remove_parts, write_aside
 from .records import RunRecord
@@ -48,11 +46,7 @@ class RunStore:
         self.folder = folder
         #: What is written in the folder's own `about` and differs.
         self.changed: dict[str, tuple[object, object]] = {}
-        try:
-            (folder / _RUNS).mkdir(parents=True, exist_ok=True)
-            self._lock = _locked(folder)
-        except OSError as error:
-            raise ArgumentError(f"The folder {folder} cannot be used ({error.strerror}): give another one.") from error
+        self._lock = FolderLock(folder, "comparison")
         try:
             self._begin(json.loads(json.dumps(common)), json.loads(json.dumps(about)))
         except BaseException:
@@ -67,9 +61,7 @@ class RunStore:
 
     def close(self) -> None:
         """Let go of the folder."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._lock.close()
 
     def path(self, run: Run) -> Path:
         """Give the file of a run."""
@@ -114,7 +106,7 @@ class RunStore:
 
     def _begin(self, common: dict[str, Any], about: dict[str, Any]) -> None:
         """Compare with what is written, or write it."""
-        for folder in (self.folder, *(self.folder / _RUNS).iterdir()):
+        for folder in (self.folder, *(self.folder / _RUNS).glob("*")):
             remove_parts(folder)
         path = self.folder / SETTINGS
         if not path.exists():
@@ -144,16 +136,3 @@ class RunStore:
             for name in about
             if name in about_before and about_before[name] != about[name]
         }
-
-
-def _locked(folder: Path) -> int | None:
-    """Hold a folder against other comparisons; None where the file system has no locks."""
-    number = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(number)
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EAGAIN):
-            raise ArgumentError(f"Another comparison is running in {folder}: wait for it, or stop it.") from error
-        return None
-    return number

@@ -8,8 +8,6 @@ short is not counted.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -17,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from .._folder_lock import FolderLock
 from ..errors import ArgumentError
 from ..shards import WriteError, write_aside
 from .records import PartRecord, PlanRecord, inputs_of
@@ -101,11 +100,7 @@ class Manifest:
         self.changed: tuple[int, ...] = ()
         self._journal: BinaryIO | None = None
         self._head = _head(settings, collection, versions)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _locked(folder)
-        except OSError as error:
-            raise ArgumentError(f"The folder {folder} cannot be used ({error.strerror}): give another one.") from error
+        self._lock = FolderLock(folder, "tiling job")
         try:
             self._begin(collection, resume)
         except BaseException:
@@ -123,9 +118,7 @@ class Manifest:
         if self._journal is not None:
             self._journal.close()
             self._journal = None
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._lock.close()
 
     def add(self, record: PlanRecord | PartRecord) -> None:
         """Note a finished piece of work, safely on the disk.
@@ -325,16 +318,3 @@ def _open_journal(path: Path) -> BinaryIO:
     content = file.read()
     file.truncate(content.rfind(b"\n") + 1)
     return file
-
-
-def _locked(folder: Path) -> int | None:
-    """Hold a folder against other jobs; None where the file system has no locks."""
-    number = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(number)
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EAGAIN):
-            raise ArgumentError(f"Another tiling job is running in {folder}: wait for it, or stop it.") from error
-        return None
-    return number
