@@ -62,7 +62,8 @@ def _pipeline(batch: int, tile: int, patch: int) -> tuple[Pipeline, np.ndarray]:
         node = fn.external_source(lambda: images, batch=True, dtype=types.UINT8, layout="HWC", no_copy=True)
         plans.draw = lambda *_: drawn  # type: ignore[method-assign]
         plan = plans.nodes()
-        pipeline.set_outputs(normalise(node, plan=plan, engine="numba", sizes_checked=True), plan.weights, plan.parameters)
+        normalised = normalise(node, plan=plan, engine="numba", sizes_checked=True)
+        pipeline.set_outputs(normalised, plan.weights, plan.parameters)
     pipeline.build()
     return pipeline, pipeline.run()[0].as_array()
 
