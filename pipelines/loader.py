@@ -110,7 +110,7 @@ class TileLoader(EpochLoader[TileSource]):
     def _drop_fetched(self) -> None:
         """Empty the pipeline, and keep it: a new one costs more than the batches that are dropped."""
         if self._iterator is None:  # it could not be made anew
-            self._restart()
+            super()._drop_fetched()
             return
         self.source.clock.cut_short()
         try:

@@ -12,6 +12,7 @@ from cellmix_dali.errors import CellMixDaliError
 from cellmix_dali.mixing import CellMix, Cutout, FMix, Mixer, Mixup, ResizeMix, TileMixer
 
 from ._dali import DataNode, Pipeline, fn, types
+from ._image_shape import require_channels
 from ._plan_arrays import PlanNodes
 from .plan_source import PlanSource
 
@@ -39,6 +40,8 @@ def _numba_node(images: DataNode, plan: PlanNodes, name: str | None) -> DataNode
 
     kind = plan.action.kind
     if kind == "fill":
+        if len(plan.action.fill) > 1:
+            images = require_channels(images, len(plan.action.fill))
         inputs = [plan.out_anchors, plan.shapes, types.Constant(np.array(plan.action.fill, np.uint8), device="cpu")]
     else:
         inputs = [image_addresses(images, plan.in_ids)]

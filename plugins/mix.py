@@ -135,8 +135,7 @@ def mix(
         mixer.check_batch_size(pipeline.max_batch_size)
         nodes = drawn_plan(images, mixer, pipeline.max_batch_size, patch_size, fix_ratio)
     if engine == "numba":
-        several = nodes.action.kind == "fill" and len(nodes.action.fill) > 1
-        images = require_channels(images, len(nodes.action.fill) if several else None)
+        images = require_channels(images)
     mixed, soft_labels = apply_plan(
         images, labels, nodes, num_classes=num_classes, soft=soft, engine=engine, dtype=dtype, name=name
     )

@@ -131,7 +131,7 @@ def compare(
         smaller = _smaller_batches(settings, data)
         notes += [
             f"fold {fold}: batches of {size} and not {settings.batch_size}: {len(data[fold].train)} images to train on"
-            for fold, size in smaller.get("smaller_batches", {}).items()
+            for fold, size in smaller.items()
         ]
         job = _Job(store, plan, progress)
         notes += [f"done again: {reason}" for reason in job.read()]
@@ -144,7 +144,7 @@ def compare(
         report = write_report(
             out,
             records,
-            settings=common | smaller | _axes(settings, data),
+            settings=common | ({"smaller_batches": smaller} if smaller else {}) | _axes(settings, data),
             failed=failed,
             baseline=against,
             planned=[(run.arm.name, run.fold, run.seed) for run in plan],
@@ -214,11 +214,10 @@ def _as_asked(record: RunRecord, run: Run, settings: ComparisonSettings) -> RunR
     return replace(record, arm=run.arm.name, candidate=settings.several(dict(run.values)))
 
 
-def _smaller_batches(settings: ComparisonSettings, data: Mapping[str, ImageData]) -> dict[str, dict[str, int]]:
+def _smaller_batches(settings: ComparisonSettings, data: Mapping[str, ImageData]) -> dict[str, int]:
     """Batch sizes of the folds that have too few images for the one that was asked for."""
     sizes = {fold: fitting_batch_size(settings.batch_size, len(each.train)) for fold, each in data.items()}
-    smaller = {fold: size for fold, size in sizes.items() if size < settings.batch_size}
-    return {"smaller_batches": smaller} if smaller else {}
+    return {fold: size for fold, size in sizes.items() if size < settings.batch_size}
 
 
 def _axes(settings: ComparisonSettings, data: Mapping[str, ImageData]) -> dict[str, object]:

@@ -93,6 +93,12 @@ def test_images_that_are_not_rgb_are_refused(channels: int, mixing: bool) -> Non
         run(images, "numba", source if mixing else None)
 
 
+def test_fill_values_that_are_not_one_a_channel_are_refused() -> None:
+    source = PlanSource(make_mixer("Cutout", fill=(7, 8)), tile_size=16, batch_size=4)
+    with pytest.raises(RuntimeError, match="raises if images have other channels"):
+        run(pixels(4, 16, 16), "numba", source, sizes_checked=True)
+
+
 def test_means_and_deviations_of_ones_own() -> None:
     images, own = pixels(2, 8, 8), {"mean": (0.1, 0.7, 0.33), "std": (0.9, 0.01, 0.5)}
     np.testing.assert_array_equal(run(images, "numba", **own), run(images, "native", **own))
