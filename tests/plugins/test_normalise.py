@@ -11,7 +11,7 @@ from nvidia.dali.pipeline import Pipeline
 
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.mixing import CELLMIX_VARIANTS, make_mixer
-from cellmix_dali.plugins import PlanSource
+from cellmix_dali.plugins import PlanNodes, PlanSource
 from cellmix_dali.plugins.normalise import MEAN, STD, normalise
 
 
@@ -44,6 +44,43 @@ def test_cellmix_in_the_same_pass(method: str, dtype: str) -> None:
     # One rounding apart from the formula, worked out here in float64.
     exact = (plan.apply(images) / 255 - np.array(MEAN)) / np.array(STD)
     np.testing.assert_allclose(got, exact.transpose(0, 3, 1, 2), rtol=2e-3 if dtype == "float16" else 1e-5, atol=2e-3)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize(
+    ("height", "width", "patch"),
+    [(24, 36, 12), (30, 50, 10), (9, 6, 3), (63, 63, 9), (28, 56, 14), (7, 7, 7), (40, 24, 4), (64, 128, 32)],
+)
+def test_patches_of_any_size(height: int, width: int, patch: int, dtype: str) -> None:
+    images = pixels(6, height, width)
+    mixer = make_mixer("CellMix-All", p=1.0, seed=patch)
+    source = PlanSource(mixer, tile_size=(height, width), batch_size=6, patch_size=patch, fix_ratio=0.2)
+    mixed = mixer.draw(6, (height, width), patch, 0.2, epoch=0, iteration=0).apply(images)
+    got = run(images, "numba", source, dtype=dtype)
+    np.testing.assert_array_equal(got, run(mixed, "native", dtype=dtype))
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_regions_anywhere_of_which_later_ones_win(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    batch, (height, width), count = 3, random.integers(1, 41, 2), int(random.integers(1, 9))
+    images = random.integers(0, 256, (batch, height, width, 3), dtype=np.uint8)
+    ids = random.integers(0, batch, (batch, count), dtype=np.int32)
+    shapes = random.integers(0, (height + 1, width + 1), (batch, count, 2), dtype=np.int32)
+    starts, places = (random.integers(0, (height, width) - shapes + 1, dtype=np.int32) for _ in range(2))
+    want = images.copy()
+    for sample in range(batch):
+        for other, start, place, shape in zip(ids[sample], starts[sample], places[sample], shapes[sample], strict=True):
+            target, taken = (tuple(slice(a, a + n) for a, n in zip(at, shape, strict=True)) for at in (place, start))
+            want[sample][target] = images[other][taken]
+    pipeline = Pipeline(batch_size=batch, num_threads=2, device_id=None, prefetch_queue_depth=1)
+    with pipeline:
+        node = fn.external_source(lambda: images, batch=True, dtype=types.UINT8, layout="HWC")
+        regions = fn.external_source(lambda: (ids, starts, places, shapes), num_outputs=4, batch=True)
+        plan = PlanNodes(*regions)
+        pipeline.set_outputs(normalise(node, plan=plan, engine="numba", sizes_checked=True))
+    pipeline.build()
+    np.testing.assert_array_equal(pipeline.run()[0].as_array(), run(want, "native"))
 
 
 @pytest.mark.parametrize("method", ["Cutout", "CutMix", "Mixup", "FMix", "ResizeMix"])
