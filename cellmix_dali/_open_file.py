@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
-__all__ = ["OpenFile"]
+__all__ = ["OpenFile", "most_open"]
+
+_MOST_OPEN = 4096
+
+
+def most_open() -> int:
+    """Files that a reader may keep open: half of what the system allows the process (``ulimit -n``), at most 4096."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST_OPEN if allowed == resource.RLIM_INFINITY else max(1, min(_MOST_OPEN, allowed // 2))
 
 
 class OpenFile:

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from pathlib import Path
-from threading import Lock
-from typing import Any, NamedTuple, TypeAlias
+import functools
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._open_slides import OpenSlides
 from .errors import ArgumentError, SlideError, unknown_name
-from .slides import Level, Slide, open_slide
-from .slides.block_reader import Block, BlockReader
+from .slides import Level, Slide
+from .slides.block_reader import Block, BlockReader, read_blocks
 from .slides.ppm import ppm
 from .tiles import TileTable
-from .windows import Pieces, most_blocks, pieces
+from .windows import are_whole, cut_windows, extents, lie, most_blocks
 
 __all__ = ["EncodedTile", "TileReader"]
 
 _LOOKED_AT = 4  # slides that are opened beforehand to see of how many blocks their tiles are made
 _MOST_SLOTS = 16
-_MOST_OPEN = 256  # slides whose files are open at once: systems allow a process about 1,000 files
-_Version: TypeAlias = tuple[int, int, int] | None
 # A picture of one pixel stands in for a block that a tile does not have; whatever is pasted later hides it.
 _NOTHING = ppm(np.full((1, 1, 3), 255, np.uint8))
+_NOWHERE = 0, 0, 1, 1  # of a level of no size: all windows lie beyond it
 _ONE_PIXEL = np.array([[0, 0], [0, 0], [1, 1], [0, 0], [1, 1]], np.int32)
+
+
+class _Source(NamedTuple):
+    # A level of a slide.
+    level: Level
+    reader: BlockReader | None  # None where OpenSlide reads the slide
+    extents: tuple[int, int, int, int]
 
 
 class EncodedTile(NamedTuple):
@@ -84,11 +91,8 @@ class TileReader:
         if edge not in ("skip", "pad"):
             raise unknown_name("edge", edge, ("skip", "pad"))
         self.pad = edge == "pad"
-        self._slides: dict[int, Slide] = {}
-        self._recent: OrderedDict[int, Slide] = OrderedDict()
-        self._lock = Lock()
-        self._refused: dict[int, tuple[_Version, SlideError]] = {}
-        self._readers: dict[tuple[int, int], BlockReader] = {}
+        self._slides = OpenSlides(table.slides)
+        self._sources: dict[tuple[int, int], _Source] = {}
         self._blocks, whole = self._look_at_first_slides(lenient)
         if slots is not None:
             self._blocks = slots
@@ -99,139 +103,112 @@ class TileReader:
 
     def read(self, rows: NDArray[np.int64]) -> list[EncodedTile | SlideError]:
         """Read tiles; in the place of one that cannot be read stands the reason."""
+        if not len(rows):
+            return []
+        # Files that are read together are open together, and threads may read as many.
+        if len(set(self.table.slide[rows].tolist())) > max(1, self._slides.most // 4):
+            half = len(rows) // 2
+            return self.read(rows[:half]) + self.read(rows[half:])
+        sources, which = self._sources_of(rows)
+        of = np.array([_NOWHERE if isinstance(source, SlideError) else source.extents for source in sources])[which]
+        columns = self.table.x[rows], self.table.y[rows], self.table.size[rows]
+        windows = np.stack(columns, axis=1).astype(np.int64)
         found: list[EncodedTile | SlideError | None] = [None] * len(rows)
-        numbers, levels = self.table.slide[rows], self.table.level[rows]
-        for number, level in dict.fromkeys(zip(numbers.tolist(), levels.tolist(), strict=True)):
-            places = np.flatnonzero((numbers == number) & (levels == level))
-            try:
-                tiles = self._read_level(number, level, rows[places])
-            except SlideError as error:  # the slide cannot be opened, or has no such level
-                tiles = [error] * len(places)
-            for place, tile in zip(places.tolist(), tiles, strict=True):
-                found[place] = tile
-        return [each for each in found if each is not None]
+        outside, whole = lie(of, windows, self.pad)
+        for place in np.flatnonzero(outside).tolist():
+            source = sources[which[place]]
+            found[place] = source if isinstance(source, SlideError) else self._beyond(int(rows[place]), source.level)
+        readers = [None if isinstance(source, SlideError) else source.reader for source in sources]
+        direct = np.array([reader is not None for reader in readers])[which] & ~outside
+        if not self.whole:
+            whole[:] = False
+        for own, read in ((direct & whole, self._whole_tiles), (direct & ~whole, self._cut_tiles)):
+            places = np.flatnonzero(own)
+            if places.size:
+                tiles = read(readers, which[places], of[places], windows[places])
+                for place, tile in zip(places.tolist(), tiles, strict=True):
+                    found[place] = tile
+        for place, tile in enumerate(found):
+            if tile is None:
+                found[place] = self._pixels(int(rows[place]))
+        return cast("list[EncodedTile | SlideError]", found)
 
     def close(self) -> None:
         """Close the slides."""
-        for slide in self._slides.values():
-            slide.close()
-        self._slides.clear()
-        self._recent.clear()
+        self._slides.close()
+        self._sources.clear()
 
     def slide(self, number: int) -> Slide:
-        """Give a slide by its number in the table. Files of the slides used last stay open."""
-        slide = self._slides.get(number)
-        if slide is None:  # two threads may both open it; one of the two is kept
-            slide = self._slides.setdefault(number, self._open(number))
-        with self._lock:
-            self._recent[number] = slide
-            self._recent.move_to_end(number)
-            if len(self._recent) > _MOST_OPEN:
-                # What is known of a slide is kept; its file is opened again when it is read again.
-                self._recent.popitem(last=False)[1].close()
-        return slide
+        """Give a slide by its number in the table."""
+        return self._slides[number]
 
-    def _open(self, number: int) -> Slide:
-        """Open a slide, or say why it cannot be; that takes long, so only once for each version of the file."""
-        path = self.table.slides[number]
-        version = _version(path)
-        refused = self._refused.get(number)
-        if refused is not None and refused[0] == version:
-            raise SlideError(str(refused[1])) from refused[1]
+    def _sources_of(self, rows: NDArray[np.int64]) -> tuple[list[_Source | SlideError], NDArray[np.int64]]:
+        """Give the levels that tiles lie on, or why they cannot be read, and the number of each tile's."""
+        keys = zip(self.table.slide[rows].tolist(), self.table.level[rows].tolist(), strict=True)
+        numbers: dict[tuple[int, int], int] = {}
+        which = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
+        return [self._source(*key) for key in numbers], which
+
+    def _source(self, number: int, level: int) -> _Source | SlideError:
+        """A level of a slide, opened where it is not; its reader remembers the blocks' header."""
         try:
-            return open_slide(path)
+            slide = self._slides[number]
         except SlideError as error:
-            self._refused[number] = version, error
-            raise
+            return error
+        source = self._sources.get((number, level))
+        if source is None:
+            if level >= len(slide.levels):
+                return SlideError(
+                    f"There is no such level: {level} of {slide.path}, which has levels 0 to {len(slide.levels) - 1}."
+                )
+            reader = slide.block_reader(level) if slide.route == "direct" else None
+            new = _Source(slide.levels[level], reader, extents(slide.levels[level]))
+            source = self._sources.setdefault((number, level), new)
+        return source
 
-    def _read_level(self, number: int, level: int, rows: NDArray[np.int64]) -> list[EncodedTile | SlideError]:
-        """Read tiles of one level of one slide: all their blocks in one call, pixels one by one."""
-        slide = self.slide(number)
-        if level >= len(slide.levels):
-            raise SlideError(f"There is no such level: {self.table.describe(rows[0])}; levels: {len(slide.levels)}.")
-        of = slide.levels[level]
-        x, y, size = self.table.x[rows], self.table.y[rows], self.table.size[rows]
-        found: list[EncodedTile | SlideError | None] = [None] * len(rows)
-        outside = self._outside(of, x, y, size)
-        for place in np.flatnonzero(outside).tolist():
-            found[place] = self._beyond(int(rows[place]), of)
-        if slide.route == "direct":
-            inside, reader = np.flatnonzero(~outside), self._reader(slide, number, level)
-            if self.whole:
-                self._read_whole(reader, of, inside, x, y, size, found)
-            else:
-                cut = pieces(of, x[inside], y[inside], size[inside])
-                self._read_pieces(reader, dict(zip(inside.tolist(), cut, strict=True)), size, found)
+    def _whole_tiles(
+        self,
+        readers: Sequence[BlockReader | None],
+        which: NDArray[np.int64],
+        of: NDArray[np.int64],
+        windows: NDArray[np.int64],
+    ) -> list[EncodedTile | SlideError | None]:
+        """Read tiles that are one block each: nothing is cut. None stands for a blank one."""
+        columns, rows = (windows[:, :2] // of[:, 2:]).T
         return [
-            self._pixels(slide, level, row) if tile is None else tile
-            for row, tile in zip(rows.tolist(), found, strict=True)
+            EncodedTile((block,), _uncut(side), "direct") if isinstance(block, np.ndarray) else block
+            for block, side in zip(read_blocks(readers, which, columns, rows), windows[:, 2].tolist(), strict=True)
         ]
 
-    def _read_whole(
+    def _cut_tiles(
         self,
-        reader: BlockReader,
-        level: Level,
-        places: NDArray[np.intp],
-        x: NDArray[np.int64],
-        y: NDArray[np.int64],
-        size: NDArray[np.int64],
-        found: list[EncodedTile | SlideError | None],
-    ) -> None:
-        """Read tiles that are one block each: nothing is cut, so nothing is worked out but the blocks' places."""
-        whole, geometry = _is_whole(level, x[places], y[places], size[places]), _uncut(level.block_width or 1)
-        own, others = places[whole], places[~whole]
-        for place, block in zip(own.tolist(), reader.read(x[own] // size[own], y[own] // size[own]), strict=True):
-            if isinstance(block, SlideError):
-                found[place] = block
-            elif block is not None:
-                found[place] = EncodedTile((block,), geometry, "direct")
-        if others.size:
-            cuts = pieces(level, x[others], y[others], size[others])
-            self._check_blocks(reader, dict(zip(others.tolist(), cuts, strict=True)), found)
+        readers: Sequence[BlockReader | None],
+        which: NDArray[np.int64],
+        of: NDArray[np.int64],
+        windows: NDArray[np.int64],
+    ) -> list[EncodedTile | SlideError | None]:
+        """Read the blocks of tiles. None stands for one with a blank block, or with too many.
 
-    def _read_pieces(
-        self,
-        reader: BlockReader,
-        cuts: dict[int, Pieces],
-        size: NDArray[np.int64],
-        found: list[EncodedTile | SlideError | None],
-    ) -> None:
-        """Read the blocks of several tiles; tiles with a blank block are left out, to be read as pixels."""
-        fitting = {place: cut for place, cut in cuts.items() if len(cut.columns) <= self._blocks}
-        if len(fitting) < len(cuts):
-            others = {place: cut for place, cut in cuts.items() if place not in fitting}
-            self._check_blocks(reader, others, found)
-        if not fitting:
-            return
-        blocks = self._blocks_of(reader, fitting)
-        for (place, cut), own in zip(fitting.items(), blocks, strict=True):
-            streams = [block for block in own if isinstance(block, np.ndarray)]
-            if len(streams) == len(own):
-                found[place] = self._tile(streams, cut.geometry, int(size[place]), "direct")
+        Damage is looked for in their blocks, too: OpenSlide shows them as well as it can.
+        """
+        cuts = cut_windows(of, windows)
+        blocks = _read_each_once(readers, np.repeat(which, np.diff(cuts.firsts)), cuts.columns, cuts.rows)
+        most = 0 if self.whole else self._blocks
+        found: list[EncodedTile | SlideError | None] = []
+        for side, (first, end) in zip(windows[:, 2].tolist(), pairwise(cuts.firsts.tolist()), strict=True):
+            streams = [block for block in blocks[first:end] if isinstance(block, np.ndarray)]
+            if len(streams) == end - first <= most:
+                found.append(self._tile(streams, cuts.geometry[first:end], side, "direct"))
             else:
-                found[place] = next((block for block in own if isinstance(block, SlideError)), None)
+                found.append(next((block for block in blocks[first:end] if isinstance(block, SlideError)), None))
+        return found
 
-    def _check_blocks(
-        self, reader: BlockReader, cuts: dict[int, Pieces], found: list[EncodedTile | SlideError | None]
-    ) -> None:
-        """Look for damage in the blocks of tiles that OpenSlide will read: it shows them as well as it can."""
-        for place, own in zip(cuts, self._blocks_of(reader, cuts), strict=True):
-            found[place] = next((block for block in own if isinstance(block, SlideError)), None)
-
-    def _blocks_of(self, reader: BlockReader, cuts: dict[int, Pieces]) -> list[list[Block]]:
-        """Read the blocks of several tiles; neighbours share blocks, and each is read once."""
-        columns = np.concatenate([cut.columns for cut in cuts.values()])
-        rows = np.concatenate([cut.rows for cut in cuts.values()])
-        _, first, inverse = np.unique(rows << 32 | columns, return_index=True, return_inverse=True)
-        blocks = reader.read(columns[first], rows[first])
-        wanted = iter(inverse.tolist())
-        return [[blocks[next(wanted)] for _ in range(len(cut.columns))] for cut in cuts.values()]
-
-    def _pixels(self, slide: Slide, level: int, row: int) -> EncodedTile | SlideError:
+    def _pixels(self, row: int) -> EncodedTile | SlideError:
         """Read a tile's pixels; beyond the level they are white."""
+        slide = self._slides[int(self.table.slide[row])]
         x, y, size = int(self.table.x[row]), int(self.table.y[row]), int(self.table.size[row])
         try:
-            stream = ppm(slide.read_region(level, x, y, size, size))
+            stream = ppm(slide.read_region(int(self.table.level[row]), x, y, size, size))
         except SlideError as error:
             return error
         return self._tile([stream], _uncut(size), size, "openslide")
@@ -249,27 +226,11 @@ class TileReader:
             fill[0], geometry[0] = ppm(np.full((size, size, 3), 255, np.uint8)), _uncut(size)
         return EncodedTile((*fill, *streams), geometry, way)
 
-    def _outside(
-        self, level: Level, x: NDArray[np.int64], y: NDArray[np.int64], size: NDArray[np.int64]
-    ) -> NDArray[np.bool_]:
-        """Whether windows lie over the edge and must not, or wholly beyond it."""
-        outside: NDArray[np.bool_] = (x < 0) | (y < 0) | (x >= level.width) | (y >= level.height)
-        if not self.pad:
-            outside |= (x + size > level.width) | (y + size > level.height)
-        return outside
-
     def _beyond(self, row: int, level: Level) -> SlideError:
         return SlideError(
             f"The tile lies over the edge of its level of {level.width} x {level.height} pixels: "
             f"{self.table.describe(row)}. Leave it out, or read with edge='pad'."
         )
-
-    def _reader(self, slide: Slide, number: int, level: int) -> BlockReader:
-        """The reader of a level's blocks; it remembers their header, so there is one a level."""
-        reader = self._readers.get((number, level))
-        if reader is None:
-            reader = self._readers.setdefault((number, level), slide.block_reader(level))
-        return reader
 
     def _look_at_first_slides(self, lenient: bool) -> tuple[int, bool]:
         """The most blocks that a tile of the first few slides is made of, and whether each is just one whole block."""
@@ -278,7 +239,7 @@ class TileReader:
         numbers = np.unique(table.slide[: 1 << 20])[:_LOOKED_AT].tolist()
         for number in numbers:
             try:
-                slide = self.slide(number)
+                slide = self._slides[number]
             except SlideError as error:
                 refused.append(error)
                 continue
@@ -290,28 +251,29 @@ class TileReader:
                     of, on = slide.levels[level], np.flatnonzero(mine & (table.level == level))
                     x, y, size = table.x[on], table.y[on], table.size[on]
                     most = max(most, most_blocks(of, x, y, size))
-                    whole = whole and bool(np.all(_is_whole(of, x, y, size)))
+                    whole = whole and are_whole(of, x, y, size)
         if refused and (not lenient or len(refused) == len(numbers)):
             raise refused[0]
         return min(most, _MOST_SLOTS), whole
 
 
+@functools.lru_cache(maxsize=64)
 def _uncut(size: int) -> NDArray[np.int32]:
-    """The geometry of a stream that is a tile."""
-    return _ONE_PIXEL[None] * np.int32(size)
+    """The geometry of a stream that is a tile; not to be written to."""
+    geometry = _ONE_PIXEL[None] * np.int32(size)
+    geometry.flags.writeable = False
+    return geometry
 
 
-def _version(path: str) -> _Version:
-    """What changes when a file does; None where it is not there."""
-    try:
-        state = Path(path).stat()
-    except OSError:
-        return None
-    return state.st_ino, state.st_size, state.st_mtime_ns
-
-
-def _is_whole(level: Level, x: Any, y: Any, size: Any) -> Any:
-    """Whether windows (numbers or arrays) are just one block of the level, in full."""
-    width, height = level.block_width, level.block_height
-    same = (size == width) & (size == height) & (x + size <= level.width) & (y + size <= level.height)
-    return same & (x % size == 0) & (y % size == 0)
+def _read_each_once(
+    readers: Sequence[BlockReader | None], which: NDArray[np.int64], columns: NDArray[np.int64], rows: NDArray[np.int64]
+) -> list[Block]:
+    """Read blocks, of which neighbours may want the same."""
+    keys = np.stack([which, rows, columns])
+    order = np.lexsort(keys[::-1])
+    new = np.ones(len(order), bool)
+    new[1:] = (keys[:, order[1:]] != keys[:, order[:-1]]).any(axis=0)
+    first, number = order[new], np.empty(len(order), np.int64)
+    number[order] = np.cumsum(new) - 1
+    blocks = read_blocks(readers, which[first], columns[first], rows[first])
+    return [blocks[each] for each in number.tolist()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +11,7 @@ from cellmix_dali.errors import ArgumentError, SlideError
 from cellmix_dali.reading import EncodedTile, TileReader
 from cellmix_dali.slides import Level
 from cellmix_dali.tiles import TileTable
-from cellmix_dali.windows import Pieces, pieces
+from cellmix_dali.windows import cut_windows, extents, lie
 
 from ._decoded_blocks import DecodedBlocks, Place
 
@@ -93,19 +95,17 @@ class WindowCutter:
         """Cut what lies on blocks; gives what does not."""
         table, level = self.table, self._level
         rows = np.array([row for row, _ in wanted])
-        x, y, size = table.x[rows], table.y[rows], table.size[rows]
-        inside = (x >= 0) & (y >= 0) & (x < level.width) & (y < level.height)
-        if not self._reader.pad:
-            inside &= (x + size <= level.width) & (y + size <= level.height)
-        found = pieces(level, x[inside], y[inside], size[inside])
+        windows = np.stack([table.x[rows], table.y[rows], table.size[rows]], axis=1).astype(np.int64)
+        of = np.tile(np.array(extents(level), np.int64), (len(rows), 1))
+        inside = ~lie(of, windows, self._reader.pad)[0]
+        cuts = cut_windows(of[inside], windows[inside])
         # Decoders of JPEG 2000 round differently: a window that the reader leaves to OpenSlide stays with it.
         most = np.inf if level.compression == "jpeg" else self._reader.slots - self._reader.pad
-        cuts = {
-            number: cut
-            for number, cut in zip(np.flatnonzero(inside).tolist(), found, strict=True)
-            if len(cut.columns) <= most
-        }
-        places = {number: _places(cut) for number, cut in cuts.items()}
+        places, geometry = {}, {}
+        for number, (first, end) in zip(np.flatnonzero(inside).tolist(), pairwise(cuts.firsts.tolist()), strict=True):
+            if end - first <= most:
+                columns, down = cuts.columns[first:end].tolist(), cuts.rows[first:end].tolist()
+                places[number], geometry[number] = list(zip(columns, down, strict=True)), cuts.geometry[first:end]
         blocks.load(dict.fromkeys(place for own in places.values() for place in own))
         rest = []
         for number, (row, out) in enumerate(wanted):
@@ -113,24 +113,20 @@ class WindowCutter:
             damage = next(filter(None, map(blocks.damage, own or ())), None)
             if damage:
                 bad[row] = damage
-            elif own is None or not _paste(blocks, own, cuts[number], out):
+            elif own is None or not _paste(blocks, own, geometry[number], out):
                 rest.append((row, out))
         blocks.keep(lambda place: bool(self._last[place[1], place[0]] > rows[-1]))
         return rest
 
 
-def _places(cut: Pieces) -> list[Place]:
-    return list(zip(cut.columns.tolist(), cut.rows.tolist(), strict=True))
-
-
-def _paste(blocks: DecodedBlocks, places: list[Place], cut: Pieces, out: NDArray[np.uint8]) -> bool:
+def _paste(blocks: DecodedBlocks, places: list[Place], geometry: NDArray[np.int32], out: NDArray[np.uint8]) -> bool:
     """Put a window together; False where a block is blank."""
     pixels = [blocks.pixels(place) for place in places]
     if any(block is None for block in pixels):
         return False
-    if int(cut.geometry[:, 2].prod(axis=1, dtype=np.int64).sum()) < out.shape[0] * out.shape[1]:
+    if int(geometry[:, 2].prod(axis=1, dtype=np.int64).sum()) < out.shape[0] * out.shape[1]:
         out.fill(255)  # beyond the level
-    for block, ((from_y, from_x), (y, x), (height, width), *_) in zip(pixels, cut.geometry.tolist(), strict=True):
+    for block, ((from_y, from_x), (y, x), (height, width), *_) in zip(pixels, geometry.tolist(), strict=True):
         assert block is not None
         out[y : y + height, x : x + width] = block[from_y : from_y + height, from_x : from_x + width]
     return True

@@ -12,7 +12,7 @@ from cellmix_dali._compiled import compiled
 __all__ = ["patch_regions"]
 
 
-@compiled()
+@compiled(nogil=False)
 def patch_regions(source_sample, source_patch, columns, height, width):
     """Give each tile whole, then the patches that come from elsewhere.
 

@@ -17,7 +17,7 @@ __all__ = ["SMALL_GROUP", "exchanged", "shares"]
 SMALL_GROUP = 8  # samples up to which `exchanged` sorts faster than NumPy
 
 
-@compiled()
+@compiled(nogil=False)
 def exchanged(noise, free, patches, members):
     """Let the samples of each group exchange their patches at the free positions, in the order of their noise.
 
@@ -55,7 +55,7 @@ def exchanged(noise, free, patches, members):
     return source
 
 
-@compiled()
+@compiled(nogil=False)
 def shares(source):
     """Give the share of each output's patches that comes from each sample.
 

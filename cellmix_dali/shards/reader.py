@@ -7,24 +7,23 @@ import os
 from collections import OrderedDict
 from pathlib import Path
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from .._open_file import OpenFile
+from .._open_file import OpenFile, most_open
 from ..errors import ArgumentError, SlideError, unknown_name
 from ..reading import EncodedTile, TileReader
 from ..slides.damage import BlockCheck
+from ..slides.usual_blocks import UsualHeader, read_usual
 from ..tiles import TileTable
 from .png import PNG_SIGNATURE, png_damage
 from .table import image_sizes, is_sharded
 
 __all__ = ["ShardReader", "tile_reader"]
 
-_MOST_OPEN = 256  # shards whose files are open at once: systems allow a process about 1,000 files
-_MOST_BYTES = 1 << 24  # the length of a tile that is said to be longer is checked before memory is given to it
 _GEOMETRY = np.zeros((1, 5, 2), np.int32)  # each tile is one stream in full: nothing is cut or put together
 
 
@@ -96,20 +95,21 @@ class ShardReader:
             if not Path(path).is_file():
                 raise SlideError(f"There is no shard at {path}. Copy the whole folder, or finish it with --resume.")
         self._files: OrderedDict[int, OpenFile] = OrderedDict()
+        self._most_open = most_open()
         self._lock = Lock()
         self._checks: dict[tuple[int, int], BlockCheck] = {}
-        self._usual: dict[tuple[int, int], _Usual] = {}  # by slide and size
+        self._usual: dict[tuple[int, int], UsualHeader] = {}  # by slide and size
 
     def read(self, rows: NDArray[np.int64]) -> list[EncodedTile | SlideError]:
         """Read tiles; in the place of one that cannot be read stands the reason."""
         found: list[EncodedTile | SlideError | None] = [None] * len(rows)
-        shard, slide, side = self._shard[rows], self.table.slide[rows], self._side[rows]
-        # Tiles of one shard and one slide together, in the order of the file, which disks read fastest.
-        order = np.lexsort((self._offset[rows], side, slide, shard))
-        new = np.diff(shard[order]) | np.diff(slide[order]) | np.diff(side[order])
-        for places in np.split(order, np.flatnonzero(new) + 1):
-            for place, tile in zip(places.tolist(), self._read_together(rows[places]), strict=True):
-                found[place] = tile
+        # In the order of the files, which disks read fastest.
+        order = np.lexsort((self._offset[rows], self._shard[rows]))
+        for place, row, stream in zip(order.tolist(), rows[order].tolist(), self._read_usual(rows[order]), strict=True):
+            if stream is None or self._is_changed(row, stream):
+                found[place] = self._tile(row)
+            else:
+                found[place] = EncodedTile((stream,), _GEOMETRY, "shard")
         return [each for each in found if each is not None]
 
     def close(self) -> None:
@@ -117,38 +117,17 @@ class ShardReader:
         with self._lock:
             self._files.clear()
 
-    def _read_together(self, rows: NDArray[np.int64]) -> list[EncodedTile | SlideError]:
-        """Read tiles that are alike: those that are as usual by compiled code, which takes a third of the time."""
-        if not rows.size:
-            return []
-        usual = self._usual.get((int(self.table.slide[rows[0]]), int(self._side[rows[0]])))
-        streams = [None] * len(rows) if usual is None else self._read_usual(usual, rows)
-        return [
-            self._tile(row) if stream is None else EncodedTile((stream,), _GEOMETRY, "shard")
-            for row, stream in zip(rows.tolist(), streams, strict=True)
+    def _read_usual(self, rows: NDArray[np.int64]) -> list[NDArray[np.uint8] | None]:
+        """Read tiles that begin with the usual header; None stands for any other, and for bad ones."""
+        shard, slide, side = self._shard[rows].tolist(), self.table.slide[rows].tolist(), self._side[rows].tolist()
+        kinds: dict[tuple[int, int, int], int] = {}
+        which = [kinds.setdefault(kind, len(kinds)) for kind in zip(shard, slide, side, strict=True)]
+        headers = [self._usual.get((slide, side)) for _, slide, side in kinds]
+        files = [
+            None if header is None else self._file_or_none(shard)
+            for (shard, _, _), header in zip(kinds, headers, strict=True)
         ]
-
-    def _read_usual(self, usual: _Usual, rows: NDArray[np.int64]) -> list[NDArray[np.uint8] | None]:
-        """Read tiles of one shard that begin with the usual header; None stands for any other, and for bad ones."""
-        from ..slides._quick import read_quickly  # numba takes a second to import
-
-        lengths, starts = self._bytes[rows], np.empty(len(rows), np.int64)
-        if lengths.max() > _MOST_BYTES:
-            return [None] * len(rows)
-        buffer = np.empty(int(lengths.sum()), np.uint8)
-        try:
-            file = self._file(int(self._shard[rows[0]]))
-        except OSError:  # the careful way says it for each tile
-            return [None] * len(rows)
-        read_quickly(file.number, self._offset[rows], lengths, usual.lead, usual.lead, usual.zeros, buffer, starts)
-        streams = [
-            buffer[start:end] if start >= 0 else None
-            for start, end in zip(starts.tolist(), (starts + lengths).tolist(), strict=True)
-        ]
-        return [
-            None if stream is None or self._is_changed(row, stream) else stream
-            for row, stream in zip(rows.tolist(), streams, strict=True)
-        ]
+        return read_usual(files, headers, np.array(which, np.int64), self._offset[rows], self._bytes[rows])
 
     def _tile(self, row: int) -> EncodedTile | SlideError:
         """Read any tile."""
@@ -195,7 +174,7 @@ class ShardReader:
         plain = None if damage is not None else check.plain_head(stream)
         if plain is not None:
             length, zeros = plain
-            self._usual[key] = _Usual(np.frombuffer(stream[:length], np.uint8), zeros)
+            self._usual[key] = UsualHeader(stream[:length], stream[:length], zeros)
         return damage
 
     def _is_changed(self, row: int, stream: NDArray[np.uint8]) -> bool:
@@ -209,18 +188,19 @@ class ShardReader:
             if file is None:
                 file = self._files[shard] = OpenFile(self._paths[shard])
             self._files.move_to_end(shard)
-            if len(self._files) > _MOST_OPEN:
+            if len(self._files) > self._most_open:
                 self._files.popitem(last=False)
         return file
 
+    def _file_or_none(self, shard: int) -> OpenFile | None:
+        """The same; None where it cannot be opened, which the careful way says for each tile."""
+        try:
+            return self._file(shard)
+        except OSError:
+            return None
+
     def _describe(self, row: int) -> str:
         return f"{self._paths[self._shard[row]]}, byte {self._offset[row]}: {self.table.describe(row)}"
-
-
-class _Usual(NamedTuple):
-    # How most JPEGs of a slide begin.
-    lead: NDArray[np.uint8]
-    zeros: bool  # whether long runs of zeros may be data
 
 
 def _shards(table: TileTable) -> Any:

@@ -1,65 +1,100 @@
 """Blocks read by compiled code, without the interpreter lock: the usual ones, while any other is told apart.
 
-A batch of blocks is read into one buffer by one call. A block that begins with the header that most blocks of its level
-have, and whose scan shows no damage, becomes a complete stream in place. All else is left to the careful way in Python
-(`Slide.blocks` and `BlockCheck`), which says what is wrong.
+A batch of blocks, of any number of files, is read into one buffer by one call. A block that begins with the header that
+most blocks of its level have, and whose scan shows no damage, becomes a complete stream in place. All else is left to
+the careful way in Python (`Slide.blocks` and `BlockCheck`), which says what is wrong.
 """
 
 # The annotations would be compiled with the functions.
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, misc"
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, misc, attr-defined, call-arg"
+# mypy: disable-error-code="unreachable"
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from numba import types
+from numba import carray, types
 
-from cellmix_dali._compiled import compiled
+from cellmix_dali._compiled import compiled, pointer
 
-__all__ = ["read_quickly"]
+__all__ = ["look_up", "read_quickly"]
 
 _RUN = 32  # any 64 zeros in a row hold 32 that begin at a multiple of 32
 # Of the C library.
 _pread: Any = types.ExternalFunction("pread", types.intp(types.intc, types.uintp, types.uintp, types.int64))
 
 
+@compiled(nogil=False)
+def look_up(which, tables, columns, rows):
+    """Look up where blocks lie in their files.
+
+    Parameters
+    ----------
+    which : int64 array (n,)
+        The table of each block.
+    tables : int64 array (tables, 4)
+        Of each level: the addresses of its blocks' offsets and of their byte counts, int64; its columns and rows.
+    columns, rows : int64 arrays (n,)
+        The blocks' places.
+
+    Returns
+    -------
+    offsets, counts : int64 arrays (n,)
+        A block that is not in its table has -1 bytes.
+    """
+    offsets, counts = np.empty(which.size, np.int64), np.empty(which.size, np.int64)
+    for block in range(which.size):
+        offsets_at, counts_at, across, down = tables[which[block]]
+        column, row = columns[block], rows[block]
+        offsets[block], counts[block] = 0, -1
+        if 0 <= column < across and 0 <= row < down:
+            offsets[block] = carray(pointer(offsets_at), across * down, np.int64)[row * across + column]
+            counts[block] = carray(pointer(counts_at), across * down, np.int64)[row * across + column]
+    return offsets, counts
+
+
 @compiled()
-def read_quickly(number, offsets, counts, lead, new_lead, zeros, buffer, starts):
+def read_quickly(which, headers, offsets, counts, most, buffer, starts):
     """Read JPEG blocks into a buffer, and give them another header.
 
     Parameters
     ----------
-    number : int
-        Of the open file.
+    which : int64 array (n,)
+        The header of each block; -1 for one to be left out.
+    headers : int64 array (headers, 6)
+        The number of the open file; the address and the length of the header that blocks begin with, uint8, and of the
+        one that takes its place; whether runs of zeros may be data.
     offsets, counts : int64 arrays (n,)
-        Where the blocks lie in the file, and their bytes.
-    lead, new_lead : uint8 arrays
-        The header that blocks begin with, and the one that takes its place.
-    zeros : bool
-        Whether runs of zeros may be data.
+        Where the blocks lie in their files, and their bytes.
+    most : int
+        Bytes of a block; larger ones are left out.
     buffer : uint8 array
-        Takes the blocks one after the other, each with ``max(new_lead.size - lead.size, 0)`` bytes before it.
+        Takes the blocks one after the other, each with as many bytes before it as its header becomes longer.
     starts : int64 array (n,)
-        Out: where in the buffer a stream of ``counts[i] - lead.size + new_lead.size`` bytes begins; -1 for a block that
-        needs the careful way.
+        Out: where in the buffer a stream begins, as many bytes longer than the block as its header is; -1 for a block
+        that needs the careful way.
     """
-    gap = max(new_lead.size - lead.size, 0)
     free = 0
     for block in range(offsets.size):
         starts[block] = -1
-        first, count = free + gap, counts[block]
-        free = first + max(count, 0)
-        if count < lead.size + 2 or _read(number, offsets[block], buffer[first:free]) < count:
+        count = counts[block]
+        if which[block] < 0 or count > most:
             continue
-        if not _same(buffer[first : first + lead.size], lead):
+        number, lead_at, lead_size, new_at, new_size, zeros = headers[which[block]]
+        first = free + max(new_size - lead_size, 0)
+        if count < lead_size + 2 or _read(number, offsets[block], buffer[first : first + count]) < count:
             continue
-        scan = buffer[first + lead.size : free]
+        lead = carray(pointer(lead_at), lead_size, np.uint8)
+        if not _same(buffer[first : first + lead_size], lead):
+            continue
+        scan = buffer[first + lead_size : first + count]
         if scan[-2] != 0xFF or scan[-1] != 0xD9 or _marker_before_end(scan) or not (zeros or _without_zeros(scan)):
             continue
-        start = first + lead.size - new_lead.size
-        buffer[start : first + lead.size] = new_lead
+        start = first + lead_size - new_size
+        buffer[start : first + lead_size] = carray(pointer(new_at), new_size, np.uint8)
         starts[block] = start
+        free = first + count
 
 
 @compiled()

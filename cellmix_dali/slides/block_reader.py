@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,20 +13,14 @@ from cellmix_dali._open_file import OpenFile
 from cellmix_dali.errors import SlideError
 from cellmix_dali.slides.damage import BlockCheck
 from cellmix_dali.slides.tiff import TiffLevel
+from cellmix_dali.slides.usual_blocks import UsualHeader, read_usual
 
-__all__ = ["Block", "BlockReader"]
+__all__ = ["Block", "BlockReader", "read_blocks"]
 
 #: A stream, None where the file has no bytes for the block, or the reason why there is no stream.
 Block: TypeAlias = "NDArray[np.uint8] | SlideError | None"
-_MOST_BYTES = 1 << 24  # a block that says to be larger is looked at before memory is given to it
+_NO_TABLE = 0, 0, 0, 0
 _TRIES = 8  # headers that are looked at before compiled reading is given up
-
-
-class _Header(NamedTuple):
-    # What the usual block of the level begins with.
-    lead: NDArray[np.uint8]  # in the file
-    new_lead: NDArray[np.uint8]  # in the stream
-    zeros: bool  # whether long runs of zeros may be data
 
 
 class BlockReader:
@@ -45,8 +39,10 @@ class BlockReader:
     ) -> None:
         self._table, self._open_file, self._block, self._where = table, open_file, block, where
         self._check = BlockCheck(table.block_width, table.block_height)
-        self._header: _Header | None = None
+        self._header: UsualHeader | None = None
         self._tries = 0
+        # The arrays live as long as the table does.
+        self._addresses = (table.offsets.ctypes.data, table.counts.ctypes.data, table.columns, table.rows)
 
     def read(self, columns: NDArray[np.int64], rows: NDArray[np.int64]) -> list[Block]:
         """Read blocks.
@@ -62,39 +58,16 @@ class BlockReader:
             For each a complete stream; what is wrong with it; or None for a blank block, which has no bytes in the
             file.
         """
-        found: list[Block] = [None] * len(columns)
-        careful: Sequence[int] = range(len(columns))
-        header = self._header
-        if header is not None:
-            index = rows * self._table.columns + columns
-            counts = self._table.counts[index]
-            if counts.max(initial=0) <= _MOST_BYTES:
-                careful = self._read_usual(header, self._table.offsets[index], counts, found)
-        for place in careful:
-            found[place] = self._read_any(int(columns[place]), int(rows[place]))
-        return found
+        return read_blocks([self], np.zeros(len(columns), np.int64), columns, rows)
 
-    def _read_usual(
-        self, header: _Header, offsets: NDArray[np.int64], counts: NDArray[np.int64], found: list[Block]
-    ) -> list[int]:
-        """Read all blocks that are as usual; give the places of the others."""
-        from cellmix_dali.slides._quick import read_quickly  # numba takes a second to import
-
-        longer = header.new_lead.size - header.lead.size
-        buffer = np.empty(int(np.maximum(counts, 0).sum()) + len(counts) * max(longer, 0), np.uint8)
-        starts = np.empty(len(counts), np.int64)
+    def _usual(self) -> tuple[OpenFile, UsualHeader] | tuple[None, None]:
+        """The open file and the usual header, if that is known."""
+        if self._header is None:
+            return None, None
         try:
-            file = self._open_file()
+            return self._open_file(), self._header
         except SlideError:  # the careful way says it for each block
-            return list(range(len(counts)))
-        read_quickly(file.number, offsets, counts, header.lead, header.new_lead, header.zeros, buffer, starts)
-        others = []
-        for place, (start, end) in enumerate(zip(starts.tolist(), (starts + counts + longer).tolist(), strict=True)):
-            if start < 0:
-                others.append(place)
-            else:
-                found[place] = buffer[start:end]
-        return others
+            return None, None
 
     def _read_any(self, column: int, row: int) -> Block:
         """Read one block of any kind."""
@@ -115,7 +88,7 @@ class BlockReader:
             self._header = self._learn(column, row, stream) or self._header
         return np.frombuffer(stream, np.uint8)
 
-    def _learn(self, column: int, row: int, stream: bytes) -> _Header | None:
+    def _learn(self, column: int, row: int, stream: bytes) -> UsualHeader | None:
         """Take a sound block's header for the usual one, if compiled code can check what follows it."""
         head = self._check.plain_head(stream)
         if head is None:
@@ -129,4 +102,45 @@ class BlockReader:
         lead = len(block) - (len(stream) - length)
         if lead < 0 or block[lead:] != stream[length:]:
             return None
-        return _Header(np.frombuffer(block[:lead], np.uint8), np.frombuffer(stream[:length], np.uint8), zeros)
+        return UsualHeader(block[:lead], stream[:length], zeros)
+
+
+def read_blocks(
+    readers: Sequence[BlockReader | None],
+    which: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    rows: NDArray[np.int64],
+) -> list[Block]:
+    """Read blocks of several levels, of any slides, at once.
+
+    Parameters
+    ----------
+    readers : sequence of (BlockReader or None)
+        Of the levels; None for one that no block is of.
+    which : int64 array (n,)
+        The reader of each block.
+    columns, rows : int64 arrays (n,)
+        Which of the level's blocks.
+
+    Returns
+    -------
+    list of (uint8 array, SlideError or None)
+        As of `BlockReader.read`.
+    """
+    from cellmix_dali.slides._quick import look_up  # numba takes a second to import
+
+    if not len(which):
+        return []
+    tables = np.array([_NO_TABLE if reader is None else reader._addresses for reader in readers], np.int64)
+    offsets, counts = look_up(which, tables, columns, rows)
+    # The files are held until all is read.
+    usual = [(None, None) if reader is None else reader._usual() for reader in readers]
+    found: list[Block] = list(
+        read_usual([file for file, _ in usual], [header for _, header in usual], which, offsets, counts)
+    )
+    for place, block in enumerate(found):
+        if block is None:
+            reader = readers[which[place]]
+            assert reader is not None
+            found[place] = reader._read_any(int(columns[place]), int(rows[place]))
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ from nvidia.dali.plugin.pytorch import DALIGenericIterator
 from PIL import Image
 
 from cellmix_dali import CellMix, Curriculum, TileTable
+from cellmix_dali.errors import ArgumentError
 from cellmix_dali.pipelines import train_loader
-from cellmix_dali.plugins import PlanSource, cellmix
+from cellmix_dali.plugins import PlanSource, TileSource, cellmix
+from cellmix_dali.plugins._host_batch import mixed_labels
 
 EPOCHS, BATCHES, BATCH = 4, 5, 4
 LOSSES = (0.1, 9.0, 0.2)  # harder, hold, harder
@@ -99,3 +102,31 @@ def parameters(batch: dict[str, Any]) -> tuple[int, float, int, int]:
         int(batch["epoch"][0]),
         int(batch["iteration"][0]),
     )
+
+
+def test_a_change_between_two_batches(table: TileTable) -> None:
+    class Steered:
+        patch_size, fix_ratio = 32, 0.5
+
+    steered = Steered()
+    plans = PlanSource(CellMix("CellMix"), tile_size=256, batch_size=2, curriculum=steered)
+    source = TileSource(table, batch_size=2, plans=plans, num_classes=3, shuffle=False, num_workers=2)
+    place = source.plan_fields.index("parameters") - len(source.plan_fields)
+    for number, (patch, ratio) in enumerate([(32, 0.5), (64, 0.5), (64, 0.25), (32, 0.5), (16, 0.5), (16, 0.5)]):
+        steered.patch_size, steered.fix_ratio = patch, ratio
+        batch = source(SimpleNamespace(epoch_idx=0, iteration=number))
+        assert batch[place][0][:2].tolist() == [patch, ratio]
+        alone = plans.draw(0, number)
+        for got, want in zip(batch[-len(source.plan_fields) :], alone.only(source.plan_fields), strict=True):
+            np.testing.assert_array_equal(got, want)
+        labels = table.label[number * 2 : (number + 1) * 2]
+        np.testing.assert_array_equal(batch[1], mixed_labels(labels, 3, alone))
+    # What cannot be is said for the batch it is asked for, and for no later one.
+    steered.patch_size = 33
+    with pytest.raises(ArgumentError, match="patch_size=33 does not divide"):
+        source(SimpleNamespace(epoch_idx=0, iteration=6))
+    steered.patch_size = 128
+    for number in (7, 8, 9):
+        batch = source(SimpleNamespace(epoch_idx=0, iteration=number))
+        assert batch[place][0][0] == 128
+    source.close()

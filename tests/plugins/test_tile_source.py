@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nvidia.dali.pipeline import Pipeline
 from PIL import Image
 
-from cellmix_dali import CellMix, TileTable, grid_tiles, open_slide, reading
+from cellmix_dali import CellMix, TileTable, _open_slides, grid_tiles, open_slide
 from cellmix_dali.errors import ArgumentError, CellMixDaliError, SlideError
 from cellmix_dali.plugins import EpochClock, PlanSource, TileSource, tiles
 from cellmix_dali.reading import EncodedTile, TileReader
@@ -249,7 +249,7 @@ def test_only_so_many_files_are_open(
     def links() -> list[Path]:
         return [path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
 
-    monkeypatch.setattr(reading, "_MOST_OPEN", 5)
+    monkeypatch.setattr(_open_slides, "most_open", lambda: 5)
     reader = TileReader(TileTable.from_columns(paths, x=[0] * 12, y=[0] * 12, size=256))
     before = open_files()
     for _ in range(2):

@@ -90,7 +90,7 @@ def test_other_tables_are_read_from_the_slides(table: TileTable) -> None:
 
 
 def test_few_files_are_open_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader_module, "_MOST_OPEN", 2)
+    monkeypatch.setattr(reader_module, "most_open", lambda: 2)
     reader, rows = ShardReader(open_tiles(folder)), np.arange(32)
     assert open_shards(folder) == 0
     want = streams(reader.read(rows))

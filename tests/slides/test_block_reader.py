@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from slide_files import Directory, directory, jpeg, picture, without, write_tiff
 
-from cellmix_dali.errors import SlideError
+from cellmix_dali.errors import ArgumentError, SlideError
 from cellmix_dali.slides import Slide, open_slide
 from cellmix_dali.slides._quick import _without_zeros
 from cellmix_dali.slides.damage import BlockCheck
@@ -159,6 +159,16 @@ def test_threads(tmp_path: Path) -> None:
 
         with ThreadPoolExecutor(4) as pool:
             assert all(pool.map(read, range(40)))
+
+
+def test_a_block_that_is_not_there(tmp_path: Path) -> None:
+    with open_slide(tiff(tmp_path)) as slide:
+        columns, rows = every_block(slide)
+        reader = slide.block_reader(0)
+        reader.read(columns, rows)
+        for place in ((columns.max() + 1, 0), (0, rows.max() + 1), (-1, 0), (0, -1)):
+            with pytest.raises(ArgumentError, match="there is none at column"):
+                reader.read(*(np.array([0, number]) for number in place))
 
 
 @pytest.mark.parametrize("name", ["CMU-1-Small-Region.svs", "CMU-1-Small-Region.jpeg.tiff"])

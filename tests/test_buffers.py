@@ -1,0 +1,59 @@
+"""Memory that is used again only when nobody has it any more."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from cellmix_dali._buffers import BufferPool
+
+
+def address(array: np.ndarray) -> int:
+    return int(array.ctypes.data)
+
+
+def test_memory_is_given_again_when_the_last_view_is_gone() -> None:
+    pool = BufferPool(1 << 22)
+    whole = pool.take(1 << 20)
+    first, view = address(whole), whole[5:10]
+    del whole
+    other = pool.take(1 << 20)
+    assert address(other) != first
+    bare = memoryview(view)
+    del view
+    assert address(pool.take(1 << 20)) != first
+    del bare
+    again = pool.take(1_000_000)
+    assert address(again) == first
+    assert again.shape == (1_000_000,)
+
+
+def test_sizes() -> None:
+    pool = BufferPool(1 << 20)
+    for size in (0, 1, 1 << 16, (1 << 16) + 1, 1 << 20, (1 << 20) + 1):
+        array = pool.take(size)
+        assert array.shape == (size,)
+        assert array.dtype == np.uint8
+        assert array.flags.writeable
+
+
+def test_no_more_is_kept_than_is_allowed() -> None:
+    pool = BufferPool(1 << 18)
+    held = [pool.take(1 << 17) for _ in range(5)]
+    known = {address(array) for array in held}
+    assert len(known) == 5
+    held.clear()
+    assert sum(len(free) for free in pool._free.values()) == 2
+
+
+def test_threads_never_share() -> None:
+    pool = BufferPool(1 << 22)
+
+    def use(number: int) -> bool:
+        array = pool.take(1 << 17)
+        array[:] = number % 251
+        return bool((array == number % 251).all())
+
+    with ThreadPoolExecutor(8) as workers:
+        assert all(workers.map(use, range(2000)))

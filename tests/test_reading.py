@@ -1,0 +1,93 @@
+"""Tiles of many slides at once are the tiles of each slide alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cellmix_dali import TileTable, _open_slides, open_slide
+from cellmix_dali.errors import SlideError
+from cellmix_dali.reading import EncodedTile, TileReader
+from cellmix_dali.synthetic import RenderedSlide
+
+REAL = (
+    "CMU-1-Small-Region.svs",
+    "CMU-1-Small-Region.jpeg.tiff",
+    "CMU-1-Small-Region.jp2.tiff",
+    "gcp-camelyon-multiframe-jpeg.dcm",
+)
+
+
+def content(tile: EncodedTile | SlideError) -> Any:
+    if isinstance(tile, SlideError):
+        return str(tile)
+    return [stream.tobytes() for stream in tile.streams], tile.geometry.tolist(), tile.way
+
+
+def mixed_table(paths: list[Path], size: int) -> TileTable:
+    """Windows anywhere, over the edges and beyond them, too; the last is of a level that is not there."""
+    random = np.random.default_rng(size)
+    parts = []
+    for path in paths:
+        with open_slide(path) as slide:
+            extent = np.array([slide.levels[0].width, slide.levels[0].height])
+        x, y = random.integers(0, extent[:, None], (2, 9))
+        x[:3], y[:3] = x[:3] // size * size, y[:3] // size * size
+        parts.append(TileTable.from_columns(path, x=x, y=y, size=size, level=[0] * 8 + [9]))
+    table = TileTable.concat(parts)
+    return table.select(random.permutation(len(table)))
+
+
+@pytest.mark.parametrize("edge", ["skip", "pad"])
+@pytest.mark.parametrize("size", [100, 240, 256])
+def test_many_slides_at_once(real: Callable[[str], Path], rendered: list[RenderedSlide], size: int, edge: str) -> None:
+    table = mixed_table([*map(real, REAL), *(slide.path for slide in rendered)], size)
+    rows = np.arange(len(table))
+    reader, alone = TileReader(table, edge=edge), TileReader(table, edge=edge)
+    want = [content(tile) for row in rows for tile in alone.read(np.array([row]))]
+    for _ in range(3):  # at first no header is known, then all are
+        assert [content(tile) for tile in reader.read(rows)] == want
+    assert {way for _, _, way in (each for each in want if not isinstance(each, str))} == {"direct", "openslide"}
+    assert sum(isinstance(each, str) and "no such level" in each for each in want) == len(REAL) + len(rendered)
+    assert reader.read(rows[:0]) == []
+
+
+def test_slides_that_are_not_there_or_damaged_among_others(rendered: list[RenderedSlide], tmp_path: Path) -> None:
+    good = [tmp_path / f"{number}.svs" for number in range(4)]
+    for path in good:
+        path.write_bytes(rendered[0].path.read_bytes())
+    table = TileTable.concat([TileTable.from_columns(path, x=[0, 256], y=[256, 256], size=256) for path in good])
+    reader = TileReader(table)
+    first = [content(tile) for tile in reader.read(np.arange(8))]
+    reader.read(np.arange(8))
+    with open_slide(good[1]) as slide:
+        offset = int(slide._tables[0].offsets[slide._tables[0].columns])  # of the block in column 0, row 1
+    with good[1].open("r+b") as file:  # the reader's open file is this one
+        file.seek(offset + 2000)
+        file.write(bytes(300))
+    reader.close()
+    good[2].unlink()
+    now = [content(tile) for tile in reader.read(np.arange(8))]
+    assert "Block 0, 1" in now[2]
+    assert str(good[1]) in now[2]
+    assert all(str(good[2]) in reason for reason in now[4:6])
+    assert [now[place] for place in (0, 1, 3, 6, 7)] == [first[place] for place in (0, 1, 3, 6, 7)]
+
+
+def test_a_batch_of_more_slides_than_may_be_open(
+    rendered: list[RenderedSlide], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [tmp_path / f"{number}.svs" for number in range(9)]
+    for path in paths:
+        path.symlink_to(rendered[0].path)
+    table = TileTable.concat([TileTable.from_columns(path, x=[256, 0], y=[0, 512], size=256) for path in paths])
+    rows = np.random.default_rng(0).permutation(len(table))
+    want = [content(tile) for tile in TileReader(table).read(rows)]
+    monkeypatch.setattr(_open_slides, "most_open", lambda: 3)
+    reader = TileReader(table)
+    for _ in range(2):
+        assert [content(tile) for tile in reader.read(rows)] == want
