@@ -117,6 +117,17 @@ def _copy(context, target, source, length):
     return numba.types.void(*[numba.types.int64] * 3), code
 
 
+@intrinsic
+def _settle(context):
+    """Let streamed numbers arrive before anything that follows: other threads look for them then."""
+
+    def code(context, builder, signature, arguments):
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return numba.types.void(), code
+
+
 @compiled()
 def _eight(source, target, plane, means, factors, half, streamed):
     """Normalise eight pixels."""
@@ -233,6 +244,8 @@ def _one_sample(target, own, plan, height, width, constants):
                     place = out + channel * plane + eights * _EIGHT * size
                     _copy(place, last.ctypes.data + channel * _EIGHT * size, rest * size)
         top = bottom
+    if streamed:
+        _settle()
 
 
 # Compiled at once, so everything they call stands above.

@@ -99,9 +99,9 @@ class PlanSource:
         patch_size, fix_ratio = self._constants
         return int(patch_size or 0), float(fix_ratio or 0.0)
 
-    def draw(self, epoch: int, iteration: int, parameters: tuple[int, float] | None = None) -> PlanArrays:
-        """Draw one batch's plan with the parameters now in force, or with those given."""
-        settings = Settings(self.tile_size, epoch, iteration, *(parameters or self.parameters()))
+    def draw(self, epoch: int, iteration: int) -> PlanArrays:
+        """Draw one batch's plan with the parameters now in force."""
+        settings = Settings(self.tile_size, epoch, iteration, *self.parameters())
         return drawn_arrays(self.mixer, self.batch_size, settings)
 
     def __call__(self, info: BatchPosition) -> tuple[NDArray[np.generic], ...]:

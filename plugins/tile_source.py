@@ -45,19 +45,11 @@ class DeliveredTiles(NamedTuple):
     faults: list[tuple[int, str, int | None]]
 
 
-class _Prepared(NamedTuple):
-    # A batch, and what the graph is given; None where that could not be drawn.
-    tiles: DeliveredTiles
-    steering: tuple[int, float] | None
-    arrays: tuple[object, ...] | None
-
-
 class TileSource:
     """Feeds a tile table to a DALI graph, batch by batch; a source for `fn.external_source`, and its epoch clock.
 
     Tiles of directly readable slides come as the file's own encoded blocks; all others as pixels read by OpenSlide.
-    What a batch holds is a pure function of (seed, epoch, iteration, rank). Threads read ahead, and draw plans ahead:
-    one whose parameters have changed by the time its batch is asked for is drawn again.
+    What a batch holds is a pure function of (seed, epoch, iteration, rank). Reading runs ahead in threads.
 
     Parameters
     ----------
@@ -150,8 +142,7 @@ class TileSource:
         self._substitutes = Substitutes(table, on_error=on_error, seed=seed)
         self._ahead = max(_AHEAD, num_workers)  # a thread reads a whole batch
         self._workers = ThreadPoolExecutor(num_workers, thread_name_prefix="cellmix-dali-read")
-        self._steering = None if plans is None else plans.parameters()
-        self._pending: dict[tuple[int, int], Future[_Prepared]] = {}
+        self._pending: dict[tuple[int, int], Future[DeliveredTiles]] = {}
 
     @property
     def faults(self) -> list[Fault]:
@@ -175,53 +166,16 @@ class TileSource:
     def __call__(self, info: BatchPosition) -> tuple[object, ...]:
         """Give one batch: streams (a list a slot), geometry, labels, rows; flips and the plan's arrays where drawn."""
         epoch, iteration = self.clock.at(info)
-        prepared = self._prepared(epoch, iteration)
-        delivered = prepared.tiles
-        self.read.update([tile.way for tile in delivered.tiles])
+        delivered = self.batch(epoch, iteration)
+        tiles, rows = delivered.tiles, np.array(delivered.rows, np.int64)
+        self.read.update([tile.way for tile in tiles])
         for row, reason, other in delivered.faults:
             self.log.add(row, reason, other)
-        steering = None if self.plans is None else self.plans.parameters()
-        self._steering = steering
-        # The plan was drawn ahead with the parameters of an earlier batch: only now it is known which are in force.
-        if prepared.arrays is None or steering != prepared.steering:
-            return self._arrays(delivered, epoch, iteration, steering)
-        return prepared.arrays
-
-    def batch(self, epoch: int, iteration: int) -> DeliveredTiles:
-        """Give the tiles of one batch, and have the next ones read meanwhile.
-
-        Raises
-        ------
-        SlideError
-            If a tile cannot be read, and is not to be replaced or cannot be.
-        """
-        return self._prepared(epoch, iteration).tiles
-
-    def _prepared(self, epoch: int, iteration: int) -> _Prepared:
-        """Give one batch, and have the next ones prepared meanwhile."""
-        for number in range(iteration, min(iteration + 1 + self._ahead, len(self.order))):
-            if (epoch, number) not in self._pending:
-                self._pending[epoch, number] = self._workers.submit(self._prepare, epoch, number, self._steering)
-        return self._pending.pop((epoch, iteration)).result()
-
-    def _prepare(self, epoch: int, iteration: int, steering: tuple[int, float] | None) -> _Prepared:
-        """Read a batch and draw what belongs to it; in a thread."""
-        tiles = self._deliver(self.order.batch(epoch, iteration), epoch)
-        try:
-            return _Prepared(tiles, steering, self._arrays(tiles, epoch, iteration, steering))
-        except ArgumentError:  # of parameters that may no longer be in force when the batch is asked for
-            return _Prepared(tiles, steering, None)
-
-    def _arrays(
-        self, delivered: DeliveredTiles, epoch: int, iteration: int, steering: tuple[int, float] | None
-    ) -> tuple[object, ...]:
-        """Put a batch in the terms of the graph; `steering` is the plan's patch size and fix ratio."""
-        tiles, rows = delivered.tiles, np.array(delivered.rows, np.int64)
         batch: list[object] = [[tile.streams[slot] for tile in tiles] for slot in range(self.reader.slots)]
         if not self.reader.whole:
             batch += _geometry([tile.geometry for tile in tiles])
             batch.append(np.repeat(self.table.size[rows].astype(np.int32)[:, None], 2, axis=1))
-        plan = None if self.plans is None else self.plans.draw(epoch, iteration, steering)
+        plan = None if self.plans is None else self.plans.draw(epoch, iteration)
         batch += [self._labels(rows, plan), rows[:, None]]
         if self.flips:
             batch.append(drawn_flips(len(rows), seed=self.seed, epoch=epoch, iteration=iteration, rank=self.rank))
@@ -237,6 +191,20 @@ class TileSource:
         if self.num_classes is None:
             return labels.reshape(len(rows), -1)
         return mixed_labels(labels, self.num_classes, plan)
+
+    def batch(self, epoch: int, iteration: int) -> DeliveredTiles:
+        """Give the tiles of one batch, and have the next ones read meanwhile.
+
+        Raises
+        ------
+        SlideError
+            If a tile cannot be read, and is not to be replaced or cannot be.
+        """
+        for number in range(iteration, min(iteration + 1 + self._ahead, len(self.order))):
+            if (epoch, number) not in self._pending:
+                rows = self.order.batch(epoch, number)
+                self._pending[epoch, number] = self._workers.submit(self._deliver, rows, epoch)
+        return self._pending.pop((epoch, iteration)).result()
 
     def mark_bad(self, row: int, reason: str) -> None:
         """Treat a tile as one that cannot be read from now on; what was read ahead is read again."""
@@ -256,7 +224,7 @@ class TileSource:
         self.reader.close()
 
     def _deliver(self, rows: NDArray[np.int64], epoch: int) -> DeliveredTiles:
-        """Read a batch, replacing what is bad."""
+        """Read a batch; in a thread."""
         tiles = self.reader.read(rows)
         if not self.bad and set(map(type, tiles)) <= {EncodedTile}:  # nearly always
             return DeliveredTiles(rows.tolist(), cast("list[EncodedTile]", tiles), [])

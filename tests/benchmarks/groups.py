@@ -27,6 +27,7 @@ __all__ = ["GROUPS", "Report"]
 # Tiles a pass: about a second or two for each on two cores.
 _BLOCKS, _SVS_BLOCKS, _WINDOWS, _SLOW = 4096, 2048, 1024, 1280
 _MEMORY_TILES, _EPOCHS = 256, 50
+_SLIDES = 200  # nearly every tile of a batch is then of another one
 _NATIVE, _NUMBA = (f"read + CellMix ({engine}) + normalise -> torch" for engine in ("native", "numba"))
 _NORMALISED, _NORMALISED_DALI = (f"read + normalise ({engine}) -> torch" for engine in ("numba", "native"))
 
@@ -113,10 +114,13 @@ def whole(material: Material, rounds: int, report: Report) -> None:
 
 
 def host(material: Material, rounds: int, report: Report) -> None:
-    """The Python side of a batch."""
+    """The Python side of a batch, of one slide and of a collection."""
+    blocks, windows = material.blocks(material.tiff, _SVS_BLOCKS), material.windows(material.tiff, _WINDOWS)
     for name, table in (
-        ("blocks", material.blocks(material.tiff, _SVS_BLOCKS)),
-        ("windows", material.windows(material.tiff, _WINDOWS)),
+        ("blocks", blocks),
+        (f"blocks of {_SLIDES} slides", material.of_many(blocks, _SLIDES)),
+        ("windows", windows),
+        (f"windows of {_SLIDES} slides", material.of_many(windows, _SLIDES)),
     ):
         report.other[f"host, us a tile: {name}"] = host_times(table, rounds)
     two = report.other["host, us a tile: blocks"]["TileSource.__call__, 2 reading threads"]

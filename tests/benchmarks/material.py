@@ -44,6 +44,18 @@ class Material:
         rows = np.random.default_rng(0).permutation(len(table))[: tiles // BATCH * BATCH]
         return table.select(rows).with_labels(np.arange(len(rows)) % CLASSES)
 
+    def of_many(self, table: TileTable, slides: int) -> TileTable:
+        """Spread a table of one slide over as many hard links to it: a collection, as far as a reader can tell."""
+        (path,) = map(Path, table.slides)
+        parts = []
+        for number, rows in enumerate(np.array_split(np.arange(len(table)), slides)):
+            link = path.with_name(f"{number}-of-{slides}-{path.name}")
+            if not link.exists():
+                link.hardlink_to(path)
+            part = table.select(rows)
+            parts.append(TileTable.from_columns(link, x=part.x, y=part.y, size=part.size, label=part.label))
+        return TileTable.concat(parts)
+
     def windows(self, slide: Path, tiles: int) -> TileTable:
         """Give tiles anywhere."""
         corners = np.random.default_rng(1).integers(0, self.side - WINDOW + 1, (2, tiles))

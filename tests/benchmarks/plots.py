@@ -134,9 +134,13 @@ def host_picture(bench: Bench) -> Figure | None:
     groups = {key: figures for key, figures in bench["other"].items() if key.startswith(beginning)}
     if not groups:
         return None
-    figure = _figure(4.8 * max(2, len(groups)), 4.4)
-    every = figure.subplots(1, len(groups), squeeze=False)[0]
-    for axes, (key, figures) in zip(every, groups.items(), strict=True):
+    across = min(2, len(groups))
+    down = -(-len(groups) // across)
+    figure = _figure(9.6, 0.8 + 3.6 * down)
+    every = figure.subplots(down, across, squeeze=False).ravel()
+    for axes in every[len(groups) :]:
+        axes.remove()
+    for axes, (key, figures) in zip(every, groups.items(), strict=False):
         _host(axes, figures)
         axes.set_title(key.removeprefix(beginning).removeprefix(": ") or "blocks", fontsize=10)
         aim = GPU_AIMS["host_us_per_tile"] if on_gpu(bench) else AIMS["host_us_per_tile"]
@@ -144,7 +148,8 @@ def host_picture(bench: Bench) -> Figure | None:
             axes.axhline(aim, color="black", lw=1.5, label=f"aim of blocks: {aim:g}")
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
-    every[0].set_ylabel("microseconds a tile")
+    for axes in every[: len(groups) : across]:
+        axes.set_ylabel("microseconds a tile")
     handles, labels = every[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", fontsize=8, ncols=4, frameon=False)
     return figure
