@@ -12,9 +12,12 @@ _MOST_OPEN = 4096
 
 
 def most_open() -> int:
-    """Files that a reader may keep open: half of what the system allows the process (``ulimit -n``), at most 4096."""
+    """Files that a reader may keep open: a quarter of what the system allows a process (``ulimit -n``), at most 4096.
+
+    There may be several readers: of training, of validation.
+    """
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return _MOST_OPEN if allowed == resource.RLIM_INFINITY else max(1, min(_MOST_OPEN, allowed // 2))
+    return _MOST_OPEN if allowed == resource.RLIM_INFINITY else max(1, min(_MOST_OPEN, allowed // 4))
 
 
 class OpenFile:
