@@ -61,7 +61,7 @@ def drawn_plan(
             )
         epoch, iteration = map(int, positions[0])
         steering = (int(sizes[0].reshape(-1)[0]), float(ratios[0].reshape(-1)[0])) if sizes else ()
-        arrays = drawn_arrays(mixer, batch_size, Settings(tiles.pop(), epoch, iteration, *steering))
+        arrays = drawn_arrays(mixer, action, batch_size, Settings(tiles.pop(), epoch, iteration, *steering))
         return tuple(list(array) for array in arrays.only(fields))
 
     arrays = fn.python_function(

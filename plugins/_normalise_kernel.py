@@ -4,7 +4,7 @@ DALI runs the pass sample by sample in its own threads. A sample takes pixels fr
 the operator `addresses` has written down before.
 
 The pass is bound by memory: it reads each pixel once, eight at a time, from wherever the plan says, and writes past the
-caches (streaming stores), which spares reading what is overwritten. On 2 cores it runs at 1.2 to 1.5 times the speed of
+caches (streaming stores), which spares reading what is overwritten. On 2 cores it runs at 1.0 to 1.6 times the speed of
 `numpy.copyto` of its result (tests/benchmarks/kernel.py).
 
 Nothing here can raise: an exception inside a compiled operator is printed and its output left as garbage. The loops see

@@ -142,7 +142,9 @@ class Settings:
     def parameters(self, triggered: bool, batch: int) -> NDArray[np.float64]:
         """Give them as the graph carries them, a row a sample: see `PlanArrays`."""
         row = [self.patch_size, self.fix_ratio, triggered, self.epoch, self.iteration, *self.tile_size]
-        return np.tile(np.array(row, np.float64), (batch, 1))
+        every = np.empty((batch, len(row)), np.float64)
+        every[:] = row
+        return every
 
 
 def action_of(mixer: Mixer) -> Action:

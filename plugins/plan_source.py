@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from cellmix_dali._arguments import tile_shape
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.mixing import CellMix, Mixer, SaliencyMix, TileMixer
+from cellmix_dali.mixing import CellMix, Mixer, MixPlan, SaliencyMix, TileMixer
 from cellmix_dali.mixing.cellmix import fixed_patches, patch_grid
+from cellmix_dali.mixing.saliencymix import SaliencyCut
 
 from ._dali import fn
-from ._plan_arrays import PlanArrays, PlanNodes, Settings, action_of, plan_arrays
+from ._plan_arrays import Action, PlanArrays, PlanNodes, Settings, action_of, plan_arrays
 from .clock import BatchPosition, EpochClock
 
 __all__ = ["CurriculumLike", "PlanArrays", "PlanNodes", "PlanSource"]
@@ -102,7 +103,7 @@ class PlanSource:
     def draw(self, epoch: int, iteration: int) -> PlanArrays:
         """Draw one batch's plan with the parameters now in force."""
         settings = Settings(self.tile_size, epoch, iteration, *self.parameters())
-        return drawn_arrays(self.mixer, self.batch_size, settings)
+        return drawn_arrays(self.mixer, self.action, self.batch_size, settings)
 
     def __call__(self, info: BatchPosition) -> tuple[NDArray[np.generic], ...]:
         """Give the arrays of one batch that the graph needs, as `fn.external_source(batch_info=True)` asks for them."""
@@ -135,13 +136,15 @@ def check_settings(mixer: Mixer, *, curriculum: object = None, patch_size: objec
         raise ArgumentError(f"{mixer.method} needs either a curriculum, or both patch_size and fix_ratio.")
 
 
-def drawn_arrays(mixer: Mixer, batch_size: int, settings: Settings) -> PlanArrays:
-    """Draw a batch's plan."""
+def drawn_arrays(mixer: Mixer, action: Action, batch_size: int, settings: Settings) -> PlanArrays:
+    """Draw a batch's plan, and put it in the terms of the operators."""
     tile_size, key = settings.tile_size, {"epoch": settings.epoch, "iteration": settings.iteration}
+    plan: MixPlan | SaliencyCut
     if isinstance(mixer, CellMix):
-        patch_size, fix_ratio = settings.patch_size, settings.fix_ratio
-        return plan_arrays(mixer.draw(batch_size, tile_size, patch_size, fix_ratio, **key), action_of(mixer), settings)
-    if isinstance(mixer, SaliencyMix):
-        return plan_arrays(mixer.draw_cut(batch_size, tile_size, **key), action_of(mixer), settings)
-    assert isinstance(mixer, TileMixer)
-    return plan_arrays(mixer.draw(batch_size, tile_size, **key), action_of(mixer), settings)
+        plan = mixer.draw(batch_size, tile_size, settings.patch_size, settings.fix_ratio, **key)
+    elif isinstance(mixer, SaliencyMix):
+        plan = mixer.draw_cut(batch_size, tile_size, **key)
+    else:
+        assert isinstance(mixer, TileMixer)
+        plan = mixer.draw(batch_size, tile_size, **key)
+    return plan_arrays(plan, action, settings)
