@@ -26,9 +26,9 @@ DTYPES = {"float32": types.FLOAT, "float16": types.FLOAT16}
 def default_engine(device: str) -> str:
     """Give the faster engine.
 
-    On the CPU "numba": one pass that pastes, normalises, casts and transposes costs 35 to 50 us for a tile of 256 px, where
-    `fn.multi_paste` and `fn.crop_mirror_normalize` cost 60 and 160 (see docs/performance.md). On the GPU "native",
-    until ``make bench-gpu`` has said otherwise on one.
+    On the CPU "numba": one pass that pastes, normalises, casts and transposes costs 35 to 50 us for a tile of 256 px,
+    where `fn.multi_paste` and `fn.crop_mirror_normalize` cost 60 and 160 (see docs/performance.md). On the GPU
+    "native", until ``make bench-gpu`` has said otherwise on one.
     """
     return "native" if device == "gpu" else "numba"
 
