@@ -101,8 +101,13 @@ def seen_by_dali_alone(block: bytes) -> bytes:
 SEEN = {17: zeroed_start, 22: zeroed_middle, 27: bomb, 3: cut}  # by row
 
 
-def check_replaced(table: TileTable, good: list[Batch], batches: list[Batch], bad: set[int]) -> None:
-    """The batches are those of a run without damage, but for the bad tiles, which others of their class stand for."""
+def check_replaced(
+    table: TileTable, good: list[Batch], batches: list[Batch], bad: set[int], *, meanwhile: bool = False
+) -> None:
+    """The batches are those of a run without damage, but for the bad tiles, which others of their class stand for.
+
+    Where tiles become bad meanwhile, one that still was good may have stood for another.
+    """
     assert len(batches) == len(good)
     touched = 0
     for right, batch, before, after in zip(good, batches, rows_of(good), rows_of(batches), strict=True):
@@ -111,7 +116,7 @@ def check_replaced(table: TileTable, good: list[Batch], batches: list[Batch], ba
             continue
         touched += 1
         for one, other in zip(before, after, strict=True):
-            assert other not in bad
+            assert meanwhile or other not in bad
             assert table.label[one] == table.label[other]
             assert one in bad or one == other
         torch.testing.assert_close(right["labels"], batch["labels"])
@@ -215,7 +220,7 @@ def test_a_slide_that_changes_while_training(
         bad = {fault.tile for fault in loader.faults if fault.slide == str(slides[1])}
     assert len(batches) == 8
     assert bad >= set(range(28, 32))
-    check_replaced(table, good, batches, bad)
+    check_replaced(table, good, batches, bad, meanwhile=True)
     assert {json.loads(line)["tile"] for line in noted.read_text().splitlines()} == bad
     assert len(noted.read_text().splitlines()) == len(bad)
 
