@@ -7,7 +7,7 @@ after each batch: that costs more than a third of the time of reading from the p
 from __future__ import annotations
 
 import weakref
-from collections import deque
+from threading import RLock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,26 +23,37 @@ class BufferPool:
     Parameters
     ----------
     most_bytes : int
-        As much is kept at most, of each size (a power of two), while nobody uses it.
+        As much is kept at most while nobody uses it.
     """
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
-        self._free: dict[int, deque[bytearray]] = {}
+        self._free: dict[int, list[NDArray[np.uint8]]] = {}  # by size, a power of two
+        self._kept = 0
+        self._lock = RLock()  # memory may come back at any time, to a thread that is taking some, too
 
     def take(self, size: int) -> NDArray[np.uint8]:
         """Give an uint8 array (size,) with anything in it."""
         if not _LEAST <= size <= self._most_bytes:
             return np.empty(size, np.uint8)
         whole = 1 << (size - 1).bit_length()
-        free = self._free.get(whole)
-        if free is None:
-            free = self._free.setdefault(whole, deque(maxlen=max(1, self._most_bytes // whole)))
-        try:
-            memory = free.pop()
-        except IndexError:
-            memory = bytearray(whole)
+        with self._lock:
+            free = self._free.get(whole)
+            memory = free.pop() if free else None
+            self._kept -= 0 if memory is None else whole
+        if memory is None:
+            memory = np.empty(whole, np.uint8)
         # Views of the array have it as their base, as its own base is no array: it goes when the last of them does.
-        array = np.frombuffer(memory, np.uint8)
-        weakref.finalize(array, free.append, memory).atexit = False
+        array = np.frombuffer(memory.data, np.uint8)
+        weakref.finalize(array, self._give_back, memory).atexit = False
         return array[:size]
+
+    def _give_back(self, memory: NDArray[np.uint8]) -> None:
+        """Keep memory for the next one who wants as much."""
+        with self._lock:
+            if self._kept + memory.size > self._most_bytes:
+                # What is used now is rather wanted again than what was used once.
+                self._free, self._kept = {}, 0
+            if memory.size <= self._most_bytes:
+                self._free.setdefault(memory.size, []).append(memory)
+                self._kept += memory.size

@@ -15,6 +15,7 @@ from .slides import Slide, open_slide
 __all__ = ["OpenSlides"]
 
 _Version: TypeAlias = tuple[int, int, int] | None
+_MOST_DRAWN = 256  # slides that OpenSlide holds open: each has a cache of 32 MiB
 
 
 class OpenSlides:
@@ -36,6 +37,7 @@ class OpenSlides:
         self._paths = paths
         self._slides: dict[int, Slide] = {}
         self._recent: OrderedDict[int, Slide] = OrderedDict()
+        self._drawn: OrderedDict[int, Slide] = OrderedDict()
         self._lock = Lock()
         self._refused: dict[int, tuple[_Version, SlideError]] = {}
 
@@ -44,12 +46,13 @@ class OpenSlides:
         slide = self._slides.get(number)
         if slide is None:  # two threads may both open it; one of the two is kept
             slide = self._slides.setdefault(number, self._open(number))
-        with self._lock:
-            self._recent[number] = slide
-            self._recent.move_to_end(number)
-            if len(self._recent) > self.most:
-                # What is known of a slide is kept; its file is opened again when it is read again.
-                self._recent.popitem(last=False)[1].close()
+        self._keep_open(number, slide, self._recent, self.most)
+        return slide
+
+    def to_draw(self, number: int) -> Slide:
+        """Give a slide whose pixels OpenSlide is to draw; fewer of them stay open."""
+        slide = self[number]
+        self._keep_open(number, slide, self._drawn, min(self.most, _MOST_DRAWN))
         return slide
 
     def close(self) -> None:
@@ -58,6 +61,16 @@ class OpenSlides:
             slide.close()
         self._slides.clear()
         self._recent.clear()
+        self._drawn.clear()
+
+    def _keep_open(self, number: int, slide: Slide, recent: OrderedDict[int, Slide], most: int) -> None:
+        """Note that a slide is used now, and close the one that has not been for longest."""
+        with self._lock:
+            recent[number] = slide
+            recent.move_to_end(number)
+            if len(recent) > most:
+                # What is known of a slide is kept; its file is opened again when it is read again.
+                recent.popitem(last=False)[1].close()
 
     def _open(self, number: int) -> Slide:
         """Open a slide, or say why it cannot be; that takes long, so only once for each version of the file."""

@@ -30,7 +30,7 @@ _ONE_PIXEL = np.array([[0, 0], [0, 0], [1, 1], [0, 0], [1, 1]], np.int32)
 
 class _Source(NamedTuple):
     # A level of a slide.
-    level: Level
+    level: Level | None  # None where there is none of that number
     reader: BlockReader | None  # None where OpenSlide reads the slide
     extents: tuple[int, int, int, int]
 
@@ -117,7 +117,10 @@ class TileReader:
         outside, whole = lie(of, windows, self.pad)
         for place in np.flatnonzero(outside).tolist():
             source = sources[which[place]]
-            found[place] = source if isinstance(source, SlideError) else self._beyond(int(rows[place]), source.level)
+            if isinstance(source, SlideError):
+                found[place] = source
+            else:
+                found[place] = self._beyond(int(rows[place]), source.level)
         readers = [None if isinstance(source, SlideError) else source.reader for source in sources]
         direct = np.array([reader is not None for reader in readers])[which] & ~outside
         if not self.whole:
@@ -158,11 +161,10 @@ class TileReader:
         source = self._sources.get((number, level))
         if source is None:
             if level >= len(slide.levels):
-                return SlideError(
-                    f"There is no such level: {level} of {slide.path}, which has levels 0 to {len(slide.levels) - 1}."
-                )
-            reader = slide.block_reader(level) if slide.route == "direct" else None
-            new = _Source(slide.levels[level], reader, extents(slide.levels[level]))
+                new = _Source(None, None, _NOWHERE)
+            else:
+                reader = slide.block_reader(level) if slide.route == "direct" else None
+                new = _Source(slide.levels[level], reader, extents(slide.levels[level]))
             source = self._sources.setdefault((number, level), new)
         return source
 
@@ -205,7 +207,7 @@ class TileReader:
 
     def _pixels(self, row: int) -> EncodedTile | SlideError:
         """Read a tile's pixels; beyond the level they are white."""
-        slide = self._slides[int(self.table.slide[row])]
+        slide = self._slides.to_draw(int(self.table.slide[row]))
         x, y, size = int(self.table.x[row]), int(self.table.y[row]), int(self.table.size[row])
         try:
             stream = ppm(slide.read_region(int(self.table.level[row]), x, y, size, size))
@@ -226,10 +228,14 @@ class TileReader:
             fill[0], geometry[0] = ppm(np.full((size, size, 3), 255, np.uint8)), _uncut(size)
         return EncodedTile((*fill, *streams), geometry, way)
 
-    def _beyond(self, row: int, level: Level) -> SlideError:
+    def _beyond(self, row: int, level: Level | None) -> SlideError:
+        where = self.table.describe(row)
+        if level is None:
+            levels = len(self._slides[int(self.table.slide[row])].levels)
+            return SlideError(f"There is no such level: {where}; levels: {levels}.")
         return SlideError(
-            f"The tile lies over the edge of its level of {level.width} x {level.height} pixels: "
-            f"{self.table.describe(row)}. Leave it out, or read with edge='pad'."
+            f"The tile lies over the edge of its level of {level.width} x {level.height} pixels: {where}. Leave it "
+            "out, or read with edge='pad'."
         )
 
     def _look_at_first_slides(self, lenient: bool) -> tuple[int, bool]:

@@ -40,11 +40,15 @@ def test_sizes() -> None:
 
 def test_no_more_is_kept_than_is_allowed() -> None:
     pool = BufferPool(1 << 18)
-    held = [pool.take(1 << 17) for _ in range(5)]
-    known = {address(array) for array in held}
-    assert len(known) == 5
-    held.clear()
-    assert sum(len(free) for free in pool._free.values()) == 2
+    for size in (1 << 17, 1 << 16, 1 << 18, (1 << 16) + 1):
+        held = [pool.take(size) for _ in range(5)]
+        assert len({address(array) for array in held}) == 5
+        held.clear()
+        kept = sum(memory.size for free in pool._free.values() for memory in free)
+        assert 0 < kept == pool._kept <= 1 << 18
+        # What was used last is there.
+        known = {address(memory) for free in pool._free.values() for memory in free}
+        assert address(pool.take(size)) in known
 
 
 def test_threads_never_share() -> None:

@@ -14,7 +14,7 @@ __all__ = ["MOST_BYTES", "UsualHeader", "read_usual"]
 
 #: A block that says to be larger is looked at before memory is given to it.
 MOST_BYTES = 1 << 24
-_BUFFERS = BufferPool(1 << 27)
+_BUFFERS = BufferPool(1 << 26)
 
 
 class UsualHeader:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,6 +102,32 @@ def test_few_files_are_open_at_once(folder: Path, monkeypatch: pytest.MonkeyPatc
             assert streams(found) == [want[row] for row in part]
     reader.close()
     assert open_shards(folder) == 0
+
+
+def test_a_batch_of_more_shards_than_may_be_open(
+    rendered: list[RenderedSlide], collect: Collect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slides = [tmp_path / f"{number}.svs" for number in range(8)]
+    for path in slides:
+        path.symlink_to(rendered[0].path)
+    folder = tmp_path / "tiles"
+    collect(folder, slides)
+    table = open_tiles(folder)
+    rows = np.random.default_rng(0).permutation(len(table))
+    want = streams(ShardReader(table).read(rows))
+    most, plain = [], reader_module.read_usual
+
+    def read_usual(*arguments: Any) -> Any:
+        most.append(open_shards(folder))
+        return plain(*arguments)
+
+    monkeypatch.setattr(reader_module, "read_usual", read_usual)
+    monkeypatch.setattr(reader_module, "most_open", lambda: 4)
+    reader = ShardReader(table)
+    for _ in range(2):
+        assert streams(reader.read(rows)) == want
+    assert len(list(folder.rglob("*.tar"))) == 16
+    assert max(most) == 4
 
 
 def test_damage_is_said_by_name(folder: Path) -> None:
