@@ -1,7 +1,7 @@
 """Memory that is used again when the last array on it is gone.
 
 What is read for a batch takes a megabyte or more. The system gives such memory page by page, cleared, and takes it back
-after each batch: that costs more than a third of the time of reading from the page cache.
+after each batch: that took 14 to 20 % of the host's time a tile.
 """
 
 from __future__ import annotations

@@ -16,12 +16,16 @@ __all__ = ["cut", "lie"]
 def lie(of, windows, pad):
     """Say how windows lie on their levels; arguments and results are those of `cellmix_dali.windows.lie`."""
     outside, whole = np.empty(len(windows), np.bool_), np.empty(len(windows), np.bool_)
+    blocks = np.empty(len(windows), np.int64)
     for window in range(len(windows)):
         (width, height, wide, high), (x, y, size) = of[window], windows[window]
+        across = (min(x + size, width) - 1) // wide - x // wide + 1
+        down = (min(y + size, height) - 1) // high - y // high + 1
+        blocks[window] = across * down
         over = x + size > width or y + size > height
         outside[window] = x < 0 or y < 0 or x >= width or y >= height or (over and not pad)
         whole[window] = size == wide and size == high and x % wide == 0 and y % high == 0 and not over
-    return outside, whole
+    return outside, whole, blocks
 
 
 @compiled(nogil=False)
@@ -47,11 +51,7 @@ def cut(of, windows, margin):
         As of `cellmix_dali.windows.Pieces`.
     """
     firsts = np.zeros(len(windows) + 1, np.int64)
-    for window in range(len(windows)):
-        (width, height, wide, high), (x, y, size) = of[window], windows[window]
-        across = (min(x + size, width) - 1) // wide - x // wide + 1
-        down = (min(y + size, height) - 1) // high - y // high + 1
-        firsts[window + 1] = firsts[window] + across * down
+    firsts[1:] = np.cumsum(lie(of, windows, True)[2])
     columns, rows = np.empty(firsts[-1], np.int64), np.empty(firsts[-1], np.int64)
     geometry = np.empty((firsts[-1], 5, 2), np.int32)
     for window in range(len(windows)):

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 import resource
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
-__all__ = ["OpenFile", "most_open"]
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["OpenFile", "most_open", "read_in_parts"]
 
 _MOST_OPEN = 4096
+_Read = TypeVar("_Read")
 
 
 def most_open() -> int:
@@ -18,6 +24,30 @@ def most_open() -> int:
     """
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return _MOST_OPEN if allowed == resource.RLIM_INFINITY else max(1, min(_MOST_OPEN, allowed // 4))
+
+
+def read_in_parts(
+    read: Callable[[NDArray[np.int64]], list[_Read]], rows: NDArray[np.int64], file: NDArray[np.int32], most: int
+) -> list[_Read]:
+    """Read rows of a table, at once where they are of few files.
+
+    Files that are read together are open together, and threads may read as many: each opens a quarter of `most`.
+
+    Parameters
+    ----------
+    read : callable
+        Reads rows.
+    rows : int64 array (n,)
+        Which.
+    file : int32 array
+        The file of each row of the table.
+    most : int
+        Files that may be open.
+    """
+    if len(set(file[rows].tolist())) <= max(1, most // 4):
+        return read(rows)
+    half = len(rows) // 2
+    return read_in_parts(read, rows[:half], file, most) + read_in_parts(read, rows[half:], file, most)
 
 
 class OpenFile:

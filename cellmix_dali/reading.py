@@ -10,13 +10,14 @@ from typing import NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from ._open_file import read_in_parts
 from ._open_slides import OpenSlides
 from .errors import ArgumentError, SlideError, unknown_name
 from .slides import Level, Slide
 from .slides.block_reader import Block, BlockReader, read_blocks
 from .slides.ppm import ppm
 from .tiles import TileTable
-from .windows import are_whole, cut_windows, extents, lie, most_blocks
+from .windows import cut_windows, extents, lie, of_rows, on_level
 
 __all__ = ["EncodedTile", "TileReader"]
 
@@ -33,6 +34,14 @@ class _Source(NamedTuple):
     level: Level | None  # None where there is none of that number
     reader: BlockReader | None  # None where OpenSlide reads the slide
     extents: tuple[int, int, int, int]
+
+
+class _Windows(NamedTuple):
+    # Windows of levels that are read directly.
+    readers: Sequence[BlockReader | None]
+    which: NDArray[np.int64]  # (n,): the reader of each
+    of: NDArray[np.int64]  # (n, 4): extents of its level
+    windows: NDArray[np.int64]  # (n, 3): x, y and size
 
 
 class EncodedTile(NamedTuple):
@@ -103,18 +112,15 @@ class TileReader:
 
     def read(self, rows: NDArray[np.int64]) -> list[EncodedTile | SlideError]:
         """Read tiles; in the place of one that cannot be read stands the reason."""
-        if not len(rows):
-            return []
-        # Files that are read together are open together, and threads may read as many.
-        if len(set(self.table.slide[rows].tolist())) > max(1, self._slides.most // 4):
-            half = len(rows) // 2
-            return self.read(rows[:half]) + self.read(rows[half:])
+        return read_in_parts(self._read, rows, self.table.slide, self._slides.most) if len(rows) else []
+
+    def _read(self, rows: NDArray[np.int64]) -> list[EncodedTile | SlideError]:
+        """Read tiles of a few slides."""
         sources, which = self._sources_of(rows)
         of = np.array([_NOWHERE if isinstance(source, SlideError) else source.extents for source in sources])[which]
-        columns = self.table.x[rows], self.table.y[rows], self.table.size[rows]
-        windows = np.stack(columns, axis=1).astype(np.int64)
+        windows = of_rows(self.table, rows)
         found: list[EncodedTile | SlideError | None] = [None] * len(rows)
-        outside, whole = lie(of, windows, self.pad)
+        outside, whole, _ = lie(of, windows, self.pad)
         for place in np.flatnonzero(outside).tolist():
             source = sources[which[place]]
             if isinstance(source, SlideError):
@@ -128,7 +134,7 @@ class TileReader:
         for own, read in ((direct & whole, self._whole_tiles), (direct & ~whole, self._cut_tiles)):
             places = np.flatnonzero(own)
             if places.size:
-                tiles = read(readers, which[places], of[places], windows[places])
+                tiles = read(_Windows(readers, which[places], of[places], windows[places]))
                 for place, tile in zip(places.tolist(), tiles, strict=True):
                     found[place] = tile
         for place, tile in enumerate(found):
@@ -168,36 +174,26 @@ class TileReader:
             source = self._sources.setdefault((number, level), new)
         return source
 
-    def _whole_tiles(
-        self,
-        readers: Sequence[BlockReader | None],
-        which: NDArray[np.int64],
-        of: NDArray[np.int64],
-        windows: NDArray[np.int64],
-    ) -> list[EncodedTile | SlideError | None]:
+    def _whole_tiles(self, given: _Windows) -> list[EncodedTile | SlideError | None]:
         """Read tiles that are one block each: nothing is cut. None stands for a blank one."""
-        columns, rows = (windows[:, :2] // of[:, 2:]).T
+        columns, rows = (given.windows[:, :2] // given.of[:, 2:]).T
+        blocks = read_blocks(given.readers, given.which, columns, rows)
         return [
             EncodedTile((block,), _uncut(side), "direct") if isinstance(block, np.ndarray) else block
-            for block, side in zip(read_blocks(readers, which, columns, rows), windows[:, 2].tolist(), strict=True)
+            for block, side in zip(blocks, given.windows[:, 2].tolist(), strict=True)
         ]
 
-    def _cut_tiles(
-        self,
-        readers: Sequence[BlockReader | None],
-        which: NDArray[np.int64],
-        of: NDArray[np.int64],
-        windows: NDArray[np.int64],
-    ) -> list[EncodedTile | SlideError | None]:
+    def _cut_tiles(self, given: _Windows) -> list[EncodedTile | SlideError | None]:
         """Read the blocks of tiles. None stands for one with a blank block, or with too many.
 
         Damage is looked for in their blocks, too: OpenSlide shows them as well as it can.
         """
-        cuts = cut_windows(of, windows)
-        blocks = _read_each_once(readers, np.repeat(which, np.diff(cuts.firsts)), cuts.columns, cuts.rows)
+        cuts = cut_windows(given.of, given.windows)
+        which = np.repeat(given.which, np.diff(cuts.firsts))
+        blocks = _read_each_once(given.readers, which, cuts.columns, cuts.rows)
         most = 0 if self.whole else self._blocks
         found: list[EncodedTile | SlideError | None] = []
-        for side, (first, end) in zip(windows[:, 2].tolist(), pairwise(cuts.firsts.tolist()), strict=True):
+        for side, (first, end) in zip(given.windows[:, 2].tolist(), pairwise(cuts.firsts.tolist()), strict=True):
             streams = [block for block in blocks[first:end] if isinstance(block, np.ndarray)]
             if len(streams) == end - first <= most:
                 found.append(self._tile(streams, cuts.geometry[first:end], side, "direct"))
@@ -254,10 +250,9 @@ class TileReader:
             mine = table.slide == number
             for level in np.unique(table.level[mine]).tolist():
                 if level < len(slide.levels):
-                    of, on = slide.levels[level], np.flatnonzero(mine & (table.level == level))
-                    x, y, size = table.x[on], table.y[on], table.size[on]
-                    most = max(most, most_blocks(of, x, y, size))
-                    whole = whole and are_whole(of, x, y, size)
+                    on = np.flatnonzero(mine & (table.level == level))
+                    _, are_whole, blocks = lie(*on_level(slide.levels[level], table, on), self.pad)
+                    most, whole = max(most, int(blocks.max())), whole and bool(are_whole.all())
         if refused and (not lenient or len(refused) == len(numbers)):
             raise refused[0]
         return min(most, _MOST_SLOTS), whole

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .slides import Level
+from .tiles import TileTable
 
-__all__ = ["MARGIN", "Pieces", "are_whole", "cut_windows", "extents", "lie", "most_blocks"]
+__all__ = ["MARGIN", "Pieces", "cut_windows", "extents", "lie", "of_rows", "on_level"]
 
 #: Colour of subsampled JPEG is interpolated between neighbours: a part of a block that is decoded alone is as in the
 #: whole only this far from its rim, in pixels (one MCU of 4:2:0; without it pixels at the rim differ).
@@ -42,7 +43,19 @@ def extents(level: Level) -> tuple[int, int, int, int]:
     return level.width, level.height, level.block_width or 1, level.block_height or 1
 
 
-def lie(of: NDArray[np.int64], windows: NDArray[np.int64], pad: bool) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def of_rows(table: TileTable, rows: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Give the windows of some tiles, (n, 3): x, y and size."""
+    return np.stack([table.x[rows], table.y[rows], table.size[rows]], axis=1).astype(np.int64)
+
+
+def on_level(level: Level, table: TileTable, rows: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Give what `lie` and `cut_windows` take, of tiles that are all on one level."""
+    return np.tile(np.array(extents(level), np.int64), (len(rows), 1)), of_rows(table, rows)
+
+
+def lie(
+    of: NDArray[np.int64], windows: NDArray[np.int64], pad: bool
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int64]]:
     """Say how square windows lie on their levels.
 
     Parameters
@@ -60,11 +73,13 @@ def lie(of: NDArray[np.int64], windows: NDArray[np.int64], pad: bool) -> tuple[N
         Whether they reach over an edge that they must not, or lie wholly beyond the level.
     whole : bool array (n,)
         Whether they are just one block, in full.
+    blocks : int64 array (n,)
+        Blocks that each is made of.
     """
     from . import _cut  # numba takes a second to import
 
-    outside, whole = _cut.lie(of, windows, pad)
-    return outside, whole
+    outside, whole, blocks = _cut.lie(of, windows, pad)
+    return outside, whole, blocks
 
 
 def cut_windows(of: NDArray[np.int64], windows: NDArray[np.int64]) -> Pieces:
@@ -87,21 +102,3 @@ def cut_windows(of: NDArray[np.int64], windows: NDArray[np.int64]) -> Pieces:
     from ._cut import cut
 
     return Pieces(*cut(of, windows, MARGIN))
-
-
-def most_blocks(level: Level, x: NDArray[np.int64], y: NDArray[np.int64], size: NDArray[np.int64]) -> int:
-    """Give the greatest number of blocks that any of the windows is made of."""
-    if not len(x):
-        return 0
-    assert level.block_width is not None
-    assert level.block_height is not None
-    across = (np.minimum(x + size, level.width) - 1) // level.block_width - x // level.block_width + 1
-    down = (np.minimum(y + size, level.height) - 1) // level.block_height - y // level.block_height + 1
-    return int((across * down).max())
-
-
-def are_whole(level: Level, x: NDArray[np.integer], y: NDArray[np.integer], size: NDArray[np.integer]) -> bool:
-    """Say whether all windows are just one block of the level, in full."""
-    wide, high = level.block_width, level.block_height
-    inside = (x + size <= level.width) & (y + size <= level.height)
-    return bool(np.all((size == wide) & (size == high) & (x % size == 0) & (y % size == 0) & inside))

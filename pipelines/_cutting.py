@@ -11,7 +11,7 @@ from cellmix_dali.errors import ArgumentError, SlideError
 from cellmix_dali.reading import EncodedTile, TileReader
 from cellmix_dali.slides import Level
 from cellmix_dali.tiles import TileTable
-from cellmix_dali.windows import cut_windows, extents, lie
+from cellmix_dali.windows import cut_windows, lie, on_level
 
 from ._decoded_blocks import DecodedBlocks, Place
 
@@ -95,8 +95,7 @@ class WindowCutter:
         """Cut what lies on blocks; gives what does not."""
         table, level = self.table, self._level
         rows = np.array([row for row, _ in wanted])
-        windows = np.stack([table.x[rows], table.y[rows], table.size[rows]], axis=1).astype(np.int64)
-        of = np.tile(np.array(extents(level), np.int64), (len(rows), 1))
+        of, windows = on_level(level, table, rows)
         inside = ~lie(of, windows, self._reader.pad)[0]
         cuts = cut_windows(of[inside], windows[inside])
         # Decoders of JPEG 2000 round differently: a window that the reader leaves to OpenSlide stays with it.

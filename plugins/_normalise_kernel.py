@@ -154,6 +154,15 @@ def _edges(places, sizes, height):
 
 
 @compiled()
+def _across(plan, region, top, line):
+    """Where a region begins and ends in a row, and the address that its pixels in a band's first row count from."""
+    images, sources, places, sizes = plan
+    left = places[2 * region + 1]
+    from_y = sources[2 * region] + top - places[2 * region]
+    return left, left + sizes[2 * region + 1], images[region] + from_y * line + _RGB * (sources[2 * region + 1] - left)
+
+
+@compiled()
 def _lay_out(rows, own, width, plan, firsts, steps, row, pieces):
     """Find where the pixels of a band of rows lie; later regions win.
 
@@ -162,7 +171,7 @@ def _lay_out(rows, own, width, plan, firsts, steps, row, pieces):
     where to where, and how many bytes. Gives the number of pieces.
     """
     top, bottom = rows
-    images, sources, places, sizes = plan
+    images, _, places, sizes = plan
     line, eights, rest = _RGB * width, width // _EIGHT, width % _EIGHT
     pixels, active = np.empty(_EIGHT, np.int64), np.empty(images.size, np.int64)
     for eight in range(firsts.size):
@@ -174,9 +183,7 @@ def _lay_out(rows, own, width, plan, firsts, steps, row, pieces):
             continue
         active[count] = region
         count += 1
-        left, right = places[2 * region + 1], places[2 * region + 1] + sizes[2 * region + 1]
-        from_y = sources[2 * region] + top - places[2 * region]
-        start = images[region] + from_y * line + _RGB * (sources[2 * region + 1] - left)
+        left, right, start = _across(plan, region, top, line)
         whole, end = -(-left // _EIGHT), right // _EIGHT
         for eight in range(whole, end):
             firsts[eight], steps[eight] = start + _BYTES * eight, line
@@ -194,9 +201,7 @@ def _lay_out(rows, own, width, plan, firsts, steps, row, pieces):
         for number in range(length):
             pixels[number] = own + top * line + _RGB * (begin + number)
         for region in active[:count]:
-            left, right = places[2 * region + 1], places[2 * region + 1] + sizes[2 * region + 1]
-            from_y = sources[2 * region] + top - places[2 * region]
-            start = images[region] + from_y * line + _RGB * (sources[2 * region + 1] - left)
+            left, right, start = _across(plan, region, top, line)
             for x in range(max(left, begin), min(right, begin + length)):
                 pixels[x - begin] = start + _RGB * x
         number = 0

@@ -34,6 +34,19 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> list[RenderedSlide]:
     return render_slides(tmp_path_factory.mktemp("rendered"), count=2, side=1024, seed=5)
 
 
+@pytest.fixture
+def linked(rendered: list[RenderedSlide], tmp_path: Path) -> Callable[[int], list[Path]]:
+    """Make as many slides as asked for: links to the rendered SVS."""
+
+    def make(count: int) -> list[Path]:
+        paths = [tmp_path / f"{number}.svs" for number in range(count)]
+        for path in paths:
+            path.symlink_to(rendered[0].path)
+        return paths
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def table(rendered: list[RenderedSlide]) -> TileTable:
     """All 32 block-aligned tiles of both rendered slides, labels 0, 1, 2 in turn."""

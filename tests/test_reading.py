@@ -83,11 +83,9 @@ def test_slides_that_are_not_there_or_damaged_among_others(rendered: list[Render
 
 
 def test_a_batch_of_more_slides_than_may_be_open(
-    rendered: list[RenderedSlide], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    linked: Callable[[int], list[Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    paths = [tmp_path / f"{number}.svs" for number in range(9)]
-    for path in paths:
-        path.symlink_to(rendered[0].path)
+    paths = linked(9)
     table = TileTable.concat([TileTable.from_columns(path, x=[256, 0], y=[0, 512], size=256) for path in paths])
     rows = np.random.default_rng(0).permutation(len(table))
     want = [content(tile) for tile in TileReader(table).read(rows)]
@@ -98,11 +96,9 @@ def test_a_batch_of_more_slides_than_may_be_open(
 
 
 def test_fewer_slides_stay_open_to_openslide(
-    rendered: list[RenderedSlide], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    linked: Callable[[int], list[Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    paths = [tmp_path / f"{number}.svs" for number in range(6)]
-    for path in paths:
-        path.symlink_to(rendered[0].path)
+    paths = linked(6)
     table = TileTable.concat([TileTable.from_columns(path, x=[100], y=[60], size=256) for path in paths])
     monkeypatch.setattr(_open_slides, "_MOST_DRAWN", 2)
     reader = TileReader(table, slots=1)  # so these tiles of four blocks are drawn

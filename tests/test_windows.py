@@ -16,7 +16,7 @@ def test_how_windows_lie(given_windows: list[tuple[tuple[int, ...], int, int, in
     of = np.array([level for level, *_ in given_windows], np.int64)
     windows = np.array([window for _, *window in given_windows], np.int64)
     for pad in (False, True):
-        outside, whole = lie(of, windows, pad)
+        outside, whole, _ = lie(of, windows, pad)
         for number, ((width, height, wide, high), x, y, size) in enumerate(given_windows):
             inside = [x >= 0 and x + size <= width, y >= 0 and y + size <= height]
             touches = 0 <= x < width and 0 <= y < height
@@ -30,6 +30,7 @@ def test_each_pixel_comes_from_its_block(given_windows: list[tuple[tuple[int, ..
     of = np.array([level for level, *_ in given_windows], np.int64)
     windows = np.array([(int(x * level[0]), int(y * level[1]), size) for level, x, y, size in given_windows], np.int64)
     cuts = cut_windows(of, windows)
+    assert lie(of, windows, True)[2].tolist() == np.diff(cuts.firsts).tolist()
     assert len(cuts.columns) == len(cuts.rows) == len(cuts.geometry) == cuts.firsts[-1]
     for number, ((width, height, wide, high), _, _, size) in enumerate(given_windows):
         x, y, _ = windows[number].tolist()

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from .._open_file import OpenFile, most_open
+from .._open_file import OpenFile, most_open, read_in_parts
 from ..errors import ArgumentError, SlideError, unknown_name
 from ..reading import EncodedTile, TileReader
 from ..slides.damage import BlockCheck
@@ -102,10 +102,10 @@ class ShardReader:
 
     def read(self, rows: NDArray[np.int64]) -> list[EncodedTile | SlideError]:
         """Read tiles; in the place of one that cannot be read stands the reason."""
-        # Shards that are read together are open together, and threads may read as many.
-        if len(set(self._shard[rows].tolist())) > max(1, self._most_open // 4):
-            half = len(rows) // 2
-            return self.read(rows[:half]) + self.read(rows[half:])
+        return read_in_parts(self._read, rows, self._shard, self._most_open)
+
+    def _read(self, rows: NDArray[np.int64]) -> list[EncodedTile | SlideError]:
+        """Read tiles of a few shards."""
         found: list[EncodedTile | SlideError | None] = [None] * len(rows)
         # In the order of the files, which disks read fastest.
         order = np.lexsort((self._offset[rows], self._shard[rows]))

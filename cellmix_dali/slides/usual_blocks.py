@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from cellmix_dali._buffers import BufferPool
 from cellmix_dali._open_file import OpenFile
 
-__all__ = ["MOST_BYTES", "UsualHeader", "read_usual"]
+__all__ = ["UsualHeader", "read_usual"]
 
-#: A block that says to be larger is looked at before memory is given to it.
-MOST_BYTES = 1 << 24
+_MOST_BYTES = 1 << 24  # a block that says to be larger is looked at before memory is given to it
 _BUFFERS = BufferPool(1 << 26)
 
 
@@ -72,10 +71,10 @@ def read_usual(
             rows[number], longer[number] = (file.number, *header.row), header.longer
     if not all(known):
         which = np.where(np.array(known)[which], which, -1)
-    size = np.where((which >= 0) & (counts >= 0) & (counts <= MOST_BYTES), counts, 0).sum()
+    size = np.where((which >= 0) & (counts >= 0) & (counts <= _MOST_BYTES), counts, 0).sum()
     buffer = _BUFFERS.take(int(size) + len(which) * max(0, int(longer.max())))
     starts = np.empty(len(which), np.int64)
-    read_quickly(which, rows, offsets, counts, MOST_BYTES, buffer, starts)
+    read_quickly(which, rows, offsets, counts, _MOST_BYTES, buffer, starts)
     ends = starts + counts + longer[which]
     return [
         buffer[start:end] if start >= 0 else None for start, end in zip(starts.tolist(), ends.tolist(), strict=True)

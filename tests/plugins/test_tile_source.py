@@ -237,11 +237,12 @@ def test_a_shared_block_is_read_once(rendered: list[RenderedSlide], monkeypatch:
 
 
 def test_only_so_many_files_are_open(
-    rendered: list[RenderedSlide], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rendered: list[RenderedSlide],
+    linked: Callable[[int], list[Path]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    paths = [tmp_path / f"{number}.svs" for number in range(12)]
-    for path in paths:
-        path.symlink_to(rendered[0].path)
+    paths = linked(12)
 
     def open_files() -> int:
         return sum(str(tmp_path) in str(link) or str(rendered[0].path) in str(link) for link in links())

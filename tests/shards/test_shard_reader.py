@@ -105,13 +105,10 @@ def test_few_files_are_open_at_once(folder: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_batch_of_more_shards_than_may_be_open(
-    rendered: list[RenderedSlide], collect: Collect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    linked: Callable[[int], list[Path]], collect: Collect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slides = [tmp_path / f"{number}.svs" for number in range(8)]
-    for path in slides:
-        path.symlink_to(rendered[0].path)
     folder = tmp_path / "tiles"
-    collect(folder, slides)
+    collect(folder, linked(8))
     table = open_tiles(folder)
     rows = np.random.default_rng(0).permutation(len(table))
     want = streams(ShardReader(table).read(rows))
