@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 __all__ = ["KINDS", "PIXELS", "DecoderRoute", "decoder_routes", "stream_kind"]
@@ -48,10 +48,12 @@ def stream_kind(compression: str | None, colour: str | None) -> str:
     return "rgb jpeg" if colour == "rgb" else "ycbcr jpeg 4:2:0"
 
 
-def decoder_routes(device: str, faults: Mapping[str, str | None]) -> dict[str, DecoderRoute]:
+def decoder_routes(
+    device: str, faults: Mapping[str, str | None], kinds: Iterable[str] = KINDS
+) -> dict[str, DecoderRoute]:
     """Say of `KINDS` and `PIXELS` how a pipeline on a device decodes them.
 
-    A pipeline has one decoder for all its streams: the GPU's only where it is right about all kinds.
+    A pipeline has one decoder for all its streams: the GPU's only where it is right about all kinds of its table.
 
     Parameters
     ----------
@@ -60,17 +62,24 @@ def decoder_routes(device: str, faults: Mapping[str, str | None]) -> dict[str, D
     faults : mapping of str to (str or None)
         What the GPU's decoder was found to do wrong with each of `KINDS`, such as "does not keep the colours of rgb
         jpeg"; None where it is right. Not looked at for the CPU.
+    kinds : iterable of str
+        Which of `KINDS` the table holds, as its first slides show. Without any of them OpenSlide reads all tiles, and
+        the CPU decodes.
 
     Returns
     -------
     dict of str to DecoderRoute
     """
-    wrong = {} if device == "cpu" else {kind: fault for kind, fault in faults.items() if fault is not None}
-    decoder = "mixed" if device == "gpu" and not wrong else "cpu"
+    held = set(kinds) & set(KINDS)
+    faulty = {} if device == "cpu" else {kind: fault for kind, fault in faults.items() if fault is not None}
+    wrong = {kind: fault for kind, fault in faulty.items() if kind in held}
+    decoder = "mixed" if device == "gpu" and held and not wrong else "cpu"
     told = " and ".join(wrong.values())
     routes = {PIXELS: DecoderRoute(decoder, "read through OpenSlide on the CPU, and handed on as plain pixels (PPM)")}
     for kind in KINDS:
-        if decoder == "mixed":
+        if decoder == "mixed" and kind in faulty:
+            reason = f"read through OpenSlide, because the GPU's decoder {faulty[kind]}"
+        elif decoder == "mixed":
             reason = "decoded by fn.decoders.image on the GPU, which was tried and keeps the colours"
         elif kind in wrong:
             reason = f"decoded by fn.decoders.image on the CPU, because the GPU's decoder {wrong[kind]}"

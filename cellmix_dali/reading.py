@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple, cast
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ._open_file import read_in_parts
 from ._open_slides import OpenSlides
+from .decoding import KINDS, stream_kind
 from .errors import ArgumentError, SlideError, unknown_name
 from .slides import Level, Slide
 from .slides.block_reader import Block, BlockReader, read_blocks
@@ -91,6 +92,8 @@ class TileReader:
     whole : bool
         Whether each tile is just one stream in full, so that nothing is to be put together. It is decided by the first
         slides; a tile of a later one that is a part of a block, or of several, is then read through OpenSlide.
+    kinds : frozenset of str
+        Which of `cellmix_dali.decoding.KINDS` the tiles of the first slides hold; none where OpenSlide reads them all.
     """
 
     def __init__(
@@ -102,7 +105,8 @@ class TileReader:
         self.pad = edge == "pad"
         self._slides = OpenSlides(table.slides)
         self._sources: dict[tuple[int, int], _Source] = {}
-        self._blocks, whole = self._look_at_first_slides(lenient)
+        self._direct: frozenset[str] = frozenset(KINDS)
+        self._blocks, whole, self.kinds = self._look_at_first_slides(lenient)
         if slots is not None:
             self._blocks = slots
         if self._blocks < 1:
@@ -142,6 +146,11 @@ class TileReader:
                 found[place] = self._pixels(int(rows[place]))
         return cast("list[EncodedTile | SlideError]", found)
 
+    def only(self, kinds: Iterable[str]) -> None:
+        """Read only blocks of these kinds directly, of `cellmix_dali.decoding.KINDS`; any other through OpenSlide."""
+        self._direct = frozenset(kinds)
+        self._sources.clear()
+
     def close(self) -> None:
         """Close the slides."""
         self._slides.close()
@@ -169,8 +178,9 @@ class TileReader:
             if level >= len(slide.levels):
                 new = _Source(None, None, _NOWHERE)
             else:
-                reader = slide.block_reader(level) if slide.route == "direct" else None
-                new = _Source(slide.levels[level], reader, extents(slide.levels[level]))
+                of = slide.levels[level]
+                direct = slide.route == "direct" and stream_kind(of.compression, of.colour) in self._direct
+                new = _Source(of, slide.block_reader(level) if direct else None, extents(of))
             source = self._sources.setdefault((number, level), new)
         return source
 
@@ -234,10 +244,11 @@ class TileReader:
             "out, or read with edge='pad'."
         )
 
-    def _look_at_first_slides(self, lenient: bool) -> tuple[int, bool]:
-        """The most blocks that a tile of the first few slides is made of, and whether each is just one whole block."""
+    def _look_at_first_slides(self, lenient: bool) -> tuple[int, bool, frozenset[str]]:
+        """The most blocks that a tile of the first slides is made of, if each is one whole block, and their kinds."""
         table, most, whole = self.table, 1, True
         refused: list[SlideError] = []
+        kinds: set[str] = set()
         numbers = np.unique(table.slide[: 1 << 20])[:_LOOKED_AT].tolist()
         for number in numbers:
             try:
@@ -251,11 +262,12 @@ class TileReader:
             for level in np.unique(table.level[mine]).tolist():
                 if level < len(slide.levels):
                     on = np.flatnonzero(mine & (table.level == level))
+                    kinds.add(stream_kind(slide.levels[level].compression, slide.levels[level].colour))
                     _, are_whole, blocks = lie(*on_level(slide.levels[level], table, on), self.pad)
                     most, whole = max(most, int(blocks.max())), whole and bool(are_whole.all())
         if refused and (not lenient or len(refused) == len(numbers)):
             raise refused[0]
-        return min(most, _MOST_SLOTS), whole
+        return min(most, _MOST_SLOTS), whole, frozenset(kinds)
 
 
 @functools.lru_cache(maxsize=64)

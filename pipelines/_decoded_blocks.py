@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from cellmix_dali.decoding import stream_kind
 from cellmix_dali.errors import CellMixDaliError
 from cellmix_dali.plugins._dali import Pipeline, fn, types
 from cellmix_dali.plugins._decode import decode
@@ -49,6 +50,7 @@ class DecodedBlocks:
         self.decoded = 0
         self._where = f"level {number} of {slide.path}"
         self._device, self._num_threads = device, num_threads
+        self._kind = stream_kind(level.compression, level.colour)
         self._reader = slide.block_reader(number)
         self._most = max(1, _KEPT_BYTES // (3 * width * height))
         self._shape = height, width, 3
@@ -117,6 +119,6 @@ class DecodedBlocks:
         )
         with pipeline:
             encoded = fn.external_source(name="blocks", dtype=types.UINT8, ndim=1, no_copy=True)
-            pipeline.set_outputs(decode(encoded, decoder_device(self._device)).cpu())
+            pipeline.set_outputs(decode(encoded, decoder_device(self._device, [self._kind])).cpu())
         pipeline.build()
         return pipeline

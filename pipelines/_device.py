@@ -17,6 +17,7 @@ from cellmix_dali.decoding import KINDS, DecoderRoute
 from cellmix_dali.errors import MissingDependencyError, unknown_name
 from cellmix_dali.plugins._dali import Pipeline, fn, types
 from cellmix_dali.plugins._decode import decode
+from cellmix_dali.plugins.tile_source import TileSource
 from cellmix_dali.slides.jpeg import BlockStreams, segments
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "keeps_colours",
     "probe_stream",
     "routes_taken",
+    "source_decoder",
 ]
 
 DEVICES = ("cpu", "gpu")
@@ -73,8 +75,31 @@ def decoder_device(device: str, kinds: Iterable[str] = KINDS) -> str:
     -------
     {"cpu", "mixed"}
     """
-    routes = decoder_routes(device)
-    return "mixed" if all(routes[kind] == "mixed" for kind in kinds) else "cpu"
+    routes, held = decoder_routes(device), list(kinds)
+    return "mixed" if held and all(routes[kind] == "mixed" for kind in held) else "cpu"
+
+
+def source_decoder(source: TileSource, device: str) -> str:
+    """Choose the device of `fn.decoders.image` for a source, and keep from it what it would get wrong.
+
+    The first slides of the table decide. Slides whose blocks the chosen decoder gets wrong, and which come later in
+    the table, are read through OpenSlide.
+
+    Parameters
+    ----------
+    source : TileSource
+        Whose reader is told which kinds to read directly.
+    device : {"cpu", "gpu"}
+        Of the pipeline.
+
+    Returns
+    -------
+    {"cpu", "mixed"}
+    """
+    chosen = decoder_device(device, source.reader.kinds)
+    if chosen == "mixed":
+        source.reader.only(kind for kind, route in decoder_routes(device).items() if route == "mixed")
+    return chosen
 
 
 def decoder_routes(device: str) -> dict[str, str]:
@@ -88,13 +113,15 @@ def decoder_routes(device: str) -> dict[str, str]:
     return {kind: "mixed" if fault is None else "cpu" for kind, fault in _gpu_faults().items()}
 
 
-def routes_taken(device: str) -> dict[str, DecoderRoute]:
+def routes_taken(device: str, kinds: Iterable[str] = KINDS) -> dict[str, DecoderRoute]:
     """Say of each kind of streams, and of pixels that OpenSlide has read, how a pipeline on this device decodes it.
 
     Parameters
     ----------
     device : {"cpu", "gpu"}
         Of the pipeline.
+    kinds : iterable of str
+        Of `KINDS`, what the table holds.
 
     Returns
     -------
@@ -109,7 +136,7 @@ def routes_taken(device: str) -> dict[str, DecoderRoute]:
         If the GPU is asked for where there is none.
     """
     device_id(device)
-    return decoding.decoder_routes(device, _gpu_faults() if device == "gpu" else {})
+    return decoding.decoder_routes(device, _gpu_faults() if device == "gpu" else {}, kinds)
 
 
 def _gpu_faults() -> dict[str, str | None]:

@@ -12,7 +12,7 @@ from cellmix_dali.plugins._dali import Pipeline
 from cellmix_dali.plugins.normalise import MEAN, STD, normalise
 from cellmix_dali.tiles import TileTable
 
-from ._device import decoder_device, device_id
+from ._device import device_id, source_decoder
 from .loader import TileLoader
 
 __all__ = ["evaluate_loader", "evaluate_pipeline"]
@@ -55,7 +55,7 @@ def evaluate_pipeline(
         prefetch_queue_depth=prefetch_queue_depth,
     )
     with pipeline:
-        batch = tiles(source, device=decoder_device(device))
+        batch = tiles(source, device=source_decoder(source, device))
         images = batch.images.gpu() if device == "gpu" else batch.images
         images = normalise(images, mean=mean, std=std, dtype=dtype, engine=engine, sizes_checked=True)
         pipeline.set_outputs(images, batch.labels, batch.tile)

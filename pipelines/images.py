@@ -61,7 +61,7 @@ def image_pipeline(
     source : ImageSource
         If it draws plans, it mixes the labels itself (`num_classes` given).
     device, engine, mean, std, dtype, num_threads, prefetch_queue_depth
-        As of `cellmix_dali.pipelines.train_pipeline`. Untested on a GPU so far.
+        As of `cellmix_dali.pipelines.train_pipeline`. What ran on a GPU: docs/gpu.md.
 
     Returns
     -------

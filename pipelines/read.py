@@ -14,7 +14,7 @@ from cellmix_dali.resolution import choose_level
 from cellmix_dali.slides import Slide, open_slide
 from cellmix_dali.tiles import TileTable
 
-from ._device import decoder_device, device_id
+from ._device import device_id, source_decoder
 
 __all__ = ["read_table", "read_tiles"]
 
@@ -117,7 +117,7 @@ def read_table(
         batch_size=batch_size, num_threads=num_threads, device_id=device_id(device), prefetch_queue_depth=1
     )
     with pipeline:
-        nodes = tiles(source, device=decoder_device(device))
+        nodes = tiles(source, device=source_decoder(source, device))
         pipeline.set_outputs(nodes.images.cpu(), nodes.labels, nodes.tile)
     pipeline.build()
     result = np.empty((len(table), source.tile_size, source.tile_size, 3), np.uint8)

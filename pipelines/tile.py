@@ -15,7 +15,7 @@ from cellmix_dali.plugins._dali import Pipeline, fn, types
 from cellmix_dali.tiles import TileTable
 
 from ._cutting import WindowCutter
-from ._device import DEVICES, decoder_device, device_id
+from ._device import DEVICES, device_id, source_decoder
 from ._halving import halving
 from ._tissue import SATURATION, check_saturation, tissue_share_node
 
@@ -87,7 +87,7 @@ def tile_pipeline(
         prefetch_queue_depth=prefetch_queue_depth,
     )
     with pipeline:
-        batch = tiles(source, device=decoder_device(device))
+        batch = tiles(source, device=source_decoder(source, device))
         images = batch.images.gpu() if device == "gpu" else batch.images
         pipeline.set_outputs(images, tissue_share_node(images, source.tile_size, saturation), batch.labels, batch.tile)
     return pipeline

@@ -16,7 +16,7 @@ from cellmix_dali.plugins.plan_source import CurriculumLike
 from cellmix_dali.shards import image_sizes
 from cellmix_dali.tiles import TileTable
 
-from ._device import decoder_device, device_id
+from ._device import device_id, source_decoder
 from ._mixing import mixed_and_normalised
 from .loader import Stateful, TileLoader
 
@@ -43,7 +43,7 @@ def train_pipeline(
     source : TileSource
         With `plans` and `num_classes`, so that it mixes the labels itself.
     device : {"cpu", "gpu"}, default "cpu"
-        Where tiles are decoded, mixed and normalised. Untested on a GPU so far.
+        Where tiles are decoded, mixed and normalised. What ran on a GPU: docs/gpu.md.
     engine : {"native", "numba"}, optional
         What mixes and normalises: DALI's operators, or one compiled pass over the pixels; the result is
         the same. By default the faster one, see `cellmix_dali.plugins.normalise.default_engine`.
@@ -79,7 +79,7 @@ def train_pipeline(
         prefetch_queue_depth=prefetch_queue_depth,
     )
     with pipeline:
-        batch = tiles(source, device=decoder_device(device))
+        batch = tiles(source, device=source_decoder(source, device))
         images = batch.images.gpu() if device == "gpu" else batch.images
         if batch.flips is not None:
             images = fn.flip(images, horizontal=batch.flips[0], vertical=batch.flips[1])

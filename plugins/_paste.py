@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from cellmix_dali.errors import ArgumentError, unknown_name
 
+from ._assemble import laid_over
 from ._dali import DataNode, fn, types
 from ._nearest import resized_nearest
 from ._plan_arrays import PlanNodes
@@ -94,16 +93,7 @@ def _resize(images: DataNode, plan: PlanNodes, options: dict[str, Any]) -> DataN
     else:
         part = fn.slice(partner, plan.in_anchors[0], plan.shapes[0], axes=[0, 1])
         box = fn.resize(part, size=size, interp_type=types.INTERP_LINEAR, antialias=True)
-    origin = types.Constant(np.zeros(2, np.int32), device="cpu")
-    whole = images.shape(dtype=types.INT32)[0:2]
-    return fn.multi_paste(
-        images,
-        box,
-        out_anchors=fn.stack(origin, place),
-        shapes=fn.stack(whole, plan.shapes[1]),
-        output_size=whole,
-        **options,
-    )
+    return laid_over(images, box, place=place, shape=plan.shapes[1], options=options)
 
 
 def _share(images: DataNode, plan: PlanNodes, options: dict[str, Any]) -> DataNode:

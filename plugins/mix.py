@@ -70,7 +70,7 @@ def mix(
     Parameters
     ----------
     images : DataNode, HWC, all samples of one size
-        Any number of channels, on "cpu" or "gpu" (untested on a GPU so far). SaliencyMix: uint8 with 1 or 3 channels.
+        Any number of channels, on "cpu" or "gpu". SaliencyMix: uint8 with 1 or 3 channels.
     labels : DataNode
         One class index a sample (scalar or shape (1,)); with ``soft=True`` float32 (num_classes,).
     method : str, optional

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import NamedTuple
 
+from ._assemble import assembled
 from ._dali import DataNode, fn, types
 from ._decode import decode
 from .plan_source import PlanArrays, PlanNodes
@@ -72,9 +73,7 @@ def tiles(source: TileSource, *, device: str = "cpu") -> TileNodes:
     else:
         in_anchors, out_anchors, shapes = next(nodes), next(nodes), next(nodes)
         decoded = [decode(stream, device, anchor=next(nodes), shape=next(nodes)) for stream in encoded]
-        images = fn.multi_paste(
-            *decoded, in_anchors=in_anchors, out_anchors=out_anchors, shapes=shapes, output_size=next(nodes)
-        )
+        images = assembled(decoded, in_anchors=in_anchors, out_anchors=out_anchors, shapes=shapes, size=next(nodes))
     if source.resizing:
         # Antialiased linear interpolation; an image that has the size already comes out as it was, to the bit.
         images = fn.resize(images, size=[source.tile_size, source.tile_size], antialias=True)

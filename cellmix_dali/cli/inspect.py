@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from ..decoding import decoder_routes, stream_kind
 from ._options import MppOverride
 
 if TYPE_CHECKING:
@@ -29,19 +30,18 @@ def inspect(
     from ..inspection import add_decoders, inspect_slide, inspection_table
 
     info = inspect_slide(slide, mpp_override=mpp_override)
-    add_decoders(info, device, _routes(device))
+    kinds = {stream_kind(level["compression"], level["colour"]) for level in info["levels"]}
+    add_decoders(info, device, _routes(device, kinds))
     if as_json:
         typer.echo(json.dumps(info, indent=2))
     else:
         Console().print(inspection_table(info))
 
 
-def _routes(device: str) -> dict[str, DecoderRoute]:
-    """How a pipeline on the device decodes; on the GPU, that is tried."""
+def _routes(device: str, kinds: set[str]) -> dict[str, DecoderRoute]:
+    """How a pipeline on the device decodes a slide of those kinds; on the GPU, that is tried."""
     if device == "cpu":
-        from ..decoding import decoder_routes
-
         return decoder_routes(device, {})
     from ..pipelines._device import routes_taken  # takes seconds to import: DALI and PyTorch
 
-    return routes_taken(device)
+    return routes_taken(device, kinds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import OrderedDict
+from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -14,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from .._open_file import OpenFile, most_open, read_in_parts
+from ..decoding import KINDS
 from ..errors import ArgumentError, SlideError, unknown_name
 from ..reading import EncodedTile, TileReader
 from ..slides.damage import BlockCheck
@@ -68,12 +70,15 @@ class ShardReader:
     Attributes
     ----------
     slots, whole, pad
-        As of `TileReader`: 1, True and False.
+        See `TileReader`: 1, True and False.
+    kinds
+        See `TileReader`: a shard may hold any kind.
     """
 
     slots = 1
     whole = True
     pad = False
+    kinds = frozenset(KINDS)
 
     def __init__(self, table: TileTable, *, verify: bool = False) -> None:
         self.table = table
@@ -115,6 +120,21 @@ class ShardReader:
             else:
                 found[place] = EncodedTile((stream,), _GEOMETRY, "shard")
         return [each for each in found if each is not None]
+
+    def only(self, kinds: Iterable[str]) -> None:
+        """See `TileReader`. Tiles of shards have no other way, so their decoder must be right about all kinds.
+
+        Raises
+        ------
+        ArgumentError
+            If a kind is missing.
+        """
+        missing = self.kinds - set(kinds)
+        if missing:
+            raise ArgumentError(
+                f"Tiles of shards are all read directly, but {', '.join(sorted(missing))} must not be. "
+                "Decode them on the CPU."
+            )
 
     def close(self) -> None:
         """Close the shards."""

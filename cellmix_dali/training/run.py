@@ -114,6 +114,7 @@ def run_training(data: TrainingData, settings: TrainingSettings, out: Path, cons
         read = {"direct": 0, "openslide": 0, **(loader.source.read + test.source.read)}
         faults = [*loader.faults, *test.faults]
         kinds = _kinds_read(loader.source) | _kinds_read(test.source)
+        held = loader.source.reader.kinds
     torch.save({"model": model.state_dict(), "classes": data.classes, "tile_size": data.tile_size}, out / "model.pt")
 
     try:
@@ -133,7 +134,7 @@ def run_training(data: TrainingData, settings: TrainingSettings, out: Path, cons
         "final": {key: epochs[-1][key] for key in ("train_loss", "validation_loss", "accuracy", "auroc")},
         "tiles_read": read,
         "decoder_routes": {
-            kind: route._asdict() for kind, route in routes_taken(settings.device).items() if kind in kinds
+            kind: route._asdict() for kind, route in routes_taken(settings.device, held).items() if kind in kinds
         },
         "bad_tiles": [asdict(fault) for fault in faults],
         "slides_left_out": [{"slide": str(fault.slide), "reason": fault.reason} for fault in data.faults],
