@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, NoReturn, Protocol, TypeVar
 
 import torch
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
@@ -14,6 +15,8 @@ from cellmix_dali.errors import ArgumentError, CellMixDaliError
 from cellmix_dali.plugins import EpochClock, PlanSource
 from cellmix_dali.plugins._dali import Pipeline
 from cellmix_dali.sampling import EpochOrder
+
+from ._ranks import group_ranks
 
 __all__ = ["EpochLoader", "Stateful"]
 
@@ -69,16 +72,21 @@ class EpochLoader(ABC, Generic[_SourceT]):
         outputs: list[str],
         *,
         curriculum: Stateful | None = None,
+        follows_group: bool = False,
     ) -> None:
         self.source = source
         self.outputs = outputs
         self.pipeline: Pipeline | None = None
         self._build = build
         self._curriculum = curriculum
+        self._follows_group = follows_group
+        self._process = os.getpid()
         self._epoch = self._iteration = 0
-        self._pass: object | None = None  # the pass under way; one that is no longer this one yields no more
+        self._begun_at = 0  # the iteration at which the latest pass began
+        # The pass under way, or the one that was left. One that is no longer this one raises when it is asked to go on.
+        self._pass: object | None = None
         self._iterator: DALIGenericIterator | None = None  # None: to be made anew when a batch is asked for
-        self._used = self._closed = False
+        self._used = self._closed = self._left = False
         self._make_iterator()  # what cannot work is refused now
 
     @property
@@ -88,8 +96,8 @@ class EpochLoader(ABC, Generic[_SourceT]):
 
     @property
     def epoch(self) -> int:
-        """Number of the epoch that runs, or that the next pass will be."""
-        return self._epoch
+        """Number of the epoch that runs, or, where no loop is inside a pass, that the next pass will be."""
+        return self._next_pass()[0] if self._left else self._epoch
 
     def __len__(self) -> int:
         """Batches an epoch."""
@@ -97,6 +105,9 @@ class EpochLoader(ABC, Generic[_SourceT]):
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         """Go through one epoch, or, after `load_state_dict`, through the rest of one.
+
+        A pass may be left at any batch; `state_dict` then says where. The next pass begins the next epoch, but after a
+        single batch, a mere look, it begins the same epoch again.
 
         Yields
         ------
@@ -107,29 +118,35 @@ class EpochLoader(ABC, Generic[_SourceT]):
         ------
         CellMixDaliError
             If DALI cannot make a batch; says why, and names the tiles or files to blame, as far as it can be known.
+            If another pass has begun, or a state was loaded, while this pass was under way. If the process group has
+            other ranks than the loader, which was made before it.
         """
         self._require_open()
-        self._break_off()
+        self._require_ranks()
+        self._leave()
         self._begin()
         self._pass = mine = object()
+        self._begun_at, self._left = self._iteration, False
         try:
-            while self._pass is mine and self._iteration < len(self):
+            while self._iteration < len(self):
                 self._require_open()
                 batch = self._next()
                 self._iteration += 1
                 yield batch
-            if self._pass is mine:
-                self._finish()
+                self._require_under_way(mine)
+            self._finish()
         finally:
             if self._pass is mine:
-                self._break_off()
+                self._left = True  # nothing more is done here: this may run when the interpreter ends
 
     def state_dict(self) -> dict[str, Any]:
         """Give what a new loader needs to go on with the very batches that this one would make next.
 
-        Small, picklable, and fit for JSON and for ``torch.load(weights_only=True)``. Within a pass, the batch that was
-        handed out last counts as done. After an error, the batch that could not be made is the next.
+        Small, picklable, and fit for JSON and for ``torch.load(weights_only=True)``. Within a pass, and after one that
+        was left (by ``break``, ``return`` or an exception), the batch that was handed out last counts as done. After an
+        error, the batch that could not be made is the next.
         """
+        self._require_process()
         return {
             "epoch": self._epoch,
             "iteration": self._iteration,
@@ -158,7 +175,7 @@ class EpochLoader(ABC, Generic[_SourceT]):
             )
         if self._curriculum is not None:
             self._curriculum.load_state_dict(state["curriculum"])
-        self._pass = None
+        self._pass, self._left = None, False
         self._epoch, self._iteration = state["epoch"], state["iteration"]
         self._take_own_state(state)
         self._restart()
@@ -189,9 +206,43 @@ class EpochLoader(ABC, Generic[_SourceT]):
     def _take_own_state(self, state: Mapping[str, Any]) -> None:
         """Take it from a state."""
 
+    def __reduce__(self) -> NoReturn:
+        raise ArgumentError(
+            f"A {type(self).__name__} cannot be pickled or copied: DALI's pipeline and the reading threads belong to "
+            "this process. Make the loader in the process that uses it; state_dict() is what can be carried over."
+        )
+
     def _require_open(self) -> None:
         if self._closed:
             raise ArgumentError("This loader is closed: make a new one.")
+        self._require_process()
+
+    def _require_process(self) -> None:
+        """Refuse to go on in a fork: threads do not survive one, and the loader would wait for them for ever."""
+        if os.getpid() != self._process:
+            raise ArgumentError(
+                f"This {type(self).__name__} was made in process {self._process} and carried through a fork into "
+                f"process {os.getpid()}, where DALI's threads are missing. Make the loader in the process that uses "
+                "it: after the fork, with strategy='ddp' in place of 'ddp_fork', and not inside a DataLoader's worker."
+            )
+
+    def _require_ranks(self) -> None:
+        """Refuse to deliver the same batches to all ranks of a process group that began after the loader was made."""
+        group, order = group_ranks(), self.source.order
+        if self._follows_group and group is not None and group != (order.rank, order.world_size):
+            raise ArgumentError(
+                f"This loader was made as rank {order.rank} of {order.world_size}, before the process group, in which "
+                f"this process is rank {group[0]} of {group[1]}. Make it when the group is there (in Lightning, in "
+                "train_dataloader() or setup()), or give rank and world_size."
+            )
+
+    def _require_under_way(self, mine: object) -> None:
+        """Refuse to end a pass as if it were complete."""
+        if self._pass is not mine:
+            raise ArgumentError(
+                "This pass over the loader is no longer under way: another pass was begun, or a state loaded, before "
+                f"all its {len(self)} batches were handed out. Use one loader for each loop that runs at the same time."
+            )
 
     def _make_iterator(self) -> None:
         """Define the pipeline, and the iterator over it; no batch is fetched yet."""
@@ -241,15 +292,23 @@ class EpochLoader(ABC, Generic[_SourceT]):
         else:
             raise CellMixDaliError(f"The {type(self.source).__name__} gave more batches than an epoch has.")
 
-    def _break_off(self) -> None:
-        """End a pass that is under way: the next one is of the next epoch.
+    def _next_pass(self) -> tuple[int, int]:
+        """Epoch and iteration at which the pass begins that follows one that was left."""
+        looked = self._iteration - self._begun_at <= 1 and self._iteration < len(self)
+        return (self._epoch, self._begun_at) if looked else (self._epoch + 1, 0)
 
-        But where the loader was closed, by an error too, its place stays.
-        """
-        under_way, self._pass = self._pass is not None, None
-        if under_way and not self._closed:
-            self._epoch, self._iteration = self._epoch + 1, 0
+    def _leave(self) -> None:
+        """Give up a pass that was left, or that is under way elsewhere: stand where the next one begins."""
+        if self._pass is None:
+            return
+        place, again = self._next_pass(), self._iteration == self._begun_at
+        moved = place[0] != self._epoch
+        self._pass, self._left = None, False
+        self._epoch, self._iteration = place
+        if moved and not again:
             self._drop_fetched()
+        else:
+            self._restart()
 
     def _drop_fetched(self) -> None:
         """Drop the batches that were fetched ahead when a pass is broken off."""

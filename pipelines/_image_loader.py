@@ -22,7 +22,8 @@ class ImageLoader(EpochLoader[ImageSource]):
 
     Batches are dicts of tensors. Nothing of the next epoch is fetched before its first batch is asked for, so a
     ``curriculum.step(loss)`` between two passes is in force from the first batch of the next pass and in none before.
-    A pass that is broken off is over: the next one starts the next epoch.
+    A pass that is left early is over: the next one begins the next epoch, but after a single batch, a mere look, the
+    same epoch again. `state_dict` says where it was left. Another pass that begins meanwhile makes the first one raise.
 
     Parameters
     ----------
@@ -34,6 +35,8 @@ class ImageLoader(EpochLoader[ImageSource]):
         Names of the pipeline's outputs, in order.
     curriculum : Stateful, optional
         Its state is kept with the loader's.
+    follows_group : bool, default False
+        Whether the source's rank was not asked for, so that it must be that of the process group, if there is one.
     """
 
     def _next(self) -> dict[str, Tensor]:

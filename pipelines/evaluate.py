@@ -13,6 +13,7 @@ from cellmix_dali.plugins.normalise import MEAN, STD, normalise
 from cellmix_dali.tiles import TileTable
 
 from ._device import device_id, source_decoder
+from ._ranks import ranks_of
 from .loader import TileLoader
 
 __all__ = ["evaluate_loader", "evaluate_pipeline"]
@@ -76,8 +77,8 @@ def evaluate_loader(
     edge: str = "skip",
     on_error: str = "raise",
     fault_file: str | Path | None = None,
-    rank: int = 0,
-    world_size: int = 1,
+    rank: int | None = None,
+    world_size: int | None = None,
     num_threads: int = 2,
     num_workers: int = 2,
     prefetch_queue_depth: int = 2,
@@ -92,8 +93,9 @@ def evaluate_loader(
         Tiles a batch.
     num_classes : int, optional
         If given, the labels are checked against it.
-    rank, world_size : int, default 0 and 1
-        This process among those that share the table.
+    rank, world_size : int, optional
+        This process among those that share the table. By default those of the process group or of
+        the launcher (torchrun). Give both to have others.
     tile_size, edge, on_error, fault_file
         As of `cellmix_dali.plugins.TileSource`.
     num_workers : int, default 2
@@ -116,6 +118,8 @@ def evaluate_loader(
         raise ArgumentError("The tile table is empty: there is nothing to evaluate.")
     if num_classes is not None:
         table.check_labels(num_classes)
+    follows_group = rank is None
+    rank, world_size = ranks_of(rank, world_size)
     source = TileSource(
         table,
         batch_size=batch_size,
@@ -140,4 +144,4 @@ def evaluate_loader(
         num_threads=num_threads,
         prefetch_queue_depth=prefetch_queue_depth,
     )
-    return TileLoader(build, source, ["images", "labels", "tile"])
+    return TileLoader(build, source, ["images", "labels", "tile"], follows_group=follows_group)

@@ -30,6 +30,7 @@ from ._image_check import unreadable_images
 from ._image_loader import ImageLoader
 from ._image_source import ImageSource
 from ._mixing import mixed_and_normalised
+from ._ranks import ranks_of
 from .loader import Stateful
 
 __all__ = [
@@ -124,8 +125,8 @@ def train_image_loader(
     dtype: str = "float32",
     shuffle: bool = True,
     seed: int = 0,
-    rank: int = 0,
-    world_size: int = 1,
+    rank: int | None = None,
+    world_size: int | None = None,
     num_threads: int = 2,
     prefetch_queue_depth: int = 2,
     cache: ImageCache | None = None,
@@ -157,8 +158,11 @@ def train_image_loader(
         Probability that a batch (of Cutout: an image) is mixed.
     flips : bool, default True
         Whether images are flipped at random, left-right and up-down.
-    shuffle, seed, rank, world_size
-        As of `cellmix_dali.sampling.EpochOrder`; the seed is also that of flips and plans.
+    shuffle, seed
+        See `cellmix_dali.sampling.EpochOrder`; the seed is also that of flips and plans.
+    rank, world_size : int, optional
+        This process among those that train together. By default those of the process group or of
+        the launcher (torchrun). Give both to have others.
     device, engine, mean, std, dtype, num_threads, prefetch_queue_depth
         As of `image_pipeline`.
     cache : ImageCache, optional
@@ -177,6 +181,8 @@ def train_image_loader(
     CellMixDaliError
         For every argument, missing file or label that cannot work, before the first batch.
     """
+    follows_group = rank is None
+    rank, world_size = ranks_of(rank, world_size)
     plans = None
     if method is not None:
         plans = PlanSource(
@@ -218,7 +224,9 @@ def train_image_loader(
     )
     outputs = ["images", "labels", "item"] + ["parameters"] * (plans is not None)
     stateful = curriculum if hasattr(curriculum, "state_dict") else None
-    return ImageLoader(build, source, outputs, curriculum=cast("Stateful | None", stateful))
+    return ImageLoader(
+        build, source, outputs, curriculum=cast("Stateful | None", stateful), follows_group=follows_group
+    )
 
 
 def evaluate_image_loader(
@@ -232,6 +240,8 @@ def evaluate_image_loader(
     mean: Sequence[float] = MEAN,
     std: Sequence[float] = STD,
     dtype: str = "float32",
+    rank: int | None = None,
+    world_size: int | None = None,
     num_threads: int = 2,
     prefetch_queue_depth: int = 2,
     cache: ImageCache | None = None,
@@ -240,8 +250,8 @@ def evaluate_image_loader(
 
     Parameters
     ----------
-    files, labels, batch_size, image_size
-        As of `train_image_loader`.
+    files, labels, batch_size, image_size, rank, world_size
+        See `train_image_loader`.
     device, engine, mean, std, dtype, num_threads, prefetch_queue_depth
         As of `image_pipeline`.
     cache : ImageCache, optional
@@ -260,8 +270,18 @@ def evaluate_image_loader(
     """
     if not len(files):
         raise ArgumentError("There are no image files: there is nothing to evaluate.")
+    follows_group = rank is None
+    rank, world_size = ranks_of(rank, world_size)
     source = ImageSource(
-        files, labels, batch_size=batch_size, image_size=image_size, shuffle=False, drop_last=False, cache=cache
+        files,
+        labels,
+        batch_size=batch_size,
+        image_size=image_size,
+        shuffle=False,
+        drop_last=False,
+        rank=rank,
+        world_size=world_size,
+        cache=cache,
     )
     build = partial(
         image_pipeline,
@@ -274,4 +294,4 @@ def evaluate_image_loader(
         num_threads=num_threads,
         prefetch_queue_depth=prefetch_queue_depth,
     )
-    return ImageLoader(build, source, ["images", "labels", "item"])
+    return ImageLoader(build, source, ["images", "labels", "item"], follows_group=follows_group)

@@ -18,6 +18,7 @@ from cellmix_dali.tiles import TileTable
 
 from ._device import device_id, source_decoder
 from ._mixing import mixed_and_normalised
+from ._ranks import ranks_of
 from .loader import Stateful, TileLoader
 
 __all__ = ["train_loader", "train_pipeline"]
@@ -123,8 +124,8 @@ def train_loader(
     on_error: str = "replace",
     fault_file: str | Path | None = None,
     seed: int = 0,
-    rank: int = 0,
-    world_size: int = 1,
+    rank: int | None = None,
+    world_size: int | None = None,
     num_threads: int = 2,
     num_workers: int = 2,
     prefetch_queue_depth: int = 2,
@@ -152,8 +153,9 @@ def train_loader(
         Whether tiles are flipped at random, left-right and up-down.
     seed : int, default 0
         Of order, flips and plans.
-    rank, world_size : int, default 0 and 1
-        This process among those that train together.
+    rank, world_size : int, optional
+        This process among those that train together. By default those of the process group or of
+        the launcher (torchrun). Give both to have others.
     tile_size, edge, shuffle, balance, on_error, fault_file
         As of `cellmix_dali.plugins.TileSource`; but a tile that cannot be read is replaced by another of its class
         unless told otherwise. ``loader.faults`` says which.
@@ -175,6 +177,8 @@ def train_loader(
     """
     if not len(table):
         raise ArgumentError("The tile table is empty: there is nothing to train on.")
+    follows_group = rank is None
+    rank, world_size = ranks_of(rank, world_size)
     plans = PlanSource(
         make_mixer(method, p=p, seed=seed, rank=rank, **(method_parameters or {})),
         tile_size=int(image_sizes(table)[0]) if tile_size is None else tile_size,
@@ -212,4 +216,10 @@ def train_loader(
         prefetch_queue_depth=prefetch_queue_depth,
     )
     stateful = curriculum if hasattr(curriculum, "state_dict") else None
-    return TileLoader(build, source, list(_OUTPUTS), curriculum=cast("Stateful | None", stateful))
+    return TileLoader(
+        build,
+        source,
+        list(_OUTPUTS),
+        curriculum=cast("Stateful | None", stateful),
+        follows_group=follows_group,
+    )

@@ -219,10 +219,20 @@ def test_a_new_loader_goes_on_with_the_very_batches(files: list[str], finished: 
 
 def test_a_pass_that_is_broken_off_is_over(files: list[str]) -> None:
     loader, other = train(files), train(files)
-    next(iter(loader))
+    for number, _ in enumerate(loader):
+        if number == 1:
+            break
     list(other)
     check_equal(list(other), list(loader))
     assert loader.epoch == 2
+
+
+def test_a_look_at_one_batch_uses_up_nothing(files: list[str]) -> None:
+    loader, other = train(files), train(files)
+    next(iter(loader))
+    assert loader.epoch == 0
+    check_equal(list(other), list(loader))
+    assert loader.epoch == 1
 
 
 def test_closed_within_a_pass_it_says_so_and_keeps_its_place(files: list[str]) -> None:

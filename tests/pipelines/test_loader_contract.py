@@ -1,0 +1,231 @@
+"""What users of PyTorch's loaders rely on: where a loop was left, one pass at a time, ranks, forks, pickles."""
+
+from __future__ import annotations
+
+import copy
+import json
+import multiprocessing
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch.distributed as dist
+from resume_worker import digest, make_loader
+
+from cellmix_dali import TileTable
+from cellmix_dali.errors import ArgumentError
+from cellmix_dali.pipelines import TileLoader, evaluate_loader, train_image_loader, train_loader
+from cellmix_dali.pipelines._ranks import ranks_of
+from cellmix_dali.synthetic import RenderedSlide
+
+
+@pytest.fixture
+def loader(table: TileTable) -> Iterator[TileLoader]:
+    with make_loader("blocks", table) as made:
+        yield made
+
+
+def left_by_break(loader: TileLoader) -> None:
+    for number, _ in enumerate(loader, 1):
+        if number == 3:
+            break
+
+
+def left_by_return(loader: TileLoader) -> Any:
+    for number, batch in enumerate(loader, 1):
+        if number == 3:
+            return batch
+    raise AssertionError
+
+
+def interrupted(loader: TileLoader) -> None:
+    for number, _ in enumerate(loader, 1):
+        if number == 3:
+            raise KeyboardInterrupt
+
+
+def left_by_exception(loader: TileLoader) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(loader)
+
+
+def left_alive(loader: TileLoader) -> Any:
+    running = iter(loader)
+    for _ in range(3):
+        next(running)
+    return running
+
+
+@pytest.mark.parametrize("leave", [left_by_break, left_by_return, left_by_exception, left_alive])
+@pytest.mark.parametrize("way", ["blocks", "windows"])
+def test_the_state_after_a_loop_that_was_left(table: TileTable, leave: Callable[..., Any], way: str) -> None:
+    """It is that after the last batch that was handed over; the same loader goes on with the next epoch."""
+    with make_loader(way, table) as one:
+        whole = [digest(batch) for batch in one]
+        following = [digest(batch) for batch in one]
+    with make_loader(way, table) as one:
+        kept = leave(one)
+        state = one.state_dict()
+        assert (state["epoch"], state["iteration"]) == (0, 3)
+        assert one.state_dict() == state
+        assert [digest(batch) for batch in one] == following
+        assert kept is None or one.epoch == 2
+    with make_loader(way, table) as one:
+        one.load_state_dict(json.loads(json.dumps(state)))
+        assert [digest(batch) for batch in one] == whole[3:]
+        assert [digest(batch) for batch in one] == following
+
+
+def test_a_look_does_not_use_up_an_epoch(loader: TileLoader, table: TileTable) -> None:
+    with make_loader("blocks", table) as other:
+        whole = [digest(batch) for batch in other]
+    for _ in range(2):
+        assert digest(next(iter(loader))) == whole[0]
+        assert loader.epoch == 0
+        assert loader.state_dict()["iteration"] == 1
+    assert [digest(batch) for batch in loader] == whole
+    assert loader.epoch == 1
+
+
+def test_a_look_into_the_rest_of_an_epoch(loader: TileLoader, table: TileTable) -> None:
+    with make_loader("blocks", table) as other:
+        whole = [digest(batch) for batch in other]
+    loader.load_state_dict(loader.state_dict() | {"iteration": 5})
+    assert digest(next(iter(loader))) == whole[5]
+    assert [digest(batch) for batch in loader] == whole[5:]
+
+
+def test_a_second_pass_ends_the_first_loudly(table: TileTable) -> None:
+    """Validation begun within validation: no figures from a part of the tiles."""
+    with evaluate_loader(table, batch_size=5, num_classes=3) as loader:
+        outer = iter(loader)
+        assert len(next(outer)["tile"]) == 5
+        assert sum(len(inner["tile"]) for inner in loader) == len(table)
+        with pytest.raises(ArgumentError, match="no longer under way"):
+            next(outer)
+        assert sum(len(batch["tile"]) for batch in loader) == len(table)
+
+
+def test_an_iterator_that_lives_to_the_end_leaves_no_traceback(rendered: list[RenderedSlide]) -> None:
+    code = (
+        "import sys, numpy as np\n"
+        "from cellmix_dali import grid_tiles, open_slide\n"
+        "from cellmix_dali.pipelines import train_loader\n"
+        "with open_slide(sys.argv[1]) as slide: tiles = grid_tiles(slide, 256)\n"
+        "tiles = tiles.with_labels(np.arange(len(tiles)) % 2)\n"
+        "loader = train_loader(tiles, num_classes=2, batch_size=4, patch_size=64, fix_ratio=0.5, engine='native')\n"
+        "running = iter(loader)\n"
+        "next(running), next(running)\n"
+        "print('told')\n"
+    )
+    command = [sys.executable, "-c", code, str(rendered[0].path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "told\n"
+    assert "Traceback" not in done.stderr
+    assert "rror" not in done.stderr
+
+
+# ------------------------------------------------------------------------------------------------------------ ranks
+
+
+def test_ranks_come_from_the_launcher_or_the_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert ranks_of(None, None) == (0, 1)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert ranks_of(None, None) == (0, 1)  # without a rank the launcher has not begun
+    monkeypatch.setenv("RANK", "3")
+    assert ranks_of(None, None) == (3, 4)
+    assert ranks_of(1, 2) == (1, 2)
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_rank", lambda: 5)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 8)
+    assert ranks_of(None, None) == (5, 8)
+    assert ranks_of(1, 2) == (1, 2)
+
+
+@pytest.mark.parametrize("given", [{"rank": 1}, {"world_size": 2}])
+def test_half_of_it_is_refused(table: TileTable, given: dict[str, int]) -> None:
+    with pytest.raises(ArgumentError, match="Give both, or neither"):
+        evaluate_loader(table, batch_size=4, **given)
+
+
+def test_an_environment_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "first")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ArgumentError, match="RANK='first'"):
+        ranks_of(None, None)
+
+
+def test_ranks_share_the_tiles(table: TileTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiles and the mixing's draws: what each rank gets is its own."""
+    rows, parameters = [], []
+    for rank in range(2):
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        options = {"num_classes": 3, "batch_size": 4, "patch_size": 64, "fix_ratio": 0.5}
+        with train_loader(table, **options) as loader:
+            rows += [row for batch in loader for row in batch["tile"].flatten().tolist()]
+            assert loader.state_dict()["settings"]["rank"] == rank
+            parameters.append(loader.source.plans.draw(0, 0).in_ids.tolist())
+    assert sorted(rows) == list(range(len(table)))
+    assert parameters[0] != parameters[1]
+
+
+def test_image_loaders_as_well(rendered: list[RenderedSlide], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    files = [str(slide.path.with_suffix(".png")) for slide in rendered] * 4
+    settings = {"num_classes": 2, "batch_size": 2, "method": None}
+    monkeypatch.setattr("cellmix_dali.pipelines.images.ImageSource", _refuse)
+    with pytest.raises(ArgumentError, match="rank 1 of 2"):
+        train_image_loader(files, np.arange(8) % 2, **settings)
+
+
+def _refuse(*_: Any, rank: int, world_size: int, **__: Any) -> Any:
+    raise ArgumentError(f"rank {rank} of {world_size}")
+
+
+def test_a_group_that_begins_later_is_noticed(loader: TileLoader, table: TileTable, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip  # noqa: E501
+    with train_loader(table, num_classes=3, batch_size=4, patch_size=64, fix_ratio=0.5, rank=0, world_size=1) as wanted:
+        monkeypatch.setattr("cellmix_dali.pipelines._epoch_loader.group_ranks", lambda: (1, 2))
+        assert len(list(wanted)) == 8  # by explicit wish
+    with pytest.raises(ArgumentError, match=r"rank 0 of 1, before the process group, in which this process is rank 1"):
+        next(iter(loader))
+    monkeypatch.setattr("cellmix_dali.pipelines._epoch_loader.group_ranks", lambda: (0, 1))
+    next(iter(loader))
+
+
+# -------------------------------------------------------------------------------------------------- forks and pickles
+
+
+def _in_fork(loader: TileLoader, told: Any) -> None:
+    for use in (lambda: next(iter(loader)), loader.state_dict):
+        try:
+            use()
+            told.put("nothing was said")
+        except ArgumentError as error:
+            told.put(str(error))
+
+
+def test_a_loader_that_was_carried_through_a_fork_says_so(loader: TileLoader) -> None:
+    next(iter(loader))
+    context = multiprocessing.get_context("fork")
+    told = context.Queue()
+    process = context.Process(target=_in_fork, args=(loader, told))
+    process.start()
+    for _ in range(2):
+        assert "carried through a fork" in told.get(timeout=30)
+    process.join(timeout=30)
+    assert process.exitcode == 0
+    next(iter(loader))  # here it goes on
+
+
+@pytest.mark.parametrize("way", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_pickling_says_what_to_do_instead(loader: TileLoader, way: Callable[[Any], Any]) -> None:
+    with pytest.raises(ArgumentError, match=r"state_dict\(\) is what can be carried over"):
+        way(loader)
