@@ -20,7 +20,11 @@ def tiles(labels: Sequence[int | Sequence[int]], **columns: Sequence[str | None]
     each = [[of] * 3 if isinstance(of, int) else list(of) for of in labels]
     slide = [number for number, of in enumerate(each) for _ in of]
     table = TileTable.from_columns(
-        [f"s{number}" for number in slide], x=np.arange(len(slide)), y=0, size=8, label=sum(each, [])
+        [f"s{number}" for number in slide],
+        x=np.arange(len(slide)),
+        y=0,
+        size=8,
+        label=[label for of in each for label in of],
     )
     arrow = table.arrow
     for name, values in columns.items():
@@ -165,7 +169,7 @@ def test_a_list_that_contradicts_itself_is_refused_with_its_lines(listed: Path, 
 
 def test_a_list_made_in_python_is_checked_too() -> None:
     paths = (Path("a"), Path("b"))
-    with pytest.raises(ArgumentError, match="patient 'p' lies on two sides .*in a, and 'test' in b"):
+    with pytest.raises(ArgumentError, match=r"patient 'p' lies on two sides .*in a, and 'test' in b"):
         SlideList(paths, patient=("p", "p"), split=("train", "test"))
     with pytest.raises(ArgumentError, match="Unknown split 'dev'"):
         SlideList(paths, split=("train", "dev"))
