@@ -144,7 +144,8 @@ class _Job:
         if len(self.slides) < 2:
             return
         mpps: dict[int, float | None] = {number: plan.mpp for number, plan in self.manifest.done.plans.items()}
-        unseen = (slide for slide in self.slides if slide.number not in mpps)
+        # What is no file is left to its own task: a pipe that nothing comes from would hold all others.
+        unseen = (slide for slide in self.slides if slide.number not in mpps and slide.path.is_file())
         running = 0
         while True:
             while running < self.engine.workers and (slide := next(unseen, None)) is not None:
