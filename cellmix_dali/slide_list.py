@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from ._columns import UserTable
 from .annotations import read_geojson
 from .errors import ArgumentError, CellMixDaliError, MissingDependencyError, SlideError, unknown_name
 from .grids import Edge, check_grid, grid_tiles, level0_windows, tissue_tiles
-from .resolution import MPP_RANGE, check_resolution
-from .slides import open_slide
+from .one_resolution import check_one_resolution
+from .resolution import MPP_RANGE, check_resolution, choose_level
+from .slides import Slide, open_slide
+from .split_columns import SPLIT_COLUMNS, SPLITS, check_apart, read_split_columns
 from .tile_labels import with_label_column
 from .tiles import TileTable
 
@@ -38,21 +41,37 @@ class SlideList:
         Names of the classes; None without labels.
     mpp : float64 array (n,) or None
         Microns per pixel of each slide's first level, whatever its file says; NaN where the file is believed.
+    patient : tuple of str (n,) or None
+        Whose each slide is: no patient may be trained and tested on.
+    split : tuple of str (n,) or None
+        "train", "val" or "test", each slide's side.
+    fold : tuple of str (n,) or None
+        Each slide's fold.
     """
 
     slides: tuple[Path, ...]
     labels: NDArray[np.int32] | None = None
     classes: tuple[str, ...] | None = None
     mpp: NDArray[np.float64] | None = None
+    patient: tuple[str, ...] | None = None
+    split: tuple[str, ...] | None = None
+    fold: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        for name, column in (("labels", self.labels), ("mpp", self.mpp)):
+        columns = {name: getattr(self, name) for name in ("labels", "mpp", *SPLIT_COLUMNS)}
+        for name, column in columns.items():
             if column is not None and len(column) != len(self.slides):
                 raise ArgumentError(f"{len(self.slides)} slides and {len(column)} {name}: give one a slide.")
         if self.labels is not None and len(self.labels):
             count = len(self.classes or ())
             if self.labels.min() < 0 or self.labels.max() >= count:
                 raise ArgumentError(f"Labels of slides go from 0 to {count - 1}, as there are {count} classes.")
+        wrong = set(self.split or ()) - set(SPLITS)
+        if wrong:
+            raise unknown_name("split", min(wrong), SPLITS)
+        for name in ("split", "fold"):
+            if self.patient is not None and columns[name] is not None:
+                check_apart(self.patient, columns[name], name, lambda row: str(self.slides[row]))
 
     def __len__(self) -> int:
         return len(self.slides)
@@ -81,8 +100,10 @@ def read_slide_list(path: str | Path, *, classes: Sequence[str] | None = None, c
     ----------
     path : str or Path
         A CSV (UTF-8, commas, a header) with the columns ``slide`` (path; a relative one starts at the CSV's folder)
-        and, optionally, ``label`` (class name, or class index) and ``mpp`` (microns per pixel of the slide's first
-        level, instead of what its file says; may be empty in some rows). Other columns are passed over.
+        and, optionally, ``label`` (class name, or class index), ``mpp`` (microns per pixel of the slide's first
+        level, instead of what its file says; may be empty in some rows), ``patient`` (or ``group``, which counts where
+        there is no ``patient``: slides of one stay on one side of a split), ``split`` (train, val or test) and
+        ``fold``. Other columns are passed over.
     classes : sequence of str, optional
         The classes in the order of their indices. By default the names in the list, sorted; if the list holds whole
         numbers only, these are the indices.
@@ -96,11 +117,12 @@ def read_slide_list(path: str | Path, *, classes: Sequence[str] | None = None, c
     Raises
     ------
     ArgumentError
-        If the list cannot be read, has no or a misspelt column, a cell that cannot be used, or a slide twice.
+        If the list cannot be read, has no or a misspelt column, a cell that cannot be used, a slide twice, or a
+        patient on two sides of its split or in two folds.
     SlideError
         If slides are not there; the first 5 are named.
     """
-    table = UserTable(Path(path).absolute(), ("slide",), ("label", "mpp"))
+    table = UserTable(Path(path).absolute(), ("slide",), ("label", "mpp", "patient", "group", "split", "fold"))
     slides: list[Path] = []
     seen: dict[Path, int] = {}
     for row, name in enumerate(table.text("slide")):
@@ -122,7 +144,7 @@ def read_slide_list(path: str | Path, *, classes: Sequence[str] | None = None, c
     mpp = None
     if "mpp" in table:
         mpp = np.array([_mpp(table, row, cell) for row, cell in enumerate(table.text("mpp"))])
-    return SlideList(tuple(slides), labels, names, mpp)
+    return SlideList(tuple(slides), labels, names, mpp, **read_split_columns(table))
 
 
 def _mpp(table: UserTable, row: int, cell: str) -> float:
@@ -152,6 +174,7 @@ def tiles_of_slides(
     classes: Sequence[str] | None = None,
     min_share: float = 0.5,
     on_error: Literal["raise", "skip"] = "raise",
+    mixed_resolutions: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[TileTable, list[SlideFault]]:
     """Make the tile table of a collection of slides.
@@ -180,13 +203,18 @@ def tiles_of_slides(
     on_error : {"raise", "skip"}, default "raise"
         What happens on a slide or annotation that cannot be read, or that does not fit (too coarse, too small, no
         mpp): stop, or leave the slide out and go on.
+    mixed_resolutions : bool, default False
+        Whether tiles of different scale are meant. Without it, and where neither `mpp` nor `magnification` is asked
+        for, slides whose tiles' mpps differ by more than 5 %, or are known for some slides only, are refused before
+        any tissue is looked for.
     progress : callable, optional
         Called with (slides done, slides) after each.
 
     Returns
     -------
     table : TileTable
-        Tiles slide by slide, in the order of the list.
+        Tiles slide by slide, in the order of the list; with the columns ``patient``, ``split`` and ``fold`` (text) that
+        the list has, for `cellmix_dali.splits.split_tiles`.
     faults : list of SlideFault
         The slides that gave no tile: skipped, or without a tile that has tissue and a label. Such a slide is no
         error and stops nothing, whatever `on_error`.
@@ -194,7 +222,8 @@ def tiles_of_slides(
     Raises
     ------
     ArgumentError
-        If an argument is out of range, or no slide gives a tile; with ``on_error="raise"`` also if one does not fit.
+        If an argument is out of range, no slide gives a tile, or the tiles would be of different scale; with
+        ``on_error="raise"`` also if one does not fit.
     SlideError
         With ``on_error="raise"``, if a slide cannot be read.
     """
@@ -212,17 +241,22 @@ def tiles_of_slides(
         labeller = _Labeller(Path(annotations), slide_list, classes, min_share)
     tables: list[TileTable] = []
     faults: list[SlideFault] = []
+    overrides = [mpp_override] * len(slide_list)
+    if slide_list.mpp is not None:
+        overrides = [mpp_override if math.isnan(own) else float(own) for own in slide_list.mpp]
+    opened: dict[Path, Slide] = {}
+    if mpp is None and magnification is None and not mixed_resolutions and len(slide_list) > 1:
+        opened = _of_one_scale(slide_list, tile_size, level, overrides)
     for number, path in enumerate(slide_list.slides):
-        own = math.nan if slide_list.mpp is None else float(slide_list.mpp[number])
         try:
-            with open_slide(path) as slide:
+            with opened.pop(path, None) or open_slide(path) as slide:
                 table = grid_tiles(
                     slide,
                     tile_size,
                     mpp=mpp,
                     level=level,
                     magnification=magnification,
-                    mpp_override=mpp_override if math.isnan(own) else own,
+                    mpp_override=overrides[number],
                     overlap=overlap,
                     edge=edge,
                 )
@@ -243,7 +277,7 @@ def tiles_of_slides(
             faults.append(SlideFault(path, str(error)))
         else:
             if len(table):
-                tables.append(table)
+                tables.append(_with_split_columns(table, slide_list, number))
             else:
                 faults.append(SlideFault(path, f"{path} gives no tile: {empty}."))
         if progress is not None:
@@ -252,6 +286,38 @@ def tiles_of_slides(
         reasons = " ".join(fault.reason for fault in faults[:3])
         raise ArgumentError(f"None of the {len(slide_list)} slides gives a tile. {reasons}".rstrip())
     return TileTable.concat(tables), faults
+
+
+def _of_one_scale(
+    slide_list: SlideList, tile_size: int, level: int | None, overrides: Sequence[float | None]
+) -> dict[Path, Slide]:
+    """Refuse slides whose tiles would be of different scale; what is wrong with a slide else is met later.
+
+    Gives the slides, so that none is looked into twice; their files are closed until they are read.
+    """
+    opened: dict[Path, Slide] = {}
+    mpps: list[float | None] = []
+    for path, override in zip(slide_list.slides, overrides, strict=True):
+        try:
+            with open_slide(path) as slide:
+                choice = choose_level(slide, tile_size, level=level, mpp_override=override)
+        except CellMixDaliError:
+            continue
+        opened[path] = slide
+        mpps.append(choice.level_mpp)
+    check_one_resolution(tuple(opened), mpps)
+    return opened
+
+
+def _with_split_columns(table: TileTable, slide_list: SlideList, number: int) -> TileTable:
+    """A slide's tiles with what the list says of its patient, split and fold."""
+    arrow = table.arrow
+    for name in SPLIT_COLUMNS:
+        column = getattr(slide_list, name)
+        if column is not None:
+            codes = pa.array(np.zeros(len(table), np.int32))
+            arrow = arrow.append_column(name, pa.DictionaryArray.from_arrays(codes, pa.array([column[number]])))
+    return TileTable(arrow, check=False)
 
 
 class _Labeller:

@@ -51,6 +51,13 @@ Pretrained = Annotated[bool, typer.Option(help="Begin with timm's weights, which
 SkipBadImages = Annotated[
     bool, typer.Option(help="Leave out images that cannot be decoded, and report them, instead of stopping.")
 ]
+MixedResolutions = Annotated[
+    bool,
+    typer.Option(
+        "--mixed-resolutions",
+        help="Take slides of different mpp although no --mpp or --magnification is asked for: tiles differ in scale.",
+    ),
+]
 MppOverride = Annotated[
     float | None,
     typer.Option(help="Microns per pixel of level 0, where the file says none or a wrong one."),

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ._options import Device, MppOverride
+from ._options import Device, MixedResolutions, MppOverride
 from ._telling import INTERRUPTED, SOME_FAILED, duration, say
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def tile(
         list[str],
         typer.Argument(
             help="Slide files, folders of slides, patterns in quotes such as '/data/**/*.svs', or one CSV list with "
-            "the columns slide[, label][, mpp].",
+            "the columns slide[, label][, mpp][, patient][, split][, fold].",
             show_default=False,
         ),
     ],
@@ -46,6 +46,7 @@ def tile(
         float | None, typer.Option(help="Instead of --mpp: a magnification, by the slide's objective power.")
     ] = None,
     mpp_override: MppOverride = None,
+    mixed_resolutions: MixedResolutions = False,
     overlap: Annotated[int, typer.Option(min=0, help="Pixels that neighbouring tiles share.")] = 0,
     edge: Annotated[str, typer.Option(help="Tiles over the slide's edge: skip, or pad with white.")] = "skip",
     align: Annotated[
@@ -147,6 +148,7 @@ def tile(
                 out,
                 settings,
                 resume=resume,
+                mixed_resolutions=mixed_resolutions,
                 workers=workers,
                 scheduler=scheduler,
                 progress=display.show,

@@ -21,6 +21,7 @@ from ._options import (
     FixRatio,
     Folds,
     ImageSize,
+    MixedResolutions,
     Model,
     MppOverride,
     Only,
@@ -45,6 +46,7 @@ __all__ = ["train"]
 _TILE_SIZE = 224
 # What says how tiles are made, so that it means nothing for finished ones.
 _OF_SLIDES = (
+    "mixed_resolutions",
     "mpp",
     "level",
     "magnification",
@@ -59,7 +61,7 @@ _OF_SLIDES = (
 # What says how tiles are made or divided, so that it means nothing for image files.
 _OF_TILES = ("tile_size", "hold_out", *_OF_SLIDES)
 # What means nothing without --folds.
-_OF_FOLDS = ("fold", "only", "class_column")
+_OF_FOLDS = ("only", "class_column")
 # What means nothing without a method of CellMix's.
 _OF_CELLMIX = ("patch_strategy", "ratio_strategy", "patch_size", "fix_ratio", "threshold")
 # What means nothing without --images.
@@ -80,7 +82,10 @@ def train(
     context: typer.Context,
     slide_list: Annotated[
         Path | None,
-        typer.Argument(help="CSV with a column 'slide' (path), a column 'label', and optionally 'mpp'."),
+        typer.Argument(
+            help="CSV with a column 'slide' (path), a column 'label', and optionally 'mpp', 'patient' (never on both "
+            "sides), 'split' (train, val, test) or 'fold'."
+        ),
     ] = None,
     tiles: Annotated[
         Path | None, typer.Option(help="Instead of slides: the folder of tiles that `cellmix-dali tile --out` wrote.")
@@ -117,12 +122,25 @@ def train(
     classes: Annotated[
         str | None, typer.Option(help="Class names, comma-separated, in the order of their indices.")
     ] = None,
-    hold_out: Annotated[float, typer.Option(help="Share of the slides to test on.")] = 0.2,
+    mixed_resolutions: MixedResolutions = False,
+    hold_out: Annotated[
+        float,
+        typer.Option(
+            help="Share of the patients or slides to test on, where the list has no column 'split' or 'fold'."
+        ),
+    ] = 0.2,
     skip_bad_slides: Annotated[
         bool, typer.Option(help="Leave out slides that cannot be read, and report them, instead of stopping.")
     ] = False,
     folds: Folds = None,
-    fold: Annotated[str, typer.Option(help="The fold to test on; the next one chooses the best epoch.")] = "0",
+    fold: Annotated[
+        str | None,
+        typer.Option(
+            help="The fold to test on; by default the first of a list of slides, and 0 of --folds, where the next one "
+            "chooses the best epoch.",
+            show_default=False,
+        ),
+    ] = None,
     only: Only = None,
     class_column: ClassColumn = "class",
     image_size: ImageSize = 224,
@@ -216,13 +234,13 @@ def train(
             }
         )
         check_image_settings(image_settings)
-        found = _find_images(images, folds, fold, only, class_column, best, skip_bad_images, console)
+        found = _find_images(images, folds, fold or "0", only, class_column, best, skip_bad_images, console)
         make_folder(out)
         train_on_images_and_tell(found, image_settings, out, console)
         return
     if slide_list is None:
         assert tiles is not None
-        data = shard_data(tiles, tile_size=tile_size, hold_out=hold_out, seed=seed)
+        data = shard_data(tiles, tile_size=tile_size, hold_out=hold_out, fold=fold, seed=seed)
         check_settings(settings, data.tile_size)
         make_folder(out)
     else:
@@ -243,12 +261,16 @@ def train(
                 annotations=annotations,
                 classes=classes.split(",") if classes else None,
                 hold_out=hold_out,
+                fold=fold,
+                mixed_resolutions=mixed_resolutions,
                 skip_bad_slides=skip_bad_slides,
                 seed=seed,
                 progress=lambda done, count: status.update(f"laying grids over the slides: {done} of {count}"),
             )
     for fault in data.faults:
         console.print(f"left out: {escape(fault.reason)}", soft_wrap=True)
+    for note in data.notes:
+        console.print(f"note: {escape(note)}.", soft_wrap=True)
     TileTable.concat([data.train, data.test]).to_parquet(out / "tiles.parquet")
     train_and_tell(data, settings, out, console)
 
@@ -294,7 +316,7 @@ def _check_sources(
     if images is not None:
         _refuse(context, _OF_TILES, f"--images: {images} holds images, not slides")
         if folds is None:
-            _refuse(context, _OF_FOLDS, "--images without --folds: it says what is in that list")
+            _refuse(context, ("fold", *_OF_FOLDS), "--images without --folds: it says what is in that list")
     else:
         _refuse(context, (*_OF_IMAGES, *_OF_FOLDS, "folds"), "slides and tiles: it is for --images")
     if tiles is not None:

@@ -20,6 +20,7 @@ from .table import (
     tile_edge,
     tile_rows,
     tile_schema,
+    with_split_columns,
     write_tiles,
 )
 from .writer import ShardWriter
@@ -42,6 +43,7 @@ __all__ = [
     "tile_reader",
     "tile_rows",
     "tile_schema",
+    "with_split_columns",
     "write_aside",
     "write_tiles",
 ]

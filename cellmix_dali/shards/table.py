@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ArgumentError
+from ..split_columns import SPLIT_COLUMNS
 from ..tiles import TileTable
 from .aside import write_aside
 
@@ -25,6 +26,7 @@ __all__ = [
     "tile_edge",
     "tile_rows",
     "tile_schema",
+    "with_split_columns",
     "write_tiles",
 ]
 
@@ -52,7 +54,7 @@ _CLASSES, _EDGE = b"cellmix_dali.classes", b"cellmix_dali.edge"  # in the file's
 _ROW_GROUP = 1 << 17
 
 
-def tile_schema(*, labelled: bool, sharded: bool) -> pa.Schema:
+def tile_schema(*, labelled: bool, sharded: bool, said: Sequence[str] = ()) -> pa.Schema:
     """Give the columns of ``tiles.parquet``.
 
     ``slide`` (path), ``level``, ``x``, ``y``, ``size`` (the window, in pixels of the level, as of
@@ -66,8 +68,11 @@ def tile_schema(*, labelled: bool, sharded: bool) -> pa.Schema:
     sharded : bool
         With ``shard`` (the shard's path from the table's folder on), ``offset`` (of the image's first byte in the
         shard), ``bytes`` (of the image), ``sha256`` (of the image, hexadecimal).
+    said : sequence of str
+        Of the columns ``patient``, ``split`` and ``fold`` (text, what a list says of the slide), those that are there.
     """
-    return pa.schema([*_TILE, *(_LABEL if labelled else []), *(_WRITTEN if sharded else [])])
+    of_list = [pa.field(name, _NAMES, nullable=False) for name in said]
+    return pa.schema([*_TILE, *(_LABEL if labelled else []), *of_list, *(_WRITTEN if sharded else [])])
 
 
 def tile_rows(
@@ -136,6 +141,25 @@ def tile_rows(
         raise ArgumentError(f"The tiles of {slide} do not fit the tile table: {error}.") from error
 
 
+def with_split_columns(rows: pa.Table, said: Mapping[str, str]) -> pa.Table:
+    """Add to the rows of one slide's tiles what a list says of it.
+
+    Parameters
+    ----------
+    rows : pyarrow.Table
+        Of `tile_rows`.
+    said : mapping of str to str
+        By the names ``patient``, ``split``, ``fold``; some, or none.
+
+    Returns
+    -------
+    pyarrow.Table
+    """
+    for name, value in said.items():
+        rows = rows.append_column(name, pa.DictionaryArray.from_arrays(np.zeros(len(rows), np.int32), [value]))
+    return rows
+
+
 def write_tiles(
     path: str | Path, rows: Sequence[pa.Table], *, classes: Sequence[str] | None = None, edge: str = "skip"
 ) -> Path:
@@ -146,7 +170,7 @@ def write_tiles(
     path : str or Path
         The file (``.parquet``), or the folder, where it is ``tiles.parquet``. It is there in full or not at all.
     rows : sequence of pyarrow.Table
-        Of `tile_rows`, one schema all; written in this order.
+        Of `tile_rows`, one schema all; written in this order. With `with_split_columns` they may have these.
     classes : sequence of str, optional
         Names of the labels; kept in the file's metadata.
     edge : {"skip", "pad"}, default "skip"
@@ -170,9 +194,10 @@ def write_tiles(
     if not rows:
         raise ArgumentError(f"There are no tiles to write to {path}: give at least one table of rows.")
     names = set(rows[0].column_names)
-    schema = tile_schema(labelled="label" in names, sharded="shard" in names)
+    said = [name for name in SPLIT_COLUMNS if name in names]
+    schema = tile_schema(labelled="label" in names, sharded="shard" in names, said=said)
     try:
-        table = pa.concat_tables([part.cast(schema) for part in rows])
+        table = pa.concat_tables([_ordered(part, schema).cast(schema) for part in rows])
     except (pa.ArrowException, ValueError) as error:
         raise ArgumentError(f"The rows for {path} do not go together: {error}. Label all of them, or none.") from error
     for number, field in enumerate(schema):
@@ -182,10 +207,15 @@ def write_tiles(
     if classes is not None:
         metadata[_CLASSES] = json.dumps(list(classes)).encode()
     table = table.combine_chunks().replace_schema_metadata(metadata)
-    encoded = [name for name in ("slide", "shard") if name in names]
+    encoded = [name for name in ("slide", "shard", *said) if name in names]
     with write_aside(path) as file:
         pq.write_table(table, file, row_group_size=_ROW_GROUP, compression="zstd", use_dictionary=encoded)
     return path
+
+
+def _ordered(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Rows with their columns in the schema's order; as they are where they lack one or have others."""
+    return rows.select(schema.names) if set(rows.column_names) == set(schema.names) else rows
 
 
 def _in_order(names: pa.ChunkedArray) -> pa.DictionaryArray:

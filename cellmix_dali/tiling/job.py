@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ..shards import TILES_FILE, remove_parts, tile_schema, write_aside, write_tiles
+from ..one_resolution import check_one_resolution
+from ..shards import TILES_FILE, remove_parts, tile_schema, with_split_columns, write_aside, write_tiles
 from ._versions import versions
 from .engine import Engine, make_engine
 from .manifest import Manifest
@@ -24,7 +25,7 @@ from .records import PartRecord, PlanRecord
 from .report import JobReport, SlideResult, Timing, write_report
 from .settings import Json, TilingSettings
 from .slides import Collection, JobSlide, find_slides
-from .tasks import Failure, Task
+from .tasks import Failure, Scale, Task
 
 __all__ = ["BAD_TILES", "tile_slides"]
 
@@ -39,6 +40,7 @@ def tile_slides(
     settings: TilingSettings | None = None,
     *,
     resume: bool = False,
+    mixed_resolutions: bool = False,
     workers: int | None = None,
     scheduler: str | None = None,
     progress: Callable[[JobState], None] | None = None,
@@ -62,6 +64,10 @@ def tile_slides(
     resume : bool, default False
         Whether to go on with the job in `out`. What is done and whole is kept, slides that failed or whose files
         changed are done again.
+    mixed_resolutions : bool, default False
+        Whether tiles of different scale are meant. Without it, and where the settings ask for neither an mpp nor a
+        magnification, slides whose tiles' mpps differ by more than 5 %, or are known for some slides only, are refused
+        before anything is tiled.
     workers : int, optional
         Worker processes on this machine; by default one a core. 0: none, this process does all.
     scheduler : str, optional
@@ -77,8 +83,8 @@ def tile_slides(
     Raises
     ------
     ArgumentError, SlideError
-        If nothing is to be tiled, or `out` cannot be used; among others, if the job there was begun with other
-        settings.
+        If nothing is to be tiled, tiles would be of different scale, or `out` cannot be used; among others, if the job
+        there was begun with other settings.
     WriteError
         If results cannot be written, as on a full disk. The job can be resumed, as after any other end.
     JobStoppedError
@@ -95,6 +101,8 @@ def tile_slides(
         engine = make_engine(workers, scheduler)
         job = _Job(folder, settings, collection, manifest, engine, progress)
         try:
+            if settings.mpp is None and settings.magnification is None and not mixed_resolutions:
+                job.check_scale()
             job.run()
             count = engine.workers
         finally:
@@ -131,6 +139,27 @@ class _Job:
         self.left: dict[int, int] = {}  # tiles of each slide that are not made yet
         self.tiles = self.tiles_done = self.tiles_now = 0
 
+    def check_scale(self) -> None:
+        """Refuse slides whose tiles would be of different scale; the workers look, as a slide may crash a library."""
+        if len(self.slides) < 2:
+            return
+        mpps: dict[int, float | None] = {number: plan.mpp for number, plan in self.manifest.done.plans.items()}
+        # What is no file is left to its own task: a pipe that nothing comes from would hold all others.
+        unseen = (slide for slide in self.slides if slide.number not in mpps and slide.path.is_file())
+        running = 0
+        while True:
+            while running < self.engine.workers and (slide := next(unseen, None)) is not None:
+                self.engine.submit(Task(folder=self.folder, settings=self.settings, slide=slide, scale_only=True))
+                running += 1
+            if not running:
+                break
+            task, outcome = self.engine.next()
+            running -= 1
+            if isinstance(outcome, Scale):  # what fails here fails again when it is tiled, and is told then
+                mpps[task.slide.number] = outcome.mpp
+        known = sorted(mpps)
+        check_one_resolution([self.slides[number].path for number in known], [mpps[number] for number in known])
+
     def run(self) -> None:
         """Do all work."""
         unseen = iter(self.slides)
@@ -147,6 +176,7 @@ class _Job:
             if isinstance(outcome, Failure):
                 self._fail(task.slide, outcome.reason, task.part or 0)
                 continue
+            assert not isinstance(outcome, Scale)
             if outcome != task.known:
                 self.manifest.add(outcome)
             if outcome.seconds:
@@ -274,9 +304,10 @@ class _Job:
         """Write what is about all slides: the table, the bad tiles, the report, the manifest."""
         results = [self._result(slide) for slide in self.slides]
         done = [slide for slide in self.slides if slide.number not in self.failed]
-        rows = [table for slide in done for table in self._rows(slide)]
+        rows = [with_split_columns(table, slide.columns) for slide in done for table in self._rows(slide)]
         labelled = self.classes is not None
-        none = tile_schema(labelled=labelled, sharded=not self.settings.coords_only).empty_table()
+        said = tuple(self.slides[0].columns)
+        none = tile_schema(labelled=labelled, sharded=not self.settings.coords_only, said=said).empty_table()
         write_tiles(self.folder / TILES_FILE, rows or [none], classes=self.classes, edge=self.settings.edge)
         if self.classes is not None:
             met = {label for table in rows for label in pc.unique(table["label"]).to_pylist()}

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 from .._folder_lock import FolderLock
 from ..errors import ArgumentError
 from ..shards import WriteError, write_aside
+from ..split_columns import SPLIT_COLUMNS
 from .records import PartRecord, PlanRecord, inputs_of
 from .settings import Json, TilingSettings, differences, settings_hash
 from .slides import Collection
@@ -239,7 +240,7 @@ class Manifest:
 def _head(settings: TilingSettings, collection: Collection, versions: Mapping[str, str]) -> dict[str, Any]:
     """What a job is asked for, as JSON values, and its hash."""
     slides: list[Json] = [
-        {"slide": str(slide.path), "name": slide.name, "label": slide.label, "mpp": slide.mpp}
+        {"slide": str(slide.path), "name": slide.name, "label": slide.label, "mpp": slide.mpp, **slide.columns}
         for slide in collection.slides
     ]
     asked: dict[str, Json] = {
@@ -264,8 +265,9 @@ def _slide_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]
     if not found and list(old) != list(new):
         found.append("the slides come in another order")
     for slide in [slide for slide in new if slide in old][: 10**9]:
-        kept = {name: old[slide][name] for name in ("label", "mpp", "name")}
-        if differ := differences(kept, {name: new[slide][name] for name in kept}):
+        names = "label", "mpp", "name", *SPLIT_COLUMNS
+        was, is_now = ({name: of[slide].get(name) for name in names} for of in (old, new))
+        if differ := differences(was, is_now):
             found.append(f"{slide}: {', '.join(differ)}")
             if len(found) > _SHOWN:
                 break

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import ArgumentError, SlideError
 from ..slide_list import read_slide_list
+from ..split_columns import SPLIT_COLUMNS
 from .settings import TilingSettings
 
 __all__ = ["SUFFIXES", "Collection", "JobSlide", "find_slides"]
@@ -42,6 +43,8 @@ class JobSlide:
         Microns per pixel of its first level, whatever its file says.
     mask, annotations : Path or None
         The files that belong to it; looked for, but perhaps not there.
+    patient, split, fold : str or None
+        What the list says of it; goes into the table of the tiles.
     """
 
     number: int
@@ -51,6 +54,15 @@ class JobSlide:
     mpp: float | None = None
     mask: Path | None = None
     annotations: Path | None = None
+    patient: str | None = None
+    split: str | None = None
+    fold: str | None = None
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """What the list says of its patient, split and fold."""
+        said = {name: getattr(self, name) for name in SPLIT_COLUMNS}
+        return {name: value for name, value in said.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -98,6 +110,7 @@ def find_slides(sources: Sequence[str | Path], settings: TilingSettings) -> Coll
         raise ArgumentError("There is nothing to tile: name slide files, folders, patterns, or one CSV list of slides.")
     labels: list[int] | None = None
     mpps: list[float] | None = None
+    columns: dict[str, Sequence[str]] = {}
     classes = settings.classes if settings.labelled else None
     if any(Path(source).suffix.lower() in _LISTS for source in named):
         if len(named) > 1:
@@ -107,6 +120,7 @@ def find_slides(sources: Sequence[str | Path], settings: TilingSettings) -> Coll
         if listed.labels is not None and not settings.labelled:
             labels, classes = listed.labels.tolist(), listed.classes
         mpps = None if listed.mpp is None else listed.mpp.tolist()
+        columns = {name: of for name in SPLIT_COLUMNS if (of := getattr(listed, name)) is not None}
     else:
         if settings.classes is not None and not settings.labelled:
             raise ArgumentError("classes without labels: give annotations, or a list of slides with a column 'label'.")
@@ -123,6 +137,7 @@ def find_slides(sources: Sequence[str | Path], settings: TilingSettings) -> Coll
             mpp=None if mpps is None or mpps[number] != mpps[number] else mpps[number],
             mask=masks[number],
             annotations=annotations[number],
+            **{name: of[number] for name, of in columns.items()},
         )
         for number, path in enumerate(paths)
     )

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ..errors import CellMixDaliError, MissingDependencyError, SlideError
+from ..resolution import choose_level
 from ..shards import WriteError
+from ..slides import open_slide
 from .parts import make_part
 from .plans import plan_slide
 from .records import PartRecord, PlanRecord, inputs_of, intact
 from .settings import TilingSettings
 from .slides import JobSlide
 
-__all__ = ["Failure", "Outcome", "Task", "do_task"]
+__all__ = ["Failure", "Outcome", "Scale", "Task", "do_task"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,8 @@ class Task:
         Which part to make.
     known : PlanRecord, PartRecord or None
         What an earlier run noted of this work: kept, if its files are whole.
+    scale_only : bool
+        Only tell the scale of the slide's tiles.
     """
 
     folder: Path
@@ -42,6 +46,7 @@ class Task:
     plan: PlanRecord | None = None
     part: int | None = None
     known: PlanRecord | PartRecord | None = None
+    scale_only: bool = False
 
     @property
     def name(self) -> str:
@@ -56,7 +61,14 @@ class Failure:
     reason: str
 
 
-Outcome: TypeAlias = "PlanRecord | PartRecord | Failure"
+@dataclass(frozen=True)
+class Scale:
+    """Microns per pixel of a slide's tiles; None where the slide does not say."""
+
+    mpp: float | None
+
+
+Outcome: TypeAlias = "PlanRecord | PartRecord | Scale | Failure"
 
 
 def do_task(task: Task) -> Outcome:
@@ -64,7 +76,7 @@ def do_task(task: Task) -> Outcome:
 
     Returns
     -------
-    PlanRecord, PartRecord or Failure
+    PlanRecord, PartRecord, Scale or Failure
         What was done, also where an earlier run had done it; or why the slide cannot be tiled.
 
     Raises
@@ -76,6 +88,8 @@ def do_task(task: Task) -> Outcome:
         return replace(task.known, seconds=0.0)
     began = time.monotonic()
     try:
+        if task.scale_only:
+            return Scale(_mpp_of_tiles(task.slide, task.settings))
         before = inputs_of(task.slide)
         if task.plan is None:
             found: PlanRecord | PartRecord = plan_slide(task.slide, task.settings, task.folder, before)
@@ -93,6 +107,13 @@ def do_task(task: Task) -> Outcome:
     except Exception as error:  # whatever a library raises on a strange file must not end the job
         return Failure(f"{task.slide.path} cannot be tiled ({type(error).__name__}: {error}).")
     return replace(found, seconds=time.monotonic() - began)
+
+
+def _mpp_of_tiles(slide: JobSlide, settings: TilingSettings) -> float | None:
+    """Microns per pixel of a slide's finished tiles, where they are a level as it is."""
+    override = settings.mpp_override if slide.mpp is None else slide.mpp
+    with open_slide(slide.path) as opened:
+        return choose_level(opened, settings.tile_size, level=settings.level, mpp_override=override).level_mpp
 
 
 _CHANGED = "{path} or its mask or annotations changed while it was tiled. Go on with --resume when it is complete."

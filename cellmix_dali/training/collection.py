@@ -10,7 +10,8 @@ from ..errors import ArgumentError
 from ..grids import Edge
 from ..slide_list import read_slide_list, tiles_of_slides
 from ..slides import open_slide
-from .data import TrainingData, split_by_slide
+from ..splits import split_tiles
+from .data import TrainingData
 
 __all__ = ["collection_data"]
 
@@ -29,6 +30,8 @@ def collection_data(
     annotations: Path | None = None,
     classes: Sequence[str] | None = None,
     hold_out: float = 0.2,
+    fold: str | None = None,
+    mixed_resolutions: bool = False,
     skip_bad_slides: bool = False,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -38,12 +41,14 @@ def collection_data(
     Parameters
     ----------
     slide_list : Path
-        CSV with the column ``slide``, and ``label`` unless there are annotations; optionally ``mpp``. See
-        `cellmix_dali.slide_list.read_slide_list`.
+        CSV with the column ``slide``, and ``label`` unless there are annotations; optionally ``mpp``, ``patient``,
+        ``split``, ``fold``. See `cellmix_dali.slide_list.read_slide_list`.
     tile_size, mpp, level, magnification, mpp_override, overlap, edge, tissue, annotations, classes
         As of `cellmix_dali.slide_list.tiles_of_slides`.
-    hold_out : float, default 0.2
-        Share of the slides to test on.
+    hold_out, fold
+        What is tested on, as of `cellmix_dali.splits.split_tiles`.
+    mixed_resolutions : bool, default False
+        Whether tiles of different scale are meant, as of `cellmix_dali.slide_list.tiles_of_slides`.
     skip_bad_slides : bool, default False
         Whether slides that cannot be read are left out, and reported, instead of stopping.
     seed : int, default 0
@@ -57,6 +62,8 @@ def collection_data(
         If the list, a slide, the resolution or the labels cannot be used.
     """
     slides = read_slide_list(slide_list, classes=classes, check_files=not skip_bad_slides)
+    if fold is not None and slides.fold is None:  # before anything slow
+        raise ArgumentError(f"--fold {fold}, and {slide_list} has no column 'fold': add it, or leave the option out.")
     names = classes if annotations is not None and classes is not None else slides.classes
     if slides.labels is None and annotations is None:
         raise ArgumentError(
@@ -75,6 +82,7 @@ def collection_data(
         tissue=tissue,
         annotations=annotations,
         classes=classes,
+        mixed_resolutions=mixed_resolutions,
         on_error="skip" if skip_bad_slides else "raise",
         progress=progress,
     )
@@ -83,20 +91,20 @@ def collection_data(
         names = [str(number) for number in range(int(table.label.max()) + 1)]
     if len(names) < 2:
         raise ArgumentError(f"All tiles are of one class ({', '.join(names)}): there is nothing to tell apart.")
-    train, test, held_out = split_by_slide(table, hold_out, seed=seed)
+    divided = split_tiles(table, hold_out, classes=names, fold=fold, seed=seed)
     routes = {}
     for path in table.slides:
         with open_slide(path) as slide:
             routes[path] = f"{slide.route}: {slide.reason}"
-    shown = ", ".join(Path(path).name for path in held_out[:5]) + (" ..." if len(held_out) > 5 else "")
     return TrainingData(
-        train=train,
-        test=test,
+        train=divided.train,
+        test=divided.test,
         classes=tuple(names),
         task=f"{len(names)} classes: {', '.join(names)}",
-        split=f"{len(held_out)} of {len(table.slides)} slides held out ({shown})",
+        split=divided.said,
         slides=routes,
         tile_size=tile_size,
         edge=edge,
         faults=tuple(faults),
+        notes=divided.notes,
     )

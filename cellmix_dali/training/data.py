@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import ArgumentError
-from ..mixing.random import generator
 from ..slide_list import SlideFault
 from ..tiles import TileTable
 
-__all__ = ["TrainingData", "left_and_right", "split_by_slide"]
-
-_STREAM = 4  # keeps the split's random numbers apart from the others under one seed
+__all__ = ["TrainingData", "left_and_right"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +32,8 @@ class TrainingData:
         "skip" or "pad", as the grid was made.
     faults : tuple of SlideFault
         Slides that were left out, and why.
+    notes : tuple of str
+        What a person should know of the split, such as a class without test tiles.
     """
 
     train: TileTable
@@ -48,51 +45,7 @@ class TrainingData:
     tile_size: int
     edge: str = "skip"
     faults: tuple[SlideFault, ...] = ()
-
-
-def split_by_slide(table: TileTable, share: float, *, seed: int) -> tuple[TileTable, TileTable, list[str]]:
-    """Hold out whole slides, so that no tile is tested whose neighbours were trained on.
-
-    Of the slides whose tiles mostly have one label, the same share is held out for each label, at least one where there
-    are two or more.
-
-    Parameters
-    ----------
-    table : TileTable
-        With class indices as labels.
-    share : float
-        Of the slides, above 0 and below 1.
-    seed : int
-        Of the draw.
-
-    Returns
-    -------
-    train, test : TileTable
-    held_out : list of str
-        Paths of the slides that are held out.
-
-    Raises
-    ------
-    ArgumentError
-        If the share is out of range, or there are too few slides.
-    """
-    if not 0 < share < 1:
-        raise ArgumentError(f"hold_out={share}: give the share of slides to test on, above 0 and below 1.")
-    assert table.label is not None
-    numbers = np.unique(table.slide)
-    if len(numbers) < 2:
-        raise ArgumentError("All tiles are of one slide: give at least two, so that one can be held out.")
-    mostly = np.array([np.bincount(table.label[table.slide == number]).argmax() for number in numbers])
-    random = generator(seed, stream=_STREAM)
-    held_out: list[int] = []
-    for label in np.unique(mostly):
-        alike = random.permutation(numbers[mostly == label])
-        if len(alike) > 1:
-            held_out += alike[: min(len(alike) - 1, math.ceil(share * len(alike)))].tolist()
-    if not held_out:  # one slide a label: any may go
-        held_out = random.permutation(numbers)[: max(1, int(share * len(numbers)))].tolist()
-    test = np.isin(table.slide, held_out)
-    return table.select(~test), table.select(test), [table.slides[number] for number in sorted(held_out)]
+    notes: tuple[str, ...] = ()
 
 
 def left_and_right(table: TileTable) -> tuple[TileTable, TileTable]:

@@ -128,6 +128,7 @@ def run_training(data: TrainingData, settings: TrainingSettings, out: Path, cons
         "classes": list(data.classes),
         "slides": data.slides,
         "split": data.split,
+        "notes": list(data.notes),
         "tiles": {"train": len(data.train), "held_out": len(data.test), "size": data.tile_size},
         "settings": asdict(settings) | {"batch_size": batch},
         "epochs": epochs,

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError
+from ..one_resolution import mixed_resolutions
 from ..shards import is_sharded, open_tiles, tile_classes, tile_edge
+from ..splits import split_tiles
 from ..tiles import TileTable
-from .data import TrainingData, left_and_right, split_by_slide
+from .data import TrainingData, left_and_right
 
 __all__ = ["shard_data"]
 
 
-def shard_data(folder: Path, *, tile_size: int | None = None, hold_out: float = 0.2, seed: int = 0) -> TrainingData:
-    """Take the tiles of a tiled collection; hold out whole slides, or the right side of a single one.
+def shard_data(
+    folder: Path, *, tile_size: int | None = None, hold_out: float = 0.2, fold: str | None = None, seed: int = 0
+) -> TrainingData:
+    """Take the tiles of a tiled collection; divide them as their list of slides said, or hold out patients or slides.
+
+    Of a single slide the right side is held out.
 
     Parameters
     ----------
@@ -25,8 +32,8 @@ def shard_data(folder: Path, *, tile_size: int | None = None, hold_out: float = 
         alone.
     tile_size : int, optional
         Side of the images in pixels, to which the tiles are resized; by default their own.
-    hold_out : float, default 0.2
-        Share of the slides to test on.
+    hold_out, fold
+        What is tested on, as of `cellmix_dali.splits.split_tiles`.
     seed : int, default 0
         Of the split.
 
@@ -51,7 +58,7 @@ def shard_data(folder: Path, *, tile_size: int | None = None, hold_out: float = 
         classes = tile_classes(table) or tuple(map(str, range(int(table.label.max()) + 1)))
         table.check_labels(len(classes))
         task = f"{len(classes)} classes: {', '.join(classes)}"
-    train, test, split = _split(table, hold_out, seed)
+    train, test, split, notes = _split(table, hold_out, classes, fold, seed)
     if len(np.unique(np.asarray(train.label))) < 2:
         raise ArgumentError(
             f"The training tiles in {folder} are all of one class: there is nothing to tell apart ({task}; {split}). "
@@ -68,6 +75,7 @@ def shard_data(folder: Path, *, tile_size: int | None = None, hold_out: float = 
         ),
         tile_size=int(sizes[0]) if tile_size is None else tile_size,
         edge=tile_edge(table),
+        notes=(*notes, *_mixed(table)),
     )
 
 
@@ -96,16 +104,27 @@ def _by_tissue(table: TileTable, folder: Path) -> tuple[TileTable, tuple[str, st
     return table.with_labels(more.astype(np.int32)), words, task
 
 
-def _split(table: TileTable, hold_out: float, seed: int) -> tuple[TileTable, TileTable, str]:
-    """Hold out whole slides; of a single slide its right side, and none that overlap it."""
-    if len(table.slides) > 1:
-        train, test, held_out = split_by_slide(table, hold_out, seed=seed)
-        shown = ", ".join(Path(path).name for path in held_out[:5]) + (" ..." if len(held_out) > 5 else "")
-        return train, test, f"{len(held_out)} of {len(table.slides)} slides held out ({shown})"
+def _mixed(table: TileTable) -> list[str]:
+    """Say where the finished tiles are of different scale: it may have been meant, so nothing is refused."""
+    mpps: NDArray[np.float64] = table.arrow["mpp"].to_numpy().astype(np.float64)
+    least, most = (np.full(len(table.slides), start) for start in (np.inf, -np.inf))
+    np.fmin.at(least, table.slide, mpps)
+    np.fmax.at(most, table.slide, mpps)
+    known = [None if low > high else float(high) for low, high in zip(least, most, strict=True)]
+    told = mixed_resolutions(table.slides, known)
+    if told is None:
+        return []
+    return [f"the tiles are of different scale (microns per pixel: {told}): unless that is meant, tile with --mpp"]
+
+
+def _split(
+    table: TileTable, hold_out: float, classes: Sequence[str], fold: str | None, seed: int
+) -> tuple[TileTable, TileTable, str, tuple[str, ...]]:
+    """Whole slides or patients; of a single slide its right side, and none that overlap it."""
+    if len(table.slides) > 1 or fold is not None:
+        divided = split_tiles(table, hold_out, classes=classes, fold=fold, seed=seed)
+        return divided.train, divided.test, divided.said, divided.notes
     train, test = left_and_right(table)
     train = train.select(train.x + train.size <= test.x.min())
-    return (
-        train,
-        test,
-        "held out: the right side of the one slide (tiles of one slide resemble each other: use several slides)",
-    )
+    said = "held out: the right side of the one slide (tiles of one slide resemble each other: use several slides)"
+    return train, test, said, ()

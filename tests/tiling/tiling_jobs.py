@@ -43,7 +43,12 @@ def assert_same(first: Tree, second: Tree) -> None:
 
 
 def serial(
-    sources: str | Path | Sequence[str | Path], out: Path, settings: TilingSettings = SMALL, *, resume: bool = False
+    sources: str | Path | Sequence[str | Path],
+    out: Path,
+    settings: TilingSettings = SMALL,
+    *,
+    resume: bool = False,
+    mixed_resolutions: bool = False,
 ) -> TilingResult:
     """Do a job in this process."""
-    return tile_slides(sources, out, settings, resume=resume, workers=0)
+    return tile_slides(sources, out, settings, resume=resume, mixed_resolutions=mixed_resolutions, workers=0)
