@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,6 +20,7 @@ from .grids import Edge, check_grid, grid_tiles, level0_windows, tissue_tiles
 from .one_resolution import check_one_resolution
 from .resolution import MPP_RANGE, check_resolution, choose_level
 from .slides import Slide, open_slide
+from .slides.identity import slide_identity, unique_slides
 from .split_columns import SPLIT_COLUMNS, SPLITS, check_apart, read_split_columns
 from .tile_labels import with_label_column
 from .tiles import TileTable
@@ -124,14 +125,16 @@ def read_slide_list(path: str | Path, *, classes: Sequence[str] | None = None, c
     """
     table = UserTable(Path(path).absolute(), ("slide",), ("label", "mpp", "patient", "group", "split", "fold"))
     slides: list[Path] = []
-    seen: dict[Path, int] = {}
+    seen: dict[Hashable, int] = {}
     for row, name in enumerate(table.text("slide")):
         if not name:
             table.fail(row, "column 'slide' is empty. Name a slide file, or remove the row.")
         slide = table.path.parent / Path(name).expanduser()
-        first = seen.setdefault(slide.resolve(), row)
+        first = seen.setdefault(slide_identity(slide), row)
         if first != row:
-            table.fail(row, f"{slide} is already in {table.where(first)}. Remove one of the two.")
+            other = table.text("slide")[first]
+            how = "" if other == name else f", as {other}: both files are one slide"
+            table.fail(row, f"{slide} is already in {table.where(first)}{how}. Remove one of the two.")
         slides.append(slide)
     missing = [str(slide) for slide in slides if check_files and not slide.is_file()]
     if missing:
@@ -233,6 +236,10 @@ def tiles_of_slides(
         raise ArgumentError("The list of slides is empty: give at least one slide.")
     if on_error not in ("raise", "skip"):
         raise unknown_name("on_error", on_error, ("raise", "skip"))
+    for repeated in unique_slides(slide_list.slides)[1]:
+        raise ArgumentError(
+            f"{repeated.slide} and {repeated.also[0]} are one slide: its tiles would be there twice. Leave one out."
+        )
     for name, share in (("tissue", tissue), ("min_share", min_share)):
         if share is not None and not 0 <= share <= 1:
             raise ArgumentError(f"{name}={share} is out of range: give a share of a tile's area, 0 to 1.")

@@ -214,6 +214,11 @@ def _tell(console: Console, result: TilingResult, coords_only: bool) -> None:
     """Say what came out."""
     for path in result.changed:
         say(console, f"done again, since its file had changed: {escape(str(path))}")
+    for repeated in result.repeats[:_SHOWN]:
+        count = len(repeated.also) + 1
+        say(console, f"{count:,} files are one slide, which was tiled once: {escape(str(repeated.slide))}")
+    if len(result.repeats) > _SHOWN:
+        say(console, f"and {len(result.repeats) - _SHOWN:,} more slides that were reached by several files")
     failed = result.failed
     good = len(result.slides) - len(failed)
     say(console, f"{result.tiles:,} tiles of {good:,} slides")

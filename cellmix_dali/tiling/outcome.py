@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..slides.identity import Repeats
 from .report import SlideResult
 
 __all__ = ["JobState", "TilingResult"]
@@ -67,12 +68,15 @@ class TilingResult:
         Slides that were done again since their files had changed after an earlier run.
     empty_classes : tuple of str
         Classes of which there is no tile: perhaps their names are spelt otherwise in the annotations.
+    repeats : tuple of Repeats
+        Slides that were reached by several files, such as the instances of a DICOM series; each was tiled once.
     """
 
     folder: Path
     slides: tuple[SlideResult, ...]
     changed: tuple[Path, ...] = ()
     empty_classes: tuple[str, ...] = ()
+    repeats: tuple[Repeats, ...] = ()
 
     @property
     def tiles(self) -> int:

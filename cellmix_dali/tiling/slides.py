@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import ArgumentError, SlideError
 from ..slide_list import read_slide_list
+from ..slides.identity import Repeats, unique_slides
 from ..split_columns import SPLIT_COLUMNS
 from .settings import TilingSettings
 
@@ -75,10 +76,13 @@ class Collection:
         At least one.
     classes : tuple of str or None
         Names of the labels; None without labels.
+    repeats : tuple of Repeats
+        Slides that were reached by several files, each of which counts once.
     """
 
     slides: tuple[JobSlide, ...]
     classes: tuple[str, ...] | None
+    repeats: tuple[Repeats, ...] = ()
 
 
 def find_slides(sources: Sequence[str | Path], settings: TilingSettings) -> Collection:
@@ -88,8 +92,9 @@ def find_slides(sources: Sequence[str | Path], settings: TilingSettings) -> Coll
     ----------
     sources : sequence of str or Path
         Slide files, folders (the slides directly in them, by name), patterns such as ``/data/*/*.svs``, or one list of
-        slides (CSV or Parquet) as of `cellmix_dali.slide_list.read_slide_list`. A slide that is named twice counts
-        once. Slides of a list need not be there: those that are not fail later, and the job goes on.
+        slides (CSV or Parquet) as of `cellmix_dali.slide_list.read_slide_list`. A slide that is reached by several
+        files (links, the instances of a DICOM series) counts once; a list must not name it twice. Slides of a list need
+        not be there: those that are not fail later, and the job goes on.
     settings : TilingSettings
         Says the classes, and where masks and annotations are.
 
@@ -110,6 +115,7 @@ def find_slides(sources: Sequence[str | Path], settings: TilingSettings) -> Coll
         raise ArgumentError("There is nothing to tile: name slide files, folders, patterns, or one CSV list of slides.")
     labels: list[int] | None = None
     mpps: list[float] | None = None
+    repeats: list[Repeats] = []
     columns: dict[str, Sequence[str]] = {}
     classes = settings.classes if settings.labelled else None
     if any(Path(source).suffix.lower() in _LISTS for source in named):
@@ -124,7 +130,7 @@ def find_slides(sources: Sequence[str | Path], settings: TilingSettings) -> Coll
     else:
         if settings.classes is not None and not settings.labelled:
             raise ArgumentError("classes without labels: give annotations, or a list of slides with a column 'label'.")
-        paths = _without_repeats([path for source in named for path in _expand(source)])
+        paths, repeats = unique_slides([path for source in named for path in _expand(source)])
     names = _names(paths)
     masks = _companions(paths, settings.mask, ".png")
     annotations = _companions(paths, settings.annotations, ".geojson")
@@ -141,7 +147,7 @@ def find_slides(sources: Sequence[str | Path], settings: TilingSettings) -> Coll
         )
         for number, path in enumerate(paths)
     )
-    return Collection(slides, classes)
+    return Collection(slides, classes, tuple(repeats))
 
 
 def _expand(source: str | Path) -> list[Path]:
@@ -169,14 +175,6 @@ def _expand(source: str | Path) -> list[Path]:
 def _printable(path: Path) -> Path:
     """The path; of a file whose name is not UTF-8, which no table can hold, one that is not there: that slide fails."""
     return Path(str(path).encode("utf-8", "backslashreplace").decode())
-
-
-def _without_repeats(paths: list[Path]) -> list[Path]:
-    """The paths, each file once, where it stands first."""
-    first: dict[Path, Path] = {}
-    for path in paths:
-        first.setdefault(path.resolve(), path)
-    return list(first.values())
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

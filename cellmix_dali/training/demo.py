@@ -11,6 +11,7 @@ from ..annotations import read_geojson
 from ..errors import ArgumentError, SlideError
 from ..grids import grid_tiles, tissue_shares
 from ..slides import Slide, open_slide
+from ..slides.identity import unique_slides
 from ..synthetic import CLASSES, render_slides
 from ..tiles import TileTable
 from .data import TrainingData, left_and_right
@@ -89,7 +90,7 @@ def slide_data(
     ArgumentError
         If the slides do not show both tissue and glass.
     """
-    files = [file for path in paths for file in _slide_files(path)]
+    files, _ = unique_slides(file for path in paths for file in _slide_files(path))
     size = tile_size
     tables, routes = [], {}
     for number, file in enumerate(files):
