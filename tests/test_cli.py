@@ -37,6 +37,8 @@ def check_results(out: Path, epochs: int) -> dict[str, Any]:
             "train_loss",
             "validation_loss",
             "accuracy",
+            "balanced_accuracy",
+            "macro_f1",
             "auroc",
             "patch_size",
             "fix_ratio",

@@ -50,6 +50,7 @@ def training_settings(
 def train_and_tell(data: TrainingData, settings: TrainingSettings, out: Path, console: Console) -> None:
     """Train, and say what came out."""
     from ..training import run_training
+    from ..training.metrics import figure
 
     console.print(f"task: {escape(data.task)}", soft_wrap=True)
     console.print(
@@ -57,7 +58,10 @@ def train_and_tell(data: TrainingData, settings: TrainingSettings, out: Path, co
     )
     report = run_training(data, settings, out, console)
     final, read = report["final"], report["tiles_read"]
-    console.print(f"held-out accuracy {final['accuracy']:.3f}, AUROC {final['auroc']:.3f}")
+    names = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1", "auroc": "AUROC"}
+    console.print(
+        f"held-out {', '.join(f'{name} {figure(final[key])}' for key, name in names.items())}", soft_wrap=True
+    )
     ways = {"direct": "directly", "openslide": "through OpenSlide", "shard": "from shards"}
     counted = [f"{read[way]} {words}" for way, words in ways.items() if read.get(way)]
     console.print(f"tiles read: {', '.join(counted)}")

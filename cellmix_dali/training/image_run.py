@@ -17,7 +17,7 @@ from ..errors import ArgumentError
 from ..pipelines import ImageCache, ImageLoader, evaluate_image_loader, train_image_loader
 from .images import ImageData, ImageSet
 from .loop import Batches, answers, train_epoch
-from .metrics import confusion_matrix, scores
+from .metrics import confusion_matrix, required_scores
 from .models import make_model
 from .settings import ImageSettings, check_image_settings, fitting_batch_size
 
@@ -126,7 +126,7 @@ def train_and_test(
         tested = {}
         for name, of_set in held_out.items():
             logits, labels = answers(model, of_set, device)
-            tested[name] = TestedSet(scores(logits, labels), confusion_matrix(logits, labels))
+            tested[name] = TestedSet(required_scores(logits, labels), confusion_matrix(logits, labels))
     return ImageRun(
         epochs=training.epochs,
         batch_losses=training.batch_losses,
@@ -199,7 +199,7 @@ class _Training:
         if self.curriculum is not None:
             self.curriculum.step(losses.mean)
         if self.validation is not None:
-            figures = scores(*answers(self.model, self.validation, self.device))
+            figures = required_scores(*answers(self.model, self.validation, self.device))
             entry |= {"validation_loss": figures.pop("loss")} | figures
         return entry
 

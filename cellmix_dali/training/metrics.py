@@ -19,10 +19,10 @@ from torchmetrics.utilities.plot import plot_confusion_matrix
 
 from ..errors import ArgumentError
 
-__all__ = ["confusion_matrix", "confusion_picture", "scores"]
+__all__ = ["confusion_matrix", "confusion_picture", "figure", "required_scores", "scores"]
 
 
-def scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
+def scores(logits: Tensor, labels: Tensor) -> dict[str, float | None]:
     """Work out loss, accuracy, balanced accuracy, macro-F1 and AUROC.
 
     Parameters
@@ -34,21 +34,28 @@ def scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
 
     Returns
     -------
-    dict of str to float
+    dict of str to (float or None)
         ``loss`` (cross-entropy); ``accuracy``; ``balanced_accuracy``, the mean recall, and ``auroc``, one class against
-        the rest, over the classes that the labels hold; ``macro_f1`` over the classes that labels or answers hold.
+        the rest, over the classes that the labels hold; ``macro_f1`` over the classes that labels or answers hold. None
+        where one is undefined: balanced accuracy, macro-F1 and AUROC where the labels hold a single class.
 
     Raises
     ------
     ArgumentError
-        If the labels hold one class only, or the model's answers are no numbers.
+        If there are no labels, or the model's answers are not numbers.
     """
     classes = logits.shape[1]
-    there = torch.bincount(labels, minlength=classes) > 0
-    if there.sum() < 2:
-        raise ArgumentError("All images are of one class: balanced accuracy and AUROC mean nothing.")
+    if not len(labels):
+        raise ArgumentError("There is nothing to test on: the test holds no labels.")
     if not torch.isfinite(logits).all():
         raise ArgumentError("The model's answers are no longer numbers: the training diverged. Lower --learning-rate.")
+    plain = {
+        "loss": float(nn.functional.cross_entropy(logits, labels)),
+        "accuracy": float(multiclass_accuracy(logits, labels, num_classes=classes, average="micro")),
+    }
+    there = torch.bincount(labels, minlength=classes) > 0
+    if there.sum() < 2:
+        return plain | dict.fromkeys(("balanced_accuracy", "macro_f1", "auroc"))
     recall = multiclass_recall(logits, labels, num_classes=classes, average="none")
     kept = logits.softmax(dim=1)[:, there]
     # Of classes that are not there nothing can be ranked: those that are, are numbered anew.
@@ -56,12 +63,30 @@ def scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
         kept, (torch.cumsum(there, 0) - 1)[labels], num_classes=int(there.sum()), average="none", thresholds=None
     )
     return {
-        "loss": float(nn.functional.cross_entropy(logits, labels)),
-        "accuracy": float(multiclass_accuracy(logits, labels, num_classes=classes, average="micro")),
+        **plain,
         "balanced_accuracy": float(recall[there].mean()),
         "macro_f1": float(multiclass_f1_score(logits, labels, num_classes=classes, average="macro")),
         "auroc": float(auroc.mean()),
     }
+
+
+def required_scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Work out `scores` where every figure is needed.
+
+    Raises
+    ------
+    ArgumentError
+        If one is undefined, as the labels hold one class only; see `scores` for the others.
+    """
+    found = {name: value for name, value in scores(logits, labels).items() if value is not None}
+    if "auroc" not in found:
+        raise ArgumentError("All images are of one class: balanced accuracy and AUROC mean nothing.")
+    return found
+
+
+def figure(value: float | None) -> str:
+    """Return a figure for a person: three digits, or "undefined"."""
+    return "undefined" if value is None else f"{value:.3f}"
 
 
 def confusion_matrix(logits: Tensor, labels: Tensor) -> Tensor:

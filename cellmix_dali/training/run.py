@@ -13,8 +13,6 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.markup import escape
-from torch import Tensor, nn
-from torchmetrics.functional.classification import multiclass_accuracy, multiclass_auroc
 
 from ..curriculum import Curriculum
 from ..decoding import KINDS, PIXELS, stream_kind
@@ -27,11 +25,14 @@ from ..plugins import PlanSource, TileSource, tiles
 from ..reading import TileReader
 from .data import TrainingData
 from .loop import answers, progress_bar, reporter, steering, train_epoch, versions
+from .metrics import scores
 from .mixed import SHOWN, alternating, draw_mixed
 from .model import small_cnn
 from .settings import TrainingSettings, check_settings, fitting_batch_size
 
 __all__ = ["run_training"]
+
+_FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "auroc")
 
 
 def run_training(data: TrainingData, settings: TrainingSettings, out: Path, console: Console) -> dict[str, Any]:
@@ -107,7 +108,8 @@ def run_training(data: TrainingData, settings: TrainingSettings, out: Path, cons
                 tell = reporter(progress, bar, "tiles", entry)
                 losses = train_epoch(model, loader, optimizer, schedule, device, tell)
                 entry |= {"train_loss": losses.mean, "tiles_per_second": losses.per_second}
-                entry |= _figures(*answers(model, test, device))
+                figures = scores(*answers(model, test, device))
+                entry |= {"validation_loss": figures.pop("loss")} | figures
                 curriculum.step(entry["train_loss"])
                 epochs.append(entry)
                 progress.console.print(_line(entry))
@@ -132,7 +134,7 @@ def run_training(data: TrainingData, settings: TrainingSettings, out: Path, cons
         "tiles": {"train": len(data.train), "held_out": len(data.test), "size": data.tile_size},
         "settings": asdict(settings) | {"batch_size": batch},
         "epochs": epochs,
-        "final": {key: epochs[-1][key] for key in ("train_loss", "validation_loss", "accuracy", "auroc")},
+        "final": {key: epochs[-1][key] for key in ("train_loss", "validation_loss", *_FIGURES)},
         "tiles_read": read,
         "decoder_routes": {
             kind: route._asdict() for kind, route in routes_taken(settings.device, held).items() if kind in kinds
@@ -162,16 +164,6 @@ def _kinds_read(source: TileSource) -> set[str]:
                 if of.compression is not None:
                     kinds.add(stream_kind(of.compression, of.colour))
     return kinds
-
-
-def _figures(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    """Loss, accuracy and AUROC on the held-out tiles."""
-    classes = logits.shape[1]
-    return {
-        "validation_loss": float(nn.functional.cross_entropy(logits, labels)),
-        "accuracy": float(multiclass_accuracy(logits, labels, num_classes=classes, average="micro")),
-        "auroc": float(multiclass_auroc(logits.softmax(dim=1), labels, num_classes=classes)),
-    }
 
 
 def _draw_mixed(data: TrainingData, settings: TrainingSettings, batch: int, curriculum: Curriculum, path: Path) -> None:

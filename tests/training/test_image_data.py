@@ -18,7 +18,7 @@ from cellmix_dali.errors import ArgumentError, MissingDependencyError
 from cellmix_dali.training.epoch_log import EpochLog
 from cellmix_dali.training.image_run import warm_up_and_cosine
 from cellmix_dali.training.images import folded_images, image_folders, readable_images
-from cellmix_dali.training.metrics import confusion_matrix, confusion_picture, scores
+from cellmix_dali.training.metrics import confusion_matrix, confusion_picture, figure, required_scores, scores
 from cellmix_dali.training.models import check_model, default_learning_rate, make_model
 
 DATASETS = Path(__file__).resolve().parents[3] / "shared" / "datasets"
@@ -200,9 +200,26 @@ def test_figures_by_hand() -> None:
 
 def test_figures_that_mean_nothing_are_refused() -> None:
     with pytest.raises(ArgumentError, match="one class"):
-        scores(torch.zeros(3, 2), torch.ones(3, dtype=torch.int64))
+        required_scores(torch.zeros(3, 2), torch.ones(3, dtype=torch.int64))
+    with pytest.raises(ArgumentError, match="nothing to test on"):
+        scores(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64))
     with pytest.raises(ArgumentError, match="diverged"):
         scores(torch.full((2, 2), float("nan")), torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize("missing", [0, 1, 2])
+def test_a_perfect_model_is_perfect_with_a_class_missing(missing: int) -> None:
+    labels = torch.tensor([label for label in (0, 1, 2, 0, 1, 2) if label != missing])
+    found = scores(10 * torch.nn.functional.one_hot(labels, 3).float(), labels)
+    assert {found[name] for name in ("accuracy", "balanced_accuracy", "auroc", "macro_f1")} == {1.0}
+
+
+def test_what_is_undefined_is_none_and_told_so() -> None:
+    found = scores(torch.tensor([[0.0, 9.0], [9.0, 0.0], [0.0, 9.0]]), torch.ones(3, dtype=torch.int64))
+    assert found["accuracy"] == pytest.approx(2 / 3)
+    assert found["loss"] is not None
+    assert found["balanced_accuracy"] is found["macro_f1"] is found["auroc"] is None
+    assert (figure(found["auroc"]), figure(0.0), figure(2 / 3)) == ("undefined", "0.000", "0.667")
 
 
 def test_the_confusion_matrix_as_a_picture(tmp_path: Path) -> None:
