@@ -1,8 +1,9 @@
 """Annotations drawn in QuPath, and the labels they give to tiles.
 
-QuPath exports annotations as GeoJSON (RFC 7946) with coordinates in pixels of the slide's first level: a
-FeatureCollection, or in older versions a bare list of features. A feature's class is the name in its property
-``classification``, either ``{"name": "Tumor", ...}`` or the bare name.
+QuPath exports annotations as GeoJSON (RFC 7946) with coordinates in pixels of the slide's first level, which begin at
+the slide's bounds (see `cellmix_dali.annotation_origin`): a FeatureCollection, or in older versions a bare list of
+features. A feature's class is the name in its property ``classification``, either ``{"name": "Tumor", ...}`` or the
+bare name.
 """
 
 from __future__ import annotations
@@ -44,6 +45,13 @@ class Annotations:
     def __post_init__(self) -> None:
         if len(self.polygons) != len(self.names):
             raise ArgumentError(f"{len(self.polygons)} polygons and {len(self.names)} names: give one name a polygon.")
+
+    def moved(self, x: float, y: float) -> Annotations:
+        """Return the same regions, further right and down by so many pixels."""
+        if not (x or y):
+            return self
+        polygons = shapely.transform(np.array(self.polygons, object), lambda points: points + np.array([x, y]))
+        return Annotations(tuple(polygons), self.names)
 
     def label_tiles(
         self,

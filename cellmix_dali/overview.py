@@ -95,7 +95,7 @@ def overview_picture(
         ]
         _draw_tiles(picture, np.stack(edges, axis=1))
     if mask is not None:
-        _draw_outline(picture, mask)
+        _draw_outline(picture, mask, (across, down))
     page = _with_legend(picture, title, details, None if mpp is None else mpp / across)
     file = BytesIO()
     page.save(file, "JPEG", quality=_QUALITY, subsampling="4:4:4")
@@ -126,11 +126,18 @@ def _filled(size: tuple[int, int], x0: Whole, y0: Whole, x1: Whole, y1: Whole) -
     return corners[:-1, :-1] > 0
 
 
-def _draw_outline(picture: Image.Image, mask: TissueMask) -> None:
-    """Draw the border of the tissue, two pixels wide."""
+def _draw_outline(picture: Image.Image, mask: TissueMask, scale: tuple[float, float]) -> None:
+    """Draw the border of the tissue, two pixels wide; `scale` is the picture's pixels per pixel of the first level."""
+    rows, columns = mask.pixels.shape
+    size = [max(1, round(count * of * by)) for count, of, by in zip((columns, rows), mask.scale, scale, strict=True)]
+    at = [round(place * by) for place, by in zip(mask.origin, scale, strict=True)]
+    if not any(at) and abs(size[0] - picture.width) <= 1 and abs(size[1] - picture.height) <= 1:
+        size = list(picture.size)
     # Enlarged masks are smoothed, reduced ones keep their thin parts.
-    grey = Image.fromarray(mask.pixels.astype(np.uint8) * 255).resize(picture.size, Image.Resampling.BILINEAR)
-    tissue = np.asarray(grey) >= 128
+    grey = Image.fromarray(mask.pixels.astype(np.uint8) * 255).resize((size[0], size[1]), Image.Resampling.BILINEAR)
+    whole = Image.new("L", picture.size)
+    whole.paste(grey, (at[0], at[1]))
+    tissue = np.asarray(whole) >= 128
     _blend(picture, tissue & ~eroded(tissue, 2), _TISSUE, 1.0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -14,9 +15,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ._columns import UserTable
-from .annotations import read_geojson
+from .annotation_origin import Origin, annotations_of, beyond_the_tissue, check_origin
 from .errors import ArgumentError, CellMixDaliError, MissingDependencyError, SlideError, unknown_name
-from .grids import Edge, check_grid, grid_tiles, level0_windows, tissue_tiles
+from .grids import Edge, check_grid, grid_tiles, level0_windows, tissue_shares
 from .one_resolution import check_one_resolution
 from .resolution import MPP_RANGE, check_resolution, choose_level
 from .slides import Slide, open_slide
@@ -174,10 +175,12 @@ def tiles_of_slides(
     edge: Edge = "skip",
     tissue: float | None = 0.5,
     annotations: str | Path | None = None,
+    annotations_origin: Origin = "bounds",
     classes: Sequence[str] | None = None,
     min_share: float = 0.5,
     on_error: Literal["raise", "skip"] = "raise",
     mixed_resolutions: bool = False,
+    on_note: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[TileTable, list[SlideFault]]:
     """Make the tile table of a collection of slides.
@@ -198,6 +201,9 @@ def tiles_of_slides(
         ``a.svs``. A tile gets the class whose polygons cover most of its area (the first of `classes` if two cover
         the same), provided that they cover `min_share` of it; tiles on borders where no class does are left out, as
         are those outside all polygons.
+    annotations_origin : {"bounds", "level0"}, default "bounds"
+        Where coordinates of the annotations begin: at the slide's bounds, as QuPath exports them, or at the first pixel
+        of the first level.
     classes : sequence of str, optional
         Classes of the annotations in the order of their indices; by default those of the list.
     min_share : float, default 0.5
@@ -210,6 +216,9 @@ def tiles_of_slides(
         Whether tiles of different scale are meant. Without it, and where neither `mpp` nor `magnification` is asked
         for, slides whose tiles' mpps differ by more than 5 %, or are known for some slides only, are refused before
         any tissue is looked for.
+    on_note : callable, optional
+        Called with what a person should know of a slide's annotations, such as that they begin at its bounds, or lie
+        mostly outside it or its tissue. By default ``warnings.warn``.
     progress : callable, optional
         Called with (slides done, slides) after each.
 
@@ -245,7 +254,9 @@ def tiles_of_slides(
             raise ArgumentError(f"{name}={share} is out of range: give a share of a tile's area, 0 to 1.")
     labeller = None
     if annotations is not None:
-        labeller = _Labeller(Path(annotations), slide_list, classes, min_share)
+        check_origin(annotations_origin)
+        labeller = _Labeller(Path(annotations), slide_list, classes, min_share, annotations_origin)
+    tell = warnings.warn if on_note is None else on_note
     tables: list[TileTable] = []
     faults: list[SlideFault] = []
     overrides = [mpp_override] * len(slide_list)
@@ -269,12 +280,17 @@ def tiles_of_slides(
                 )
                 empty = "none of its tiles is covered enough by the annotations"
                 if labeller is not None:
-                    labels = labeller.labels(path, *level0_windows(slide, table))
+                    labels, told = labeller.labels(slide, *level0_windows(slide, table))
+                    if told:
+                        tell(f"{path}: {told}")
                     table = table.with_labels(labels).select(labels >= 0)
                 elif slide_list.labels is not None:
                     table = table.with_labels(np.full(len(table), slide_list.labels[number]))
                 if len(table) and tissue is not None:
-                    table = tissue_tiles(slide, table, min_share=tissue)
+                    enough = tissue_shares(slide, table) >= tissue
+                    if labeller is not None and (told := beyond_the_tissue(slide, annotations_origin, enough)):
+                        tell(f"{path}: {told}")
+                    table = table.select(enough)
                     empty = f"none of its tiles has {tissue:g} of tissue"
         except MissingDependencyError:
             raise
@@ -330,7 +346,9 @@ def _with_split_columns(table: TileTable, slide_list: SlideList, number: int) ->
 class _Labeller:
     """Labels tiles by the annotations in a folder."""
 
-    def __init__(self, folder: Path, slide_list: SlideList, classes: Sequence[str] | None, min_share: float) -> None:
+    def __init__(
+        self, folder: Path, slide_list: SlideList, classes: Sequence[str] | None, min_share: float, origin: Origin
+    ) -> None:
         if not folder.is_dir():
             raise ArgumentError(f"There is no folder of annotations at {folder}. Check the path.")
         chosen = classes if classes is not None else slide_list.classes
@@ -338,7 +356,7 @@ class _Labeller:
             raise ArgumentError("annotations without classes: name them in the order of their indices, classes=[...].")
         if min_share == 0:
             raise ArgumentError("min_share=0: with annotations give a share above 0.")
-        self.folder, self.classes, self.min_share = folder, chosen, min_share
+        self.folder, self.classes, self.min_share, self.origin = folder, chosen, min_share, origin
         stem, count = max(Counter(slide.stem for slide in slide_list.slides).items(), key=lambda item: item[1])
         if count > 1:
             # One file would label the tiles of several slides.
@@ -348,17 +366,18 @@ class _Labeller:
             )
 
     def labels(
-        self, slide: Path, x: NDArray[np.float64], y: NDArray[np.float64], size: NDArray[np.float64]
-    ) -> NDArray[np.int32]:
-        """Class indices of tiles given in pixels of level 0; -1 where no class covers enough."""
-        names = f"{slide.stem}.geojson", f"{slide.name}.geojson"
+        self, slide: Slide, x: NDArray[np.float64], y: NDArray[np.float64], size: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int32], str]:
+        """Class indices of tiles given in pixels of level 0, -1 where no class covers enough; and a note, or none."""
+        names = f"{slide.path.stem}.geojson", f"{slide.path.name}.geojson"
         path = next((self.folder / name for name in names if (self.folder / name).is_file()), None)
         if path is None:
             raise ArgumentError(
-                f"There are no annotations for {slide} in {self.folder}: looked for {' and '.join(names)}. "
+                f"There are no annotations for {slide.path} in {self.folder}: looked for {' and '.join(names)}. "
                 "Export them from QuPath as GeoJSON, or leave the slide out of the list."
             )
         try:
-            return read_geojson(path).label_tiles(x, y, size, size, self.classes, min_share=self.min_share)
+            found, told = annotations_of(path, slide, origin=self.origin)
+            return found.label_tiles(x, y, size, size, self.classes, min_share=self.min_share), told
         except ArgumentError as error:
             raise error if str(path) in str(error) else ArgumentError(f"{path}: {error}") from error

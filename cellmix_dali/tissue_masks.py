@@ -12,7 +12,7 @@ import numpy.typing as npt
 import shapely
 from PIL import Image, ImageDraw
 
-from .annotations import read_geojson
+from .annotation_origin import Origin, annotations_of, frame_of, refused_shape
 from .errors import ArgumentError, unknown_name
 from .slides import Slide
 from .tissue import tissue_mask, tissue_share
@@ -33,16 +33,20 @@ class TissueMask:
     Attributes
     ----------
     pixels : bool array (rows, columns)
-        True on tissue; shows the whole slide.
+        True on tissue; shows the whole slide, or its bounds.
     scale : (float, float)
         Pixels of the slide's first level per pixel of the mask, across and down.
     method : {"colour", "picture", "annotations"}
         Where it comes from.
+    origin : (float, float)
+        Where the mask's upper left corner lies, x and y in pixels of the slide's first level. There is no tissue
+        beyond the mask.
     """
 
     pixels: BoolArray
     scale: tuple[float, float]
     method: Literal["colour", "picture", "annotations"]
+    origin: tuple[float, float] = (0.0, 0.0)
 
     def shares(
         self, x: npt.ArrayLike, y: npt.ArrayLike, width: npt.ArrayLike, height: npt.ArrayLike
@@ -59,7 +63,8 @@ class TissueMask:
         float32 array (n,)
             0 to 1, as of `cellmix_dali.tissue.tissue_share`.
         """
-        return tissue_share(self.pixels, x, y, width, height, scale=self.scale)
+        left, top = np.asarray(x, np.float64) - self.origin[0], np.asarray(y, np.float64) - self.origin[1]
+        return tissue_share(self.pixels, left, top, width, height, scale=self.scale)
 
     def area_mm2(self, mpp: float) -> float:
         """Measure the tissue.
@@ -147,7 +152,7 @@ def _in_proportion(columns: int, rows: int, width: int, height: int) -> bool:
     return abs(wanted - rows) <= max(2.0, _SLACK * wanted)
 
 
-def mask_from_png(path: str | Path, slide: Slide) -> TissueMask:
+def mask_from_png(path: str | Path, slide: Slide, *, origin: Origin = "bounds") -> TissueMask:
     """Read a mask that says where a slide has tissue.
 
     Parameters
@@ -157,6 +162,8 @@ def mask_from_png(path: str | Path, slide: Slide) -> TissueMask:
         is black or wholly transparent is no tissue, all else is.
     slide : Slide
         An open slide.
+    origin : {"bounds", "level0"}, default "bounds"
+        What the picture shows: the slide's bounds, as a picture that QuPath exports, or the whole first level.
 
     Returns
     -------
@@ -168,15 +175,11 @@ def mask_from_png(path: str | Path, slide: Slide) -> TissueMask:
     ArgumentError
         If the file is missing, no picture, or of other proportions.
     """
-    path, first = Path(path), slide.levels[0]
+    path, frame = Path(path), frame_of(slide, origin)
     try:
         with Image.open(path) as picture:
-            if not _in_proportion(*picture.size, first.width, first.height):
-                raise ArgumentError(
-                    f"The mask {path} has {picture.width} x {picture.height} pixels and {slide.path} {first.width} x "
-                    f"{first.height}: a mask shows the whole slide, in its proportions. Export it from the whole "
-                    "slide, at any downsample."
-                )
+            if not _in_proportion(*picture.size, frame.width, frame.height):
+                raise refused_shape(path, slide, frame, picture.size)
             pixels = _not_black(picture)
     except ArgumentError:
         raise
@@ -189,9 +192,10 @@ def mask_from_png(path: str | Path, slide: Slide) -> TissueMask:
     if factor > 1:
         pixels = np.asarray(Image.fromarray(pixels.astype(np.uint8) * 255).reduce(factor)) >= 128
         # The last pixels of a reduced picture may stand for less than the others.
-        scale = first.width * factor / picture.width, first.height * factor / picture.height
-        return TissueMask(pixels, scale, "picture")
-    return mask_of_pixels(pixels, slide, "picture")
+        scale = frame.width * factor / picture.width, frame.height * factor / picture.height
+    else:
+        scale = frame.width / pixels.shape[1], frame.height / pixels.shape[0]
+    return TissueMask(pixels, scale, "picture", (float(frame.x), float(frame.y)))
 
 
 def _not_black(picture: Image.Image) -> BoolArray:
@@ -207,7 +211,12 @@ def _not_black(picture: Image.Image) -> BoolArray:
 
 
 def mask_from_geojson(
-    path: str | Path, slide: Slide, max_size: int = 4096, *, classes: Sequence[str] | None = None
+    path: str | Path,
+    slide: Slide,
+    max_size: int = 4096,
+    *,
+    classes: Sequence[str] | None = None,
+    origin: Origin = "bounds",
 ) -> TissueMask:
     """Draw QuPath's annotations as a mask.
 
@@ -221,6 +230,8 @@ def mask_from_geojson(
         Pixels of the mask's longer side.
     classes : sequence of str, optional
         Take polygons of these classes alone; by default all polygons, those without a class as well.
+    origin : {"bounds", "level0"}, default "bounds"
+        Where the file's coordinates begin, see `cellmix_dali.annotation_origin.frame_of`.
 
     Returns
     -------
@@ -237,7 +248,7 @@ def mask_from_geojson(
         raise ArgumentError(
             f"max_size={max_size}, classes={classes!r}: a mask has 1 pixel or more, and classes are a list of names."
         )
-    annotations = read_geojson(path, unclassified="")
+    annotations, _ = annotations_of(path, slide, origin=origin, unclassified="")
     pairs = zip(annotations.polygons, annotations.names, strict=True)
     polygons = [polygon for polygon, name in pairs if classes is None or name in classes]
     if not polygons:
@@ -252,7 +263,7 @@ def mask_from_geojson(
     if not region.intersects(shapely.box(0, 0, first.width, first.height)):
         raise ArgumentError(
             f"All polygons of {path} lie beyond {slide.path} ({first.width} x {first.height} pixels): check that they "
-            "belong to this slide. Coordinates are in pixels of its first level."
+            f"belong to this slide. Coordinates are in pixels of its first level, from its {origin} on."
         )
     down = max(1.0, max(first.width, first.height) / max_size)
     size = max(1, round(first.width / down)), max(1, round(first.height / down))

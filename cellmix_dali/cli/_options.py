@@ -51,6 +51,13 @@ Pretrained = Annotated[bool, typer.Option(help="Begin with timm's weights, which
 SkipBadImages = Annotated[
     bool, typer.Option(help="Leave out images that cannot be decoded, and report them, instead of stopping.")
 ]
+AnnotationsOrigin = Annotated[
+    str,
+    typer.Option(
+        help="Where coordinates of annotations begin, and what masks show: bounds (the slide's, as QuPath exports "
+        "them), or level0 (the whole first level)."
+    ),
+]
 MixedResolutions = Annotated[
     bool,
     typer.Option(

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ._options import Device, MixedResolutions, MppOverride
+from ._options import AnnotationsOrigin, Device, MixedResolutions, MppOverride
 from ._telling import INTERRUPTED, SOME_FAILED, duration, say
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def tile(
             "polygons say where tissue is."
         ),
     ] = None,
+    annotations_origin: AnnotationsOrigin = "bounds",
     classes: Annotated[
         str | None, typer.Option(help="Class names, comma-separated, in the order of their indices.")
     ] = None,
@@ -132,6 +133,7 @@ def tile(
         tissue=tissue,
         mask=mask,
         annotations=annotations,
+        annotations_origin=cast("Any", annotations_origin),
         classes=tuple(name.strip() for name in classes.split(",")) if classes else None,
         min_share=min_share,
         format=cast("Any", image_format),

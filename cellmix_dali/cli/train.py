@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from ..errors import ArgumentError
 from ._options import (
+    AnnotationsOrigin,
     BatchSize,
     ClassColumn,
     Device,
@@ -55,6 +56,7 @@ _OF_SLIDES = (
     "edge",
     "tissue",
     "annotations",
+    "annotations_origin",
     "classes",
     "skip_bad_slides",
 )
@@ -119,6 +121,7 @@ def train(
         Path | None,
         typer.Option(help="Folder of QuPath GeoJSON files, one a slide: tiles are labelled by them, not by the list."),
     ] = None,
+    annotations_origin: AnnotationsOrigin = "bounds",
     classes: Annotated[
         str | None, typer.Option(help="Class names, comma-separated, in the order of their indices.")
     ] = None,
@@ -259,6 +262,7 @@ def train(
                 edge=edge,
                 tissue=tissue,
                 annotations=annotations,
+                annotations_origin=annotations_origin,
                 classes=classes.split(",") if classes else None,
                 hold_out=hold_out,
                 fold=fold,

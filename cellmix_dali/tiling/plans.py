@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..annotations import read_geojson
+from ..annotation_origin import annotations_of, beyond_the_tissue
 from ..errors import ArgumentError
 from ..grids import grid_tiles, level0_windows, thumbnail_size, tissue_shares
 from ..overview import overview_picture
@@ -68,19 +68,21 @@ def plan_slide(slide: JobSlide, settings: TilingSettings, folder: Path, inputs: 
         level, window = int(grid.level[0]), int(grid.size[0])
         if settings.align == "blocks":
             check_aligned(opened, level, window)
-        table, note = grid, ""
+        table, note, told = grid, "", ""
         if settings.labelled:
-            table = _labelled(opened, slide, table, settings)
+            table, told = _labelled(opened, slide, table, settings)
             note = "" if len(table) else "none of its tiles is covered enough by the annotations"
         elif slide.label is not None:
             table = table.with_labels(np.full(len(table), slide.label, np.int32))
         thumbnail, unread = thumbnail_of(opened, thumbnail_size(opened, grid))
-        mask = _tissue(opened, slide, settings, thumbnail, unread)
+        mask, of_mask = _tissue(opened, slide, settings, thumbnail, unread)
         shares = tissue_shares(opened, table, mask=mask)
         enough = shares >= settings.tissue
+        beyond = beyond_the_tissue(opened, settings.annotations_origin, enough) if settings.labelled else ""
         table, shares = table.select(enough), shares[enough]
         if not note and not len(table):
             note = f"none of its {len(grid)} tiles has {settings.tissue:g} of tissue"
+        note = "; ".join(each for each in (note, told, of_mask, beyond) if each)
         known = override is not None or mpp_problem(opened) is None
         finest = slide_mpp(opened, override) if known else None
         # Of the finished tile: the window's pixels are shrunk to the tile's.
@@ -158,15 +160,19 @@ def _tissue(
     settings: TilingSettings,
     thumbnail: NDArray[np.uint8],
     unread: NDArray[np.bool_],
-) -> TissueMask:
-    """Where the slide has tissue."""
+) -> tuple[TissueMask, str]:
+    """Where the slide has tissue, and what a person should know of that."""
+    origin = settings.annotations_origin
     if settings.mask is not None and job_slide.mask is not None:
-        return mask_from_png(job_slide.mask, slide)
+        mask = mask_from_png(job_slide.mask, slide, origin=origin)
+        x, y = mask.origin
+        return mask, f"the mask begins at the bounds ({x:.0f}, {y:.0f})" if x or y else ""
     if settings.annotations is not None and job_slide.annotations is not None and not settings.labelled:
-        return mask_from_geojson(job_slide.annotations, slide)
+        _, told = annotations_of(job_slide.annotations, slide, origin=origin, unclassified="")
+        return mask_from_geojson(job_slide.annotations, slide, origin=origin), told
     mask = find_tissue(slide, thumbnail=thumbnail)
     # What cannot be seen may be tissue: its tiles are tried, and reported where they cannot be read either.
-    return replace(mask, pixels=mask.pixels | unread)
+    return replace(mask, pixels=mask.pixels | unread), ""
 
 
 def _details(tiles: int, tile_size: int, mpp: float | None, note: str) -> str:
@@ -175,8 +181,8 @@ def _details(tiles: int, tile_size: int, mpp: float | None, note: str) -> str:
     return f"{tiles:,} tiles of {tile_size} px{resolution}" + (f": {note}" if note else "")
 
 
-def _labelled(slide: Slide, job_slide: JobSlide, table: TileTable, settings: TilingSettings) -> TileTable:
-    """Tiles that a class covers, with its label."""
+def _labelled(slide: Slide, job_slide: JobSlide, table: TileTable, settings: TilingSettings) -> tuple[TileTable, str]:
+    """Tiles that a class covers, with its label, and what a person should know of the annotations."""
     path = job_slide.annotations
     assert path is not None
     assert settings.classes is not None
@@ -187,9 +193,8 @@ def _labelled(slide: Slide, job_slide: JobSlide, table: TileTable, settings: Til
         )
     x, y, size = level0_windows(slide, table)
     try:
-        labels: NDArray[np.int32] = read_geojson(path).label_tiles(
-            x, y, size, size, settings.classes, min_share=settings.min_share
-        )
+        annotations, told = annotations_of(path, slide, origin=settings.annotations_origin)
+        labels = annotations.label_tiles(x, y, size, size, settings.classes, min_share=settings.min_share)
     except ArgumentError as error:
         raise error if str(path) in str(error) else ArgumentError(f"{path}: {error}") from error
-    return table.with_labels(labels).select(labels >= 0)
+    return table.with_labels(labels).select(labels >= 0), told

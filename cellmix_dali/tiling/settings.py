@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from .._arguments import integer, number
+from ..annotation_origin import Origin, check_origin
 from ..errors import ArgumentError, unknown_name
 from ..grids import Edge, check_grid
 from ..resolution import check_resolution
@@ -52,6 +53,9 @@ class TilingSettings:
     annotations : Path, optional
         Folder of QuPath's GeoJSON files, one a slide: ``a.geojson`` or ``a.svs.geojson`` for ``a.svs``. With `classes`
         they label tiles; without, their polygons say where tissue is, in the place of `mask`.
+    annotations_origin : {"bounds", "level0"}, default "bounds"
+        Where coordinates of annotations begin, and what masks show: the slide's bounds, as QuPath exports them, or the
+        whole first level.
     classes : tuple of str, optional
         Class names in the order of their indices.
     min_share : float, default 0.5
@@ -87,6 +91,7 @@ class TilingSettings:
     tissue: float = 0.5
     mask: Path | None = None
     annotations: Path | None = None
+    annotations_origin: Origin = "bounds"
     classes: tuple[str, ...] | None = None
     min_share: float = 0.5
     format: Format = "auto"
@@ -123,6 +128,7 @@ class TilingSettings:
         if self.align == "blocks" and self.overlap:
             raise ArgumentError(f"align='blocks' and overlap={self.overlap}: blocks do not overlap. Leave one out.")
         _ = self.encoding  # refuses a quality or subsampling out of range
+        check_origin(self.annotations_origin)
         for name in ("mask", "annotations"):
             folder = getattr(self, name)
             if folder is None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
+from ..annotation_origin import Origin
 from ..errors import ArgumentError
 from ..grids import Edge
 from ..slide_list import read_slide_list, tiles_of_slides
@@ -28,6 +29,7 @@ def collection_data(
     edge: str = "skip",
     tissue: float | None = 0.5,
     annotations: Path | None = None,
+    annotations_origin: str = "bounds",
     classes: Sequence[str] | None = None,
     hold_out: float = 0.2,
     fold: str | None = None,
@@ -43,7 +45,7 @@ def collection_data(
     slide_list : Path
         CSV with the column ``slide``, and ``label`` unless there are annotations; optionally ``mpp``, ``patient``,
         ``split``, ``fold``. See `cellmix_dali.slide_list.read_slide_list`.
-    tile_size, mpp, level, magnification, mpp_override, overlap, edge, tissue, annotations, classes
+    tile_size, mpp, level, magnification, mpp_override, overlap, edge, tissue, annotations, annotations_origin, classes
         As of `cellmix_dali.slide_list.tiles_of_slides`.
     hold_out, fold
         What is tested on, as of `cellmix_dali.splits.split_tiles`.
@@ -70,6 +72,7 @@ def collection_data(
             f"{slide_list} has no column 'label', and no annotations are given: nothing says what is on the slides. "
             "Add the column, or give --annotations."
         )
+    notes: list[str] = []
     table, faults = tiles_of_slides(
         slides,
         tile_size,
@@ -81,9 +84,11 @@ def collection_data(
         edge=cast("Edge", edge),
         tissue=tissue,
         annotations=annotations,
+        annotations_origin=cast("Origin", annotations_origin),
         classes=classes,
         mixed_resolutions=mixed_resolutions,
         on_error="skip" if skip_bad_slides else "raise",
+        on_note=notes.append,
         progress=progress,
     )
     assert table.label is not None
@@ -106,5 +111,5 @@ def collection_data(
         tile_size=tile_size,
         edge=edge,
         faults=tuple(faults),
-        notes=divided.notes,
+        notes=(*notes, *divided.notes),
     )
