@@ -20,6 +20,7 @@ from .resolution import MPP_RANGE, check_resolution
 from .slides import open_slide
 from .tile_labels import with_label_column
 from .tiles import TileTable
+from .tissue_methods import DEFAULT_METHOD, TissueMethod, find_method
 
 __all__ = ["SlideFault", "SlideList", "read_slide_list", "tiles_of_slides", "with_label_column"]
 
@@ -148,6 +149,7 @@ def tiles_of_slides(
     overlap: int = 0,
     edge: Edge = "skip",
     tissue: float | None = 0.5,
+    tissue_method: str | TissueMethod = DEFAULT_METHOD,
     annotations: str | Path | None = None,
     classes: Sequence[str] | None = None,
     min_share: float = 0.5,
@@ -167,6 +169,8 @@ def tiles_of_slides(
     tissue : float or None, default 0.5
         Least share of a tile's area that is tissue, as of `cellmix_dali.grids.tissue_tiles`; None takes all tiles.
         It holds for annotated tiles too.
+    tissue_method : str or callable, default "density"
+        How tissue is found, as of `cellmix_dali.tissue.tissue_mask`.
     annotations : str or Path, optional
         Folder with the slides' QuPath annotations, one file a slide: ``a.geojson`` or ``a.svs.geojson`` for
         ``a.svs``. A tile gets the class whose polygons cover most of its area (the first of `classes` if two cover
@@ -207,6 +211,7 @@ def tiles_of_slides(
     for name, share in (("tissue", tissue), ("min_share", min_share)):
         if share is not None and not 0 <= share <= 1:
             raise ArgumentError(f"{name}={share} is out of range: give a share of a tile's area, 0 to 1.")
+    find_method(tissue_method)  # refuses an unknown one before a slide is opened
     labeller = None
     if annotations is not None:
         labeller = _Labeller(Path(annotations), slide_list, classes, min_share)
@@ -233,7 +238,7 @@ def tiles_of_slides(
                 elif slide_list.labels is not None:
                     table = table.with_labels(np.full(len(table), slide_list.labels[number]))
                 if len(table) and tissue is not None:
-                    table = tissue_tiles(slide, table, min_share=tissue)
+                    table = tissue_tiles(slide, table, min_share=tissue, tissue_method=tissue_method)
                     empty = f"none of its tiles has {tissue:g} of tissue"
         except MissingDependencyError:
             raise

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ArgumentError
+from ..tissue_methods import METHODS
 
 Epochs = Annotated[int, typer.Option(min=1, help="Passes over the training tiles.")]
 Out = Annotated[Path, typer.Option(help="Folder for report.json, mixed.png, curriculum.png and model.pt.")]
@@ -50,6 +51,13 @@ Model = Annotated[
 Pretrained = Annotated[bool, typer.Option(help="Begin with timm's weights, which it downloads.")]
 SkipBadImages = Annotated[
     bool, typer.Option(help="Leave out images that cannot be decoded, and report them, instead of stopping.")
+]
+TissueMethodName = Annotated[
+    str,
+    typer.Option(
+        "--tissue-method",
+        help=f"How tissue is found: {', '.join(METHODS)}; or MODULE:FUNCTION of your own, from a picture to a mask.",
+    ),
 ]
 MppOverride = Annotated[
     float | None,

@@ -33,6 +33,7 @@ from ._options import (
     Seed,
     SkipBadImages,
     Threshold,
+    TissueMethodName,
     make_folder,
 )
 from ._training import train_and_tell, train_on_images_and_tell, training_settings
@@ -52,6 +53,7 @@ _OF_SLIDES = (
     "overlap",
     "edge",
     "tissue",
+    "tissue_method",
     "annotations",
     "classes",
     "skip_bad_slides",
@@ -110,6 +112,7 @@ def train(
     overlap: Annotated[int, typer.Option(min=0, help="Pixels that neighbouring tiles share.")] = 0,
     edge: Annotated[str, typer.Option(help="Tiles over the slide's edge: skip, or pad with white.")] = "skip",
     tissue: Annotated[float, typer.Option(min=0, max=1, help="Least share of tissue in a tile.")] = 0.5,
+    tissue_method: TissueMethodName = "density",
     annotations: Annotated[
         Path | None,
         typer.Option(help="Folder of QuPath GeoJSON files, one a slide: tiles are labelled by them, not by the list."),
@@ -240,6 +243,7 @@ def train(
                 overlap=overlap,
                 edge=edge,
                 tissue=tissue,
+                tissue_method=tissue_method,
                 annotations=annotations,
                 classes=classes.split(",") if classes else None,
                 hold_out=hold_out,

@@ -164,7 +164,7 @@ def _tissue(
         return mask_from_png(job_slide.mask, slide)
     if settings.annotations is not None and job_slide.annotations is not None and not settings.labelled:
         return mask_from_geojson(job_slide.annotations, slide)
-    mask = find_tissue(slide, thumbnail=thumbnail)
+    mask = find_tissue(slide, thumbnail=thumbnail, method=settings.tissue_method)
     # What cannot be seen may be tissue: its tiles are tried, and reported where they cannot be read either.
     return replace(mask, pixels=mask.pixels | unread)
 

@@ -10,6 +10,7 @@ from ..errors import ArgumentError
 from ..grids import Edge
 from ..slide_list import read_slide_list, tiles_of_slides
 from ..slides import open_slide
+from ..tissue_methods import DEFAULT_METHOD, TissueMethod
 from .data import TrainingData, split_by_slide
 
 __all__ = ["collection_data"]
@@ -26,6 +27,7 @@ def collection_data(
     overlap: int = 0,
     edge: str = "skip",
     tissue: float | None = 0.5,
+    tissue_method: str | TissueMethod = DEFAULT_METHOD,
     annotations: Path | None = None,
     classes: Sequence[str] | None = None,
     hold_out: float = 0.2,
@@ -40,7 +42,7 @@ def collection_data(
     slide_list : Path
         CSV with the column ``slide``, and ``label`` unless there are annotations; optionally ``mpp``. See
         `cellmix_dali.slide_list.read_slide_list`.
-    tile_size, mpp, level, magnification, mpp_override, overlap, edge, tissue, annotations, classes
+    tile_size, mpp, level, magnification, mpp_override, overlap, edge, tissue, tissue_method, annotations, classes
         As of `cellmix_dali.slide_list.tiles_of_slides`.
     hold_out : float, default 0.2
         Share of the slides to test on.
@@ -73,6 +75,7 @@ def collection_data(
         overlap=overlap,
         edge=cast("Edge", edge),
         tissue=tissue,
+        tissue_method=tissue_method,
         annotations=annotations,
         classes=classes,
         on_error="skip" if skip_bad_slides else "raise",
