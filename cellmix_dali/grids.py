@@ -13,6 +13,7 @@ from .resolution import LevelChoice, choose_level
 from .slides import Slide
 from .tiles import TileTable
 from .tissue_masks import TissueMask, find_tissue, mask_of_pixels
+from .tissue_methods import DEFAULT_METHOD, TissueMethod
 
 __all__ = ["check_grid", "grid_tiles", "level0_windows", "thumbnail_size", "tissue_shares", "tissue_tiles"]
 
@@ -197,7 +198,11 @@ def thumbnail_size(slide: Slide, table: TileTable) -> int:
 
 
 def tissue_shares(
-    slide: Slide, table: TileTable, *, mask: TissueMask | NDArray[np.bool_] | None = None
+    slide: Slide,
+    table: TileTable,
+    *,
+    mask: TissueMask | NDArray[np.bool_] | None = None,
+    tissue_method: str | TissueMethod = DEFAULT_METHOD,
 ) -> NDArray[np.float32]:
     """Measure the share of tissue in a slide's tiles.
 
@@ -210,6 +215,8 @@ def tissue_shares(
     mask : TissueMask or bool array (rows, columns), optional
         Where the whole slide has tissue; an array in the slide's proportions. By default `find_tissue` on a thumbnail
         of `thumbnail_size`.
+    tissue_method : str or callable, default "density"
+        How tissue is found without a mask, as of `cellmix_dali.tissue.tissue_mask`.
 
     Returns
     -------
@@ -227,14 +234,19 @@ def tissue_shares(
     if not len(table):
         return np.empty(0, np.float32)
     if mask is None:
-        mask = find_tissue(slide, thumbnail_size(slide, table))
+        mask = find_tissue(slide, thumbnail_size(slide, table), method=tissue_method)
     elif not isinstance(mask, TissueMask):
         mask = mask_of_pixels(mask, slide)
     return mask.shares(x, y, size, size)
 
 
 def tissue_tiles(
-    slide: Slide, table: TileTable, *, min_share: float = 0.5, mask: TissueMask | NDArray[np.bool_] | None = None
+    slide: Slide,
+    table: TileTable,
+    *,
+    min_share: float = 0.5,
+    mask: TissueMask | NDArray[np.bool_] | None = None,
+    tissue_method: str | TissueMethod = DEFAULT_METHOD,
 ) -> TileTable:
     """Select the tiles that show tissue.
 
@@ -246,7 +258,7 @@ def tissue_tiles(
         Tiles of that slide alone.
     min_share : float, default 0.5
         The least share of a tile's area that is tissue, 0 to 1.
-    mask : TissueMask or bool array (rows, columns), optional
+    mask, tissue_method
         As of `tissue_shares`.
 
     Returns
@@ -263,4 +275,4 @@ def tissue_tiles(
     """
     if not 0 <= min_share <= 1:
         raise ArgumentError(f"min_share={min_share} is out of range: give a share of the tile's area, 0 to 1.")
-    return table.select(tissue_shares(slide, table, mask=mask) >= min_share)
+    return table.select(tissue_shares(slide, table, mask=mask, tissue_method=tissue_method) >= min_share)

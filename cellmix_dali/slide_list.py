@@ -25,6 +25,7 @@ from .slides.identity import slide_identity, unique_slides
 from .split_columns import SPLIT_COLUMNS, SPLITS, check_apart, read_split_columns
 from .tile_labels import with_label_column
 from .tiles import TileTable
+from .tissue_methods import DEFAULT_METHOD, TissueMethod, find_method
 
 __all__ = ["SlideFault", "SlideList", "read_slide_list", "tiles_of_slides", "with_label_column"]
 
@@ -174,6 +175,7 @@ def tiles_of_slides(
     overlap: int = 0,
     edge: Edge = "skip",
     tissue: float | None = 0.5,
+    tissue_method: str | TissueMethod = DEFAULT_METHOD,
     annotations: str | Path | None = None,
     annotations_origin: Origin = "bounds",
     classes: Sequence[str] | None = None,
@@ -196,6 +198,8 @@ def tiles_of_slides(
     tissue : float or None, default 0.5
         Least share of a tile's area that is tissue, as of `cellmix_dali.grids.tissue_tiles`; None takes all tiles.
         It holds for annotated tiles too.
+    tissue_method : str or callable, default "density"
+        How tissue is found, as of `cellmix_dali.tissue.tissue_mask`.
     annotations : str or Path, optional
         Folder with the slides' QuPath annotations, one file a slide: ``a.geojson`` or ``a.svs.geojson`` for
         ``a.svs``. A tile gets the class whose polygons cover most of its area (the first of `classes` if two cover
@@ -252,6 +256,7 @@ def tiles_of_slides(
     for name, share in (("tissue", tissue), ("min_share", min_share)):
         if share is not None and not 0 <= share <= 1:
             raise ArgumentError(f"{name}={share} is out of range: give a share of a tile's area, 0 to 1.")
+    find_method(tissue_method)  # refuses an unknown one before a slide is opened
     labeller = None
     if annotations is not None:
         check_origin(annotations_origin)
@@ -287,7 +292,7 @@ def tiles_of_slides(
                 elif slide_list.labels is not None:
                     table = table.with_labels(np.full(len(table), slide_list.labels[number]))
                 if len(table) and tissue is not None:
-                    enough = tissue_shares(slide, table) >= tissue
+                    enough = tissue_shares(slide, table, tissue_method=tissue_method) >= tissue
                     if labeller is not None and (told := beyond_the_tissue(slide, annotations_origin, enough)):
                         tell(f"{path}: {told}")
                     table = table.select(enough)

@@ -4,92 +4,28 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFilter
 
-from ._morphology import dilated, eroded
-from .errors import ArgumentError
-from .ink import ink_mask
+from .errors import ArgumentError, CellMixDaliError
+from .tissue_methods import DEFAULT_METHOD, TissueMethod, find_method
 
 __all__ = ["tissue_mask", "tissue_share"]
 
 BoolArray = npt.NDArray[np.bool_]
 ByteArray = npt.NDArray[np.uint8]
 
-# The saturation, of 255, that parts glass from tissue lies in this range whatever the picture: Otsu's
-# threshold splits a picture of glass alone in its noise, and one of tissue alone between pale and strong
-# stain.
-_LEAST, _MOST = 16, 30
-# Even colour for so many pixels to all sides, on such a share of the picture, may be glass; its tint is taken away
-# from so many of 255 on.
-_EVEN, _GLASS, _TINT = 4, 0.1, 12
-_SAMPLE = 1024  # glass is looked for on a picture sampled to this longer side, pixels
-_BLACK = 40  # a pixel whose brightest channel is below this is no tissue but background, pen or shadow: of 255
 
-
-def _saturation(rgb: ByteArray) -> ByteArray:
-    """HSV saturation, 0 to 255."""
-    top = rgb.max(2).astype(np.float32)
-    low = rgb.min(2)
-    saturation = (top - low) * 255 / np.maximum(top, 1)
-    saturation[top < _BLACK] = 0
-    whole: ByteArray = saturation.astype(np.uint8)
-    return whole
-
-
-def _otsu(values: ByteArray) -> int:
-    """Threshold that parts two groups with the greatest variance between them; the upper is above it."""
-    counts = np.bincount(values.ravel(), minlength=256).astype(np.float64)
-    below = counts.cumsum()
-    moment = (counts * np.arange(256)).cumsum()
-    above = below[-1] - below
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = below * above * (moment / below - (moment[-1] - moment) / above) ** 2
-    return int(np.nan_to_num(between).argmax())
-
-
-def _cleaned(mask: BoolArray, radius: int) -> BoolArray:
-    """Close gaps, then drop specks, both up to about 2 `radius` pixels wide."""
-    # Padded by repetition, so that tissue at the rim neither shrinks nor grows.
-    wide = 2 * radius
-    mask = np.pad(mask, 2 * wide, mode="edge")
-    mask = eroded(dilated(mask, radius), 2 * radius)
-    return dilated(mask, radius)[2 * wide : -2 * wide, 2 * wide : -2 * wide]
-
-
-def _without_tint(rgb: ByteArray) -> ByteArray:
-    """Picture as if its glass were white, where the glass is tinted: yellowed, or seen by bluish light."""
-    step = -(-max(rgb.shape) // _SAMPLE)
-    sample = rgb[::step, ::step]
-    bins = (sample >> 3).astype(np.int32)
-    codes = (bins[..., 0] << 10) | (bins[..., 1] << 5) | bins[..., 2]
-    most = int(np.bincount(codes.ravel(), minlength=1 << 15).argmax())
-    colour = np.array([(most >> shift & 31) * 8 + 4 for shift in (10, 5, 0)])
-    glass = eroded((np.abs(sample - colour) <= 8).all(2), _EVEN)
-    if glass.mean() < _GLASS:
-        return rgb
-    red, green, blue = (int(v) for v in np.median(sample[glass], axis=0))
-    # Glass is even over some pixels, bright, and not pink or purple as tissue is.
-    bright = min(red, green, blue) > 150 and green >= min(red, blue)
-    if not bright or max(red, green, blue) - min(red, green, blue) < _TINT:
-        return rgb
-    white = np.array([red, green, blue], np.float32)
-    balanced: ByteArray = np.minimum(rgb * (white.max() / white), 255).astype(np.uint8)
-    return balanced
-
-
-def tissue_mask(rgb: ByteArray) -> BoolArray:
+def tissue_mask(rgb: ByteArray, method: str | TissueMethod = DEFAULT_METHOD) -> BoolArray:
     """Find the tissue on a picture of a slide, best a thumbnail of 500 to 2000 pixels.
 
-    Stained tissue is coloured, glass is not: what is more saturated than Otsu's threshold (N. Otsu, "A
-    threshold selection method from gray-level histograms", 1979) is tissue. The threshold is kept in a range,
-    so that a picture of glass alone comes out nearly empty and one of tissue alone nearly full. The picture
-    is smoothed first, and small gaps and specks are closed and dropped afterwards: dust and the edges of cover
-    slips, which are thin. Where glass itself is tinted, the picture is balanced as if it were white. Black
-    surroundings and marks of pens (`cellmix_dali.ink.ink_mask`) are no tissue, with what lies beneath them.
+    Small gaps and specks are closed and dropped: dust and the edges of cover slips, which are thin. Black surroundings
+    and marks of pens (`cellmix_dali.ink.ink_mask`) are no tissue, with what lies beneath them.
 
     Parameters
     ----------
     rgb : uint8 array (height, width, 3)
+    method : str or callable, default "density"
+        A name of `cellmix_dali.tissue_methods.METHODS`, or your own: it is called with the picture and gives a bool
+        array (height, width), True on tissue.
 
     Returns
     -------
@@ -98,15 +34,25 @@ def tissue_mask(rgb: ByteArray) -> BoolArray:
     Raises
     ------
     ArgumentError
-        For anything but such an array.
+        For anything but such an array, an unknown method, or a callable that gives anything else.
     """
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or not rgb.size:
         raise ArgumentError(f"A tissue mask needs uint8 pixels (height, width, 3), got {rgb.dtype} {rgb.shape}.")
-    smooth = np.asarray(Image.fromarray(rgb).filter(ImageFilter.GaussianBlur(1.5)))
-    saturation = _saturation(_without_tint(smooth))
-    ink = ink_mask(rgb)
-    threshold = min(max(_otsu(saturation[~ink]), _LEAST), _MOST)
-    return _cleaned((saturation > threshold) & ~ink, 2)
+    try:
+        found = find_method(method)(rgb)
+    except CellMixDaliError:
+        raise
+    except Exception as error:  # a user's own method may raise anything, and must not end a job
+        raise ArgumentError(
+            f"The tissue method {method!r} failed on a picture of {rgb.shape[:2]} pixels: {error!r}"
+        ) from error
+    if not isinstance(found, np.ndarray) or found.dtype != np.bool_ or found.shape != rgb.shape[:2]:
+        got = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else type(found).__name__
+        raise ArgumentError(
+            f"The tissue method {method!r} gave {got} for a picture of {rgb.shape[:2]} pixels: return a bool array of "
+            "that shape, True on tissue."
+        )
+    return found
 
 
 def tissue_share(

@@ -16,6 +16,7 @@ from .annotation_origin import Origin, annotations_of, frame_of, refused_shape
 from .errors import ArgumentError, unknown_name
 from .slides import Slide
 from .tissue import tissue_mask, tissue_share
+from .tissue_methods import DEFAULT_METHOD, TissueMethod
 
 __all__ = ["TissueMask", "find_tissue", "mask_from_geojson", "mask_from_png", "mask_of_pixels"]
 
@@ -82,7 +83,13 @@ class TissueMask:
         return float(np.count_nonzero(self.pixels)) * self.scale[0] * self.scale[1] * mpp * mpp / 1e6
 
 
-def find_tissue(slide: Slide, max_size: int = 2048, *, thumbnail: ByteArray | None = None) -> TissueMask:
+def find_tissue(
+    slide: Slide,
+    max_size: int = 2048,
+    *,
+    thumbnail: ByteArray | None = None,
+    method: str | TissueMethod = DEFAULT_METHOD,
+) -> TissueMask:
     """Find a slide's tissue by its colour.
 
     Parameters
@@ -93,6 +100,8 @@ def find_tissue(slide: Slide, max_size: int = 2048, *, thumbnail: ByteArray | No
         Pixels of the mask's longer side.
     thumbnail : uint8 array (height, width, 3), optional
         The picture to look at, as of `Slide.thumbnail`, where it is at hand already: `max_size` does not count then.
+    method : str or callable, default "density"
+        As of `cellmix_dali.tissue.tissue_mask`.
 
     Returns
     -------
@@ -104,10 +113,10 @@ def find_tissue(slide: Slide, max_size: int = 2048, *, thumbnail: ByteArray | No
     SlideError
         If the slide cannot be read.
     ArgumentError
-        If `max_size` is not positive, or the thumbnail has other proportions than the slide.
+        If `max_size` is not positive, the thumbnail has other proportions than the slide, or there is no such method.
     """
     picture = slide.thumbnail(max_size) if thumbnail is None else thumbnail
-    return mask_of_pixels(tissue_mask(picture), slide, "colour")
+    return mask_of_pixels(tissue_mask(picture, method), slide, "colour")
 
 
 def mask_of_pixels(

@@ -43,8 +43,8 @@ def real(name):
         ("torchstain-target.png", 0.95, 1.0),
         ("stardist-histo.jpg", 0.99, 1.0),
         ("diagnostic-slide-thumb-rgb.png", 0.28, 0.38),
-        ("wsi-blue-pen.png", 0.22, 0.32),
-        ("tcga-lung-rgb.png", 0.7, 0.85),
+        ("wsi-blue-pen.png", 0.38, 0.5),
+        ("tcga-lung-rgb.png", 0.7, 0.88),
         ("CMU-1-Small-Region.svs", 0.3, 0.42),
     ],
 )

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ArgumentError
+from ..tissue_methods import METHODS
 
 Epochs = Annotated[int, typer.Option(min=1, help="Passes over the training tiles.")]
 Out = Annotated[Path, typer.Option(help="Folder for report.json, mixed.png, curriculum.png and model.pt.")]
@@ -63,6 +64,13 @@ MixedResolutions = Annotated[
     typer.Option(
         "--mixed-resolutions",
         help="Take slides of different mpp although no --mpp or --magnification is asked for: tiles differ in scale.",
+    ),
+]
+TissueMethodName = Annotated[
+    str,
+    typer.Option(
+        "--tissue-method",
+        help=f"How tissue is found: {', '.join(METHODS)}; or MODULE:FUNCTION of your own, from a picture to a mask.",
     ),
 ]
 MppOverride = Annotated[

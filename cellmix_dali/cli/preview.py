@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..errors import ArgumentError
-from ._options import MppOverride
+from ._options import MppOverride, TissueMethodName
 from ._picture_file import PictureOut, ready_picture_file
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def preview(
     ] = None,
     mpp_override: MppOverride = None,
     tissue: Annotated[float, typer.Option(min=0, max=1, help="Least share of tissue in a slide's tile.")] = 0.5,
+    tissue_method: TissueMethodName = "density",
     patch_size: Annotated[
         int | None, typer.Option(min=1, help="CellMix's patches in pixels; by default about a quarter of the tile.")
     ] = None,
@@ -71,6 +72,7 @@ def preview(
         mpp=mpp,
         mpp_override=mpp_override,
         tissue=tissue,
+        tissue_method=tissue_method,
         labels=labels,
         seed=seed,
     )

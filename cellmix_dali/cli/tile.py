@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ._options import AnnotationsOrigin, Device, MixedResolutions, MppOverride
+from ._options import AnnotationsOrigin, Device, MixedResolutions, MppOverride, TissueMethodName
 from ._telling import INTERRUPTED, SOME_FAILED, duration, say
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def tile(
         typer.Option(help="blocks: only windows along the borders of the file's own blocks; other slides fail. none."),
     ] = "none",
     tissue: Annotated[float, typer.Option(min=0, max=1, help="Least share of tissue in a tile; 0 takes all.")] = 0.5,
+    tissue_method: TissueMethodName = "density",
     mask: Annotated[
         Path | None,
         typer.Option(help="Folder of PNG masks, one a slide (a.png for a.svs): where they are not black is tissue."),
@@ -131,6 +132,7 @@ def tile(
         edge=cast("Any", edge),
         align=cast("Any", align),
         tissue=tissue,
+        tissue_method=tissue_method,
         mask=mask,
         annotations=annotations,
         annotations_origin=cast("Any", annotations_origin),

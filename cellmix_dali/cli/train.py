@@ -35,6 +35,7 @@ from ._options import (
     Seed,
     SkipBadImages,
     Threshold,
+    TissueMethodName,
     make_folder,
 )
 from ._training import train_and_tell, train_on_images_and_tell, training_settings
@@ -55,6 +56,7 @@ _OF_SLIDES = (
     "overlap",
     "edge",
     "tissue",
+    "tissue_method",
     "annotations",
     "annotations_origin",
     "classes",
@@ -117,6 +119,7 @@ def train(
     overlap: Annotated[int, typer.Option(min=0, help="Pixels that neighbouring tiles share.")] = 0,
     edge: Annotated[str, typer.Option(help="Tiles over the slide's edge: skip, or pad with white.")] = "skip",
     tissue: Annotated[float, typer.Option(min=0, max=1, help="Least share of tissue in a tile.")] = 0.5,
+    tissue_method: TissueMethodName = "density",
     annotations: Annotated[
         Path | None,
         typer.Option(help="Folder of QuPath GeoJSON files, one a slide: tiles are labelled by them, not by the list."),
@@ -261,6 +264,7 @@ def train(
                 overlap=overlap,
                 edge=edge,
                 tissue=tissue,
+                tissue_method=tissue_method,
                 annotations=annotations,
                 annotations_origin=annotations_origin,
                 classes=classes.split(",") if classes else None,

@@ -16,6 +16,7 @@ from ..mixing.random import generator
 from ..shards import image_sizes, is_sharded, open_tiles, tile_classes, tile_edge
 from ..slides import open_slide
 from ..tiles import TileTable
+from ..tissue_methods import DEFAULT_METHOD, TissueMethod, find_method
 
 __all__ = ["ChosenTiles", "choose_tiles"]
 
@@ -63,6 +64,7 @@ def choose_tiles(
     mpp: float | None = None,
     mpp_override: float | None = None,
     tissue: float = 0.5,
+    tissue_method: str | TissueMethod = DEFAULT_METHOD,
     labels: bool = True,
     seed: int = 0,
 ) -> ChosenTiles:
@@ -80,6 +82,8 @@ def choose_tiles(
         Of a slide alone, as of `cellmix_dali.grids.grid_tiles`.
     tissue : float, default 0.5
         Least share of tissue in a tile of a slide.
+    tissue_method : str or callable, default "density"
+        How tissue is found, as of `cellmix_dali.tissue.tissue_mask`.
     labels : bool, default True
         Whether a table's labels are used.
     seed : int, default 0
@@ -97,7 +101,9 @@ def choose_tiles(
     random = generator(seed, stream=_STREAM)
     integer("count", count, low=1)
     if not (source.is_dir() or source.suffix.lower() in _TABLES):
-        return _of_slide(source, count, tile_size or _TILE_SIZE, mpp, mpp_override, tissue, random)
+        return _of_slide(
+            source, count, tile_size or _TILE_SIZE, mpp, mpp_override, tissue, find_method(tissue_method), random
+        )
     if mpp is not None or mpp_override is not None:
         raise ArgumentError(f"mpp is of slides: the tiles of {source} have their resolution already. Leave it out.")
     return _of_table(source, count, tile_size, labels, random)
@@ -110,6 +116,7 @@ def _of_slide(
     mpp: float | None,
     mpp_override: float | None,
     tissue: float,
+    tissue_method: TissueMethod,
     random: np.random.Generator,
 ) -> ChosenTiles:
     """Tiles with tissue, from all over a slide."""
@@ -117,7 +124,7 @@ def _of_slide(
         raise ArgumentError(f"tissue={tissue}: give the least share of tissue in a tile, from 0 to 1.")
     with open_slide(path) as slide:
         table = grid_tiles(slide, tile_size, mpp=mpp, mpp_override=mpp_override)
-        rows = np.flatnonzero(tissue_shares(slide, table) >= tissue)
+        rows = np.flatnonzero(tissue_shares(slide, table, tissue_method=tissue_method) >= tissue)
     if len(rows) < count:
         raise ArgumentError(
             f"{path} has {len(rows)} tiles of {tile_size} pixels with {tissue:.0%} of tissue or more, and {count} are "

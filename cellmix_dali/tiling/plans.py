@@ -170,7 +170,7 @@ def _tissue(
     if settings.annotations is not None and job_slide.annotations is not None and not settings.labelled:
         _, told = annotations_of(job_slide.annotations, slide, origin=origin, unclassified="")
         return mask_from_geojson(job_slide.annotations, slide, origin=origin), told
-    mask = find_tissue(slide, thumbnail=thumbnail)
+    mask = find_tissue(slide, thumbnail=thumbnail, method=settings.tissue_method)
     # What cannot be seen may be tissue: its tiles are tried, and reported where they cannot be read either.
     return replace(mask, pixels=mask.pixels | unread), ""
 

@@ -15,6 +15,7 @@ from ..errors import ArgumentError, unknown_name
 from ..grids import Edge, check_grid
 from ..resolution import check_resolution
 from ..shards import Encoding
+from ..tissue_methods import DEFAULT_METHOD, find_method
 
 __all__ = ["Align", "Format", "Json", "TilingSettings", "differences", "settings_hash"]
 
@@ -47,6 +48,9 @@ class TilingSettings:
         grid begins at the level's first pixel whatever the blocks, which are still copied where they fit.
     tissue : float, default 0.5
         Least share of tissue in a tile, 0 to 1; 0 takes all tiles.
+    tissue_method : str, default "density"
+        How tissue is found where neither masks nor annotations say it: a name of `cellmix_dali.tissue_methods.METHODS`,
+        or ``module:function`` of your own, which every worker imports.
     mask : Path, optional
         Folder of pictures that say where tissue is, one a slide: ``a.png`` or ``a.svs.png`` for ``a.svs``, in the
         slide's proportions; what is not black is tissue. By default tissue is found by its colour.
@@ -89,6 +93,7 @@ class TilingSettings:
     edge: Edge = "skip"
     align: Align = "none"
     tissue: float = 0.5
+    tissue_method: str = DEFAULT_METHOD
     mask: Path | None = None
     annotations: Path | None = None
     annotations_origin: Origin = "bounds"
@@ -112,6 +117,7 @@ class TilingSettings:
         )
         check_grid(self.tile_size, overlap=integer("overlap", self.overlap, low=0), edge=self.edge)
         number("tissue", self.tissue, 0, 1)
+        find_method(self.tissue_method)
         number("min_share", self.min_share, 0, 1, above_low=True)
         for name in ("mpp", "magnification", "mpp_override", "tissue", "min_share"):
             value = getattr(self, name)

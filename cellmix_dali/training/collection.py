@@ -12,6 +12,7 @@ from ..grids import Edge
 from ..slide_list import read_slide_list, tiles_of_slides
 from ..slides import open_slide
 from ..splits import split_tiles
+from ..tissue_methods import DEFAULT_METHOD, TissueMethod
 from .data import TrainingData
 
 __all__ = ["collection_data"]
@@ -28,6 +29,7 @@ def collection_data(
     overlap: int = 0,
     edge: str = "skip",
     tissue: float | None = 0.5,
+    tissue_method: str | TissueMethod = DEFAULT_METHOD,
     annotations: Path | None = None,
     annotations_origin: str = "bounds",
     classes: Sequence[str] | None = None,
@@ -45,7 +47,9 @@ def collection_data(
     slide_list : Path
         CSV with the column ``slide``, and ``label`` unless there are annotations; optionally ``mpp``, ``patient``,
         ``split``, ``fold``. See `cellmix_dali.slide_list.read_slide_list`.
-    tile_size, mpp, level, magnification, mpp_override, overlap, edge, tissue, annotations, annotations_origin, classes
+    tile_size, mpp, level, magnification, mpp_override, overlap, edge, tissue, tissue_method
+        See `cellmix_dali.slide_list.tiles_of_slides`.
+    annotations, annotations_origin, classes
         As of `cellmix_dali.slide_list.tiles_of_slides`.
     hold_out, fold
         What is tested on, as of `cellmix_dali.splits.split_tiles`.
@@ -83,6 +87,7 @@ def collection_data(
         overlap=overlap,
         edge=cast("Edge", edge),
         tissue=tissue,
+        tissue_method=tissue_method,
         annotations=annotations,
         annotations_origin=cast("Origin", annotations_origin),
         classes=classes,
