@@ -59,13 +59,13 @@ def frame_of(slide: Slide, origin: Origin) -> Box:
 
 
 def annotations_of(
-    path: Path, slide: Slide, *, origin: Origin = "bounds", unclassified: str | None = None
+    path: str | Path, slide: Slide, *, origin: Origin = "bounds", unclassified: str | None = None
 ) -> tuple[Annotations, str]:
     """Read a slide's annotations, and say where they lie.
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
         See `cellmix_dali.annotations.read_geojson`.
     slide : Slide
         An open slide.
@@ -87,7 +87,7 @@ def annotations_of(
     ArgumentError
         If the file cannot be read.
     """
-    frame, first = frame_of(slide, origin), slide.levels[0]
+    path, frame, first = Path(path), frame_of(slide, origin), slide.levels[0]
     found = read_geojson(path, unclassified=unclassified).moved(frame.x, frame.y)
     notes = []
     if frame.x or frame.y:

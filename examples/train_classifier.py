@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from cellmix_dali import Curriculum, SoftTargetCrossEntropy, TileTable, grid_tiles, open_slide
-from cellmix_dali.annotations import read_geojson
+from cellmix_dali.annotation_origin import annotations_of
 from cellmix_dali.pipelines import evaluate_loader, train_loader
 from cellmix_dali.synthetic import render_slides
 
@@ -27,7 +27,7 @@ def labelled_tiles(slide_path: Path) -> TileTable:
     """Lay a grid over a slide and keep the tiles of which half or more lies in one class's annotations."""
     with open_slide(slide_path) as slide:
         tiles = grid_tiles(slide, TILE)
-    annotations = read_geojson(slide_path.with_suffix(".geojson"))
+        annotations, _ = annotations_of(slide_path.with_suffix(".geojson"), slide)
     labels = annotations.label_tiles(tiles.x, tiles.y, tiles.size, tiles.size, CLASSES)
     return tiles.with_labels(labels).select(labels >= 0)
 

@@ -77,7 +77,7 @@ def test_every_option(run: Run, slides: list[RenderedSlide], tmp_path: Path) -> 
         tmp_path / "list.csv", "--out", tmp_path / "out", "--tile-size", 100, "--mpp", 0.6, "--mpp-override", 0.5,
         "--overlap", 10, "--edge", "pad", "--align", "none", "--tissue", 0.1, "--format", "png", "--shard-size", 7,
         "--quality", 80, "--subsampling", "4:4:4", "--device", "cpu", "--classes", "b,a",
-            "--annotations-origin", "level0",
+            "--annotations-origin", "level0", "--tissue-method", "saturation",
     )  # fmt: skip
     assert (code, err) == (0, "")
     table = open_tiles(tmp_path / "out")
@@ -86,7 +86,7 @@ def test_every_option(run: Run, slides: list[RenderedSlide], tmp_path: Path) -> 
     settings = json.loads((tmp_path / "out" / "manifest.json").read_text())["settings"]
     assert settings == {
         "tile_size": 100, "mpp": 0.6, "level": None, "magnification": None, "mpp_override": 0.5, "overlap": 10,
-        "edge": "pad", "align": "none", "tissue": 0.1, "mask": None, "annotations": None,
+        "edge": "pad", "align": "none", "tissue": 0.1, "tissue_method": "saturation", "mask": None, "annotations": None,
             "annotations_origin": "level0", "classes": ["b", "a"],
         "min_share": 0.5, "format": "png", "quality": 80, "subsampling": "4:4:4", "shard_size": 7,
         "coords_only": False, "device": "cpu",
