@@ -14,6 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from ._path_problem import path_problem
 from .errors import ArgumentError, unknown_name
 
 _MAX_CLASSES = 65536  # an index above is a number of another kind, such as a patient's
@@ -43,7 +44,7 @@ class UserTable:
         self.path = path
         self.is_csv = path.suffix.lower() not in (".parquet", ".pq")
         if not path.is_file():
-            raise ArgumentError(f"There is no file at {path}. Check the path.")
+            raise ArgumentError(path_problem(path) or f"There is no file at {path}. Check the path.")
         try:
             if self.is_csv:
                 types = {n: pa.int64() if n in integers else pa.string() for n in (*needed, *optional)}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ._path_problem import path_problem
 from .errors import ArgumentError, unknown_name
 
 __all__ = ["read_tile_file", "write_tile_file"]
@@ -27,7 +28,7 @@ def read_tile_file(path: Path) -> tuple[pa.Table, bool]:
     """
     suffix = _suffix(path)
     if not path.is_file():
-        raise ArgumentError(f"There is no tile table at {path}.")
+        raise ArgumentError(path_problem(path) or f"There is no tile table at {path}.")
     try:
         if suffix in _PARQUET:
             return pq.read_table(path, memory_map=True), False

@@ -20,6 +20,7 @@ import shapely
 import shapely.errors
 import shapely.geometry
 
+from ._path_problem import path_problem
 from .errors import ArgumentError, unknown_name
 
 __all__ = ["Annotations", "read_geojson"]
@@ -177,6 +178,9 @@ def read_geojson(path: str | Path, *, unclassified: str | None = None) -> Annota
         For a file that is missing or is not such GeoJSON.
     """
     path = Path(path)
+    problem = path_problem(path)
+    if problem is not None:
+        raise ArgumentError(f"Cannot read annotations: {problem}")
     try:
         content = json.loads(path.read_bytes())
     except OSError as error:

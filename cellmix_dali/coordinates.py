@@ -16,6 +16,7 @@ import h5py  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 
+from ._path_problem import path_problem
 from .errors import ArgumentError
 from .resolution import TOLERANCE
 from .slides import Slide
@@ -112,7 +113,7 @@ def _level_for(path: Path, slide: Slide, side: float, tile_size: int) -> int:
 def _read(path: Path, slide: Slide) -> _Patches:
     """Read a file of either format."""
     if not path.is_file():
-        raise ArgumentError(f"There are no coordinates at {path}. Check the path.")
+        raise ArgumentError(path_problem(path) or f"There are no coordinates at {path}. Check the path.")
     try:
         with h5py.File(path, "r") as file:
             found = file.get("coords")

@@ -15,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ._columns import UserTable
+from ._path_problem import path_problem
 from .annotation_origin import Origin, annotations_of, beyond_the_tissue, check_origin
 from .errors import ArgumentError, CellMixDaliError, MissingDependencyError, SlideError, unknown_name
 from .grids import Edge, check_grid, grid_tiles, level0_windows, tissue_shares
@@ -138,6 +139,10 @@ def read_slide_list(path: str | Path, *, classes: Sequence[str] | None = None, c
             how = "" if other == name else f", as {other}: both files are one slide"
             table.fail(row, f"{slide} is already in {table.where(first)}{how}. Remove one of the two.")
         slides.append(slide)
+    for slide in slides if check_files else ():
+        problem = path_problem(slide)
+        if problem is not None:
+            raise SlideError(f"A slide of {table.path} cannot be read: {problem}")
     missing = [str(slide) for slide in slides if check_files and not slide.is_file()]
     if missing:
         more = f", and {len(missing) - 5} more" if len(missing) > 5 else ""

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import shapely
 from PIL import Image, ImageDraw
 
+from ._path_problem import path_problem
 from .annotation_origin import Origin, annotations_of, frame_of, refused_shape
 from .errors import ArgumentError, unknown_name
 from .slides import Slide
@@ -185,6 +186,9 @@ def mask_from_png(path: str | Path, slide: Slide, *, origin: Origin = "bounds") 
         If the file is missing, no picture, or of other proportions.
     """
     path, frame = Path(path), frame_of(slide, origin)
+    problem = path_problem(path)
+    if problem is not None:
+        raise ArgumentError(f"Cannot read the mask: {problem}")
     try:
         with Image.open(path) as picture:
             if not _in_proportion(*picture.size, frame.width, frame.height):

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from cellmix_dali._path_problem import path_problem
+
 __all__ = ["unreadable_images"]
 
 #: Formats, as Pillow calls them, that DALI 2.4.0 decodes, too; MPO is a JPEG followed by others.
@@ -50,6 +52,9 @@ def unreadable_images(
 
 def _reason(file: str | Path) -> str | None:
     """Why a file cannot be decoded, if so."""
+    problem = path_problem(file)
+    if problem is not None:
+        return problem
     try:
         with Path(file).open("rb") as opened:
             if not opened.read(1):

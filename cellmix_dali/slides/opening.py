@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cellmix_dali._path_problem import path_problem
 from cellmix_dali.errors import SlideError
 from cellmix_dali.slides import openslide, tiff
 from cellmix_dali.slides.levels import Box, Level
@@ -60,6 +61,9 @@ def look_at(path: str | os.PathLike[str]) -> Found:
         If OpenSlide cannot be imported.
     """
     place = Path(path).absolute()
+    problem = path_problem(place)
+    if problem is not None:
+        raise SlideError(problem)
     if place.is_dir():
         raise SlideError(f"{place} is a folder, not a slide. Name one slide file in it.")
     if not place.exists():

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .._path_problem import shown
 from ..errors import ArgumentError, SlideError
 from ..slide_list import read_slide_list
 from ..slides.identity import Repeats, unique_slides
@@ -137,7 +138,7 @@ def find_slides(sources: Sequence[str | Path], settings: TilingSettings) -> Coll
     slides = tuple(
         JobSlide(
             number,
-            _printable(path.absolute()),
+            Path(shown(path.absolute())),  # a name that is not UTF-8 fits in no table: that slide fails
             names[number],
             label=None if labels is None else labels[number],
             mpp=None if mpps is None or mpps[number] != mpps[number] else mpps[number],
@@ -161,7 +162,7 @@ def _expand(source: str | Path) -> list[Path]:
                 f"folders below, give a pattern in quotes: '{path}/**/*.svs'."
             )
         return found
-    if path.exists():
+    if path.exists() or path.is_symlink():  # a link that leads nowhere costs one slide, not the job
         return [path]
     if _GLOB & set(str(source)):
         met = sorted(Path(file) for file in glob.glob(str(path), recursive=True))  # noqa: PTH207 (it may be absolute)
@@ -170,11 +171,6 @@ def _expand(source: str | Path) -> list[Path]:
             raise SlideError(f"No file fits the pattern {source}. Check the path.")
         return found
     raise SlideError(f"There is no slide at {path}. Check the path.")
-
-
-def _printable(path: Path) -> Path:
-    """The path; of a file whose name is not UTF-8, which no table can hold, one that is not there: that slide fails."""
-    return Path(str(path).encode("utf-8", "backslashreplace").decode())
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

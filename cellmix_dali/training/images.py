@@ -12,6 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from .._path_problem import path_problem
 from ..errors import ArgumentError
 from ..pipelines import unreadable_images
 
@@ -304,6 +305,9 @@ def read_folds(path: Path, *, only: str | None = None, class_column: str = "clas
     ArgumentError
         If it cannot be read, lacks a column, or has no rows to use.
     """
+    problem = path_problem(path)
+    if problem is not None:
+        raise ArgumentError(f"The list of folds cannot be read: {problem}")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
