@@ -84,7 +84,8 @@ def look_at(path: str | os.PathLike[str]) -> Found:
         )
     if vendor in ("aperio", "generic-tiff"):
         return _open_tiff(place, vendor)
-    if is_tiff:
+    # NDPI has no blocks to look at, and beyond 4 GiB directories that only its own readers find.
+    if is_tiff and vendor != "hamamatsu" and tiff.chain_ends(place):
         samples.check_tiff(place)
     pixels = openslide.OpenSlideFile(place)
     return _through_openslide(place, vendor, pixels, f"Files of the format {vendor} are read through OpenSlide.")

@@ -169,21 +169,36 @@ class Unopened:
 def test_files_of_other_vendors_are_looked_at_too(odd: Callable[[str], Path], tmp_path: Path) -> None:
     whole = odd("philips.tiff").read_bytes()
     path = tmp_path / "philips.tiff"
-    for tag, kind, value, reason in (
-        (322, "<HHQ", 2**31 - 16, "2147483632 x 512 pixels, and a block may have"),
-        (262, "<HHQ", 5, "four inks"),
+    for tag, value, reason in (
+        (322, 65535, "65535 x 65535 pixels, and a block may have"),
+        (262, 5, "four inks"),
+        (277, 1, "says that it is in colour, but has 1 samples"),
     ):
         raw = bytearray(whole)
-        entry = min(place for of in (3, 4) if (place := raw.find(struct.pack(kind, tag, of, 1))) >= 0)
-        width = 4 if raw[entry + 2] == 4 else 2
-        raw[entry + 12 : entry + 12 + width] = value.to_bytes(4, "little")[:width]
-        if width == 2 and value > 65535:
-            raw[entry + 2] = 4
-            raw[entry + 12 : entry + 16] = value.to_bytes(4, "little")
+        entry = raw.index(struct.pack("<HHQ", tag, raw_kind(whole, tag), 1))
+        struct.pack_into("<H", raw, entry + 12, value)
+        if tag == 322:
+            struct.pack_into("<H", raw, raw.index(struct.pack("<HHQ", 323, raw_kind(whole, 323), 1)) + 12, value)
         path.write_bytes(raw)
         assert openslide.OpenSlide.detect_format(path) == "philips"
         with pytest.raises(SlideError, match=reason):
             open_slide(path)
+
+
+def raw_kind(raw: bytes, tag: int) -> int:
+    """Whether the first entry of that tag and of one value is a SHORT (3) or a LONG (4)."""
+    return min((3, 4), key=lambda kind: raw.find(struct.pack("<HHQ", tag, kind, 1)) % (len(raw) + 1))
+
+
+def test_a_vendors_file_whose_directories_go_in_a_circle_is_refused(odd: Callable[[str], Path], tmp_path: Path) -> None:
+    raw = bytearray(odd("philips.tiff").read_bytes())
+    (first,) = struct.unpack_from("<Q", raw, 8)
+    (entries,) = struct.unpack_from("<Q", raw, first)
+    struct.pack_into("<Q", raw, first + 8 + 20 * entries, first)
+    path = tmp_path / "philips.tiff"
+    path.write_bytes(raw)
+    with pytest.raises(SlideError, match=r"leads back to an earlier one|OpenSlide cannot"):
+        open_slide(path)
 
 
 @pytest.mark.parametrize(
