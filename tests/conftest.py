@@ -14,6 +14,7 @@ from cellmix_dali.cli import main
 from cellmix_dali.synthetic import RenderedSlide, render_slides
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "slides"
+ODD = SHARED.with_name("odd")
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +25,18 @@ def real() -> Callable[[str], Path]:
         if not SHARED.is_dir():
             pytest.skip(f"real slides are not at {SHARED}")
         return SHARED / name
+
+    return path
+
+
+@pytest.fixture(scope="session")
+def odd() -> Callable[[str], Path]:
+    """Path of a file of the folder of odd slides; skips where that is missing."""
+
+    def path(name: str) -> Path:
+        if not ODD.is_dir():
+            pytest.skip(f"odd slides are not at {ODD}")
+        return ODD / name
 
     return path
 

@@ -18,6 +18,7 @@ _MARKER = re.compile(rb"\xff+[^\x00\xff]|\xff\xff+\x00")
 _MARKER_BUT_RESTARTS = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]|\xff\xff+\x00")
 _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 _EOI = b"\xff\xd9"
+_ANOTHER = b"\xff\xd8\xff"
 _ZEROS = bytes(64)  # as many are never in a scan, unless zeros are the code of a flat picture
 _KNOWN = 64  # headers remembered: all blocks of a level have one, as a rule
 
@@ -33,9 +34,10 @@ class BlockCheck:
     """Tells whether stand-alone streams of one level look whole.
 
     Seen are: another size than the level's blocks (a header that would decode to a huge picture, too), headers that
-    decoders fall over or take for something else, a scan that ends early or goes on after its end, markers within it,
-    runs of zeros in it as a lost page of a disk leaves them. Bits flipped within a scan are not seen: they decode to
-    wrong pixels, in every reader. Huffman tables are left to the decoder, which refuses bad ones.
+    decoders fall over or take for something else, a scan that ends early, another picture after its end (other bytes
+    there are let pass), markers within it, runs of zeros in it as a lost page of a disk leaves them. Bits flipped
+    within a scan are not seen: they decode to wrong pixels, in every reader. Huffman tables are left to the decoder,
+    which refuses bad ones.
 
     Parameters
     ----------
@@ -102,7 +104,7 @@ class BlockCheck:
         else:
             head, length = self._read_head(stream)
         if not head.one_scan:  # tables may stand between the scans
-            if not stream.rstrip(b"\0").endswith(_EOI):
+            if stream.find(_EOI, length) < 0:
                 raise ValueError("its JPEG stream has no end")
             return
         if (
@@ -119,9 +121,17 @@ class BlockCheck:
         if first.group().lstrip(b"\xff") != _EOI[1:]:
             raise ValueError(f"there is a marker {first.group().hex(' ')} in its JPEG scan")
         if len(stream.rstrip(b"\0\xff")) > first.end():
-            raise ValueError("its JPEG scan ends early")
+            # Bytes after the end are harmless, an end that was not meant is not: only the codes before it can tell.
+            from ._scan import scan_is_whole  # numba takes a second to import
+
+            if stream.find(_ANOTHER, first.end()) >= 0:
+                raise ValueError(
+                    "another JPEG begins after its end: its place in the file, or its byte count, is wrong"
+                )
+            if not scan_is_whole(stream, length, first.start()):
+                raise ValueError("its JPEG scan ends early")
         if head.restarts is not None:
-            restarts = b"".join(_RESTART.findall(stream, length))
+            restarts = b"".join(_RESTART.findall(stream, length, first.start()))
             if restarts != bytes(0xD0 + i % 8 for i in range(head.restarts)):
                 raise ValueError("the restart markers of its JPEG scan are not those that must be there")
         if not head.zeros and stream.find(_ZEROS, length, first.start()) >= 0:

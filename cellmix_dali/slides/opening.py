@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cellmix_dali._path_problem import path_problem
 from cellmix_dali.errors import SlideError
-from cellmix_dali.slides import openslide, tiff
+from cellmix_dali.slides import openslide, samples, tiff
 from cellmix_dali.slides.levels import Box, Level
 
 __all__ = ["Found", "look_at"]
@@ -80,14 +80,35 @@ def look_at(path: str | os.PathLike[str]) -> Found:
         convert = tiff.CONVERT.format(name=place.name)
         if is_tiff and tiff.untiled(place):
             raise SlideError(f"{place} is a TIFF but not tiled, so not a slide. Convert it, for example: {convert}.")
+        if tiff.is_big_endian(place) and tiff.chain_ends(place):
+            return _unknown_to_openslide(place)
         raise SlideError(
             f"{place} is not a slide: neither a tiled TIFF nor a format that OpenSlide knows. "
             "Check the file, and export it again from the scanner's software if it should be one."
         )
     if vendor in ("aperio", "generic-tiff"):
         return _open_tiff(place, vendor)
+    # NDPI has no blocks to look at, and beyond 4 GiB directories that only its own readers find.
+    if is_tiff and vendor != "hamamatsu" and tiff.chain_ends(place):
+        samples.check_tiff(place)
     pixels = openslide.OpenSlideFile(place)
     return _through_openslide(place, vendor, pixels, f"Files of the format {vendor} are read through OpenSlide.")
+
+
+def _unknown_to_openslide(path: Path) -> Found:
+    # OpenSlide takes no big-endian TIFF for a slide; blocks have no byte order.
+    found, kind = tiff.read_tiff(path, "generic-tiff"), "a big-endian TIFF"
+    if not found.levels:
+        raise SlideError(
+            f"{path} cannot be read: it is {kind} that OpenSlide does not know, and {found.obstacle}, so its blocks "
+            f"cannot be decoded without OpenSlide. Convert it, for example: {tiff.CONVERT.format(name=path.name)}."
+        )
+    return _without_openslide(
+        path,
+        "generic-tiff",
+        found,
+        f"The file is {kind} whose blocks any decoder can read; OpenSlide does not know it.",
+    )
 
 
 def _open_tiff(path: Path, vendor: str) -> Found:
@@ -97,7 +118,12 @@ def _open_tiff(path: Path, vendor: str) -> Found:
         handle = pixels.handle()
     except SlideError as error:
         if found.levels and tiff.JPEG2000 in found.codes:
-            return _without_openslide(path, vendor, found)
+            return _without_openslide(
+                path,
+                vendor,
+                found,
+                "The file is a tiled TIFF in JPEG 2000 (34712), which OpenSlide refuses and decoders read.",
+            )
         if found.obstacle is None:
             raise
         raise SlideError(
@@ -105,12 +131,37 @@ def _open_tiff(path: Path, vendor: str) -> Found:
             f"Convert it, for example: {tiff.CONVERT.format(name=path.name)}."
         ) from error
     if found.obstacle is not None:
-        return _through_openslide(path, vendor, pixels, f"Read through OpenSlide: {found.obstacle}.")
+        unseen = "" if not found.subifds else f" It does not see the file's {found.subifds} lower levels (SubIFDs)."
+        reason = f"Read through OpenSlide: {found.obstacle}.{unseen}"
+        return _through_openslide(path, vendor, pixels, reason, mpp=found.ome_mpp)
+    if found.subifds:
+        return _without_openslide(
+            path,
+            vendor,
+            found,
+            f"The file is a tiled TIFF whose blocks any decoder can read; {found.subifds} of its levels are SubIFDs, "
+            "which OpenSlide does not see.",
+            dict(handle.properties),
+        )
     if [(level.width, level.height) for level in found.levels] != list(handle.level_dimensions):
-        return _through_openslide(path, vendor, pixels, "Read through OpenSlide: it finds other levels in the file.")
+        return _through_openslide(
+            path, vendor, pixels, "Read through OpenSlide: it finds other levels in the file.", mpp=found.ome_mpp
+        )
     return _through_openslide(
-        path, vendor, pixels, "The file is a tiled TIFF whose blocks any decoder can read.", found.levels
+        path,
+        vendor,
+        pixels,
+        f"The file is a tiled TIFF whose blocks any decoder can read.{_blanks(found)}",
+        found.levels,
+        found.ome_mpp,
     )
+
+
+def _blanks(found: tiff.TiffSlide) -> str:
+    # Left out by the writer, or their byte counts were lost: nobody can tell, so it is said.
+    if not found.without_bytes:
+        return ""
+    return f" Blocks with a place in the file but no bytes count as blank: {found.without_bytes}."
 
 
 def _with_blocks(table: tiff.TiffLevel, downsample: float) -> Level:
@@ -133,12 +184,14 @@ def _through_openslide(
     pixels: openslide.OpenSlideFile,
     reason: str,
     tables: tuple[tiff.TiffLevel, ...] = (),
+    mpp: tuple[float, float] | None = None,
 ) -> Found:
     handle = pixels.handle()
     try:
         downsamples, properties = handle.level_downsamples, dict(handle.properties)
     except Exception as error:  # of OpenSlide, or text that is none
         raise SlideError(f"OpenSlide cannot describe {path}: {error}. Copy the slide again from its source.") from error
+    samples.check_properties(path, properties)
     if tables:
         levels = tuple(_with_blocks(table, d) for table, d in zip(tables, downsamples, strict=True))
     else:
@@ -146,7 +199,7 @@ def _through_openslide(
     return Found(
         path=path,
         levels=levels,
-        mpp=openslide.mpp_of(properties),
+        mpp=mpp or openslide.mpp_of(properties),  # OME-XML is precise; its writers often leave the tags at 1
         bounds=Box(*openslide.bounds_of(properties, levels[0].width, levels[0].height)),
         properties=properties,
         reason=reason,
@@ -156,7 +209,9 @@ def _through_openslide(
     )
 
 
-def _without_openslide(path: Path, vendor: str, found: tiff.TiffSlide) -> Found:
+def _without_openslide(
+    path: Path, vendor: str, found: tiff.TiffSlide, reason: str, properties: Mapping[str, str] | None = None
+) -> Found:
     first = found.levels[0]
     # OpenSlide's own rule: the mean of both sides' ratios.
     downsamples = ((first.width / t.width + first.height / t.height) / 2 for t in found.levels)
@@ -166,8 +221,8 @@ def _without_openslide(path: Path, vendor: str, found: tiff.TiffSlide) -> Found:
         levels=levels,
         mpp=found.mpp,
         bounds=Box(0, 0, first.width, first.height),
-        properties=found.properties,
-        reason="The file is a tiled TIFF in JPEG 2000 (34712), which OpenSlide refuses and decoders read.",
+        properties=properties or found.properties,
+        reason=reason + _blanks(found),
         vendor=vendor,
         tables=found.levels,
         pixels=None,

@@ -158,8 +158,6 @@ class Slide:
                 found.append(None)
                 continue
             try:
-                if count < 0:
-                    raise ValueError("it has a place in the file, but its byte count is 0")
                 block = os.pread(file.number, count, offset)
                 if len(block) != count:
                     raise ValueError(f"only {len(block)} of its {count} bytes are in the file")

@@ -19,18 +19,30 @@ import tifffile
 from numpy.typing import NDArray
 
 from cellmix_dali.errors import SlideError
-from cellmix_dali.slides.jpeg import BlockStreams
+from cellmix_dali.slides.jpeg import BlockStreams, segments
 from cellmix_dali.slides.jpeg2000 import parse_codestream
+from cellmix_dali.slides.samples import check_block_size, check_pictures, ome_of
 
-__all__ = ["CONVERT", "TiffLevel", "TiffSlide", "compression_name", "is_tiff", "read_tiff", "untiled"]
+__all__ = [
+    "CONVERT",
+    "TiffLevel",
+    "TiffSlide",
+    "chain_ends",
+    "compression_name",
+    "is_big_endian",
+    "is_tiff",
+    "read_tiff",
+    "untiled",
+]
 
 CONVERT = "vips tiffsave {name} out.tiff --tile --pyramid --compression jpeg"
 
 _NOT_COMPRESSED, JPEG, APERIO_YCBCR, APERIO_RGB, JPEG2000 = 1, 7, 33003, 33005, 34712
 _RGB, _PALETTE, _YCBCR = 2, 3, 6
 _HEADER_BYTES = 65536
+_MOST_HEADER_BYTES = 1 << 26  # a colour profile or a comment may take several segments of 64 KiB
 _MOST_DIRECTORIES = 1000  # a slide has a dozen; each costs time
-_LOST = -1  # the byte count of a block that has a place in the file but no bytes
+_MOST_SUBIFDS = 64  # levels of one picture
 Colour: TypeAlias = Literal["rgb", "ycbcr"]
 
 
@@ -47,8 +59,7 @@ class TiffLevel:
     columns, rows : int
         Blocks across and down.
     offsets, counts : int64 array, shape (rows * columns,)
-        Where each block lies in the file, and its bytes; a block of 0 bytes is blank, one of -1 is lost: it has a
-        place, but its byte count is 0.
+        Where each block lies in the file, and its bytes; a block of 0 bytes is blank, wherever it is said to lie.
     compression, colour
         As in `cellmix_dali.slides.Level`.
     streams : BlockStreams or None
@@ -81,9 +92,15 @@ class TiffSlide:
     codes : frozenset of int
         The levels' TIFF compression codes.
     mpp : (float, float) or None
-        From the resolution tags of the first directory.
+        From the resolution tags of the first directory, or from its OME-XML.
     properties : dict
         Its description and resolution tags, named as OpenSlide names them.
+    ome_mpp : (float, float) or None
+        PhysicalSizeX and PhysicalSizeY of its OME-XML, in microns.
+    subifds : int
+        How many levels are SubIFDs of the first directory, which OpenSlide does not see. They are among `levels`.
+    without_bytes : int
+        How many blocks of all levels have a place in the file, but the byte count 0: they count as blank.
     """
 
     levels: tuple[TiffLevel, ...]
@@ -91,6 +108,9 @@ class TiffSlide:
     codes: frozenset[int]
     mpp: tuple[float, float] | None
     properties: dict[str, str]
+    ome_mpp: tuple[float, float] | None = None
+    subifds: int = 0
+    without_bytes: int = 0
 
 
 def compression_name(code: int) -> str:
@@ -105,6 +125,12 @@ def is_tiff(path: Path) -> bool:
     """Whether a file begins as a TIFF or BigTIFF does (byte order, then 42 or 43)."""
     with path.open("rb") as file:
         return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def is_big_endian(path: Path) -> bool:
+    """Whether a file begins as a big-endian TIFF or BigTIFF does."""
+    with path.open("rb") as file:
+        return file.read(4) in (b"MM\0*", b"MM\0+")
 
 
 def untiled(path: Path) -> bool:
@@ -139,7 +165,7 @@ def read_tiff(path: Path, vendor: str) -> TiffSlide:
         The slide.
     vendor : {"aperio", "generic-tiff"}
         OpenSlide's name of the format. In Aperio files every tiled directory is a level, in file order; in
-        others the first directory and the tiled ones marked as reduced, by falling width.
+        others the first directory, the tiled ones marked as reduced, and the SubIFDs of the first, by falling width.
 
     Returns
     -------
@@ -149,17 +175,25 @@ def read_tiff(path: Path, vendor: str) -> TiffSlide:
     Raises
     ------
     SlideError
-        If the file is truncated or damaged.
+        If the file is truncated or damaged, has blocks too large for memory, or holds pictures that readers would show
+        wrongly (see `cellmix_dali.slides.samples`).
     """
     try:
         _check_chain(path)
         with tifffile.TiffFile(path) as file:
-            pages = [page for page in file.pages if isinstance(page, tifffile.TiffPage) and page.is_tiled]
+            tiled = [page for page in file.pages if isinstance(page, tifffile.TiffPage) and page.is_tiled]
+            pages, subifds = tiled, 0
             if vendor != "aperio":
-                pages = [page for page in pages if page.index == 0 or page.subfiletype & 1]
+                pages = [page for page in tiled if page.index == 0 or page.subfiletype & 1]
+                if pages and pages[0].index == 0:
+                    further = _subifd_levels(pages[0], {page.imagewidth for page in pages})
+                    pages, subifds = pages + further, len(further)
                 pages.sort(key=lambda page: -page.imagewidth)
             if not pages:
                 raise ValueError("no tiled picture in it")
+            for number, page in enumerate(pages):
+                check_block_size(path, number, page)
+            check_pictures(path, pages, tiled)
             for number, page in enumerate(pages):
                 _check_agreement(number, page)
             codes = frozenset(int(page.compression) for page in pages)
@@ -169,18 +203,54 @@ def read_tiff(path: Path, vendor: str) -> TiffSlide:
                 levels = tuple(_level(path, number, page) for number, page in enumerate(pages))
             first = file.pages.first
             mpp, properties = _resolution(first), _properties(first)
+            ome = ome_of(first)
+            ome_mpp = None if ome is None else ome.mpp
     except SlideError:
         raise
     except Exception as error:  # as above
         raise _broken(path, error) from error
+    without_bytes = sum(int(((level.counts == 0) & (level.offsets != 0)).sum()) for level in levels)
     if vendor == "aperio":
         for finer, coarser in itertools.pairwise(levels):
             _spread_blanks(finer, coarser)
-    return TiffSlide(levels, obstacle, codes, mpp, properties)
+    return TiffSlide(levels, obstacle, codes, ome_mpp or mpp, properties, ome_mpp, subifds, without_bytes)
 
 
-def _check_chain(path: Path) -> None:
-    # A circle of directories, or far too many, would be followed for minutes: TIFF 6.0, section 2, and BigTIFF.
+def _subifd_levels(first: tifffile.TiffPage, widths: set[int]) -> list[tifffile.TiffPage]:
+    # The lower levels of an OME-TIFF: OME-TIFF specification, "Sub-resolutions".
+    if not first.subifds:
+        return []
+    if len(first.subifds) > _MOST_SUBIFDS:
+        raise ValueError(f"its first directory has {len(first.subifds)} SubIFDs, and a picture at most {_MOST_SUBIFDS}")
+    found = []
+    for page in first.pages or ():
+        if not isinstance(page, tifffile.TiffPage) or not page.is_tiled or page.subfiletype & 4:  # 4: a mask
+            continue
+        # A level of OpenSlide's may stand in the file a second time.
+        smaller = page.imagewidth < first.imagewidth and page.imagelength <= first.imagelength
+        if smaller and page.imagewidth not in widths:
+            found.append(page)
+            widths.add(page.imagewidth)
+    return found
+
+
+def chain_ends(path: Path) -> bool:
+    """Whether the chain of a TIFF file's directories comes to its end within the file.
+
+    Raises
+    ------
+    SlideError
+        If it goes round in a circle.
+    """
+    try:
+        return _check_chain(path)
+    except ValueError as error:
+        raise _broken(path, error) from error
+
+
+def _check_chain(path: Path) -> bool:
+    # Whether the directories come to an end. A circle of them, or far too many, would be followed for minutes: TIFF
+    # 6.0, section 2, and BigTIFF.
     with path.open("rb") as file:
         start = file.read(16)
         order = "<" if start.startswith(b"II") else ">"
@@ -200,7 +270,8 @@ def _check_chain(path: Path) -> None:
                 file.seek(entries * entry, os.SEEK_CUR)
                 (place,) = struct.unpack(link, file.read(struct.calcsize(link)))
         except (struct.error, OverflowError, OSError):
-            return  # it leads out of the file: whether what came before is enough, others see
+            return False  # it leads out of the file: whether what came before is enough, others see
+    return True
 
 
 def _check_agreement(number: int, page: tifffile.TiffPage) -> None:
@@ -247,8 +318,12 @@ def _level(path: Path, number: int, page: tifffile.TiffPage) -> TiffLevel:
     columns, rows = -(-width // block_width), -(-height // block_height)
     offsets, counts = np.array(page.dataoffsets, np.int64), np.array(page.databytecounts, np.int64)
     _check_places(path, number, columns * rows, offsets, counts)
-    # Who leaves a block out writes no place for it either: these byte counts were lost.
-    counts[(counts == 0) & (offsets != 0)] = _LOST
+    # Some writers leave a block out and keep an offset; readers take it for blank. A whole level of them is damage.
+    if not counts.any() and offsets.all():
+        raise SlideError(
+            f"{path} is truncated or damaged: all {len(counts)} blocks of level {number} have a place in the file, but "
+            "the byte count 0. Copy the slide again from its source."
+        )
     code, photometric = int(page.compression), int(page.photometric)
     colour: Colour = "ycbcr" if photometric == _YCBCR else "rgb"
     streams = None
@@ -256,9 +331,8 @@ def _level(path: Path, number: int, page: tifffile.TiffPage) -> TiffLevel:
     if filled.size:
         at = int(filled[0])
         where = f"block {at % columns}, {at // columns} (column, row) of level {number}"
-        with path.open("rb") as file:
-            block = os.pread(file.fileno(), min(int(counts[at]), _HEADER_BYTES), int(offsets[at]))
         try:
+            block = _beginning(path, int(offsets[at]), int(counts[at]), code == JPEG)
             if code == JPEG:
                 streams = BlockStreams(colour, page.jpegtables, block)
                 header = streams.header
@@ -293,6 +367,19 @@ def _level(path: Path, number: int, page: tifffile.TiffPage) -> TiffLevel:
     )
 
 
+def _beginning(path: Path, offset: int, count: int, is_jpeg: bool) -> bytes:
+    # A block as far as its header goes, which nearly always is short.
+    with path.open("rb") as file:
+        block = os.pread(file.fileno(), min(count, _HEADER_BYTES), offset)
+        if is_jpeg and count > _HEADER_BYTES:
+            try:
+                for _ in segments(block):
+                    pass
+            except ValueError:
+                return os.pread(file.fileno(), min(count, _MOST_HEADER_BYTES), offset)
+    return block
+
+
 def _check_places(path: Path, number: int, blocks: int, offsets: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
     size = path.stat().st_size
     if len(offsets) != blocks or len(counts) != blocks:
@@ -315,7 +402,7 @@ def _spread_blanks(finer: TiffLevel, coarser: TiffLevel) -> None:
     # those from the finer level, so they count as blank here too.
     across = max(1, round(finer.columns / coarser.columns))
     down = max(1, round(finer.rows / coarser.rows))
-    blank = np.flatnonzero(finer.counts <= 0)
+    blank = np.flatnonzero(finer.counts == 0)
     columns, rows = blank % finer.columns // across, blank // finer.columns // down
     inside = (columns < coarser.columns) & (rows < coarser.rows)
     coarser.counts[rows[inside] * coarser.columns + columns[inside]] = 0

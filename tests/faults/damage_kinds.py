@@ -211,7 +211,7 @@ def zeroed_offsets(data: bytearray, at: Layout):
     return zero(data, at.tags[OFFSETS].values, 4 * at.tags[OFFSETS].count)
 
 
-@kind()
+@kind("a block of byte count 0 is blank, in OpenSlide too; `inspect` counts them")
 def zeroed_byte_counts(data: bytearray, at: Layout):
     return zero(data, at.tags[COUNTS].values, 40)
 
@@ -444,7 +444,13 @@ def _tag_kinds() -> None:
         ("bits_sixteen", tag_value, 258, 16, ""),
         ("planes_apart", tag_value, 284, 2, ""),
         ("byte_count_one", lambda d, a, c, v: tag_value(d, a, c, v, a.block), COUNTS, 1, ""),
-        ("byte_count_none", lambda d, a, c, v: tag_value(d, a, c, v, a.block), COUNTS, 0, ""),
+        (
+            "byte_count_none",
+            lambda d, a, c, v: tag_value(d, a, c, v, a.block),
+            COUNTS,
+            0,
+            "it is blank, in OpenSlide too",
+        ),
         ("byte_count_huge", lambda d, a, c, v: tag_value(d, a, c, v, a.block), COUNTS, 0x7FFFFFFF, ""),
         ("block_beyond_the_file", lambda d, a, c, v: tag_value(d, a, c, v, a.block), OFFSETS, 0xFFFFFF00, ""),
         ("block_at_the_header", lambda d, a, c, v: tag_value(d, a, c, v, a.block), OFFSETS, 2, ""),

@@ -25,6 +25,10 @@ def stream(**options: Any) -> bytes:
     return out.getvalue()
 
 
+def decode(block: bytes) -> bytes:
+    return Image.open(io.BytesIO(block)).convert("RGB").tobytes()
+
+
 def wrong(block: bytes) -> str | None:
     return BlockCheck(64, 48).damage(block)
 
@@ -108,6 +112,55 @@ def test_what_is_seen_in_jpeg() -> None:
         found = wrong(broken)
         assert found is not None, words
         assert words in found or re.search(words, found), found
+
+
+JUNK = [b"more", bytes(range(1, 17)), b"\xff\xd9" * 3, b"\xff\xc4\xff\xd3 text", b"\0\xff" * 40 + b"end"]
+
+
+@pytest.mark.parametrize("junk", JUNK, ids=range(len(JUNK)))
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"subsampling": 0},
+        {"subsampling": 1},
+        {"optimize": True},
+        {"keep_rgb": True},
+        {"restart_marker_blocks": 2},
+        {"restart_marker_rows": 1},
+        {"progressive": True},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("flat", [False, True])
+def test_bytes_after_the_end_of_a_jpeg_are_let_pass(options: dict[str, Any], junk: bytes, flat: bool) -> None:
+    block = stream(**options, **({"pixels": np.full_like(TILE, 255)} if flat else {}))
+    assert wrong(block + junk) is None
+    assert decode(block + junk) == decode(block)
+
+
+@pytest.mark.parametrize("junk", [*JUNK, jpeg(TILE)], ids=range(len(JUNK) + 1))
+@pytest.mark.parametrize("options", [{}, {"subsampling": 0}, {"restart_marker_blocks": 2}], ids=str)
+def test_an_end_that_comes_early_is_seen_whatever_follows(options: dict[str, Any], junk: bytes) -> None:
+    block = stream(**options)
+    scan = block.index(b"\xff\xda") + 14
+    for place in {scan + 1, (scan + len(block)) // 2, len(block) - 20, len(block) - 4}:
+        early = block[:place].rstrip(b"\xff") + b"\xff\xd9"
+        found = wrong(early + junk)
+        assert found is not None, place
+        assert "ends early" in found or "another JPEG" in found, found
+
+
+def test_a_scan_with_more_than_its_picture_needs_is_not_whole() -> None:
+    block = jpeg(TILE)
+    found = wrong(block[:-2] + b"\x12\x34\x56" + b"\xff\xd9" + b"junk")
+    assert found is not None
+
+
+def test_a_block_that_runs_into_the_next_is_seen() -> None:
+    found = wrong(jpeg(TILE) + jpeg(TILE))
+    assert found is not None
+    assert "another JPEG begins after its end" in found
 
 
 def test_a_header_met_before_does_not_hide_what_follows() -> None:

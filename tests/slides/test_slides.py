@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from slide_files import Directory, directory, jpeg, picture, without, write_tiff
 
+from cellmix_dali import read_tiles
 from cellmix_dali.errors import ArgumentError, MissingDependencyError, SlideError
 from cellmix_dali.slides import open_slide, tiff
 from cellmix_dali.slides.openslide import bounds_of, mpp_of
@@ -154,6 +155,56 @@ def test_blank_blocks(tmp_path, decode, aperio):
         assert slide.block(0, 2, 1) is None
         assert (slide.read_region(0, 128, 64, 64, 64) == 255).all()
         assert (slide.read_region(0, 0, 0, 64, 64) != 255).any()
+
+
+@pytest.mark.parametrize("aperio", [False, True])
+def test_blocks_with_a_place_but_no_bytes_look_as_in_openslide(tmp_path, decode, aperio):
+    path = two_levels(tmp_path / "slide.tiff", **({"description": APERIO} if aperio else {}))
+    with open_slide(path) as slide:
+        assert "no bytes" not in slide.reason
+        counts = [int(slide._tables[0].counts[4]), int(slide._tables[1].counts[1])]
+    raw = path.read_bytes()
+    for count in counts:
+        assert raw.count(count.to_bytes(4, "little")) == 1
+        raw = raw.replace(count.to_bytes(4, "little"), bytes(4))
+    path.write_bytes(raw)
+    with open_slide(path) as slide:
+        assert slide.route == "direct"
+        assert "no bytes count as blank: 2." in slide.reason
+        above = {(1, 2, 0)} if aperio else set()
+        assert check_blocks(path, slide, decode) == {(0, 4, 0), (1, 1, 0)} | above
+
+
+def test_a_level_that_lost_all_its_byte_counts_is_damaged(tmp_path):
+    path = write_tiff(tmp_path / "slide.tiff", [directory(FINE)])
+    with open_slide(path) as slide:
+        counts = slide._tables[0].counts.astype("<u4").tobytes()
+    raw = path.read_bytes()
+    assert raw.count(counts) == 1
+    path.write_bytes(raw.replace(counts, bytes(len(counts))))
+    with pytest.raises(SlideError, match="have a place in the file, but the byte count 0"):
+        open_slide(path)
+
+
+def test_blocks_with_headers_of_more_than_64_kib(tmp_path):
+    def long(pixels):
+        block = jpeg(pixels)
+        # A colour profile in segments.
+        return (
+            block[:2] + b"".join(b"\xff\xe2" + (60002).to_bytes(2, "big") + bytes(60000) for _ in range(3)) + block[2:]
+        )
+
+    path = write_tiff(tmp_path / "slide.tiff", [directory(FINE, encode=long)])
+    same = write_tiff(tmp_path / "same.tiff", [directory(FINE)])
+    places = [(0, 0), (64, 64), (30, 40)]
+    with open_slide(path) as slide:
+        assert slide.route == "direct"
+    np.testing.assert_array_equal(read_tiles(path, places, 64), read_tiles(same, places, 64))
+    with openslide.OpenSlide(path) as other:
+        np.testing.assert_array_equal(
+            read_tiles(path, places, 64)[2],
+            np.asarray(other.read_region((30, 40), 0, (64, 64)).convert("RGB")),
+        )
 
 
 def test_all_blank_level(tmp_path):
