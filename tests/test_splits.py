@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from cellmix_dali import TileTable
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.slide_list import SlideList, read_slide_list, tiles_of_slides
 from cellmix_dali.splits import TileSplit, split_tiles
+from cellmix_dali.synthetic import RenderedSlide
 
 
 def tiles(labels: Sequence[int | Sequence[int]], **columns: Sequence[str | None]) -> TileTable:
@@ -177,9 +179,10 @@ def test_a_list_made_in_python_is_checked_too() -> None:
         SlideList(paths, fold=("1",))
 
 
-def test_the_tile_table_carries_the_columns(linked, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_the_tile_table_carries_the_columns(rendered: list[RenderedSlide], tmp_path: Path) -> None:
+    paths = [Path(shutil.copyfile(rendered[0].path, tmp_path / f"{number}.svs")) for number in range(2)]
     slides = SlideList(
-        tuple(linked(2)), np.array([0, 1], np.int32), ("x", "y"), patient=("p", "q"), split=("train", "test")
+        tuple(paths), np.array([0, 1], np.int32), ("x", "y"), patient=("p", "q"), split=("train", "test")
     )
     table, _ = tiles_of_slides(slides, 256, tissue=None)
     table.save(tmp_path / "tiles.arrow")
