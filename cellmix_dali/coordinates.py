@@ -161,16 +161,18 @@ def _clam(path: Path, slide: Slide, attributes: Mapping[str, Any], corners: NDAr
     level, size = (
         int(_number(path, attributes, name, least)) for name, least in (("patch_level", 0), ("patch_size", 1))
     )
-    if level >= len(slide.levels):
+    if level not in slide.file_levels:
         raise ArgumentError(
-            f"{path} has tiles of level {level}, and {slide.path} has levels 0 to {len(slide.levels) - 1}. "
-            "Give the slide that the file was made from."
+            f"{path} has tiles of level {level}, and {slide.path} has the levels "
+            f"{', '.join(map(str, slide.file_levels))}. Give the slide that the file was made from."
+            + "".join(f" Note: {note}." for note in slide.notes)
         )
-    of = slide.levels[level]
-    said = np.ravel(attributes.get("level_dim", (of.width, of.height))).tolist()
-    if said != [of.width, of.height]:
-        raise _other_slide(path, slide, level, said)
-    return _Patches(corners, size * of.downsample, size, level)
+    number = slide.file_levels.index(level)
+    of, file_size = slide.levels[number], slide.file_size(number)
+    said = np.ravel(attributes.get("level_dim", file_size)).tolist()
+    if said != list(file_size):
+        raise _other_slide(path, slide, number, said)
+    return _Patches(corners, size * of.downsample, size, number)
 
 
 def _other_slide(path: Path, slide: Slide, level: int, said: list[Any]) -> ArgumentError:

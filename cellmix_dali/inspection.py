@@ -39,6 +39,7 @@ def inspect_slide(path: str | Path, *, mpp_override: float | None = None) -> dic
         - ``mpp``: microns per pixel of level 0 that counts, None where the file's cannot be used; ``mpp_file``: what
           the file says, [across, down] or None; ``mpp_problem``: what is wrong with that, a sentence or None;
         - ``objective_power``: magnification of level 0 or None;
+        - ``notes``: sentences on levels that have another scale than their size says, or were left out;
         - ``bounds``: {x, y, width, height} of the region that is not empty, in pixels of level 0;
         - ``levels``: one dict each of ``level``, ``width``, ``height`` (pixels), ``downsample``, ``mpp``, and, None on
           the openslide route, ``block_width``, ``block_height`` (pixels), ``columns``, ``rows``, ``blocks`` (how many),
@@ -67,6 +68,7 @@ def inspect_slide(path: str | Path, *, mpp_override: float | None = None) -> dic
             "mpp_file": said,
             "mpp_problem": problem,
             "objective_power": objective_power(slide),
+            "notes": list(slide.notes),
             "bounds": {"x": bounds.x, "y": bounds.y, "width": bounds.width, "height": bounds.height},
             "levels": [_level(number, level, mpp) for number, level in enumerate(slide.levels)],
         }
@@ -157,6 +159,8 @@ def inspection_table(info: dict[str, Any]) -> RenderableType:
         overridden = info["mpp"] is not None
         note = "overridden; the file: " if overridden else ""
         facts.add_row("mpp problem", Text(note + info["mpp_problem"], style="yellow" if overridden else "red"))
+    for note in info["notes"]:
+        facts.add_row("note", Text(f"{note}.", style="yellow"))
     levels = Table("level", "size", "downsample", "mpp", "block", "blocks", "code", "colour", box=SIMPLE_HEAD)
     for level in info["levels"]:
         direct = level["blocks"] is not None

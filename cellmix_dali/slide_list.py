@@ -226,8 +226,8 @@ def tiles_of_slides(
         for, slides whose tiles' mpps differ by more than 5 %, or are known for some slides only, are refused before
         any tissue is looked for.
     on_note : callable, optional
-        Called with what a person should know of a slide's annotations, such as that they begin at its bounds, or lie
-        mostly outside it or its tissue. By default ``warnings.warn``.
+        Called with what a person should know of a slide: levels that have another scale than their size says, or are
+        left out; annotations that begin at its bounds, or lie mostly outside it or its tissue. By default ``warnings.warn``.
     progress : callable, optional
         Called with (slides done, slides) after each.
 
@@ -288,6 +288,8 @@ def tiles_of_slides(
                     overlap=overlap,
                     edge=edge,
                 )
+                for told in slide.notes:
+                    tell(f"{path}: {told}")
                 empty = "none of its tiles is covered enough by the annotations"
                 if labeller is not None:
                     labels, told = labeller.labels(slide, *level0_windows(slide, table))

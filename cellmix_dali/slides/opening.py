@@ -11,6 +11,7 @@ from cellmix_dali._path_problem import path_problem
 from cellmix_dali.errors import SlideError
 from cellmix_dali.slides import openslide, samples, tiff
 from cellmix_dali.slides.levels import Box, Level
+from cellmix_dali.slides.scales import ScaledLevel, true_scales
 
 __all__ = ["Found", "look_at"]
 
@@ -22,6 +23,10 @@ class Found:
     Attributes
     ----------
     path, levels, mpp, bounds, properties, reason, vendor
+        As in `cellmix_dali.slides.Slide`.
+    scaled : tuple of ScaledLevel
+        What each level is in the file.
+    notes : tuple of str
         As in `cellmix_dali.slides.Slide`.
     tables : tuple of TiffLevel
         Where the blocks of each level lie; empty on the openslide route.
@@ -36,6 +41,8 @@ class Found:
     properties: Mapping[str, str]
     reason: str
     vendor: str
+    scaled: tuple[ScaledLevel, ...]
+    notes: tuple[str, ...]
     tables: tuple[tiff.TiffLevel, ...]
     pixels: openslide.OpenSlideFile | None
 
@@ -164,11 +171,11 @@ def _blanks(found: tiff.TiffSlide) -> str:
     return f" Blocks with a place in the file but no bytes count as blank: {found.without_bytes}."
 
 
-def _with_blocks(table: tiff.TiffLevel, downsample: float) -> Level:
+def _with_blocks(table: tiff.TiffLevel, scaled: ScaledLevel) -> Level:
     return Level(
-        width=table.width,
-        height=table.height,
-        downsample=downsample,
+        width=scaled.width,
+        height=scaled.height,
+        downsample=scaled.downsample,
         block_width=table.block_width,
         block_height=table.block_height,
         columns=table.columns,
@@ -192,10 +199,13 @@ def _through_openslide(
     except Exception as error:  # of OpenSlide, or text that is none
         raise SlideError(f"OpenSlide cannot describe {path}: {error}. Copy the slide again from its source.") from error
     samples.check_properties(path, properties)
+    blocks = [openslide.tile_of(properties, number) for number in range(len(downsamples))]
+    scaled, notes = true_scales(handle.level_dimensions, blocks, downsamples)
     if tables:
-        levels = tuple(_with_blocks(table, d) for table, d in zip(tables, downsamples, strict=True))
+        tables = tuple(tables[of.number] for of in scaled)
+        levels = tuple(_with_blocks(table, of) for table, of in zip(tables, scaled, strict=True))
     else:
-        levels = tuple(Level(w, h, d) for (w, h), d in zip(handle.level_dimensions, downsamples, strict=True))
+        levels = tuple(Level(of.width, of.height, of.downsample) for of in scaled)
     return Found(
         path=path,
         levels=levels,
@@ -204,6 +214,8 @@ def _through_openslide(
         properties=properties,
         reason=reason,
         vendor=vendor,
+        scaled=tuple(scaled),
+        notes=tuple(notes),
         tables=tables,
         pixels=pixels,
     )
@@ -214,8 +226,11 @@ def _without_openslide(
 ) -> Found:
     first = found.levels[0]
     # OpenSlide's own rule: the mean of both sides' ratios.
-    downsamples = ((first.width / t.width + first.height / t.height) / 2 for t in found.levels)
-    levels = tuple(_with_blocks(table, d) for table, d in zip(found.levels, downsamples, strict=True))
+    downsamples = [(first.width / t.width + first.height / t.height) / 2 for t in found.levels]
+    sizes = [(table.width, table.height) for table in found.levels]
+    scaled, notes = true_scales(sizes, [(t.block_width, t.block_height) for t in found.levels], downsamples)
+    tables = tuple(found.levels[of.number] for of in scaled)
+    levels = tuple(_with_blocks(table, of) for table, of in zip(tables, scaled, strict=True))
     return Found(
         path=path,
         levels=levels,
@@ -224,6 +239,8 @@ def _without_openslide(
         properties=properties or found.properties,
         reason=reason + _blanks(found),
         vendor=vendor,
-        tables=found.levels,
+        scaled=tuple(scaled),
+        notes=tuple(notes),
+        tables=tables,
         pixels=None,
     )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import openslide
     from PIL import Image
 
-__all__ = ["OpenSlideFile", "bounds_of", "detect_format", "mpp_of"]
+__all__ = ["OpenSlideFile", "bounds_of", "detect_format", "mpp_of", "tile_of"]
 
 
 def _load() -> ModuleType:
@@ -192,6 +192,15 @@ def mpp_of(properties: Mapping[str, str]) -> tuple[float, float] | None:
         return float(properties["openslide.mpp-x"]), float(properties["openslide.mpp-y"])
     except (KeyError, ValueError):
         return None
+
+
+def tile_of(properties: Mapping[str, str], level: int) -> tuple[int, int] | None:
+    """Read width and height of a level's blocks in pixels from OpenSlide's properties; None where they are not said."""
+    try:
+        width, height = (int(properties[f"openslide.level[{level}].tile-{side}"]) for side in ("width", "height"))
+    except (KeyError, ValueError):
+        return None
+    return (width, height) if min(width, height) > 0 else None
 
 
 def bounds_of(properties: Mapping[str, str], width: int, height: int) -> tuple[int, int, int, int]:

@@ -39,7 +39,11 @@ class Slide:
     path : Path
         The slide file, absolute.
     levels : tuple of Level
-        Level 0 is the largest.
+        Level 0 is the largest. They have their true scales: see `cellmix_dali.slides.scales`.
+    file_levels : tuple of int
+        Number of each level in the file, as OpenSlide counts; pictures that are not levels are left out.
+    notes : tuple of str
+        For a person: levels that were given another scale than their size says, or left out, and why.
     mpp : (float, float) or None
         Microns per pixel of level 0, across and down, as the file says them: not judged.
     bounds : Box
@@ -58,6 +62,8 @@ class Slide:
         found = look_at(path)
         self.path = found.path
         self.levels = found.levels
+        self.file_levels = tuple(of.number for of in found.scaled)
+        self.notes = found.notes
         self.mpp = found.mpp
         self.bounds = found.bounds
         self.properties: Mapping[str, str] = MappingProxyType(dict(found.properties))
@@ -65,6 +71,7 @@ class Slide:
         self.reason = found.reason
         self.vendor: str | None = found.vendor
         self._tables = found.tables
+        self._scaled = found.scaled
         self._pixels = found.pixels
         self._files: dict[int, OpenFile] = {}  # by process
 
@@ -105,6 +112,12 @@ class Slide:
         if not 0 <= level < len(self.levels):
             raise ArgumentError(f"{self.path} has levels 0 to {len(self.levels) - 1}, not {level}.")
         return self.levels[level]
+
+    def file_size(self, level: int) -> tuple[int, int]:
+        """Return width and height in pixels that a level has in the file, its padding included."""
+        self._level(level)
+        of = self._scaled[level]
+        return of.file_width, of.file_height
 
     def _table(self, level: int) -> TiffLevel:
         self._level(level)
@@ -237,12 +250,19 @@ class Slide:
         """
         if width < 1 or height < 1:
             raise ArgumentError(f"A region needs a positive width and height, not {width}x{height}.")
-        downsample = self._level(level).downsample
+        self._level(level)
+        downsample = self._scaled[level].file_downsample
         place = round(x * downsample), round(y * downsample)
         exact = all(abs(a / downsample - b) <= _EXACT for a, b in zip(place, (x, y), strict=True))
         if self._pixels is None or (self._tables and not exact):
-            return self._assemble(level, x, y, width, height)
-        return self._pixels.read_region(level, place, (width, height))
+            pixels = self._assemble(level, x, y, width, height)
+        else:
+            pixels = self._pixels.read_region(self.file_levels[level], place, (width, height))
+        if self._scaled[level].is_padded:
+            of = self.levels[level]
+            pixels[max(of.height - y, 0) :] = 255
+            pixels[:, max(of.width - x, 0) :] = 255
+        return pixels
 
     def _assemble(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         # The region from its blocks, decoded here.
@@ -269,9 +289,9 @@ class Slide:
             # Only in Aperio files does OpenSlide draw a blank block, from the level below.
             if self._pixels is None or self.vendor != "aperio" or level == 0:
                 return np.full((size[1], size[0], 3), 255, np.uint8)
-            downsample = self.levels[level].downsample
+            downsample = self._scaled[level].file_downsample
             place = round(column * size[0] * downsample), round(row * size[1] * downsample)
-            return self._pixels.read_region(level, place, size)
+            return self._pixels.read_region(self.file_levels[level], place, size)
         try:
             # Before the decoder sees it: a block may say that it is a picture of gigabytes.
             damage = BlockCheck(table.block_width, table.block_height).damage(stream)

@@ -82,7 +82,7 @@ def plan_slide(slide: JobSlide, settings: TilingSettings, folder: Path, inputs: 
         table, shares = table.select(enough), shares[enough]
         if not note and not len(table):
             note = f"none of its {len(grid)} tiles has {settings.tissue:g} of tissue"
-        note = "; ".join(each for each in (note, told, of_mask, beyond) if each)
+        note = "; ".join(each for each in (note, told, of_mask, beyond, *opened.notes) if each)
         known = override is not None or mpp_problem(opened) is None
         finest = slide_mpp(opened, override) if known else None
         # Of the finished tile: the window's pixels are shrunk to the tile's.
