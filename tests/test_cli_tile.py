@@ -136,28 +136,33 @@ def test_a_full_disk(run: Run, slides: list[RenderedSlide], tmp_path: Path, smal
     assert len(open_tiles(tmp_path / "out")) == 4
 
 
-def test_interrupted_by_ctrl_c(run: Run, slides: list[RenderedSlide], tmp_path: Path) -> None:
+def test_interrupted_by_ctrl_c(
+    run: Run, slides: list[RenderedSlide], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tests = str(Path(__file__).parent / "tiling")
+    monkeypatch.syspath_prepend(tests)
+    from hanging import METHOD, slide_that_hangs
+
     out, waits = tmp_path / "out", tmp_path / "waits.tiff"
-    os.mkfifo(waits)
-    writer = os.open(waits, os.O_RDWR)  # so that it can be opened, and nothing comes
     arguments = [*(str(slide.path) for slide in slides), str(waits), "--out", str(out), "--tissue", "0"]
+    arguments += ["--tissue-method", METHOD, "--mixed-resolutions"]
     code = "from cellmix_dali.cli import main; main()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, "tile", *arguments, "--workers", "1"],
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 60
-    while len(list(out.glob("parts/*"))) < 2:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it: to the workers, too
-    _, err = process.communicate(timeout=60)
-    os.close(writer)
+    with slide_that_hangs(waits, side=304):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, "tile", *arguments, "--workers", "1"],
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")])},
+        )
+        deadline = time.monotonic() + 60
+        while len(list(out.glob("parts/*"))) < 2:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it: to the workers, too
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err.decode() == "Interrupted. What is done is kept: go on with --resume.\n"
-    waits.unlink()
     waits.write_bytes(slides[0].path.read_bytes())
     assert run(*arguments, "--resume")[0] == 0
     assert len(open_tiles(out)) == 3 * 4

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cellmix_dali.synthetic import render_slides
-from cellmix_dali.tiling import tile_slides
+from cellmix_dali.tiling import TilingSettings, tile_slides
 
 TESTS = Path(__file__).parents[1]
 sys.path += [str(TESTS / "slides"), str(TESTS / "faults"), str(TESTS / "tiling")]
@@ -60,8 +60,8 @@ def start() -> Iterator[Callable[..., ForkServerProcess]]:
     CHILDREN.set_forkserver_preload(["cellmix_dali.tiling.job", "jinja2", "pyarrow.compute"])
     started = []
 
-    def begin(slides: list[Path], out: Path, **options: Any) -> ForkServerProcess:
-        process = CHILDREN.Process(target=tile_slides, args=(slides, out, TINY), kwargs={"workers": 0, **options})
+    def begin(slides: list[Path], out: Path, settings: TilingSettings = TINY, **options: Any) -> ForkServerProcess:
+        process = CHILDREN.Process(target=tile_slides, args=(slides, out, settings), kwargs={"workers": 0, **options})
         process.start()
         started.append(process)
         return process

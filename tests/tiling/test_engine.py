@@ -7,12 +7,14 @@ import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from hanging import METHOD, slide_that_hangs
 from tiling_jobs import TINY, Tree, assert_same, serial, tree
 
 from cellmix_dali.shards import WriteError
@@ -37,16 +39,6 @@ def wait_until(true: Callable[[], Any], what: str, seconds: float = 60) -> None:
     while not true():
         assert time.monotonic() < deadline, what
         time.sleep(0.02)
-
-
-@pytest.fixture
-def hangs(tmp_path: Path) -> Iterator[Path]:
-    """A slide that nobody can read: a process at work on it waits until it is killed."""
-    path = tmp_path / "hangs.tiff"
-    os.mkfifo(path)
-    writer = os.open(path, os.O_RDWR)  # so that it can be opened, and nothing comes
-    yield path
-    os.close(writer)
 
 
 def reads(process: psutil.Process, path: Path) -> bool:
@@ -105,26 +97,33 @@ def test_a_worker_that_cannot_write_stops_the_job(
     assert_same(tree(out), uninterrupted)
 
 
-def test_a_slide_that_kills_its_workers_is_given_up(
-    tiny: list[Path], tmp_path: Path, cluster: Any, hangs: Path
-) -> None:
+def test_a_slide_that_kills_its_workers_is_given_up(tiny: list[Path], tmp_path: Path, cluster: Any) -> None:
     killed: list[int] = []
+    hangs = tmp_path / "hangs.tiff"
 
     def kill_who_reads() -> None:
         while not done.wait(0.05):
             for worker in workers_of(os.getpid()):
-                if reads(worker, hangs):
+                if reads(worker, pipe):
                     worker.kill()
                     killed.append(worker.pid)
 
     done = threading.Event()
     killer = threading.Thread(target=kill_who_reads)
-    killer.start()
-    try:
-        result = tile_slides([tiny[0], hangs, *tiny[1:]], tmp_path / "out", TINY, scheduler=cluster.scheduler_address)
-    finally:
-        done.set()
-        killer.join()
+    settings = replace(TINY, tissue_method=METHOD)
+    with slide_that_hangs(hangs) as pipe:
+        killer.start()
+        try:
+            result = tile_slides(
+                [tiny[0], hangs, *tiny[1:]],
+                tmp_path / "out",
+                settings,
+                mixed_resolutions=True,
+                scheduler=cluster.scheduler_address,
+            )
+        finally:
+            done.set()
+            killer.join()
     assert [slide.status for slide in result.slides] == ["done", "failed", "done", "done"]
     assert "hangs.tiff" in result.failed[0].reason
     assert "died" in result.failed[0].reason
@@ -157,21 +156,22 @@ def test_workers_of_its_own(tiny: list[Path], uninterrupted: Tree, tmp_path: Pat
 
 
 def test_a_job_that_is_killed_leaves_no_workers(
-    tiny: list[Path], tmp_path: Path, hangs: Path, start: Callable[..., ForkServerProcess]
+    tiny: list[Path], tmp_path: Path, start: Callable[..., ForkServerProcess]
 ) -> None:
-    out, slides = tmp_path / "out", [*tiny, hangs]
-    process = start(slides, out, workers=1)
-    # The last slide holds the job, so it is killed while its worker is at work.
-    wait_until(lambda: len(list(out.glob("parts/*"))) == 18 or not process.is_alive(), "it makes no shards")
-    assert process.pid
-    workers = workers_of(process.pid)
-    assert len(workers) == 1
-    process.kill()
-    process.join()
-    wait_until(lambda: not any(worker.is_running() for worker in workers), "a worker goes on without its job", 20)
-    hangs.unlink()
+    hangs = tmp_path / "hangs.tiff"
+    out, slides, settings = tmp_path / "out", [*tiny, hangs], replace(TINY, tissue_method=METHOD)
+    with slide_that_hangs(hangs, side=336):
+        process = start(slides, out, settings, workers=1, mixed_resolutions=True)
+        # The last slide holds the job, so it is killed while its worker is at work.
+        wait_until(lambda: len(list(out.glob("parts/*"))) == 18 or not process.is_alive(), "it makes no shards")
+        assert process.pid
+        workers = workers_of(process.pid)
+        assert len(workers) == 1
+        process.kill()
+        process.join()
+        wait_until(lambda: not any(worker.is_running() for worker in workers), "a worker goes on without its job", 20)
     hangs.write_bytes(b"no slide either")
-    result = tile_slides(slides, out, TINY, workers=0, resume=True)
+    result = tile_slides(slides, out, settings, workers=0, resume=True)
     assert [Path(slide.slide).name for slide in result.failed] == ["hangs.tiff"]
     assert result.tiles == 3 * 24
 
