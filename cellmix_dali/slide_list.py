@@ -227,7 +227,8 @@ def tiles_of_slides(
         any tissue is looked for.
     on_note : callable, optional
         Called with what a person should know of a slide: levels that have another scale than their size says, or are
-        left out; annotations that begin at its bounds, or lie mostly outside it or its tissue. By default ``warnings.warn``.
+        left out; annotations that begin at its bounds, or lie mostly outside it or its tissue. By default
+        ``warnings.warn``.
     progress : callable, optional
         Called with (slides done, slides) after each.
 

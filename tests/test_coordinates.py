@@ -23,7 +23,9 @@ SIZES = [(10_000, 8_000), (2_500, 2_000), (625, 500)]
 def slide(tmp_path):
     """10000 x 8000 pixels at level 0; levels 4 and 16 times smaller."""
     levels = tuple(Level(w, h, 10_000 / w) for w, h in SIZES)
-    return SimpleNamespace(path=tmp_path / "case 1.svs", levels=levels)
+    found = SimpleNamespace(path=tmp_path / "case 1.svs", levels=levels, file_levels=(0, 1, 2), notes=())
+    found.file_size = lambda number: (found.levels[number].width, found.levels[number].height)
+    return found
 
 
 @pytest.fixture
@@ -158,7 +160,7 @@ def test_clam_names_its_level_even_among_equals(clam, slide):
         ({"patch_size": 0}, "'patch_size' .* is .*0.*: expected a number of at least 1"),
         ({"patch_size": "large"}, "'patch_size' .* is 'large'"),
         ({"patch_level": -1}, "'patch_level' .* at least 0"),
-        ({"level": 3}, "tiles of level 3, and .* has levels 0 to 2"),
+        ({"level": 3}, "tiles of level 3, and .* has the levels 0, 1, 2"),
         ({"level_dim": (10_000, 8_001)}, "made from another slide than .*10000 x 8001 pixels, and it has 10000 x 8000"),
         ({"coords": np.array([[0, 0], [10_000, 0]])}, r"1 of its 2 tiles begin outside .* number 1, at \(10000, 0\)"),
         ({"coords": np.array([[-1, 0]])}, "begin outside"),

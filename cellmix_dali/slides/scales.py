@@ -52,8 +52,9 @@ def true_scales(
     """Judge the levels of a pyramid.
 
     A level whose width and height are both one scale below those of level 0, up to rounding, is as the file says. If
-    they are not, levels may be padded to whole blocks (as CAMELYON's and Philips' TIFFs are): then the level has the
-    one power of two, or else the one whole number, that both sides allow, and what lies beyond the picture is cut off.
+    they are not, or if the level is made of whole blocks and that scale is not a whole number, it may be padded to
+    whole blocks (as CAMELYON's and Philips' TIFFs are): then the level has the one power of two, or else the one whole
+    number, that both sides allow, and what lies beyond the picture is cut off.
     A level for which there is none, or more than one, is left out: a macro or a thumbnail among the levels, or a
     picture that is smaller than its only block.
 
@@ -80,11 +81,13 @@ def true_scales(
         (width, height), file_downsample = sizes[number], float(downsamples[number])
         sides = list(zip(whole, sizes[number], strict=True))
         low, high = _both([(of / (side + _ROUNDING), _over(of, side - _ROUNDING)) for of, side in sides])
-        if low <= high:
+        block = blocks[number]
+        may_be_padded = block is not None and _is_whole(sizes[number], block) and (low > high or math.ceil(low) > high)
+        if low <= high and not may_be_padded:
             levels.append(ScaledLevel(number, width, height, file_downsample, width, height, file_downsample))
             continue
         what = f"level {number} ({width} x {height} pixels, level 0 has {whole[0]} x {whole[1]})"
-        found = _padded(whole, sizes[number], blocks[0], blocks[number])
+        found = _padded(whole, sizes[number], blocks[0], block)
         if len(found) == 1:
             scale = found[0]
             inside = [min(side, math.ceil(of / scale)) for of, side in sides]
