@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -149,6 +149,7 @@ def _fat(shape: tuple[int, int]) -> FloatArray:
     return np.asarray(canvas.filter(ImageFilter.GaussianBlur(0.7)), np.float32)[..., None] / 255
 
 
+@cache
 def make(case: Case) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Make a picture.
 
@@ -160,6 +161,8 @@ def make(case: Case) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_], npt.
         Where tissue is to be found.
     glass : bool array (height, width)
         Where none is to be found: glass, pens, dust, padding; not a rim of 4 pixels around tissue.
+
+    The arrays are kept for the next call, and cannot be written to.
     """
     height, width, rim = _PIECE + 108, 2 * _PIECE + 136, 48
     light = np.ones((height, width, 3), np.float32)
@@ -210,7 +213,10 @@ def make(case: Case) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_], npt.
     whole = Image.fromarray(np.clip(np.rint(picture), 0, 255).astype(np.uint8))
     file = io.BytesIO()
     whole.save(file, "JPEG", quality=88)
-    return np.asarray(Image.open(file).convert("RGB")), tissue, no_tissue
+    found = np.asarray(Image.open(file).convert("RGB")), tissue, no_tissue
+    for array in found:
+        array.flags.writeable = False
+    return found
 
 
 def measure(method: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.bool_]], case: Case) -> tuple[float, float, float]:

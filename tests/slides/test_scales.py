@@ -171,6 +171,8 @@ def test_both_pyramids_give_the_same_tiles(pair: tuple[Path, Path], mpp: float, 
         found.append(set(zip(table.x.tolist(), table.y.tolist(), table.level.tolist(), strict=True)))
     assert len(found[0]) > 20
     assert len(found[0] ^ found[1]) <= 0.03 * len(found[0])
+    if mpp != 2.0:  # one job tells
+        return
     counts = []
     for path in pair:
         settings = TilingSettings(tile_size=size, mpp=mpp, tissue=0.5)
