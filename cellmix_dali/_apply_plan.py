@@ -11,6 +11,7 @@ from torch import Tensor
 from .errors import ArgumentError
 from .mixing import BlendPlan, BoxPlan, MixPlan, PatchPlan
 from .mixing.box_plan import CONSTANT
+from .mixing.plan import SHARE_TOLERANCE
 from .mixing.resampling import nearest_index, triangle_weights
 
 __all__ = ["apply_plan", "check_images", "mix_labels", "resize_linearly"]
@@ -49,8 +50,8 @@ def apply_plan(plan: MixPlan, images: Tensor) -> Tensor:
 def mix_labels(plan: MixPlan, labels: Tensor, num_classes: int) -> Tensor:
     """Mix the labels as the pixels are mixed: `MixPlan.soft_labels` on the labels' device, float32.
 
-    Class indices on CUDA are not read by the host, which would have to wait for the GPU: one that is out of range makes
-    all the batch's labels NaN.
+    Labels on CUDA are not read by the host, which would have to wait for the GPU: a class index that is out of range,
+    or shares that do not add up to 1, make all the batch's labels NaN.
     """
     given = labels.detach()
     if given.is_floating_point():
@@ -71,6 +72,9 @@ def _labels_on_device(plan: MixPlan, labels: Tensor, num_classes: int) -> Tensor
             f"Labels of shape {tuple(labels.shape)} do not fit a batch of {plan.batch_size} with {num_classes} "
             f"classes: give class indices ({plan.batch_size},) or soft labels ({plan.batch_size}, {num_classes})."
         )
+    if labels.is_floating_point():
+        fits = (dense >= 0).all(dim=1) & ((dense.sum(dim=1) - 1).abs() <= SHARE_TOLERANCE)
+        dense = torch.where(fits.all(), dense, torch.nan)
     weights = torch.tensor(plan.weights).to(labels.device, torch.float64, non_blocking=True)
     return (weights @ dense).float()
 

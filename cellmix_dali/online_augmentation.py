@@ -29,6 +29,7 @@ from .mixing import (
     TileMixer,
     canonical_method,
     make_mixer,
+    mixes,
 )
 from .mixing.saliency import SALIENCY_SIDE, scaled_peaks
 
@@ -125,7 +126,7 @@ def get_online_augmentation(
     >>> augmentation = get_online_augmentation("CellMix-Group", p=0.5, class_num=9)
     >>> images, soft_labels, hard_labels = augmentation(images, labels, 0.5, 32)
     """
-    if augmentation_name is None:
+    if augmentation_name is None or not mixes(augmentation_name):
         return None
     name = canonical_method(augmentation_name)
     number("p", p, low=0, high=1)
@@ -177,7 +178,7 @@ class OnlineAugmentation(ABC):
         images : Tensor (batch, channels, height, width), uint8 or floating
             On any device; left alone.
         labels : integer Tensor (batch,), or floating Tensor (batch, classes)
-            Class indices, or labels that are soft already.
+            Class indices, or labels that are soft already: shares, 0 to 1, that add up to 1.
         act : bool, default True
             False: the batch stays as it is. True: it is mixed with probability `p` (to force it, make it with ``p=1``).
 
@@ -186,8 +187,8 @@ class OnlineAugmentation(ABC):
         images : Tensor of the images' shape and dtype, without gradient
             Where the batch stays as it is, it shares the memory of the given images.
         soft_labels : float32 Tensor (batch, classes)
-            Shares of the classes; rows sum to 1. On CUDA, class indices are not read by the host, which would have to
-            wait for the GPU: one out of range makes the batch's soft labels NaN.
+            Shares of the classes; rows sum to 1. On CUDA, labels are not read by the host, which would have to wait for
+            the GPU: a class index out of range, or shares that do not sum to 1, make the batch's soft labels NaN.
         hard_labels : int64 Tensor (batch,)
             The class of the largest share, the first of equal ones.
 

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ._tile_files import read_tile_file, write_tile_file
 from .errors import ArgumentError
+from .mixing.plan import SHARE_TOLERANCE
 
 __all__ = ["TileTable"]
 
@@ -20,7 +21,6 @@ _Integer = TypeVar("_Integer", bound=np.signedinteger[Any])
 
 _INTEGERS: dict[str, type[np.int32 | np.int64]] = {"level": np.int32, "x": np.int64, "y": np.int64, "size": np.int32}
 _LOWEST = {"level": 0, "x": 0, "y": 0, "size": 1}
-_SHARE_TOLERANCE = 1e-3
 _ROWS_AT_ONCE = 2**20
 
 
@@ -246,7 +246,7 @@ class TileTable:
             part = self.label[first : first + _ROWS_AT_ONCE]
             if part.ndim == 2:
                 # Not-a-number is neither at least 0 nor near 1.
-                fits = (part >= 0).all(axis=1) & (abs(part.sum(axis=1) - 1) <= _SHARE_TOLERANCE)
+                fits = (part >= 0).all(axis=1) & (abs(part.sum(axis=1) - 1) <= SHARE_TOLERANCE)
             else:
                 fits = (part >= 0) & (part < num_classes)
             if not fits.all():

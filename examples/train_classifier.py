@@ -86,7 +86,7 @@ def main() -> None:
 
         model.eval()
         with torch.inference_mode():
-            right = [(model(b["images"].to(device)).argmax(1).cpu() == b["labels"].flatten().cpu()) for b in test]
+            right = [(model(b["images"].to(device)).argmax(1).cpu() == b["labels"].cpu()) for b in test]
         accuracy = torch.cat(right).float().mean()
         print(
             f"epoch {epoch + 1}: loss {total / len(loader):.3f}, patch {patch_size}, fix ratio {fix_ratio:.2f}, "

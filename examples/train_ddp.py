@@ -107,7 +107,7 @@ def main() -> None:
 
         model.eval()
         with torch.inference_mode():  # without DDP around the model: one rank may have a batch more than another
-            right = [model.module(b["images"].to(device)).argmax(1).cpu() == b["labels"].flatten().cpu() for b in test]
+            right = [model.module(b["images"].to(device)).argmax(1).cpu() == b["labels"].cpu() for b in test]
         accuracy = sum_over_ranks(torch.cat(right).sum().item(), device) / len(held_out)
         if rank == 0:
             what = f"loss {mean:.3f}, patch {patch_size}, fix ratio {fix_ratio:.2f}, held-out accuracy {accuracy:.3f}"

@@ -39,7 +39,7 @@ class Classifier(LightningModule):
         return loss
 
     def validation_step(self, batch: dict[str, torch.Tensor]) -> None:  # noqa: D102
-        right = self.model(batch["images"]).argmax(1) == batch["labels"].flatten()
+        right = self.model(batch["images"]).argmax(1) == batch["labels"]
         self.log("accuracy", right.float().mean(), batch_size=len(right))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:  # noqa: D102

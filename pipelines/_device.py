@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cellmix_dali import decoding
+from cellmix_dali._arguments import integer
 from cellmix_dali.decoding import KINDS, DecoderRoute
-from cellmix_dali.errors import MissingDependencyError, unknown_name
+from cellmix_dali.errors import ArgumentError, MissingDependencyError
 from cellmix_dali.plugins._dali import Pipeline, fn, types
 from cellmix_dali.plugins._decode import decode
+from cellmix_dali.plugins._device_names import DEVICES, device_name
 from cellmix_dali.plugins.tile_source import TileSource
 from cellmix_dali.slides.jpeg import BlockStreams, segments
 
@@ -26,42 +28,65 @@ __all__ = [
     "decoder_device",
     "decoder_routes",
     "device_id",
+    "device_name",
     "keeps_colours",
+    "pipeline_on",
     "probe_stream",
     "routes_taken",
     "source_decoder",
 ]
-
-DEVICES = ("cpu", "gpu")
 
 # Well between what decoders' rounding makes, and another colour space (RGB taken for YCbCr differs by 52 on average).
 _LARGEST_MEAN_DIFFERENCE = 4
 _PROBES = 4
 
 
-def device_id(device: str) -> int | None:
-    """Give DALI's device id: None for the CPU, the current CUDA device for the GPU.
+def device_id(device: str | torch.device) -> int | None:
+    """Give DALI's device id: None for the CPU; for the GPU the number that is given ("cuda:1"), or the current one.
 
     Raises
     ------
     ArgumentError
-        If the device's name is unknown.
+        If the device is unknown, or there is no GPU of that number.
     MissingDependencyError
         If there is no GPU.
     """
-    if device not in DEVICES:
-        raise unknown_name("device", device, DEVICES)
-    if device == "cpu":
+    if device_name(device) == "cpu":
         return None
     if not torch.cuda.is_available():
         raise MissingDependencyError(
             "device='gpu' was asked for, but this machine has no usable CUDA device (torch.cuda.is_available() is "
             "False). Use device='cpu', or check the driver (nvidia-smi) and that PyTorch is a CUDA build."
         )
-    return torch.cuda.current_device()
+    index = None if device == "gpu" else torch.device(device).index
+    if index is None:
+        return torch.cuda.current_device()
+    if index >= torch.cuda.device_count():
+        raise ArgumentError(f"device={str(device)!r}: this machine's GPUs are 0 to {torch.cuda.device_count() - 1}.")
+    return index
 
 
-def decoder_device(device: str, kinds: Iterable[str] = KINDS) -> str:
+def pipeline_on(
+    device: str | torch.device, *, batch_size: int, num_threads: int, prefetch_queue_depth: int = 1
+) -> Pipeline:
+    """Make a pipeline to define a graph in.
+
+    Raises
+    ------
+    ArgumentError
+        If the device is unknown, or a number is not a whole one of at least 1.
+    MissingDependencyError
+        If there is no GPU, and it is asked for.
+    """
+    return Pipeline(
+        batch_size=integer("batch_size", batch_size, low=1),
+        num_threads=integer("num_threads", num_threads, low=1),
+        device_id=device_id(device),
+        prefetch_queue_depth=integer("prefetch_queue_depth", prefetch_queue_depth, low=1),
+    )
+
+
+def decoder_device(device: str | torch.device, kinds: Iterable[str] = KINDS) -> str:
     """Give the device of `fn.decoders.image` for streams of those kinds: the GPU only where it gets all of them right.
 
     Parameters
@@ -79,7 +104,7 @@ def decoder_device(device: str, kinds: Iterable[str] = KINDS) -> str:
     return "mixed" if held and all(routes[kind] == "mixed" for kind in held) else "cpu"
 
 
-def source_decoder(source: TileSource, device: str) -> str:
+def source_decoder(source: TileSource, device: str | torch.device) -> str:
     """Choose the device of `fn.decoders.image` for a source, and keep from it what it would get wrong.
 
     The first slides of the table decide. Slides whose blocks the chosen decoder gets wrong, and which come later in
@@ -102,15 +127,16 @@ def source_decoder(source: TileSource, device: str) -> str:
     return chosen
 
 
-def decoder_routes(device: str) -> dict[str, str]:
+def decoder_routes(device: str | torch.device) -> dict[str, str]:
     """Say of each kind of streams which decoder is right about it on this device, "cpu" or "mixed".
 
     On the GPU each kind is tried once a process: some decoders take RGB JPEG for YCbCr. What a pipeline takes, which
     may hold several kinds, is in `routes_taken`.
     """
-    if device != "gpu":
+    number = device_id(device)
+    if number is None:
         return dict.fromkeys(KINDS, "cpu")
-    return {kind: "mixed" if fault is None else "cpu" for kind, fault in _gpu_faults().items()}
+    return {kind: "mixed" if fault is None else "cpu" for kind, fault in _gpu_faults(number).items()}
 
 
 def routes_taken(device: str, kinds: Iterable[str] = KINDS) -> dict[str, DecoderRoute]:
@@ -135,13 +161,12 @@ def routes_taken(device: str, kinds: Iterable[str] = KINDS) -> dict[str, Decoder
     MissingDependencyError
         If the GPU is asked for where there is none.
     """
-    device_id(device)
-    return decoding.decoder_routes(device, _gpu_faults() if device == "gpu" else {}, kinds)
+    number = device_id(device)
+    return decoding.decoder_routes(device, {} if number is None else _gpu_faults(number), kinds)
 
 
-def _gpu_faults() -> dict[str, str | None]:
-    """What the current GPU's decoder does wrong with each kind; None where it is right."""
-    number = torch.cuda.current_device()
+def _gpu_faults(number: int) -> dict[str, str | None]:
+    """What a GPU's decoder does wrong with each kind; None where it is right."""
     return {kind: _gpu_fault(kind, number) for kind in KINDS}
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, Generic, NoReturn, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, NoReturn, Protocol, TypeVar, cast
 
+import numpy as np
 import torch
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 from torch import Tensor
 
+from cellmix_dali._arguments import integer
+from cellmix_dali._ranks import group_ranks
 from cellmix_dali.errors import ArgumentError, CellMixDaliError
+from cellmix_dali.mixing import mixer_parameters
 from cellmix_dali.plugins import EpochClock, PlanSource
 from cellmix_dali.plugins._dali import Pipeline
 from cellmix_dali.sampling import EpochOrder
-
-from ._ranks import group_ranks
 
 __all__ = ["EpochLoader", "Stateful"]
 
@@ -28,6 +30,7 @@ _PARAMETERS = {
     "epoch": torch.int64,
     "iteration": torch.int64,
 }
+_ONE_A_SAMPLE = {"labels", "tile", "item"}
 
 
 class Stateful(Protocol):
@@ -73,6 +76,7 @@ class EpochLoader(ABC, Generic[_SourceT]):
         *,
         curriculum: Stateful | None = None,
         follows_group: bool = False,
+        seen: Mapping[str, Any] | None = None,
     ) -> None:
         self.source = source
         self.outputs = outputs
@@ -80,6 +84,7 @@ class EpochLoader(ABC, Generic[_SourceT]):
         self._build = build
         self._curriculum = curriculum
         self._follows_group = follows_group
+        self._seen = dict(seen or {})
         self._process = os.getpid()
         self._epoch = self._iteration = 0
         self._begun_at = 0  # the iteration at which the latest pass began
@@ -97,7 +102,7 @@ class EpochLoader(ABC, Generic[_SourceT]):
     @property
     def epoch(self) -> int:
         """Number of the epoch that runs, or, where no loop is inside a pass, that the next pass will be."""
-        return self._next_pass()[0] if self._left else self._epoch
+        return self._next_pass()[0] if self._left else self._place()[0]
 
     def __len__(self) -> int:
         """Batches an epoch."""
@@ -107,7 +112,7 @@ class EpochLoader(ABC, Generic[_SourceT]):
         """Go through one epoch, or, after `load_state_dict`, through the rest of one.
 
         A pass may be left at any batch; `state_dict` then says where. The next pass begins the next epoch, but after a
-        single batch, a mere look, it begins the same epoch again.
+        single batch, a mere look, it begins the same epoch again, unless the curriculum was stepped since.
 
         Yields
         ------
@@ -119,11 +124,13 @@ class EpochLoader(ABC, Generic[_SourceT]):
         CellMixDaliError
             If DALI cannot make a batch; says why, and names the tiles or files to blame, as far as it can be known.
             If another pass has begun, or a state was loaded, while this pass was under way. If the process group has
-            other ranks than the loader, which was made before it.
+            other ranks than the loader, which was made before it. If the curriculum was not stepped exactly once for
+            every epoch before this one.
         """
         self._require_open()
         self._require_ranks()
         self._leave()
+        self._require_curriculum()
         self._begin()
         self._pass = mine = object()
         self._begun_at, self._left = self._iteration, False
@@ -142,14 +149,19 @@ class EpochLoader(ABC, Generic[_SourceT]):
     def state_dict(self) -> dict[str, Any]:
         """Give what a new loader needs to go on with the very batches that this one would make next.
 
-        Small, picklable, and fit for JSON and for ``torch.load(weights_only=True)``. Within a pass, and after one that
-        was left (by ``break``, ``return`` or an exception), the batch that was handed out last counts as done. After an
-        error, the batch that could not be made is the next.
+        Small, of plain numbers, strings, lists and dicts: fit for JSON and for ``torch.load(weights_only=True)``.
+        Within a pass, and after one that was left (by ``break``, ``return`` or an exception), the batch that was handed
+        out last counts as done; after an epoch's last batch, the next epoch's first is the next. After an error, the
+        batch that could not be made is the next.
+
+        A state taken between an epoch's last batch and ``curriculum.step`` goes on only after that step: make it with
+        the loader that has loaded the state, before the next pass, which is refused otherwise.
         """
         self._require_process()
+        epoch, iteration = self._place()
         return {
-            "epoch": self._epoch,
-            "iteration": self._iteration,
+            "epoch": epoch,
+            "iteration": iteration,
             "settings": self._settings(),
             **self._own_state(),
             "curriculum": None if self._curriculum is None else self._curriculum.state_dict(),
@@ -173,10 +185,12 @@ class EpochLoader(ABC, Generic[_SourceT]):
             raise ArgumentError(
                 f"The state is of a loader that was set up otherwise, so batches would differ: {differing}."
             )
+        epoch = integer("state['epoch']", state.get("epoch"), low=0)
+        iteration = integer("state['iteration']", state.get("iteration"), low=0, high=len(self))
         if self._curriculum is not None:
             self._curriculum.load_state_dict(state["curriculum"])
         self._pass, self._left = None, False
-        self._epoch, self._iteration = state["epoch"], state["iteration"]
+        self._epoch, self._iteration = (epoch, iteration) if iteration < len(self) else (epoch + 1, 0)
         self._take_own_state(state)
         self._restart()
 
@@ -236,6 +250,11 @@ class EpochLoader(ABC, Generic[_SourceT]):
                 "train_dataloader() or setup()), or give rank and world_size."
             )
 
+    def _require_curriculum(self) -> None:
+        """Refuse an epoch that the curriculum has not reached, or has left behind."""
+        if self.source.plans is not None:
+            self.source.plans.require_epoch(self._epoch)
+
     def _require_under_way(self, mine: object) -> None:
         """Refuse to end a pass as if it were complete."""
         if self._pass is not mine:
@@ -275,6 +294,10 @@ class EpochLoader(ABC, Generic[_SourceT]):
         if applied is not None:
             for column, (name, dtype) in enumerate(_PARAMETERS.items()):
                 batch[name] = applied[:, column].to(dtype)
+        # One number a sample: in shape (batch, 1) a comparison with predictions, (batch,), would make (batch, batch).
+        for name in _ONE_A_SAMPLE & set(batch):
+            if not batch[name].is_floating_point():
+                batch[name] = batch[name][:, 0].long()
         return batch
 
     def _fetched(self) -> range:
@@ -292,9 +315,15 @@ class EpochLoader(ABC, Generic[_SourceT]):
         else:
             raise CellMixDaliError(f"The {type(self.source).__name__} gave more batches than an epoch has.")
 
+    def _place(self) -> tuple[int, int]:
+        """Epoch and iteration of the batch that is the next; after an epoch's last, the next epoch's first."""
+        return (self._epoch, self._iteration) if self._iteration < len(self) else (self._epoch + 1, 0)
+
     def _next_pass(self) -> tuple[int, int]:
         """Epoch and iteration at which the pass begins that follows one that was left."""
         looked = self._iteration - self._begun_at <= 1 and self._iteration < len(self)
+        steps = None if self.source.plans is None else self.source.plans.curriculum_epoch
+        looked = looked and (steps is None or steps <= self._epoch)  # a step says that the epoch is over
         return (self._epoch, self._begun_at) if looked else (self._epoch + 1, 0)
 
     def _leave(self) -> None:
@@ -319,6 +348,7 @@ class EpochLoader(ABC, Generic[_SourceT]):
         source, order, plans = self.source, self.source.order, self.source.plans
         settings: dict[str, Any] = {
             **self._own_settings(),
+            **self._seen,
             "batch_size": source.batch_size,
             "shuffle": order.shuffle,
             "drop_last": order.drop_last,
@@ -327,12 +357,13 @@ class EpochLoader(ABC, Generic[_SourceT]):
             "seed": source.seed,
             "flips": source.flips,
             "method": None if plans is None else plans.mixer.method,
+            "method_parameters": None if plans is None else mixer_parameters(plans.mixer),
             "p": None if plans is None else plans.mixer.p,
             "curriculum": None if self._curriculum is None else type(self._curriculum).__name__,
         }
         if plans is not None and self._curriculum is None:
             settings["patch_size"], settings["fix_ratio"] = plans.parameters()
-        return settings
+        return cast("dict[str, Any]", _plain(settings))
 
     def _differing(self, theirs: Mapping[str, Any]) -> str:
         """Say which settings of another loader differ from this one's."""
@@ -342,3 +373,12 @@ class EpochLoader(ABC, Generic[_SourceT]):
             f"{name} was {theirs.get(name)!r}, is {mine.get(name)!r}" for name in names if name not in self._DIGESTS
         ]
         return "; ".join(plain or [self._DIGESTS[name] for name in names])
+
+
+def _plain(value: Any) -> Any:
+    """A setting in terms of JSON, whatever number types it was given in."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return value.item() if isinstance(value, np.generic) else value

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cellmix_dali._arguments import integer
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.plugins import EpochClock, PlanNodes, PlanSource
 from cellmix_dali.plugins._dali import DataNode, fn, types
@@ -110,9 +111,8 @@ class ImageSource:
             )
         if plans is not None and not drop_last:
             raise ArgumentError("Batches that are mixed must be full: use drop_last=True.")
-        self.batch_size, self.image_size = batch_size, image_size
+        self.batch_size, self.image_size = integer("batch_size", batch_size, low=1), image_size
         self.plans, self.num_classes, self.flips = plans, num_classes, flips
-        self.seed, self.rank = seed, rank
         self.order = EpochOrder(
             len(self.files),
             batch_size,
@@ -122,6 +122,7 @@ class ImageSource:
             rank=rank,
             world_size=world_size,
         )
+        self.seed, self.rank = self.order.seed, self.order.rank
         self.clock = EpochClock(len(self.order))
         self.cache = cache
         self._pixels: list[NDArray[np.uint8]] | None = None

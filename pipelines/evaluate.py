@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import torch
+
+from cellmix_dali._ranks import ranks_of
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.plugins import TileSource, tiles
 from cellmix_dali.plugins._dali import Pipeline
 from cellmix_dali.plugins.normalise import MEAN, STD, normalise
 from cellmix_dali.tiles import TileTable
 
-from ._device import device_id, source_decoder
-from ._ranks import ranks_of
+from ._device import source_decoder
+from ._graph_settings import GraphSettings
 from .loader import TileLoader
 
 __all__ = ["evaluate_loader", "evaluate_pipeline"]
@@ -22,7 +25,7 @@ __all__ = ["evaluate_loader", "evaluate_pipeline"]
 def evaluate_pipeline(
     source: TileSource,
     *,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     engine: str | None = None,
     mean: Sequence[float] = MEAN,
     std: Sequence[float] = STD,
@@ -49,16 +52,16 @@ def evaluate_pipeline(
     MissingDependencyError
         If the GPU is asked for where there is none.
     """
-    pipeline = Pipeline(
-        batch_size=source.batch_size,
-        num_threads=num_threads,
-        device_id=device_id(device),
-        prefetch_queue_depth=prefetch_queue_depth,
-    )
+    return _graph(source, GraphSettings(device, engine, mean, std, dtype, num_threads, prefetch_queue_depth))
+
+
+def _graph(source: TileSource, settings: GraphSettings) -> Pipeline:
+    """Define the pipeline."""
+    pipeline = settings.pipeline(source.batch_size)
     with pipeline:
-        batch = tiles(source, device=source_decoder(source, device))
-        images = batch.images.gpu() if device == "gpu" else batch.images
-        images = normalise(images, mean=mean, std=std, dtype=dtype, engine=engine, sizes_checked=True)
+        batch = tiles(source, device=source_decoder(source, settings.device))
+        images = batch.images.gpu() if settings.on_gpu else batch.images
+        images = normalise(images, **settings.normalising(), sizes_checked=True)
         pipeline.set_outputs(images, batch.labels, batch.tile)
     return pipeline
 
@@ -68,7 +71,7 @@ def evaluate_loader(
     *,
     batch_size: int,
     num_classes: int | None = None,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     engine: str | None = None,
     mean: Sequence[float] = MEAN,
     std: Sequence[float] = STD,
@@ -106,8 +109,8 @@ def evaluate_loader(
     Returns
     -------
     TileLoader
-        Batches: ``images`` (batch, 3, height, width), ``labels`` int32 (batch, 1) or float32 (batch, classes),
-        ``tile`` int64 (batch, 1).
+        Batches: ``images`` (batch, 3, height, width), ``labels`` int64 (batch,) or float32 (batch, classes),
+        ``tile`` int64 (batch,).
 
     Raises
     ------
@@ -120,6 +123,7 @@ def evaluate_loader(
         table.check_labels(num_classes)
     follows_group = rank is None
     rank, world_size = ranks_of(rank, world_size)
+    settings = GraphSettings(device, engine, mean, std, dtype, num_threads, prefetch_queue_depth)
     source = TileSource(
         table,
         batch_size=batch_size,
@@ -133,15 +137,10 @@ def evaluate_loader(
         world_size=world_size,
         num_workers=num_workers,
     )
-    build = partial(
-        evaluate_pipeline,
+    return TileLoader(
+        partial(_graph, source, settings),
         source,
-        device=device,
-        engine=engine,
-        mean=mean,
-        std=std,
-        dtype=dtype,
-        num_threads=num_threads,
-        prefetch_queue_depth=prefetch_queue_depth,
+        ["images", "labels", "tile"],
+        follows_group=follows_group,
+        seen=settings.seen(),
     )
-    return TileLoader(build, source, ["images", "labels", "tile"], follows_group=follows_group)

@@ -15,22 +15,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from numpy.typing import ArrayLike
 
+from cellmix_dali._ranks import ranks_of
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.mixing import make_mixer
-from cellmix_dali.plugins import PlanSource
 from cellmix_dali.plugins._dali import Pipeline
 from cellmix_dali.plugins.normalise import MEAN, STD
 from cellmix_dali.plugins.plan_source import CurriculumLike
 
-from ._device import decoder_device, device_id
+from ._device import decoder_device
+from ._graph_settings import GraphSettings
 from ._image_cache import ImageCache
 from ._image_check import unreadable_images
 from ._image_loader import ImageLoader
 from ._image_source import ImageSource
 from ._mixing import mixed_and_normalised
-from ._ranks import ranks_of
+from ._plans import training_plans
 from .loader import Stateful
 
 __all__ = [
@@ -47,7 +48,7 @@ __all__ = [
 def image_pipeline(
     source: ImageSource,
     *,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     engine: str | None = None,
     mean: Sequence[float] = MEAN,
     std: Sequence[float] = STD,
@@ -79,25 +80,22 @@ def image_pipeline(
     """
     if source.plans is not None and source.num_classes is None:
         raise ArgumentError("A source that draws plans must mix the labels, too: ImageSource(..., num_classes=...).")
-    pipeline = Pipeline(
-        batch_size=source.batch_size,
-        num_threads=num_threads,
-        device_id=device_id(device),
-        prefetch_queue_depth=prefetch_queue_depth,
-    )
+    return _graph(source, GraphSettings(device, engine, mean, std, dtype, num_threads, prefetch_queue_depth))
+
+
+def _graph(source: ImageSource, settings: GraphSettings) -> Pipeline:
+    """Define the pipeline."""
+    pipeline = settings.pipeline(source.batch_size)
     with pipeline:
-        batch = source.nodes(device=decoder_device(device))
-        images = batch.images.gpu() if device == "gpu" else batch.images
+        batch = source.nodes(device=decoder_device(settings.device))
+        images = batch.images.gpu() if settings.on_gpu else batch.images
         # The source resizes to the plans' size, and mixes the labels.
         images, labels = mixed_and_normalised(
             images,
             batch.labels,
             batch.plan,
             num_classes=source.num_classes,
-            mean=mean,
-            std=std,
-            dtype=dtype,
-            engine=engine,
+            **settings.normalising(),
         )
         applied = [] if batch.plan is None else [batch.plan.parameters]
         pipeline.set_outputs(images, labels, batch.item, *applied)
@@ -118,7 +116,7 @@ def train_image_loader(
     method_parameters: Mapping[str, Any] | None = None,
     p: float = 0.5,
     flips: bool = True,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     engine: str | None = None,
     mean: Sequence[float] = MEAN,
     std: Sequence[float] = STD,
@@ -151,7 +149,7 @@ def train_image_loader(
         Says CellMix's patch size and fix ratio; step it with the epoch's mean loss between two passes. Instead of it
         give `patch_size` (pixels) and `fix_ratio` (0 to 1). Other methods take none of the three.
     method : str, optional
-        One of `cellmix_dali.mixing.METHODS`, or None for no mixing. Order and flips do not depend on it.
+        One of `cellmix_dali.mixing.METHODS`, None or "none" for no mixing. Order and flips do not depend on it.
     method_parameters : mapping, optional
         The method's own, such as ``{"alpha": 0.2}``; by default its paper's.
     p : float, default 0.5
@@ -173,7 +171,7 @@ def train_image_loader(
     -------
     ImageLoader
         Batches: ``images`` (batch, 3, image_size, image_size), ``labels`` float32 (batch, num_classes), ``item`` int64
-        (batch, 1): which files; and, but for no mixing, as applied ``patch_size``, ``fix_ratio``, ``triggered``,
+        (batch,): which files; and, but for no mixing, as applied ``patch_size``, ``fix_ratio``, ``triggered``,
         ``epoch``, ``iteration``, (batch,).
 
     Raises
@@ -183,20 +181,19 @@ def train_image_loader(
     """
     follows_group = rank is None
     rank, world_size = ranks_of(rank, world_size)
-    plans = None
-    if method is not None:
-        plans = PlanSource(
-            make_mixer(method, p=p, seed=seed, rank=rank, **(method_parameters or {})),
-            tile_size=image_size,
-            batch_size=batch_size,
-            curriculum=curriculum,
-            patch_size=patch_size,
-            fix_ratio=fix_ratio,
-        )
-    elif curriculum is not None or patch_size is not None or fix_ratio is not None or method_parameters:
-        raise ArgumentError(
-            "Without a method nothing is mixed: leave curriculum, patch_size, fix_ratio and method_parameters out."
-        )
+    settings = GraphSettings(device, engine, mean, std, dtype, num_threads, prefetch_queue_depth)
+    plans = training_plans(
+        method,
+        tile_size=image_size,
+        batch_size=batch_size,
+        curriculum=curriculum,
+        patch_size=patch_size,
+        fix_ratio=fix_ratio,
+        method_parameters=method_parameters,
+        p=p,
+        seed=seed,
+        rank=rank,
+    )
     source = ImageSource(
         files,
         labels,
@@ -211,21 +208,14 @@ def train_image_loader(
         world_size=world_size,
         cache=cache,
     )
-    build = partial(
-        image_pipeline,
-        source,
-        device=device,
-        engine=engine,
-        mean=mean,
-        std=std,
-        dtype=dtype,
-        num_threads=num_threads,
-        prefetch_queue_depth=prefetch_queue_depth,
-    )
-    outputs = ["images", "labels", "item"] + ["parameters"] * (plans is not None)
     stateful = curriculum if hasattr(curriculum, "state_dict") else None
     return ImageLoader(
-        build, source, outputs, curriculum=cast("Stateful | None", stateful), follows_group=follows_group
+        partial(_graph, source, settings),
+        source,
+        ["images", "labels", "item"] + ["parameters"] * (plans is not None),
+        curriculum=cast("Stateful | None", stateful),
+        follows_group=follows_group,
+        seen=settings.seen(),
     )
 
 
@@ -235,7 +225,7 @@ def evaluate_image_loader(
     *,
     batch_size: int,
     image_size: int = 224,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     engine: str | None = None,
     mean: Sequence[float] = MEAN,
     std: Sequence[float] = STD,
@@ -261,7 +251,7 @@ def evaluate_image_loader(
     Returns
     -------
     ImageLoader
-        Batches: ``images`` (batch, 3, image_size, image_size), ``labels`` int32 (batch, 1), ``item`` int64 (batch, 1).
+        Batches: ``images`` (batch, 3, image_size, image_size), ``labels`` int64 (batch,), ``item`` int64 (batch,).
 
     Raises
     ------
@@ -272,6 +262,7 @@ def evaluate_image_loader(
         raise ArgumentError("There are no image files: there is nothing to evaluate.")
     follows_group = rank is None
     rank, world_size = ranks_of(rank, world_size)
+    settings = GraphSettings(device, engine, mean, std, dtype, num_threads, prefetch_queue_depth)
     source = ImageSource(
         files,
         labels,
@@ -283,15 +274,10 @@ def evaluate_image_loader(
         world_size=world_size,
         cache=cache,
     )
-    build = partial(
-        image_pipeline,
+    return ImageLoader(
+        partial(_graph, source, settings),
         source,
-        device=device,
-        engine=engine,
-        mean=mean,
-        std=std,
-        dtype=dtype,
-        num_threads=num_threads,
-        prefetch_queue_depth=prefetch_queue_depth,
+        ["images", "labels", "item"],
+        follows_group=follows_group,
+        seen=settings.seen(),
     )
-    return ImageLoader(build, source, ["images", "labels", "item"], follows_group=follows_group)

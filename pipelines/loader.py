@@ -49,6 +49,8 @@ class TileLoader(EpochLoader[TileSource]):
         Its state is kept with the loader's.
     follows_group : bool, default False
         Whether the source's rank was not asked for, so that it must be that of the process group, if there is one.
+    seen : mapping, optional
+        What else changes the batches' tensors, such as the mean that is taken out: part of the state's settings.
     """
 
     _DIGESTS: ClassVar[Mapping[str, str]] = {

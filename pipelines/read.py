@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cellmix_dali._arguments import integer
 from cellmix_dali.errors import ArgumentError, CellMixDaliError
 from cellmix_dali.plugins import TileSource, tiles
-from cellmix_dali.plugins._dali import Pipeline
 from cellmix_dali.resolution import choose_level
 from cellmix_dali.slides import Slide, open_slide
 from cellmix_dali.tiles import TileTable
 
-from ._device import device_id, source_decoder
+from ._device import pipeline_on, source_decoder
 
 __all__ = ["read_table", "read_tiles"]
 
@@ -111,11 +111,9 @@ def read_table(
     CellMixDaliError
         If a tile cannot be read.
     """
-    batch_size = min(batch_size, len(table))
+    batch_size = min(integer("batch_size", batch_size, low=1), len(table))
     source = TileSource(table, batch_size=batch_size, tile_size=tile_size, edge=edge, shuffle=False, drop_last=False)
-    pipeline = Pipeline(
-        batch_size=batch_size, num_threads=num_threads, device_id=device_id(device), prefetch_queue_depth=1
-    )
+    pipeline = pipeline_on(device, batch_size=batch_size, num_threads=num_threads)
     with pipeline:
         nodes = tiles(source, device=source_decoder(source, device))
         pipeline.set_outputs(nodes.images.cpu(), nodes.labels, nodes.tile)

@@ -15,7 +15,7 @@ from cellmix_dali.plugins._dali import Pipeline, fn, types
 from cellmix_dali.tiles import TileTable
 
 from ._cutting import WindowCutter
-from ._device import DEVICES, device_id, source_decoder
+from ._device import device_name, pipeline_on, source_decoder
 from ._halving import halving
 from ._tissue import SATURATION, check_saturation, tissue_share_node
 
@@ -80,15 +80,12 @@ def tile_pipeline(
         If the GPU is asked for where there is none.
     """
     check_saturation(saturation)
-    pipeline = Pipeline(
-        batch_size=source.batch_size,
-        num_threads=num_threads,
-        device_id=device_id(device),
-        prefetch_queue_depth=prefetch_queue_depth,
+    pipeline = pipeline_on(
+        device, batch_size=source.batch_size, num_threads=num_threads, prefetch_queue_depth=prefetch_queue_depth
     )
     with pipeline:
         batch = tiles(source, device=source_decoder(source, device))
-        images = batch.images.gpu() if device == "gpu" else batch.images
+        images = batch.images.gpu() if device_name(device) == "gpu" else batch.images
         pipeline.set_outputs(images, tissue_share_node(images, source.tile_size, saturation), batch.labels, batch.tile)
     return pipeline
 
@@ -145,8 +142,7 @@ def decoded_tiles(
     check_saturation(saturation)
     if edge not in ("skip", "pad"):
         raise unknown_name("edge", edge, ("skip", "pad"))
-    if device not in DEVICES:
-        raise unknown_name("device", device, DEVICES)
+    device = device_name(device)
     if num_threads < 1 or batch_size < 1:
         raise ArgumentError(f"num_threads={num_threads}, batch_size={batch_size}: both are at least 1.")
     if not len(table):
@@ -212,9 +208,7 @@ class _Finish:
         self._pipeline: Pipeline | None = None
         if not (self._in_graph or self._measuring):
             return
-        pipeline = Pipeline(
-            batch_size=batch_size, num_threads=num_threads, device_id=device_id(device), prefetch_queue_depth=1
-        )
+        pipeline = pipeline_on(device, batch_size=batch_size, num_threads=num_threads)
         with pipeline:
             images = fn.external_source(name="windows", dtype=types.UINT8, ndim=3, layout="HWC", no_copy=True)
             images = images.gpu() if device == "gpu" else images

@@ -7,29 +7,30 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import torch
+
+from cellmix_dali._ranks import ranks_of
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.mixing import make_mixer
-from cellmix_dali.plugins import PlanSource, TileSource, tiles
+from cellmix_dali.plugins import TileSource, tiles
 from cellmix_dali.plugins._dali import Pipeline, fn
 from cellmix_dali.plugins.normalise import MEAN, STD
 from cellmix_dali.plugins.plan_source import CurriculumLike
 from cellmix_dali.shards import image_sizes
 from cellmix_dali.tiles import TileTable
 
-from ._device import device_id, source_decoder
+from ._device import source_decoder
+from ._graph_settings import GraphSettings
 from ._mixing import mixed_and_normalised
-from ._ranks import ranks_of
+from ._plans import training_plans
 from .loader import Stateful, TileLoader
 
 __all__ = ["train_loader", "train_pipeline"]
-
-_OUTPUTS = ["images", "labels", "tile", "parameters"]
 
 
 def train_pipeline(
     source: TileSource,
     *,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     engine: str | None = None,
     mean: Sequence[float] = MEAN,
     std: Sequence[float] = STD,
@@ -42,9 +43,10 @@ def train_pipeline(
     Parameters
     ----------
     source : TileSource
-        With `plans` and `num_classes`, so that it mixes the labels itself.
+        With `num_classes`, so that it makes soft labels; with `plans`, by which it mixes them.
     device : {"cpu", "gpu"}, default "cpu"
-        Where tiles are decoded, mixed and normalised. What ran on a GPU: docs/gpu.md.
+        Where tiles are decoded, mixed and normalised. PyTorch's names mean the same: "cuda", "cuda:1" and
+        `torch.device`. What ran on a GPU: docs/gpu.md.
     engine : {"native", "numba"}, optional
         What mixes and normalises: DALI's operators, or one compiled pass over the pixels; the result is
         the same. By default the faster one, see `cellmix_dali.plugins.normalise.default_engine`.
@@ -58,45 +60,41 @@ def train_pipeline(
     Returns
     -------
     nvidia.dali.Pipeline
-        Outputs: images (3, height, width); soft labels float32 (num_classes,); the tile's row int64 (1,); as
-        applied, float64 (7,): patch size, fix ratio, triggered, epoch, iteration, tile height and width.
+        Outputs: images (3, height, width); soft labels float32 (num_classes,); the tile's row int64 (1,); where plans
+        are drawn, as applied, float64 (7,): patch size, fix ratio, triggered, epoch, iteration, tile height and width.
 
     Raises
     ------
     ArgumentError
-        If the source draws no plans or does not mix the labels.
+        If the source makes no soft labels, or an argument cannot be used.
     MissingDependencyError
         If the GPU is asked for where there is none.
     """
-    if source.plans is None or source.num_classes is None:
+    if source.num_classes is None:
         raise ArgumentError(
-            "The training pipeline needs a source that draws plans and mixes labels: "
-            "TileSource(..., plans=PlanSource(...), num_classes=...)."
+            "The training pipeline needs a source that gives soft labels: TileSource(..., num_classes=...)."
         )
-    pipeline = Pipeline(
-        batch_size=source.batch_size,
-        num_threads=num_threads,
-        device_id=device_id(device),
-        prefetch_queue_depth=prefetch_queue_depth,
-    )
+    return _graph(source, GraphSettings(device, engine, mean, std, dtype, num_threads, prefetch_queue_depth))
+
+
+def _graph(source: TileSource, settings: GraphSettings) -> Pipeline:
+    """Define the pipeline."""
+    pipeline = settings.pipeline(source.batch_size)
     with pipeline:
-        batch = tiles(source, device=source_decoder(source, device))
-        images = batch.images.gpu() if device == "gpu" else batch.images
+        batch = tiles(source, device=source_decoder(source, settings.device))
+        images = batch.images.gpu() if settings.on_gpu else batch.images
         if batch.flips is not None:
             images = fn.flip(images, horizontal=batch.flips[0], vertical=batch.flips[1])
-        assert batch.plan is not None
         # The source has checked that its tiles are of the plans' size, and mixed the labels.
         images, labels = mixed_and_normalised(
             images,
             batch.labels,
             batch.plan,
             num_classes=source.num_classes,
-            mean=mean,
-            std=std,
-            dtype=dtype,
-            engine=engine,
+            **settings.normalising(),
         )
-        pipeline.set_outputs(images, labels, batch.tile, batch.plan.parameters)
+        applied = [] if batch.plan is None else [batch.plan.parameters]
+        pipeline.set_outputs(images, labels, batch.tile, *applied)
     return pipeline
 
 
@@ -108,11 +106,11 @@ def train_loader(
     curriculum: CurriculumLike | None = None,
     patch_size: int | None = None,
     fix_ratio: float | None = None,
-    method: str = "CellMix-Group",
+    method: str | None = "CellMix-Group",
     method_parameters: Mapping[str, Any] | None = None,
     p: float = 0.5,
     flips: bool = True,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     engine: str | None = None,
     mean: Sequence[float] = MEAN,
     std: Sequence[float] = STD,
@@ -143,8 +141,8 @@ def train_loader(
     curriculum : Curriculum, optional
         Says CellMix's patch size and fix ratio; step it with the epoch's mean loss between two passes. Instead of it
         give `patch_size` (pixels) and `fix_ratio` (0 to 1). Other methods take none of the three.
-    method : str, default "CellMix-Group"
-        One of `cellmix_dali.mixing.METHODS`.
+    method : str or None, default "CellMix-Group"
+        One of `cellmix_dali.mixing.METHODS`; None or "none" for no mixing.
     method_parameters : mapping, optional
         The method's own, such as ``{"alpha": 0.2}``; by default its paper's: see ``METHODS[method].parameters``.
     p : float, default 0.5
@@ -168,7 +166,8 @@ def train_loader(
     -------
     TileLoader
         Batches: ``images`` (batch, 3, height, width), ``labels`` float32 (batch, num_classes), ``tile`` int64
-        (batch, 1), and as applied ``patch_size``, ``fix_ratio``, ``triggered``, ``epoch``, ``iteration``, (batch,).
+        (batch,); and, but for no mixing, as applied ``patch_size``, ``fix_ratio``, ``triggered``, ``epoch``,
+        ``iteration``, (batch,).
 
     Raises
     ------
@@ -179,13 +178,18 @@ def train_loader(
         raise ArgumentError("The tile table is empty: there is nothing to train on.")
     follows_group = rank is None
     rank, world_size = ranks_of(rank, world_size)
-    plans = PlanSource(
-        make_mixer(method, p=p, seed=seed, rank=rank, **(method_parameters or {})),
+    settings = GraphSettings(device, engine, mean, std, dtype, num_threads, prefetch_queue_depth)
+    plans = training_plans(
+        method,
         tile_size=int(image_sizes(table)[0]) if tile_size is None else tile_size,
         batch_size=batch_size,
         curriculum=curriculum,
         patch_size=patch_size,
         fix_ratio=fix_ratio,
+        method_parameters=method_parameters,
+        p=p,
+        seed=seed,
+        rank=rank,
     )
     source = TileSource(
         table,
@@ -204,22 +208,12 @@ def train_loader(
         world_size=world_size,
         num_workers=num_workers,
     )
-    build = partial(
-        train_pipeline,
-        source,
-        device=device,
-        engine=engine,
-        mean=mean,
-        std=std,
-        dtype=dtype,
-        num_threads=num_threads,
-        prefetch_queue_depth=prefetch_queue_depth,
-    )
     stateful = curriculum if hasattr(curriculum, "state_dict") else None
     return TileLoader(
-        build,
+        partial(_graph, source, settings),
         source,
-        list(_OUTPUTS),
+        ["images", "labels", "tile"] + ["parameters"] * (plans is not None),
         curriculum=cast("Stateful | None", stateful),
         follows_group=follows_group,
+        seen=settings.seen(),
     )

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 from cellmix_dali.errors import MissingDependencyError
+
+# DALI decodes JPEG 2000 by OpenCV, which says of each block in vain that it assumes RGB.
+os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 
 try:
     from nvidia.dali import fn, math, types

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from cellmix_dali.mixing.plan import SHARE_TOLERANCE
+
 from ._dali import DataNode, fn, types
 
-__all__ = ["mix_labels"]
+__all__ = ["mix_labels", "soft_rows"]
 
 
 def mix_labels(labels: DataNode, weights: DataNode, num_classes: int, batch_size: int, *, soft: bool) -> DataNode:
@@ -15,10 +17,7 @@ def mix_labels(labels: DataNode, weights: DataNode, num_classes: int, batch_size
     DALI has no operator across the samples of a batch but the paste: it gathers the batch's label rows in every
     sample, (batch, num_classes), which the sample's own weights then sum up.
     """
-    if labels.device == "gpu":
-        labels = labels.cpu()
-    row = labels if soft else _one_hot(labels, num_classes)
-    row = fn.reshape(fn.cast(row, dtype=types.FLOAT), shape=[1, num_classes, 1], layout="HWC")
+    row = fn.reshape(soft_rows(labels, num_classes, soft=soft), shape=[1, num_classes, 1], layout="HWC")
     order = np.arange(batch_size, dtype=np.int32)
     gathered = fn.multi_paste(
         row,
@@ -29,6 +28,26 @@ def mix_labels(labels: DataNode, weights: DataNode, num_classes: int, batch_size
     )
     gathered = fn.reshape(gathered, shape=[batch_size, num_classes], layout="")
     return fn.reductions.sum(gathered * fn.reshape(weights, shape=[batch_size, 1], layout=""), axes=[0])
+
+
+def soft_rows(labels: DataNode, num_classes: int, *, soft: bool) -> DataNode:
+    """Give float32 (num_classes,) on the CPU, of class indices or soft labels; the graph raises for wrong ones."""
+    if labels.device == "gpu":
+        labels = labels.cpu()
+    if soft:
+        return _checked(fn.cast(labels, dtype=types.FLOAT), num_classes)
+    return fn.reshape(_one_hot(labels, num_classes), shape=[num_classes], layout="")
+
+
+def _checked(row: DataNode, num_classes: int) -> DataNode:
+    """Soft labels; a slice raises where the shares do not add up to 1, or one is negative or not a number."""
+    row = fn.reshape(row, shape=[num_classes], layout="")
+    total = fn.reductions.sum(row, axes=[0])
+    # Comparisons with NaN are false.
+    fits = (fn.reductions.min(row, axes=[0]) >= 0) & (total > 1 - SHARE_TOLERANCE) & (total < 1 + SHARE_TOLERANCE)
+    off = 1 - fn.reshape(fn.cast(fits, dtype=types.INT32), shape=[1], layout="")
+    one = types.Constant(np.ones(1, np.float32), device="cpu")
+    return row * fn.slice(one, off, 1, axes=[0])  # raises if soft labels are not shares, 0 to 1, that add up to 1
 
 
 def _one_hot(labels: DataNode, num_classes: int) -> DataNode:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.mixing import CellMix
 from cellmix_dali.mixing.cellmix import canonical_variant
@@ -31,8 +33,9 @@ def cellmix(
     parameters: bool = False,
     engine: str = "native",
     dtype: types.DALIDataType | None = None,
-    device: str | None = None,
+    device: str | torch.device | None = None,
     seed: int | None = None,
+    rank: int | None = None,
     name: str | None = None,
 ) -> tuple[DataNode, ...]:
     """Exchange patches between the samples of a batch and mix their labels accordingly (arXiv 2301.11513).
@@ -61,7 +64,7 @@ def cellmix(
     p : float, default 1.0
         Probability that a batch is mixed. With `plan`, the plan's is used.
     soft : bool, default False
-        Whether the labels are soft already.
+        Whether the labels are soft already: shares, 0 to 1, that add up to 1.
     parameters : bool, default False
         Whether to return, third, the `MixParameters` as they were applied.
     engine : {"native", "numba"}, default "native"
@@ -72,6 +75,9 @@ def cellmix(
         By default where the images are; naming another device is refused.
     seed : int, optional
         Seed of the plans that are drawn in the graph; by default the pipeline's, or 0 where it has none.
+    rank : int, optional
+        This process among those that train together, a key of the plans that are drawn in the graph: each draws its
+        own. By default that of the process group or of the launcher, or 0.
     name : str, optional
         Name of the operator instance that moves the pixels.
 
@@ -93,7 +99,9 @@ def cellmix(
         raise ArgumentError(f"cellmix was given a plan of {plan.mixer.method}: use cellmix_dali.plugins.mix for it.")
     if plan is None and (patch_size is None or fix_ratio is None):
         raise ArgumentError("cellmix needs either plan=PlanSource(...), or both patch_size and fix_ratio.")
-    drawn: dict[str, Any] = {} if plan is not None else {"method": canonical_variant(method), "p": p, "seed": seed}
+    drawn: dict[str, Any] = {}
+    if plan is None:
+        drawn = {"method": canonical_variant(method), "p": p, "seed": seed, "rank": rank}
     return mix(
         images,
         labels,

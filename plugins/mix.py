@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from cellmix_dali.errors import ArgumentError, unknown_name
-from cellmix_dali.mixing import canonical_method, make_mixer
+import torch
+
+from cellmix_dali._ranks import ranks_of
+from cellmix_dali.errors import ArgumentError
+from cellmix_dali.mixing import canonical_method, make_mixer, mixes
 
 from ._apply import apply_plan
 from ._dali import DataNode, Pipeline, fn, types
+from ._device_names import device_name
 from ._drawn_plan import drawn_plan
 from ._image_shape import require_channels, require_tile_size
+from ._labels import soft_rows
 from ._paste import check_engine
 from .plan_source import PlanNodes, PlanSource, check_settings
 
@@ -53,8 +58,9 @@ def mix(
     parameters: bool = False,
     engine: str = "native",
     dtype: types.DALIDataType | None = None,
-    device: str | None = None,
+    device: str | torch.device | None = None,
     seed: int | None = None,
+    rank: int | None = None,
     name: str | None = None,
     **method_parameters: Any,
 ) -> tuple[DataNode, ...]:
@@ -74,8 +80,8 @@ def mix(
     labels : DataNode
         One class index a sample (scalar or shape (1,)); with ``soft=True`` float32 (num_classes,).
     method : str, optional
-        One of `cellmix_dali.mixing.METHODS`, which say paper, parameters and meaning of the labels' weights. Not
-        needed with `plan`.
+        One of `cellmix_dali.mixing.METHODS`, which say paper, parameters and meaning of the labels' weights, or "none":
+        images stay as they are, and labels become soft. Not needed with `plan`.
     num_classes : int
         Number of classes.
     plan : PlanSource or PlanNodes, optional
@@ -89,7 +95,7 @@ def mix(
     p : float, optional
         Probability that a batch (of Cutout: a sample) is mixed; by default 1. Not with `plan`, which has its own.
     soft : bool, default False
-        Whether the labels are soft already.
+        Whether the labels are soft already: shares, 0 to 1, that add up to 1.
     parameters : bool, default False
         Whether to return, third, the `MixParameters` as they were applied.
     engine : {"native", "numba"}, default "native"
@@ -101,6 +107,9 @@ def mix(
         By default where the images are; naming another device is refused.
     seed : int, optional
         Seed of the plans that are drawn in the graph; by default the pipeline's, or 0 where it has none.
+    rank : int, optional
+        This process among those that train together, a key of the plans that are drawn in the graph: each draws its
+        own. By default that of the process group or of the launcher, or 0.
     name : str, optional
         Name of the operator instance that gives the mixed images.
     **method_parameters
@@ -124,13 +133,25 @@ def mix(
     pipeline = _check(images, device=device, num_classes=num_classes)
     check_engine(engine, images.device)
     if plan is not None:
-        own = {"patch_size": patch_size, "fix_ratio": fix_ratio, "p": p, "seed": seed, **method_parameters}
+        own = {
+            "patch_size": patch_size,
+            "fix_ratio": fix_ratio,
+            "p": p,
+            "seed": seed,
+            "rank": rank,
+            **method_parameters,
+        }
         nodes = _given_plan(plan, pipeline, method, [key for key, value in own.items() if value is not None])
         images = require_tile_size(images, nodes.parameters)
     else:
         if method is None:
-            raise ArgumentError("mix needs either method=... or plan=PlanSource(...).")
-        mixer = make_mixer(method, p=1.0 if p is None else p, seed=_seed(seed, pipeline), **method_parameters)
+            raise ArgumentError("mix needs either method=... or plan=PlanSource(...). To mix nothing: method='none'.")
+        if not mixes(method):
+            return _unmixed(images, labels, num_classes=num_classes, soft=soft, parameters=parameters, dtype=dtype)
+        rank = ranks_of(None, None)[0] if rank is None else rank
+        mixer = make_mixer(
+            method, p=1.0 if p is None else p, seed=_seed(seed, pipeline), rank=rank, **method_parameters
+        )
         check_settings(mixer, patch_size=patch_size, fix_ratio=fix_ratio)
         mixer.check_batch_size(pipeline.max_batch_size)
         nodes = drawn_plan(images, mixer, pipeline.max_batch_size, patch_size, fix_ratio)
@@ -142,14 +163,12 @@ def mix(
     return (mixed, soft_labels, _applied(nodes)) if parameters else (mixed, soft_labels)
 
 
-def _check(images: DataNode, *, device: str | None, num_classes: int) -> Pipeline:
+def _check(images: DataNode, *, device: str | torch.device | None, num_classes: int) -> Pipeline:
     """Refuse what cannot work; give the pipeline that is being defined."""
     pipeline = Pipeline.current()
     if pipeline is None:
         raise ArgumentError("Mixing must be called where a DALI pipeline is defined (inside @pipeline_def).")
-    if device is not None and device not in ("cpu", "gpu"):
-        raise unknown_name("device", device, ("cpu", "gpu"))
-    if device is not None and device != images.device:
+    if device is not None and device_name(device) != images.device:
         raise ArgumentError(
             f"device={device!r}, but the images are on {images.device!r}: move them first (images.gpu() or .cpu())."
         )
@@ -163,6 +182,12 @@ def _given_plan(plan: PlanSource | PlanNodes, pipeline: Pipeline, method: str | 
     if settings:
         raise ArgumentError(f"Give either plan or {' and '.join(settings)}: a plan has its own parameters.")
     if isinstance(plan, PlanNodes):
+        if plan.weights is None and plan.action.kind != "saliency":
+            raise ArgumentError(
+                "The plan has no label weights: its source, given num_classes, mixes the labels itself. Take the "
+                "labels that come with it, and mix the images alone by plugins.normalise.normalise(images, plan=...); "
+                "or make the source without num_classes."
+            )
         return plan
     if method is not None and canonical_method(method) != plan.mixer.method:
         raise ArgumentError(f"The plan is of {plan.mixer.method}, not of {method}: leave method out, or name the same.")
@@ -172,6 +197,23 @@ def _given_plan(plan: PlanSource | PlanNodes, pipeline: Pipeline, method: str | 
             "give both the same."
         )
     return plan.nodes()
+
+
+def _unmixed(
+    images: DataNode,
+    labels: DataNode,
+    *,
+    num_classes: int,
+    soft: bool,
+    parameters: bool,
+    dtype: types.DALIDataType | None,
+) -> tuple[DataNode, DataNode]:
+    """Images as they are, and soft labels."""
+    if parameters:
+        raise ArgumentError("With method='none' no parameters are applied: leave parameters=True out.")
+    rows = soft_rows(labels, num_classes, soft=soft)
+    images = images if dtype is None else fn.cast(images, dtype=dtype)
+    return images, rows.gpu() if images.device == "gpu" else rows
 
 
 def _seed(seed: int | None, pipeline: Pipeline) -> int:

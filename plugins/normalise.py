@@ -14,7 +14,7 @@ from ._image_shape import require_channels, require_tile_size
 from ._paste import check_engine, move_pixels
 from ._plan_arrays import PlanNodes
 
-__all__ = ["DTYPES", "MEAN", "STD", "default_engine", "normalise"]
+__all__ = ["DTYPES", "MEAN", "STD", "channel_numbers", "default_engine", "normalise"]
 
 #: ImageNet's means and standard deviations of R, G, B in [0, 1], as pretrained models expect them.
 MEAN = (0.485, 0.456, 0.406)
@@ -31,6 +31,25 @@ def default_engine(device: str) -> str:
     "native", which is faster for patches of 32 px and little slower for 16 (see docs/gpu.md).
     """
     return "native" if device == "gpu" else "numba"
+
+
+def channel_numbers(name: str, values: Sequence[float]) -> tuple[float, float, float]:
+    """Return `mean` or `std` as three floats, of R, G and B.
+
+    Raises
+    ------
+    ArgumentError
+        If they are not three finite numbers, or a deviation is not above 0.
+    """
+    try:
+        red, green, blue = (float(value) for value in values)
+    except (TypeError, ValueError):
+        raise ArgumentError(
+            f"{name}={values!r} cannot be used: give three numbers, of red, green and blue, in [0, 1]."
+        ) from None
+    if not np.isfinite([red, green, blue]).all() or (name == "std" and min(red, green, blue) <= 0):
+        raise ArgumentError(f"{name}={values!r} cannot be used: give three numbers, standard deviations above 0.")
+    return red, green, blue
 
 
 def normalise(
@@ -78,8 +97,7 @@ def normalise(
     check_engine(engine, images.device)
     if dtype not in DTYPES:
         raise unknown_name("dtype", dtype, DTYPES)
-    if len(mean) != 3 or len(std) != 3 or not all(value > 0 for value in std):
-        raise ArgumentError(f"mean={mean}, std={std}: give three numbers each, the deviations above 0.")
+    mean, std = channel_numbers("mean", mean), channel_numbers("std", std)
     gpu = images.device == "gpu"
     if plan is not None and not sizes_checked:
         images = require_tile_size(images, plan.parameters)

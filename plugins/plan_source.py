@@ -21,7 +21,11 @@ __all__ = ["CurriculumLike", "PlanArrays", "PlanNodes", "PlanSource"]
 
 
 class CurriculumLike(Protocol):
-    """Anything that says the patch size and the fix ratio in force: `cellmix_dali.Curriculum`, or a user's own."""
+    """Anything that says the patch size and the fix ratio in force: `cellmix_dali.Curriculum`, or a user's own.
+
+    Where it has them, these count as well: ``epoch``, how often it was stepped, must be the number of the epoch whose
+    plans are drawn; ``tile_size`` and all ``patch_sizes`` must fit the tiles.
+    """
 
     @property
     def patch_size(self) -> int:
@@ -58,7 +62,9 @@ class PlanSource:
     ------
     ArgumentError
         If the group size does not divide the batch, the patch size does not divide the tile, the fix ratio is out of
-        range, CellMix is given both or neither of curriculum and constants, or another method is given any of them.
+        range, the curriculum is for tiles of another size or has a patch size that does not divide the tile, CellMix is
+        given both or neither of curriculum and constants, or another method is given any of them. When a batch is
+        drawn: if the curriculum was not stepped once for every epoch before (where `epoch_size` is given).
 
     Attributes
     ----------
@@ -90,8 +96,15 @@ class PlanSource:
         self._curriculum = curriculum
         self._constants = (patch_size, fix_ratio)
         if isinstance(mixer, CellMix):
+            check_curriculum(curriculum, self.tile_size)
             rows, columns = patch_grid(self.tile_size, self.parameters()[0])
             fixed_patches(rows * columns, self.parameters()[1])
+
+    @property
+    def curriculum_epoch(self) -> int | None:
+        """How often the curriculum was stepped; None where there is none, or it does not say so."""
+        epoch = getattr(self._curriculum, "epoch", None)
+        return None if epoch is None else int(epoch)
 
     def parameters(self) -> tuple[int, float]:
         """Give the patch size (pixels) and the fix ratio now in force; 0 and 0.0 for other methods than CellMix."""
@@ -100,14 +113,42 @@ class PlanSource:
         patch_size, fix_ratio = self._constants
         return int(patch_size or 0), float(fix_ratio or 0.0)
 
+    def require_epoch(self, epoch: int) -> None:
+        """Raise `ArgumentError` if the curriculum was not stepped once for every epoch before this one."""
+        steps = self.curriculum_epoch
+        if steps is None or steps == epoch:
+            return
+        why = (
+            "A step was forgotten, was made on another rank alone, or comes too late: call curriculum.step(loss) "
+            "between two epochs, on every rank, before the next epoch's first batch is asked for (with DALI's own "
+            "iterator: auto_reset=False, and reset() after the step; a pass over a loader that is left after more than "
+            "one batch counts as an epoch)"
+            if steps < epoch
+            else "It was stepped twice for an epoch, within one, or had been used before: step it once after each "
+            "epoch, and give every training a Curriculum of its own"
+        )
+        raise ArgumentError(
+            f"The curriculum was stepped {steps} times, and a batch of epoch {epoch} (counted from 0) is asked for: "
+            f"it would be mixed with another epoch's patch size and fix ratio. {why}. To go on with a saved training, "
+            "load the loader's state, which holds the curriculum's."
+        )
+
     def draw(self, epoch: int, iteration: int) -> PlanArrays:
-        """Draw one batch's plan with the parameters now in force."""
+        """Draw one batch's plan with the parameters now in force, which must be those of its epoch."""
+        self.require_epoch(epoch)
+        return self._draw(epoch, iteration)
+
+    def _draw(self, epoch: int, iteration: int) -> PlanArrays:
+        """Draw one batch's plan, whatever epoch the curriculum is in."""
         settings = Settings(self.tile_size, epoch, iteration, *self.parameters())
         return drawn_arrays(self.mixer, self.action, self.batch_size, settings)
 
     def __call__(self, info: BatchPosition) -> tuple[NDArray[np.generic], ...]:
         """Give the arrays of one batch that the graph needs, as `fn.external_source(batch_info=True)` asks for them."""
-        return self.draw(*self.clock.at(info)).only(self.action.fields())
+        epoch, iteration = self.clock.at(info)
+        # Without an epoch size DALI's reader ends the epochs, and does not say how many there were.
+        drawn = self._draw(epoch, iteration) if self.clock.epoch_size is None else self.draw(epoch, iteration)
+        return drawn.only(self.action.fields())
 
     def nodes(self) -> PlanNodes:
         """Put the source into the DALI graph that is being defined."""
@@ -134,6 +175,18 @@ def check_settings(mixer: Mixer, *, curriculum: object = None, patch_size: objec
             )
     elif any(constants) == (curriculum is not None) or (any(constants) and not all(constants)):
         raise ArgumentError(f"{mixer.method} needs either a curriculum, or both patch_size and fix_ratio.")
+
+
+def check_curriculum(curriculum: object, tile_size: tuple[int, int]) -> None:
+    """Raise `ArgumentError` if a curriculum says that it is for other tiles, or has a patch size that does not fit."""
+    theirs = getattr(curriculum, "tile_size", None)
+    if theirs is not None and tile_shape(theirs) != tile_size:
+        raise ArgumentError(
+            f"The curriculum is for tiles of {tile_shape(theirs)} pixels (height, width), the tiles here have "
+            f"{tile_size}: give both the same tile_size."
+        )
+    for size in getattr(curriculum, "patch_sizes", None) or ():
+        patch_grid(tile_size, int(size))
 
 
 def drawn_arrays(mixer: Mixer, action: Action, batch_size: int, settings: Settings) -> PlanArrays:

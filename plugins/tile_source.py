@@ -11,6 +11,7 @@ from typing import NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from cellmix_dali._arguments import integer
 from cellmix_dali.errors import ArgumentError, SlideError, unknown_name
 from cellmix_dali.faults import Fault, FaultLog, Substitutes
 from cellmix_dali.reading import EncodedTile
@@ -113,11 +114,11 @@ class TileSource:
         fault_file: str | Path | None = None,
         num_workers: int = 2,
     ) -> None:
+        batch_size, num_workers = integer("batch_size", batch_size, low=1), integer("num_workers", num_workers, low=1)
         self.table = table
         self.batch_size = batch_size
         self.plans = plans
         self.flips = flips
-        self.seed, self.rank = seed, rank
         self.balance = balance
         self.num_classes = num_classes
         if num_classes is not None:
@@ -132,9 +133,10 @@ class TileSource:
             world_size=world_size,
             balance=_groups(table, balance),
         )
+        self.seed, self.rank = self.order.seed, self.order.rank
         self.clock = EpochClock(len(self.order))
         self.tile_size, self.resizing = self._sizes(tile_size)
-        self._check(num_workers)
+        self._check()
         self.reader = tile_reader(table, edge=edge, lenient=on_error == "replace")
         self.read: Counter[str] = Counter()
         self.log = FaultLog(table, fault_file)
@@ -265,15 +267,11 @@ class TileSource:
                 f"The tile table mixes window sizes from {least} to {most} pixels: give tile_size, to which "
                 "they are resized."
             )
-        size = most if tile_size is None else tile_size
-        if size < 1:
-            raise ArgumentError(f"tile_size={tile_size}: an image has at least one pixel.")
+        size = most if tile_size is None else integer("tile_size", tile_size, low=1)
         return size, least != size or most != size
 
-    def _check(self, num_workers: int) -> None:
+    def _check(self) -> None:
         """Refuse at once what would fail in the middle of an epoch."""
-        if num_workers < 1:
-            raise ArgumentError(f"num_workers={num_workers}: at least one thread must read.")
         for path in () if is_sharded(self.table) else self.table.slides:
             if not Path(path).exists():
                 raise SlideError(f"There is no slide at {path}. The tile table names it: correct the path there.")

@@ -195,7 +195,7 @@ def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["--ratio-strategy", "deca"], "Did you mean 'decay'?"),
         (["--engine", "numby"], "Did you mean 'numba'?"),
         (["--device", "gpus"], "Did you mean 'gpu'?"),
-        (["--p", "2"], "p=2.0 is no probability"),
+        (["--p", "2"], "p=2.0 cannot be used"),
         (["--out", "{garbage}/out"], "give another --out"),
         (["--epochs", "0"], "--epochs"),
         (["--nonsense"], "No such option"),

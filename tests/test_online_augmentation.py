@@ -484,3 +484,36 @@ def test_what_is_refused(call: Callable[[], Any], words: str) -> None:
 def cellmix(images: Any, ratio: float, patch: int, classes: int = 2) -> Any:
     augmentation = get_online_augmentation("CellMix-Group", p=1.0, class_num=classes)
     return augmentation(images, torch.tensor([0, 1, 0, 1]), ratio, patch)
+
+
+@pytest.mark.parametrize("name", ["CellMix-Group", "CutMix", "Mixup", "Cutout"])
+@pytest.mark.parametrize(
+    "wrong",
+    [[0.5, 0.25], [0.75, 0.5], [2.0, -1.0], [float("nan"), 1.0], [float("inf"), 0.0]],
+    ids=["below", "above", "negative", "nan", "inf"],
+)
+@pytest.mark.parametrize("act", [True, False])
+def test_soft_labels_that_are_no_shares_are_refused(name: str, wrong: list[float], act: bool) -> None:
+    augmentation = get_online_augmentation(name, p=1.0, class_num=2, batch_size=4, edge_size=32)
+    labels = torch.eye(2)[torch.tensor([0, 1, 1, 0])]
+    labels[2] = torch.tensor(wrong)
+    images = torch.rand(4, 3, 32, 32)
+    steering = (0.5, 16) if name.startswith("CellMix") else ()
+    with pytest.raises(ArgumentError, match="soft label of sample 2 is"):
+        augmentation(images, labels, *steering, act=act)
+
+
+def test_labels_of_a_device_that_the_host_does_not_read() -> None:
+    """They become NaN, and with them the loss: loud, though late."""
+    plan = make_mixer("CutMix").draw(4, 32, epoch=0, iteration=0)
+    good = torch.eye(2, dtype=torch.float64)[torch.tensor([0, 1, 1, 0])]
+    assert torch.equal(_labels_on_device(plan, good, 2), torch.from_numpy(plan.soft_labels(good.numpy(), 2)))
+    for wrong in ([0.5, 0.25], [0.75, 0.5], [2.0, -1.0], [float("nan"), 1.0]):
+        bad = good.clone()
+        bad[2] = torch.tensor(wrong, dtype=torch.float64)
+        assert _labels_on_device(plan, bad, 2).isnan().all()
+
+
+@pytest.mark.parametrize("name", [None, "none", "None"])
+def test_no_augmentation_by_any_name(name: str | None) -> None:
+    assert get_online_augmentation(name) is None

@@ -341,12 +341,12 @@ def test_balance_of_slides_needs_next_to_no_memory() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"batch_size": 0}, "batch_size=0 is no batch"),
-        ({"rank": 2, "world_size": 2}, "rank=2 is not among world_size=2"),
+        ({"batch_size": 0}, "batch_size=0 cannot be used"),
+        ({"rank": 2, "world_size": 2}, "rank=2 cannot be used: it must be a whole number from 0 to 1"),
         ({"world_size": 30}, r"100 tiles do not fill one batch of 4 for each of 30 process\(es\)"),
         ({"shuffle": "block"}, "Unknown shuffle 'block'. Did you mean 'blocks'[?] Allowed: blocks, True, False"),
         ({"shuffle": 3}, "Unknown shuffle 3"),
-        ({"seed": -1}, "seed=-1 cannot key"),
+        ({"seed": -1}, "seed=-1 cannot be used"),
         ({"shuffle": "blocks", "block_rows": 0}, "block_rows=0, window_rows=None: both are at least 1 row"),
         ({"shuffle": "blocks", "window_rows": 0}, "block_rows=8, window_rows=0"),
         ({"balance": [1, 2, 3]}, r"balance has shape \(3,\) and type int64: .* each of the 100 rows"),

@@ -6,7 +6,7 @@ from .cellmix import CELLMIX_VARIANTS, CellMix, CellMixVariant, cellmix_plan
 from .cutmix import CutMix
 from .cutout import Cutout
 from .fmix import FMix
-from .methods import METHODS, Method, canonical_method, make_mixer
+from .methods import METHODS, Method, canonical_method, make_mixer, mixer_parameters, mixes
 from .mixer import Mixer, TileMixer
 from .mixup import Mixup
 from .plan import MixPlan, PatchPlan
@@ -35,5 +35,7 @@ __all__ = [
     "canonical_method",
     "cellmix_plan",
     "make_mixer",
+    "mixer_parameters",
+    "mixes",
     "saliency_peaks",
 ]

@@ -147,6 +147,7 @@ class CellMix(Mixer):
 
     def check_batch_size(self, batch_size: int) -> None:
         """Raise `ArgumentError` if the method's groups do not divide the batch."""
+        super().check_batch_size(batch_size)
         check_group_size(self.variant.group_size, batch_size, self.method)
 
     def draw(

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from ..errors import unknown_name
 from .cellmix import CELLMIX_VARIANTS, CellMix
 from .cutmix import CutMix
@@ -17,7 +19,7 @@ from .mixup import Mixup
 from .resizemix import ResizeMix
 from .saliencymix import SaliencyMix
 
-__all__ = ["METHODS", "Method", "canonical_method", "make_mixer"]
+__all__ = ["METHODS", "Method", "canonical_method", "make_mixer", "mixer_parameters", "mixes"]
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,17 @@ def make_mixer(name: str, *, p: float = 1.0, seed: int = 0, rank: int = 0, **par
     if method.is_cellmix:
         return CellMix(method.name, p=p, seed=seed, rank=rank)
     return method.mixer(p=p, seed=seed, rank=rank, **parameters)
+
+
+def mixes(name: str | None) -> bool:
+    """Say whether a method's name asks for mixing: neither None nor "none", in any spelling."""
+    return name is not None and _folded(name) != "none"
+
+
+def mixer_parameters(mixer: Mixer) -> dict[str, Any]:
+    """Give the parameters of a mixer's method as they are in force, as plain values: numbers, strings, lists."""
+    values = {name: getattr(mixer, name) for name in METHODS[mixer.method].parameters}
+    return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in values.items()}
 
 
 def _folded(name: str) -> str:

@@ -6,8 +6,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from .._arguments import integer
-from ..errors import ArgumentError
+from .._arguments import integer, number
 from .plan import MixPlan
 from .random import generator
 
@@ -42,12 +41,9 @@ class Mixer(ABC):
     method: str
 
     def __init__(self, *, p: float = 1.0, seed: int = 0, rank: int = 0) -> None:
-        if not 0.0 <= p <= 1.0:
-            raise ArgumentError(f"p={p} is no probability: give the share of batches to mix, from 0 to 1.")
-        generator(seed, rank=rank)  # refuses what cannot be a key, now and not in the middle of an epoch
-        self.p = float(p)
-        self.seed = seed
-        self.rank = rank
+        self.p = number("p", p, low=0.0, high=1.0)
+        self.seed = integer("seed", seed, low=0, high=2**64 - 1)
+        self.rank = integer("rank", rank, low=0, high=2**64 - 1)
 
     def check_batch_size(self, batch_size: int) -> None:
         """Raise `ArgumentError` if batches of that size cannot be mixed."""

@@ -10,7 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ArgumentError
 
-__all__ = ["MixPlan", "PatchPlan"]
+__all__ = ["SHARE_TOLERANCE", "MixPlan", "PatchPlan"]
+
+#: By how much the shares of a soft label may miss 1.
+SHARE_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -62,7 +65,7 @@ class MixPlan(ABC):
         Parameters
         ----------
         labels : integer array (batch,) or (batch, 1), or float array (batch, num_classes)
-            Class indices, or labels that are soft already.
+            Class indices, or labels that are soft already: shares, 0 to 1, that add up to 1.
         num_classes : int
             Number of classes.
 
@@ -74,13 +77,14 @@ class MixPlan(ABC):
         Raises
         ------
         ArgumentError
-            If a label is out of range or the shape does not fit the batch.
+            If a label is out of range, shares do not add up to 1, or the shape does not fit the batch.
         """
         given = np.asarray(labels)
         if np.issubdtype(given.dtype, np.integer):
             dense = _one_hot(given.reshape(len(given), -1), num_classes)
         else:
             dense = given.astype(np.float64)
+            _require_shares(dense)
         if dense.shape != (self.batch_size, num_classes):
             raise ArgumentError(
                 f"Labels of shape {given.shape} do not fit a batch of {self.batch_size} with {num_classes} classes: "
@@ -134,6 +138,18 @@ class PatchPlan(MixPlan):
         mixed = patches[self.source_sample, self.source_patch]
         joined = mixed.reshape(batch, rows, columns, height // rows, width // columns, channels).swapaxes(2, 3)
         return joined.reshape(images.shape)
+
+
+def _require_shares(labels: NDArray[np.float64]) -> None:
+    """Refuse soft labels that are not shares: they would train silently on nonsense."""
+    rows = labels.reshape(len(labels), -1)
+    fits = (rows >= 0).all(axis=1) & (np.abs(rows.sum(axis=1) - 1) <= SHARE_TOLERANCE)  # false for NaN
+    wrong = np.flatnonzero(~fits)
+    if wrong.size:
+        raise ArgumentError(
+            f"The soft label of sample {int(wrong[0])} is {rows[wrong[0]].tolist()}: give the classes' shares, from "
+            "0 to 1, that add up to 1. Class indices must be integers."
+        )
 
 
 def _one_hot(labels: NDArray[np.integer], num_classes: int) -> NDArray[np.float64]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._arguments import integer
 from ..errors import ArgumentError, unknown_name
-from ..mixing.random import generator
 from ._balance import Balanced
 from ._shuffles import InOrder, Rows, ShuffledBlocks, ShuffledRows
 
@@ -88,15 +88,15 @@ class EpochOrder:
         block_rows: int = 8,
         window_rows: int | None = None,
     ) -> None:
-        if batch_size < 1:
-            raise ArgumentError(f"batch_size={batch_size} is no batch: it must hold at least one sample.")
-        if not 0 <= rank < world_size:
-            raise ArgumentError(f"rank={rank} is not among world_size={world_size} processes.")
+        batch_size = integer("batch_size", batch_size, low=1)
+        world_size = integer("world_size", world_size, low=1)
+        rank = integer("rank", rank, low=0, high=world_size - 1)
+        seed = integer("seed", seed, low=0, high=2**64 - 1)
         if not isinstance(shuffle, bool | np.bool_) and shuffle != "blocks":
             raise unknown_name("shuffle", shuffle, ("blocks", "True", "False"))
-        generator(seed)  # refuses a seed that is none
         self.size, self.batch_size = size, batch_size
-        self.shuffle, self.drop_last, self.seed = shuffle, drop_last, seed
+        self.shuffle = shuffle if isinstance(shuffle, str) else bool(shuffle)
+        self.drop_last, self.seed = bool(drop_last), seed
         self.rank, self.world_size = rank, world_size
         if len(self) < 1:
             raise ArgumentError(

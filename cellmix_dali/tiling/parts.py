@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import json
-import os
 from collections.abc import Generator
 from contextlib import closing
 from io import BytesIO
@@ -181,8 +180,6 @@ def _encoded(table: TileTable, rows: NDArray[np.int64], settings: TilingSettings
     """Tiles that are decoded, resized if need be, and encoded."""
     if not len(rows):
         return
-    # DALI decodes JPEG 2000 by OpenCV, which says of each block in vain that it assumes RGB.
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     # Here, since it brings DALI and torch, which copying does not need.
     from ..pipelines.tile import decoded_tiles
 

@@ -84,6 +84,7 @@ def run_training(data: TrainingData, settings: TrainingSettings, out: Path, cons
         batch_size=batch,
         num_classes=classes,
         device=settings.device,
+        engine=settings.engine,
         tile_size=data.tile_size,
         edge=data.edge,
         on_error="replace",

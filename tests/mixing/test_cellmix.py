@@ -203,7 +203,7 @@ def test_method_names_in_any_spelling(name: str) -> None:
     ("call", "words"),
     [
         (lambda: CellMix("CelMix-Group"), r"Unknown method 'CelMix-Group'\. Did you mean 'CellMix-Group'\?"),
-        (lambda: CellMix(p=1.5), r"p=1\.5 is no probability"),
+        (lambda: CellMix(p=1.5), r"p=1\.5 cannot be used"),
         (lambda: CellMix(seed=-1), r"seed=-1"),
         (
             lambda: CellMix().draw(4, 32, 5, 0.5, epoch=0, iteration=0),

@@ -76,15 +76,20 @@ def train(loader: TileLoader, curriculum: Curriculum, folder: Path) -> Iterator[
         saved = pickle.loads(state.read_bytes())
         loader.load_state_dict(saved["loader"])
         losses, steps = saved["losses"], saved["steps"]
+        if curriculum.epoch < loader.epoch:  # killed between an epoch's last batch and the step
+            steps.append(sum(losses) / len(losses))
+            losses = []
+            curriculum.step(steps[-1])
+            save()
     while loader.epoch < EPOCHS:
         epoch = loader.epoch
         for batch in loader:
             line = digest(batch)
             losses.append(loss_of(line))
             write(log, json.dumps(line).encode() + b"\n", os.O_APPEND)
-            yield f"logged {epoch} {loader.state_dict()['iteration'] - 1}"
+            yield f"logged {epoch} {line['iteration'][0]}"
             save()
-            yield f"saved {epoch} {loader.state_dict()['iteration'] - 1}"
+            yield f"saved {epoch} {line['iteration'][0]}"
         yield f"ended {epoch}"
         steps.append(sum(losses) / len(losses))
         losses = []

@@ -161,7 +161,7 @@ def test_mixed_labels_are_the_shares_of_the_pixels(files: list[str], method: str
         shown = items_of(pixels_of(batch))
         shares = np.stack([(LABELS[shown] == label).mean(axis=(1, 2)) for label in range(CLASSES)], axis=1)
         np.testing.assert_allclose(batch["labels"].numpy(), shares, atol=1e-6)
-        mixed_at_all += int((shown != before["item"].numpy()[:, :, None]).any())
+        mixed_at_all += int((shown != before["item"].numpy()[:, None, None]).any())
     assert mixed_at_all >= 3
 
 
@@ -214,7 +214,11 @@ def test_a_new_loader_goes_on_with_the_very_batches(files: list[str], finished: 
     state = loader.state_dict()
     loader, curriculum = make()
     loader.load_state_dict(json.loads(json.dumps(state)))
-    check_equal(want, first + run(loader, curriculum, 3 - finished))
+    done = finished
+    if within == len(loader):  # an epoch's last batch was the last: its step is still to come
+        curriculum.step(0.1)
+        done += 1
+    check_equal(want, first + run(loader, curriculum, 3 - done))
 
 
 def test_a_pass_that_is_broken_off_is_over(files: list[str]) -> None:

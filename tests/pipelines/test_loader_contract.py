@@ -17,15 +17,17 @@ import torch.distributed as dist
 from resume_worker import digest, make_loader
 
 from cellmix_dali import TileTable
+from cellmix_dali._ranks import ranks_of
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.pipelines import TileLoader, evaluate_loader, train_image_loader, train_loader
-from cellmix_dali.pipelines._ranks import ranks_of
 from cellmix_dali.synthetic import RenderedSlide
+
+CONSTANT = {"patch_size": 64, "fix_ratio": 0.5}
 
 
 @pytest.fixture
 def loader(table: TileTable) -> Iterator[TileLoader]:
-    with make_loader("blocks", table) as made:
+    with make_loader("blocks", table, **CONSTANT) as made:
         yield made
 
 
@@ -64,24 +66,24 @@ def left_alive(loader: TileLoader) -> Any:
 @pytest.mark.parametrize("way", ["blocks", "windows"])
 def test_the_state_after_a_loop_that_was_left(table: TileTable, leave: Callable[..., Any], way: str) -> None:
     """It is that after the last batch that was handed over; the same loader goes on with the next epoch."""
-    with make_loader(way, table) as one:
+    with make_loader(way, table, **CONSTANT) as one:
         whole = [digest(batch) for batch in one]
         following = [digest(batch) for batch in one]
-    with make_loader(way, table) as one:
+    with make_loader(way, table, **CONSTANT) as one:
         kept = leave(one)
         state = one.state_dict()
         assert (state["epoch"], state["iteration"]) == (0, 3)
         assert one.state_dict() == state
         assert [digest(batch) for batch in one] == following
         assert kept is None or one.epoch == 2
-    with make_loader(way, table) as one:
+    with make_loader(way, table, **CONSTANT) as one:
         one.load_state_dict(json.loads(json.dumps(state)))
         assert [digest(batch) for batch in one] == whole[3:]
         assert [digest(batch) for batch in one] == following
 
 
 def test_a_look_does_not_use_up_an_epoch(loader: TileLoader, table: TileTable) -> None:
-    with make_loader("blocks", table) as other:
+    with make_loader("blocks", table, **CONSTANT) as other:
         whole = [digest(batch) for batch in other]
     for _ in range(2):
         assert digest(next(iter(loader))) == whole[0]
@@ -92,7 +94,7 @@ def test_a_look_does_not_use_up_an_epoch(loader: TileLoader, table: TileTable) -
 
 
 def test_a_look_into_the_rest_of_an_epoch(loader: TileLoader, table: TileTable) -> None:
-    with make_loader("blocks", table) as other:
+    with make_loader("blocks", table, **CONSTANT) as other:
         whole = [digest(batch) for batch in other]
     loader.load_state_dict(loader.state_dict() | {"iteration": 5})
     assert digest(next(iter(loader))) == whole[5]

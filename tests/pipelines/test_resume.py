@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import resume_worker
 import torch
-from resume_worker import EPOCHS, WAYS, digest, make_loader, train_all
+from resume_worker import EPOCHS, WAYS, digest, make_curriculum, make_loader, train_all
 
 from cellmix_dali import Curriculum, TileTable, grid_tiles, open_slide
 from cellmix_dali.errors import ArgumentError, CellMixDaliError
@@ -104,7 +104,7 @@ def test_processes_killed_again_and_again(tables: dict[str, TileTable], tmp_path
     first, second = Worker(killed, 0, 2, "windows saved 0 3"), Worker(killed, 1, 2, "blocks logged 0 2")
     first.kill_at("windows saved 0 3")
     second.kill_at("blocks logged 0 2")
-    assert place(killed, "windows", 0) == (0, 4)
+    assert place(killed, "windows", 0) == (1, 0)
     assert place(killed, "blocks", 1) == (0, 2)
     before = trained(killed, "blocks", 1)[0]
 
@@ -119,7 +119,7 @@ def test_processes_killed_again_and_again(tables: dict[str, TileTable], tmp_path
     first, second = Worker(killed, 0, 2, "windows saved 2 3"), Worker(killed, 1, 2, "windows stepped 1")
     first.kill_at(8)
     second.kill_at("windows stepped 1")
-    assert place(killed, "windows", 1) == (1, 4)
+    assert place(killed, "windows", 1) == (2, 0)
 
     first, second = Worker(killed, 0, 2), Worker(killed, 1, 2)
     for rank in range(2):
@@ -152,6 +152,8 @@ def go_through(loader: TileLoader, epochs: int) -> tuple[Lines, list[dict[str, A
         for batch in loader:
             lines.append(digest(batch))
             states.append(loader.state_dict())
+        if loader._curriculum is not None:
+            loader._curriculum.step(0.1)  # type: ignore[attr-defined]
     return lines, [*states, loader.state_dict()]
 
 
@@ -164,12 +166,15 @@ def test_every_place_of_an_epoch(tables: dict[str, TileTable], way: str) -> None
     assert len(lines) == 16
     assert len({line["sha256"] for line in lines}) == 16
     for number, state in enumerate(states[:9]):
-        with make_loader(way, table) as loader:
+        curriculum = make_curriculum()
+        with make_loader(way, table, curriculum=curriculum) as loader:
             loader.load_state_dict(pickle.loads(pickle.dumps(state)))
-            assert loader.epoch == 0
+            assert loader.epoch == number // 8
             assert loader.state_dict() == state
-            assert [digest(batch) for batch in loader] == lines[number:8]
+            if number < 8:
+                assert [digest(batch) for batch in loader] == lines[number:8]
             assert loader.epoch == 1
+            curriculum.step(0.1)
             assert digest(next(iter(loader))) == lines[8]
 
 
@@ -184,25 +189,26 @@ def test_every_place_in_a_slide_that_only_openslide_reads(real: Callable[[str], 
     with make() as loader:
         lines, states = go_through(loader, 1)
         assert set(loader.source.read) == {"openslide"}
-    for number, state in enumerate(states[:-1]):
+    for number, state in enumerate(states[: len(lines)]):
         with make() as loader:
             loader.load_state_dict(state)
             assert [digest(batch) for batch in loader] == lines[number:]
 
 
 def test_an_epoch_that_was_all_but_over(table: TileTable) -> None:
-    """Its last batch was made, and nothing after it: no batch is left, then the curriculum is stepped as ever."""
+    """Its last batch was made, and nothing after it: the next epoch's first is due, once the curriculum is stepped."""
     curriculum = Curriculum(epochs=3, tile_size=256)
     with make_loader("blocks", table, curriculum=curriculum) as loader:
         for _ in loader:
             state = loader.state_dict()
         curriculum.step(0.1)
         lines = [digest(batch) for batch in loader]
-    assert (state["epoch"], state["iteration"]) == (0, 8)
+    assert (state["epoch"], state["iteration"], state["curriculum"]["epoch"]) == (1, 0, 0)
     curriculum = Curriculum(epochs=3, tile_size=256)
     with make_loader("blocks", table, curriculum=curriculum) as loader:
         loader.load_state_dict(state)
-        assert list(loader) == []
+        with pytest.raises(ArgumentError, match="stepped 0 times, and a batch of epoch 1"):
+            list(loader)
         assert loader.epoch == 1
         curriculum.step(0.1)
         assert [digest(batch) for batch in loader] == lines
@@ -291,6 +297,7 @@ def test_a_state_loaded_within_a_pass(table: TileTable) -> None:
                 break
         assert [digest(batch) for batch in loader] == lines[2:]
         assert loader.epoch == 1
+        loader._curriculum.step(0.1)  # type: ignore[union-attr, attr-defined]
 
         running = iter(loader)
         next(running)
@@ -302,7 +309,7 @@ def test_a_state_loaded_within_a_pass(table: TileTable) -> None:
 
 
 def test_a_pass_begun_within_a_pass_ends_it(table: TileTable) -> None:
-    with make_loader("blocks", table) as loader:
+    with make_loader("blocks", table, patch_size=64, fix_ratio=0.5) as loader:
         first = iter(loader)
         next(first)
         next(first)

@@ -99,8 +99,7 @@ def gpu_defined(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 
     monkeypatch.setattr(fn, "multi_paste", recorded)
     monkeypatch.setattr(device_module, "device_id", lambda _: 0)
-    for module in ("train", "evaluate"):
-        monkeypatch.setattr(f"cellmix_dali.pipelines.{module}.device_id", lambda _: 0)
+    monkeypatch.setattr("cellmix_dali.pipelines._graph_settings.device_id", lambda _: 0)
     monkeypatch.setattr(device_module, "decoder_routes", lambda _: dict.fromkeys(device_module.KINDS, "mixed"))
     return pastes
 

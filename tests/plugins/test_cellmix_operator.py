@@ -301,7 +301,7 @@ def plan(**arguments: Any) -> PlanSource:
         (refused(patch_size=0), r"patch_size=0"),
         (refused(patch_size=None), r"either plan=PlanSource\(\.\.\.\), or both"),
         (refused(num_classes=1), r"num_classes=1"),
-        (refused(p=2), r"p=2 is no probability"),
+        (refused(p=2), r"p=2 cannot be used"),
         (refused(plan=lambda: None), r"either plan or patch_size"),
         (
             refused(plan=plan(batch_size=4), patch_size=None, fix_ratio=None),

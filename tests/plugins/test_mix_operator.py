@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from nvidia.dali import fn, pipeline_def, types
 
@@ -325,7 +326,7 @@ def plan_of(mixer: Mixer, **arguments: Any) -> PlanSource:
         (refused(method=None), r"either method=\.\.\. or plan=PlanSource"),
         (refused(alhpa=1.0), r"Unknown parameter of CutMix 'alhpa'\. Did you mean 'alpha'\? Allowed: alpha"),
         (refused(alpha=-1.0), r"alpha=-1\.0 cannot be used"),
-        (refused(p=1.5), r"p=1\.5 is no probability"),
+        (refused(p=1.5), r"p=1\.5 cannot be used"),
         (refused(patch_size=8), r"CutMix has no patches: .* CellMix's alone"),
         (refused(method="CellMix"), r"CellMix needs either a curriculum, or both patch_size and fix_ratio"),
         (refused(method="CellMix", patch_size=8, fix_ratio=0.5, alpha=1.0), r"Unknown parameter of CellMix 'alpha'"),
@@ -379,3 +380,90 @@ def test_a_kernel_that_is_wrong_is_found_out(kind: str, monkeypatch: pytest.Monk
     with pytest.raises(CellMixDaliError, match="moved pixels wrongly in its self-check"):
         _numba_engine._self_check(kind, "nearest")
     _numba_engine._self_check.cache_clear()
+
+
+WRONG_SHARES: dict[str, list[float]] = {
+    "sum below 1": [0.5, 0.25, 0.0, 0.0],
+    "sum above 1": [0.5, 0.5, 0.5, 0.0],
+    "logits": [2.0, -1.0, 0.0, 0.0],
+    "nan": [float("nan"), 0.5, 0.25, 0.25],
+    "infinite": [float("inf"), 0.0, 0.0, 0.0],
+}
+
+
+@pytest.mark.parametrize("method", ["CutMix", "SaliencyMix", "none"])
+@pytest.mark.parametrize("wrong", WRONG_SHARES.values(), ids=WRONG_SHARES)
+def test_soft_labels_that_are_no_shares_stop_the_graph(method: str, wrong: list[float]) -> None:
+    """As in the tile table: silently, they would train on nonsense."""
+    given, of = images(), np.eye(CLASSES, dtype=np.float32)[labels()[:, 0]]
+    of[3] = wrong
+    with pytest.raises(RuntimeError, match="raises if soft labels are not shares"):
+        run(lambda: mix(node(given), node(of), method=method, num_classes=CLASSES, soft=True))
+
+
+def test_soft_labels_may_miss_one_by_rounding() -> None:
+    given, of = images(), np.full((BATCH, CLASSES), 0.25, np.float32)
+    of[2] = [0.3333, 0.3333, 0.3333, 0.0]
+    ((_, soft),) = run(lambda: mix(node(given), node(of), method="none", num_classes=CLASSES, soft=True))
+    np.testing.assert_array_equal(soft, of)
+
+
+def test_no_method_leaves_images_and_makes_labels_soft() -> None:
+    given, of = images(), labels()
+    for name in ("none", "None"):
+        ((same, soft),) = run(lambda name=name: mix(node(given), node(of), method=name, num_classes=CLASSES))
+        np.testing.assert_array_equal(same, given)
+        np.testing.assert_array_equal(soft, np.eye(CLASSES, dtype=np.float32)[of[:, 0]])
+    with pytest.raises(RuntimeError):
+        run(lambda: mix(node(given), node(of + 1), method="none", num_classes=CLASSES))
+    with pytest.raises(ArgumentError, match="no parameters are applied"):
+        run(lambda: mix(node(given), node(of), method="none", num_classes=CLASSES, parameters=True))
+
+
+@pytest.mark.parametrize("method", ["CutMix", "CellMix"])
+def test_ranks_draw_plans_of_their_own(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given, or taken from the launcher: in either case those of the same mixer on the host."""
+    given, of = images(48, 48), labels()
+    pictures = []
+    for rank in (0, 1, 2):
+        steer = steering(method, 16)
+        ((mixed, soft),) = run(
+            lambda rank=rank, steer=steer: mix(
+                node(given), node(of), method=method, num_classes=CLASSES, seed=5, rank=rank, **steer
+            )
+        )
+        plan = drawn(make_mixer(method, seed=5, rank=rank), given, 16, 0)
+        np.testing.assert_array_equal(mixed, plan.apply(given))
+        np.testing.assert_allclose(soft, plan.soft_labels(of, CLASSES), atol=1e-6)
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", "3")
+        ((same, _),) = run(
+            lambda steer=steer: mix(node(given), node(of), method=method, num_classes=CLASSES, seed=5, **steer)
+        )
+        np.testing.assert_array_equal(same, mixed)
+        pictures.append(mixed)
+    assert not np.array_equal(pictures[0], pictures[1])
+    assert not np.array_equal(pictures[1], pictures[2])
+    source = PlanSource(CutMix(), tile_size=48, batch_size=BATCH)
+    with pytest.raises(ArgumentError, match="either plan or rank"):
+        run(lambda: mix(node(given), node(of), plan=source, num_classes=CLASSES, rank=1))
+
+
+def test_a_plan_without_weights_is_refused_in_words() -> None:
+    """A tile source that mixes the labels itself gives the graph a plan without them."""
+    given, of = images(48, 48), labels()
+    source = PlanSource(CutMix(), tile_size=48, batch_size=BATCH)
+
+    def define() -> tuple[Any, ...]:
+        return mix(node(given), node(of), plan=source.nodes()._replace(weights=None), num_classes=CLASSES)
+
+    with pytest.raises(ArgumentError, match="The plan has no label weights"):
+        run(define)
+
+
+def test_pytorchs_names_of_devices() -> None:
+    given, of = images(), labels()
+    for device in ("cpu", torch.device("cpu")):
+        run(lambda device=device: mix(node(given), node(of), method="CutMix", num_classes=CLASSES, device=device))
+    with pytest.raises(ArgumentError, match="the images are on 'cpu'"):
+        run(lambda: mix(node(given), node(of), method="CutMix", num_classes=CLASSES, device=torch.device("cuda", 1)))

@@ -1,0 +1,77 @@
+"""What a graph's last operators are told, and where and how the pipeline runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from cellmix_dali._arguments import integer
+from cellmix_dali.errors import unknown_name
+from cellmix_dali.plugins._dali import Pipeline
+from cellmix_dali.plugins._paste import check_engine
+from cellmix_dali.plugins.normalise import DTYPES, MEAN, STD, channel_numbers, default_engine
+
+from ._device import device_id, device_name, pipeline_on
+
+__all__ = ["GraphSettings"]
+
+
+@dataclass(frozen=True)
+class GraphSettings:
+    """How a pipeline normalises, and where and how it runs; as of `cellmix_dali.pipelines.train_pipeline`.
+
+    Raises
+    ------
+    ArgumentError
+        If a value cannot be used.
+    MissingDependencyError
+        If the GPU is asked for where there is none.
+    """
+
+    device: str | torch.device = "cpu"
+    engine: str | None = None
+    mean: Sequence[float] = MEAN
+    std: Sequence[float] = STD
+    dtype: str = "float32"
+    num_threads: int = 2
+    prefetch_queue_depth: int = 2
+
+    def __post_init__(self) -> None:
+        device_id(self.device)
+        check_engine(default_engine(self.device_name) if self.engine is None else self.engine, self.device_name)
+        if self.dtype not in DTYPES:
+            raise unknown_name("dtype", self.dtype, DTYPES)
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, channel_numbers(name, getattr(self, name)))
+        for name in ("num_threads", "prefetch_queue_depth"):
+            object.__setattr__(self, name, integer(name, getattr(self, name), low=1))
+
+    @property
+    def device_name(self) -> str:
+        """Where the pipeline runs, "cpu" or "gpu"."""
+        return device_name(self.device)
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the pipeline runs on a GPU."""
+        return self.device_name == "gpu"
+
+    def pipeline(self, batch_size: int) -> Pipeline:
+        """Make a pipeline to define the graph in."""
+        return pipeline_on(
+            self.device,
+            batch_size=batch_size,
+            num_threads=self.num_threads,
+            prefetch_queue_depth=self.prefetch_queue_depth,
+        )
+
+    def normalising(self) -> dict[str, Any]:
+        """Give the arguments of `cellmix_dali.plugins.normalise.normalise`."""
+        return {"mean": self.mean, "std": self.std, "dtype": self.dtype, "engine": self.engine}
+
+    def seen(self) -> dict[str, Any]:
+        """Give what changes the tensors of a batch, as plain values."""
+        return {"mean": list(self.mean), "std": list(self.std), "dtype": self.dtype}
