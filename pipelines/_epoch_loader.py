@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from types import SimpleNamespace
 from typing import Any, ClassVar, Generic, NoReturn, Protocol, TypeVar, cast
 
 import numpy as np
@@ -145,6 +146,28 @@ class EpochLoader(ABC, Generic[_SourceT]):
         finally:
             if self._pass is mine:
                 self._left = True  # nothing more is done here: this may run when the interpreter ends
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch the next pass is of; without it, epochs count up by themselves.
+
+        As of PyTorch's ``DistributedSampler``, for trainers that count the epochs themselves. Within that epoch nothing
+        changes; otherwise a pass under way is over, and the next one begins the epoch at its first batch.
+        """
+        epoch = integer("epoch", epoch, low=0)
+        self._require_process()
+        if epoch == self.epoch:
+            return
+        if self._pass is not None and self._next_pass() == (epoch, 0):
+            self._leave()
+            return
+        self._pass, self._left = None, False
+        self._epoch, self._iteration = epoch, 0
+        self._restart()
+
+    @property
+    def batch_sampler(self) -> SimpleNamespace:
+        """Where Lightning looks for what counts the epochs (``batch_sampler.sampler.set_epoch``): the loader itself."""
+        return SimpleNamespace(sampler=self)
 
     def state_dict(self) -> dict[str, Any]:
         """Give what a new loader needs to go on with the very batches that this one would make next.
@@ -316,14 +339,21 @@ class EpochLoader(ABC, Generic[_SourceT]):
             raise CellMixDaliError(f"The {type(self.source).__name__} gave more batches than an epoch has.")
 
     def _place(self) -> tuple[int, int]:
-        """Epoch and iteration of the batch that is the next; after an epoch's last, the next epoch's first."""
-        return (self._epoch, self._iteration) if self._iteration < len(self) else (self._epoch + 1, 0)
+        """Epoch and iteration of the batch that is the next; after an epoch's last, the next epoch's first.
+
+        So also when the curriculum was stepped after some batches, which says that they were the epoch.
+        """
+        over = self._iteration >= len(self) or (self._iteration > 0 and self._stepped())
+        return (self._epoch + 1, 0) if over else (self._epoch, self._iteration)
+
+    def _stepped(self) -> bool:
+        """Whether the curriculum, if there is one, was stepped since the epoch began."""
+        steps = None if self.source.plans is None else self.source.plans.curriculum_epoch
+        return steps is not None and steps > self._epoch
 
     def _next_pass(self) -> tuple[int, int]:
         """Epoch and iteration at which the pass begins that follows one that was left."""
-        looked = self._iteration - self._begun_at <= 1 and self._iteration < len(self)
-        steps = None if self.source.plans is None else self.source.plans.curriculum_epoch
-        looked = looked and (steps is None or steps <= self._epoch)  # a step says that the epoch is over
+        looked = self._iteration - self._begun_at <= 1 and self._place()[0] == self._epoch
         return (self._epoch, self._begun_at) if looked else (self._epoch + 1, 0)
 
     def _leave(self) -> None:
@@ -344,7 +374,10 @@ class EpochLoader(ABC, Generic[_SourceT]):
         self._restart()
 
     def _settings(self) -> dict[str, Any]:
-        """All that the batches depend on, as far as the loader knows it."""
+        """All that the batches depend on, as far as the loader knows it, but for the rank.
+
+        A rank is no setting: all ranks stand at the same batch, and a trainer keeps the state of the first one alone.
+        """
         source, order, plans = self.source, self.source.order, self.source.plans
         settings: dict[str, Any] = {
             **self._own_settings(),
@@ -352,7 +385,6 @@ class EpochLoader(ABC, Generic[_SourceT]):
             "batch_size": source.batch_size,
             "shuffle": order.shuffle,
             "drop_last": order.drop_last,
-            "rank": order.rank,
             "world_size": order.world_size,
             "seed": source.seed,
             "flips": source.flips,

@@ -139,14 +139,16 @@ class TileLoader(EpochLoader[TileSource]):
 
     @cached_property
     def _digests(self) -> dict[str, str]:
-        """Digests of some rows of the table, and of some batches' rows."""
+        """Digests of some rows of the table, and of some iterations' rows; the same on every rank."""
         table, order = self.source.table, self.source.order
         rows = np.unique(np.linspace(0, len(table) - 1, _ROWS_OF_A_DIGEST).astype(np.int64))
-        last = len(order) - 1
+        last = max(0, len(table) // (order.batch_size * order.world_size) - 1)
         columns: list[NDArray[Any] | None] = [table.slide, table.level, table.x, table.y, table.size, table.label]
         return {
             "table": _digest(*(column[rows] for column in columns if column is not None)),
-            "order": _digest(*(order.batch(epoch, iteration) for epoch in range(2) for iteration in sorted({0, last}))),
+            "order": _digest(
+                *(order.of_all_ranks(epoch, number) for epoch in range(2) for number in sorted({0, last}))
+            ),
         }
 
 

@@ -144,8 +144,16 @@ class EpochOrder:
                 f"There is no batch {iteration} of epoch {epoch}: both count from 0, an epoch has {len(self)} batches."
             )
         first = (iteration * self.world_size + self.rank) * self.batch_size
-        positions = np.arange(first, min(first + self.batch_size, self.size), dtype=np.int64)
-        return self._rows(positions, epoch)
+        return self._at(first, self.batch_size, epoch)
+
+    def of_all_ranks(self, epoch: int, iteration: int) -> NDArray[np.int64]:
+        """Give the sample numbers of one iteration on all ranks, one rank after the other; the same on every rank."""
+        count = self.world_size * self.batch_size
+        return self._at(iteration * count, count, epoch)
+
+    def _at(self, first: int, count: int, epoch: int) -> NDArray[np.int64]:
+        """Sample numbers at some positions of an epoch's sequence."""
+        return self._rows(np.arange(first, min(first + count, self.size), dtype=np.int64), epoch)
 
     def _window(self, block_rows: int, window_rows: int | None) -> int:
         """Positions in a window of the shuffle by blocks."""

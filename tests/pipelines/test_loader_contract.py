@@ -165,17 +165,18 @@ def test_an_environment_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyP
 
 def test_ranks_share_the_tiles(table: TileTable, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiles and the mixing's draws: what each rank gets is its own."""
-    rows, parameters = [], []
+    rows, parameters, states = [], [], []
     for rank in range(2):
         monkeypatch.setenv("RANK", str(rank))
         monkeypatch.setenv("WORLD_SIZE", "2")
         options = {"num_classes": 3, "batch_size": 4, "patch_size": 64, "fix_ratio": 0.5}
         with train_loader(table, **options) as loader:
             rows += [row for batch in loader for row in batch["tile"].flatten().tolist()]
-            assert loader.state_dict()["settings"]["rank"] == rank
+            states.append(loader.state_dict())
             parameters.append(loader.source.plans.draw(0, 0).in_ids.tolist())
     assert sorted(rows) == list(range(len(table)))
     assert parameters[0] != parameters[1]
+    assert states[0] == states[1]  # one checkpoint, that of the first rank, serves all
 
 
 def test_image_loaders_as_well(rendered: list[RenderedSlide], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ def image_files(tmp_path: Path) -> list[str]:
         ({"method": "Mixup"}, {"p": 0.25}, "p was 0.5, is 0.25"),
         ({"method": "Mixup"}, {"seed": 4}, "seed was 3, is 4"),
         ({"method": "Mixup"}, {"method": "none"}, "method was 'Mixup', is None"),
-        ({"method": "Mixup"}, {"rank": 1, "world_size": 2}, "rank was 0, is 1"),
+        ({"method": "Mixup"}, {"rank": 1, "world_size": 2}, "world_size was 1, is 2"),
         (CELLMIX, {"fix_ratio": 0.25}, "fix_ratio was 0.5, is 0.25"),
     ],
 )
