@@ -6,7 +6,7 @@ SLIDES ?=
 OUT ?= demo-out
 EPOCHS ?=
 
-.PHONY: demo test lint bench test-gpu bench-gpu figures clean
+.PHONY: demo test lint valgrind bench test-gpu bench-gpu figures clean
 
 demo: .venv/.installed
 	$(BIN)/cellmix-dali demo $(foreach slide,$(SLIDES),--slides "$(slide)") $(if $(EPOCHS),--epochs $(EPOCHS)) --out "$(OUT)"
@@ -18,6 +18,12 @@ lint: .venv/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Needs valgrind. Trains on JPEG 2000 blocks with damaged boxes, and looks for writes to memory that is not the decoder's.
+DAMAGED ?= ../shared/odd/jp2-damaged-headers.tiff
+
+valgrind: .venv/.installed
+	$(BIN)/python tests/valgrind.py $(DAMAGED)
 
 # About fifteen minutes on two cores. Peers are measured where they are installed: see docs/performance.md.
 bench: .venv/.installed

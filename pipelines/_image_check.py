@@ -9,11 +9,13 @@ from pathlib import Path
 from PIL import Image
 
 from cellmix_dali._path_problem import path_problem
+from cellmix_dali.slides.jp2 import JP2_SIGNATURE
 
-__all__ = ["unreadable_images"]
+__all__ = ["in_jp2_boxes", "unreadable_images"]
 
 #: Formats, as Pillow calls them, that DALI 2.4.0 decodes, too; MPO is a JPEG followed by others.
 _DECODED = ("BMP", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+JP2_REASON = "JPEG 2000 in JP2 boxes, on which DALI's decoder can crash when they are damaged: convert it to PNG"
 _NOT_IN_TIFF = ("1", "I")  # one bit, or an integer of 32, a sample
 
 
@@ -62,13 +64,19 @@ def _reason(file: str | Path) -> str | None:
             opened.seek(0)
             with Image.open(opened) as image:
                 image.load()
-                return _foreign(image)
+                return JP2_REASON if in_jp2_boxes(file) else _foreign(image)
     except OSError as error:
         if error.errno is not None:
             return f"the file cannot be opened ({error.strerror})"
         return f"damaged, cut short, or no image ({error})"
     except Exception as error:  # Pillow's readers raise whatever a broken file makes them meet
         return f"damaged, cut short, or no image ({error})"
+
+
+def in_jp2_boxes(file: str | Path) -> bool:
+    """Whether a file is JPEG 2000 in JP2 boxes: DALI's decoder can die of damaged ones, see `slides.jp2`."""
+    with Path(file).open("rb") as opened:
+        return opened.read(len(JP2_SIGNATURE)) == JP2_SIGNATURE
 
 
 def _foreign(image: Image.Image) -> str | None:

@@ -13,7 +13,7 @@ from cellmix_dali.errors import ArgumentError, CellMixDaliError
 from cellmix_dali.plugins._dali import DataNode, fn
 from cellmix_dali.plugins._decode import decode
 
-from ._image_check import unreadable_images
+from ._image_check import JP2_REASON, in_jp2_boxes, unreadable_images
 
 __all__ = ["checked_files", "checked_image_size", "decoded", "encoded", "failure"]
 
@@ -38,12 +38,17 @@ def failure(files: Sequence[str], error: Exception) -> CellMixDaliError:
 
 
 def checked_files(files: Sequence[str | Path]) -> list[str]:
-    """Give the names of files that are all there, or raise `ArgumentError`."""
+    """Give the names of files that are all there and safe to decode, or raise `ArgumentError`."""
     names = [str(file) for file in files]
     missing = [name for name in names if not Path(name).is_file()]
     if missing:
         raise ArgumentError(
             f"{len(missing)} of {len(names)} image files are not there, the first is {missing[0]}: correct the paths."
+        )
+    boxed = [name for name in names if in_jp2_boxes(name)]
+    if boxed:
+        raise ArgumentError(
+            f"{len(boxed)} of {len(names)} image files cannot be read, the first is {boxed[0]}: {JP2_REASON}."
         )
     return names
 

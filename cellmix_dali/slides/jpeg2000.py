@@ -6,6 +6,8 @@ import re
 import struct
 from dataclasses import dataclass
 
+from .jp2 import JP2_SIGNATURE
+
 __all__ = ["CodestreamHeader", "check_codestream", "parse_codestream"]
 
 _SOC_SIZ = b"\xff\x4f\xff\x51"
@@ -14,7 +16,6 @@ _MOST_LEVELS = 32
 # Coded data hold no 0xFF90 to 0xFFFF (B.10.1, C.2.2), but for marks that the header announces.
 _MARKER = re.compile(rb"\xff[\x90-\xff]")
 _MARKER_BUT_MARKS = re.compile(rb"\xff[\x90\x93-\xff]")
-_JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def check_codestream(stream: bytes) -> None:
 
 def _start(stream: bytes) -> int:
     # Where the codestream begins.
-    start = stream.find(_SOC_SIZ) if stream.startswith(_JP2_SIGNATURE) else 0
+    start = stream.find(_SOC_SIZ) if stream.startswith(JP2_SIGNATURE) else 0
     if start < 0 or not stream.startswith(_SOC_SIZ, start):
         raise ValueError(f"no JPEG 2000 starts here (bytes {stream[:4].hex(' ') or 'none'})")
     return start

@@ -18,6 +18,7 @@ from cellmix_dali._open_file import OpenFile
 from cellmix_dali.errors import ArgumentError, SlideError
 from cellmix_dali.slides.block_reader import BlockReader
 from cellmix_dali.slides.damage import BlockCheck
+from cellmix_dali.slides.jp2 import bare_codestream
 from cellmix_dali.slides.levels import Level
 from cellmix_dali.slides.opening import look_at
 from cellmix_dali.slides.tiff import TiffLevel
@@ -140,9 +141,9 @@ class Slide:
         Returns
         -------
         list of (bytes or None)
-            JPEG or JPEG 2000 streams that any decoder shows in the right colours, each `Level.block_width` by
-            `Level.block_height` pixels: crop the last ones to the level. None for a blank block, which has no
-            bytes in the file: `read_region` says how it looks.
+            JPEG streams, or bare JPEG 2000 code streams, that any decoder shows in the right colours, each
+            `Level.block_width` by `Level.block_height` pixels: crop the last ones to the level. None for a blank block,
+            which has no bytes in the file: `read_region` says how it looks.
 
         Raises
         ------
@@ -176,10 +177,11 @@ class Slide:
                     raise ValueError(f"only {len(block)} of its {count} bytes are in the file")
                 if streams is not None:
                     found.append(streams.join(block))
-                elif block.startswith((b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  ")):
-                    found.append(block)
                 else:
-                    raise ValueError(f"no JPEG 2000 starts here (bytes {block[:4].hex(' ')})")
+                    stream = bare_codestream(block)
+                    if not stream.startswith(b"\xff\x4f\xff\x51"):
+                        raise ValueError(f"no JPEG 2000 starts here (bytes {block[:4].hex(' ')})")
+                    found.append(stream)
             except (OSError, ValueError) as error:
                 at = len(found)
                 raise SlideError(

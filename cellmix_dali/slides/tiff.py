@@ -19,6 +19,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from cellmix_dali.errors import SlideError
+from cellmix_dali.slides.jp2 import strange_colours
 from cellmix_dali.slides.jpeg import BlockStreams, segments
 from cellmix_dali.slides.jpeg2000 import parse_codestream
 from cellmix_dali.slides.samples import check_block_size, check_pictures, ome_of
@@ -198,6 +199,7 @@ def read_tiff(path: Path, vendor: str) -> TiffSlide:
                 _check_agreement(number, page)
             codes = frozenset(int(page.compression) for page in pages)
             obstacle = next((found for number, page in enumerate(pages) if (found := _obstacle(number, page))), None)
+            obstacle = obstacle or next(filter(None, (_strange_boxes(path, *of) for of in enumerate(pages))), None)
             levels: tuple[TiffLevel, ...] = ()
             if obstacle is None:
                 levels = tuple(_level(path, number, page) for number, page in enumerate(pages))
@@ -304,6 +306,18 @@ def _obstacle(number: int, page: tifffile.TiffPage) -> str | None:
     if page.imagedepth != 1 or page.tiledepth != 1:
         return f"level {number} is a volume"
     return None
+
+
+def _strange_boxes(path: Path, number: int, page: tifffile.TiffPage) -> str | None:
+    # What JP2 boxes say of a level's colours that its bare code streams would not; the first block tells for all.
+    at = next((at for at, count in enumerate(page.databytecounts) if count > 0), None)
+    if at is None or int(page.compression) == JPEG:
+        return None
+    try:
+        strange = strange_colours(_beginning(path, page.dataoffsets[at], page.databytecounts[at], is_jpeg=False))
+    except (ValueError, OSError, OverflowError):
+        return None  # damage, which is looked for elsewhere
+    return None if strange is None else f"level {number} is JPEG 2000 whose JP2 boxes say {strange}"
 
 
 def _level(path: Path, number: int, page: tifffile.TiffPage) -> TiffLevel:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from cellmix_dali.errors import SlideError
 from cellmix_dali.slides import Box, open_slide
+from cellmix_dali.slides.jp2 import JP2_SIGNATURE
 from cellmix_dali.slides.ppm import ppm
 
 JP2 = "CMU-1-Small-Region.jp2.tiff"
@@ -70,7 +71,8 @@ def test_jpeg2000_that_openslide_refuses(real, decode):
             number = row * level.columns + column
             raw.seek(page.dataoffsets[number])
             segment = raw.read(page.databytecounts[number])
-            assert stream == segment
+            assert segment.startswith(JP2_SIGNATURE)
+            assert segment.endswith(stream)  # the boxes are taken off
             with Image.open(io.BytesIO(segment)) as image:
                 apart = np.abs(picture.astype(int) - np.asarray(image))
             # Lossy JPEG 2000 is decoded in floating point: two builds of OpenJPEG may round differently.
