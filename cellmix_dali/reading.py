@@ -116,7 +116,7 @@ class TileReader:
 
     def read(self, rows: NDArray[np.int64]) -> list[EncodedTile | SlideError]:
         """Read tiles; in the place of one that cannot be read stands the reason."""
-        return read_in_parts(self._read, rows, self.table.slide, self._slides.most) if len(rows) else []
+        return read_in_parts(self._read, rows, self.table.slide) if len(rows) else []
 
     def _read(self, rows: NDArray[np.int64]) -> list[EncodedTile | SlideError]:
         """Read tiles of a few slides."""
@@ -213,7 +213,7 @@ class TileReader:
 
     def _pixels(self, row: int) -> EncodedTile | SlideError:
         """Read a tile's pixels; beyond the level they are white."""
-        slide = self._slides.to_draw(int(self.table.slide[row]))
+        slide = self._slides[int(self.table.slide[row])]
         x, y, size = int(self.table.x[row]), int(self.table.y[row]), int(self.table.size[row])
         try:
             stream = ppm(slide.read_region(int(self.table.level[row]), x, y, size, size))

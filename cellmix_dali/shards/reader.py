@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from .._open_file import OpenFile, most_open, read_in_parts
+from .._open_file import KeptFile, OpenFile, read_in_parts
 from ..decoding import KINDS
 from ..errors import ArgumentError, SlideError, unknown_name
 from ..reading import EncodedTile, TileReader
@@ -99,15 +97,13 @@ class ShardReader:
                 )
             if not Path(path).is_file():
                 raise SlideError(f"There is no shard at {path}. Copy the whole folder, or finish it with --resume.")
-        self._files: OrderedDict[int, OpenFile] = OrderedDict()
-        self._most_open = most_open()
-        self._lock = Lock()
+        self._files = [KeptFile(path) for path in self._paths]
         self._checks: dict[tuple[int, int], BlockCheck] = {}
         self._usual: dict[tuple[int, int], UsualHeader] = {}  # by slide and size
 
     def read(self, rows: NDArray[np.int64]) -> list[EncodedTile | SlideError]:
         """Read tiles; in the place of one that cannot be read stands the reason."""
-        return read_in_parts(self._read, rows, self._shard, self._most_open)
+        return read_in_parts(self._read, rows, self._shard) if len(rows) else []
 
     def _read(self, rows: NDArray[np.int64]) -> list[EncodedTile | SlideError]:
         """Read tiles of a few shards."""
@@ -138,8 +134,8 @@ class ShardReader:
 
     def close(self) -> None:
         """Close the shards."""
-        with self._lock:
-            self._files.clear()
+        for file in self._files:
+            file.close()
 
     def _read_usual(self, rows: NDArray[np.int64]) -> list[NDArray[np.uint8] | None]:
         """Read tiles that begin with the usual header; None stands for any other, and for bad ones."""
@@ -207,14 +203,7 @@ class ShardReader:
 
     def _file(self, shard: int) -> OpenFile:
         """A shard's open file; those used last stay open."""
-        with self._lock:
-            file = self._files.get(shard)
-            if file is None:
-                file = self._files[shard] = OpenFile(self._paths[shard])
-            self._files.move_to_end(shard)
-            if len(self._files) > self._most_open:
-                self._files.popitem(last=False)
-        return file
+        return self._files[shard].open()
 
     def _file_or_none(self, shard: int) -> OpenFile | None:
         """The same; None where it cannot be opened, which the careful way says for each tile."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cellmix_dali._kept_open import KeptOpen
 from cellmix_dali.errors import MissingDependencyError, SlideError
 
 if TYPE_CHECKING:
@@ -20,6 +19,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
 __all__ = ["OpenSlideFile", "bounds_of", "detect_format", "mpp_of", "tile_of"]
+
+_MOST_HANDLES = 256  # that a process holds: each has a cache of 32 MiB. A file is open only while one reads
+# What closes a handle in a forked child may move the place in a file that the parent reads from, too.
+_HANDLES: KeptOpen[openslide.OpenSlide] = KeptOpen(lambda: _MOST_HANDLES)
 
 
 def _load() -> ModuleType:
@@ -62,14 +65,6 @@ def detect_format(path: Path) -> str | None:
     return None if found is None else str(found)
 
 
-class _State:
-    # What one process holds. A forked child finds none under its own number and makes its own; the lock is in
-    # here too, since a lock copied while another thread held it would stay locked for ever.
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.handle: openslide.OpenSlide | None = None
-
-
 class OpenSlideFile:
     """A slide opened by OpenSlide, safe to share between threads and to carry into forked processes.
 
@@ -82,16 +77,12 @@ class OpenSlideFile:
     -----
     OpenSlide's handles may be used by several threads, but one that failed once fails ever after. So a failed
     handle is dropped, and the read tried on a new one before an error is believed. Handles are never closed
-    while another thread may read through them: they close when the last reader lets go.
+    while another thread may read through them: they close when the last reader lets go. A process holds the handles
+    used last, of all slides, up to 256; a forked child opens its own.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._states: dict[int, _State] = {}
-
-    def _state(self) -> _State:
-        pid = os.getpid()
-        return self._states.get(pid) or self._states.setdefault(pid, _State())
 
     def _open(self) -> openslide.OpenSlide:
         library = _load()
@@ -114,14 +105,7 @@ class OpenSlideFile:
         MissingDependencyError
             If OpenSlide cannot be imported.
         """
-        state = self._state()
-        handle = state.handle
-        if handle is None:
-            with state.lock:
-                handle = state.handle
-                if handle is None:
-                    handle = state.handle = self._open()
-        return handle
+        return _HANDLES.get(self, self._open)
 
     def read_region(self, level: int, location: tuple[int, int], size: tuple[int, int]) -> NDArray[np.uint8]:
         """Read a region over white.
@@ -145,15 +129,12 @@ class OpenSlideFile:
         SlideError
             If the region cannot be read, on a new handle either.
         """
-        state = self._state()
         handle = self.handle()
         try:
             return _over_white(handle.read_region(location, level, size))
         except Exception:
             # Perhaps another thread's error, latched in the shared handle: only a new one can tell.
-            with state.lock:
-                if state.handle is handle:
-                    state.handle = None
+            _HANDLES.drop(self, handle)
         own = self._open()
         try:
             pixels = _over_white(own.read_region(location, level, size))
@@ -163,16 +144,12 @@ class OpenSlideFile:
                 f"(in level 0 pixels) of {self.path}: {error}. Copy the slide again from its source, "
                 "or leave this place out."
             ) from error
-        with state.lock:
-            if state.handle is None:
-                state.handle = own
+        _HANDLES.put(self, own)
         return pixels
 
     def close(self) -> None:
         """Let go of this process's handle; the next read opens a new one."""
-        state = self._state()
-        with state.lock:
-            state.handle = None
+        _HANDLES.drop(self)
 
 
 def _over_white(image: Image.Image) -> NDArray[np.uint8]:

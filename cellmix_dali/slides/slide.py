@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cellmix_dali._open_file import OpenFile
+from cellmix_dali._open_file import KeptFile, OpenFile
 from cellmix_dali.errors import ArgumentError, SlideError
 from cellmix_dali.slides.block_reader import BlockReader
 from cellmix_dali.slides.damage import BlockCheck
@@ -73,7 +73,7 @@ class Slide:
         self._tables = found.tables
         self._scaled = found.scaled
         self._pixels = found.pixels
-        self._files: dict[int, OpenFile] = {}  # by process
+        self._kept = KeptFile(found.path)
 
     def __reduce__(self) -> tuple[type[Slide], tuple[Path]]:
         return Slide, (self.path,)
@@ -92,21 +92,17 @@ class Slide:
 
     def close(self) -> None:
         """Close the files that this process holds open; a later read opens them again."""
-        self._files.pop(os.getpid(), None)
+        self._kept.close()
         if self._pixels is not None:
             self._pixels.close()
 
     def _file(self) -> OpenFile:
-        pid = os.getpid()
-        file = self._files.get(pid)
-        if file is None:
-            try:
-                file = self._files.setdefault(pid, OpenFile(self.path))
-            except OSError as error:
-                raise SlideError(
-                    f"Cannot open {self.path}: {error.strerror}. Check that the slide is still there and may be read."
-                ) from error
-        return file
+        try:
+            return self._kept.open()
+        except OSError as error:
+            raise SlideError(
+                f"Cannot open {self.path}: {error.strerror}. Check that the slide is still there and may be read."
+            ) from error
 
     def _level(self, level: int) -> Level:
         if not 0 <= level < len(self.levels):
