@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from .errors import SlideError
+from .errors import NotReadError, SlideError
 from .slides import Slide, open_slide
 
 __all__ = ["OpenSlides"]
@@ -44,7 +44,10 @@ class OpenSlides:
         self._slides.clear()
 
     def _open(self, number: int) -> Slide:
-        """Open a slide, or say why it cannot be; that takes long, so only once for each version of the file."""
+        """Open a slide, or say why it cannot be; that takes long, so only once for each version of the file.
+
+        A slide that cannot be read just now is not remembered.
+        """
         path = self._paths[number]
         version = _version(path)
         refused = self._refused.get(number)
@@ -52,6 +55,8 @@ class OpenSlides:
             raise SlideError(str(refused[1])) from refused[1]
         try:
             return open_slide(path)
+        except NotReadError:
+            raise
         except SlideError as error:
             self._refused[number] = version, error
             raise

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+from cellmix_dali._patience import RETRY_SECONDS
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.mixing import make_mixer
 from cellmix_dali.plugins import PlanSource, TileSource, tiles
@@ -123,6 +124,7 @@ def train_loader(
     balance: str | None = None,
     on_error: str = "replace",
     fault_file: str | Path | None = None,
+    retry_seconds: float = RETRY_SECONDS,
     seed: int = 0,
     rank: int | None = None,
     world_size: int | None = None,
@@ -156,7 +158,7 @@ def train_loader(
     rank, world_size : int, optional
         This process among those that train together. By default those of the process group or of
         the launcher (torchrun). Give both to have others.
-    tile_size, edge, shuffle, balance, on_error, fault_file
+    tile_size, edge, shuffle, balance, on_error, fault_file, retry_seconds
         As of `cellmix_dali.plugins.TileSource`; but a tile that cannot be read is replaced by another of its class
         unless told otherwise. ``loader.faults`` says which.
     num_workers : int, default 2
@@ -203,6 +205,7 @@ def train_loader(
         rank=rank,
         world_size=world_size,
         num_workers=num_workers,
+        retry_seconds=retry_seconds,
     )
     build = partial(
         train_pipeline,

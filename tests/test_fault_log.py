@@ -20,7 +20,8 @@ def test_each_tile_is_noted_once(tmp_path: Path) -> None:
     assert (fault.tile, fault.slide, fault.x, fault.reason, fault.replaced_by) == (1, "a.svs", 8, "bad", 2)
     (line,) = file.read_text().splitlines()
     assert json.loads(line) == {
-        "tile": 1, "slide": "a.svs", "level": 0, "x": 8, "y": 0, "size": 8, "reason": "bad", "replaced_by": 2
+        "tile": 1, "slide": "a.svs", "level": 0, "x": 8, "y": 0, "size": 8, "reason": "bad", "replaced_by": 2,
+        "kind": "damaged",
     }  # fmt: skip
 
 

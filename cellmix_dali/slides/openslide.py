@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellmix_dali._kept_open import KeptOpen
-from cellmix_dali.errors import MissingDependencyError, SlideError
+from cellmix_dali._moment import refusal
+from cellmix_dali.errors import MissingDependencyError, NotReadError
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -59,8 +60,8 @@ def detect_format(path: Path) -> str | None:
     try:
         found = library.OpenSlide.detect_format(path)
     except Exception as error:  # whatever it is, the slide is to blame
-        raise SlideError(
-            f"OpenSlide cannot tell what {path} is: {error}. Copy the slide again from its source."
+        raise refusal(
+            f"OpenSlide cannot tell what {path} is", error, "Copy the slide again from its source.", path=path
         ) from error
     return None if found is None else str(found)
 
@@ -72,6 +73,9 @@ class OpenSlideFile:
     ----------
     path : Path
         The slide.
+    vendor : str
+        What `detect_format` says of it. OpenSlide that cannot read all of a file just now may take it for another
+        kind, of other levels and colours: that is refused.
 
     Notes
     -----
@@ -81,18 +85,27 @@ class OpenSlideFile:
     used last, of all slides, up to 256; a forked child opens its own.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, vendor: str) -> None:
+        self.path, self._vendor = path, vendor
 
     def _open(self) -> openslide.OpenSlide:
         library = _load()
         try:
             handle: openslide.OpenSlide = library.OpenSlide(self.path)
+            vendor = handle.properties.get("openslide.vendor")
         except Exception as error:  # its own errors; on garbage also MemoryError, UnicodeDecodeError
-            raise SlideError(
-                f"OpenSlide cannot open {self.path}: {error}. If the file is complete, convert it, "
-                f"for example: vips tiffsave {self.path.name} out.tiff --tile --pyramid --compression jpeg."
+            raise refusal(
+                f"OpenSlide cannot open {self.path}",
+                error,
+                "If the file is complete, convert it, for example: "
+                f"vips tiffsave {self.path.name} out.tiff --tile --pyramid --compression jpeg.",
+                path=self.path,
             ) from error
+        if vendor != self._vendor:
+            raise NotReadError(
+                f"OpenSlide takes {self.path} for another kind of slide than before ({self._vendor}). Not read; the "
+                "file has changed, or could not be read in full just now."
+            )
         return handle
 
     def handle(self) -> openslide.OpenSlide:
@@ -101,7 +114,7 @@ class OpenSlideFile:
         Raises
         ------
         SlideError
-            If OpenSlide refuses the file.
+            If OpenSlide refuses the file; a `NotReadError` if the moment is to blame.
         MissingDependencyError
             If OpenSlide cannot be imported.
         """
@@ -139,10 +152,12 @@ class OpenSlideFile:
         try:
             pixels = _over_white(own.read_region(location, level, size))
         except Exception as error:
-            raise SlideError(
+            raise refusal(
                 f"OpenSlide cannot read {size[0]}x{size[1]} pixels of level {level} at {location} "
-                f"(in level 0 pixels) of {self.path}: {error}. Copy the slide again from its source, "
-                "or leave this place out."
+                f"(in level 0 pixels) of {self.path}",
+                error,
+                "Copy the slide again from its source, or leave this place out.",
+                path=self.path,
             ) from error
         _HANDLES.put(self, own)
         return pixels
