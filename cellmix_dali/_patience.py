@@ -90,17 +90,20 @@ class Patience:
 
     def call(self, function: Callable[[], _T], file: int) -> _T:
         """Call a function that reads a file, again as long as it raises a `NotReadError` and there is time."""
-
-        def read(_: NDArray[np.int64]) -> list[_T | SlideError]:
+        for pause in self._retry.pauses():
             try:
-                return [function()]
+                return function()
             except NotReadError as error:
-                return [error]
-
-        (found,) = self.read(read, np.zeros(1, np.int64), np.array([file]))
-        if isinstance(found, NotReadError):
-            raise found
-        return found  # type: ignore[return-value]
+                if file in self._files:
+                    raise
+                self._tell(error)
+                if self._stopped.wait(pause):
+                    raise
+        try:
+            return function()
+        except NotReadError:
+            self._files.add(file)
+            raise
 
     def read(
         self,
@@ -140,9 +143,12 @@ class Patience:
                 return found
             if not told:
                 told = True
-                seconds = f"{self._retry.seconds:g}"
-                warnings.warn(f"{found[again[0]]} It is tried again for {seconds} s.", stacklevel=3)
+                self._tell(found[again[0]])
             if self._stopped.wait(pause):
                 return found
             for place, each in zip(again, read(rows[again]), strict=True):
                 found[place] = each
+
+    def _tell(self, error: object) -> None:
+        """Say that something is waited for; of the same words a person sees one."""
+        warnings.warn(f"{error} It is tried again for {self._retry.seconds:g} s.", stacklevel=4)

@@ -86,6 +86,7 @@ class FaultLog:
         self._table = table
         self._path = None if path is None else Path(path)
         self._faults: dict[tuple[int, str], Fault] = {}
+        self._unwritten: list[Fault] = []
         self._written = self._already_written()
 
     def all(self) -> list[Fault]:
@@ -110,11 +111,23 @@ class FaultLog:
         )
         self._faults[row, kind] = fault
         if self._path is not None and _place(asdict(fault)) not in self._written:
-            try:
-                with self._path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(asdict(fault)) + "\n")
-            except OSError as error:  # a full disk is no reason to stop a run
-                warnings.warn(f"A bad tile cannot be noted in {self._path} ({error}): {fault}", stacklevel=2)
+            self._unwritten.append(fault)
+            self.write()
+
+    def write(self) -> None:
+        """Append to the file what could not be appended before, as where no further file could be opened."""
+        if self._path is None or not self._unwritten:
+            return
+        lines = "".join(json.dumps(asdict(fault)) + "\n" for fault in self._unwritten)
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(lines)
+        except OSError as error:  # a full disk is no reason to stop a run
+            warnings.warn(
+                f"A bad tile cannot be noted in {self._path} just now ({error}): {self._unwritten[-1]}", stacklevel=3
+            )
+        else:
+            self._unwritten.clear()
 
     def _already_written(self) -> set[tuple[object, ...]]:
         """Places that the file names already: a run that resumes does not report them again."""

@@ -230,6 +230,7 @@ class TileSource:
         self.reader.stop_waiting()
         self._workers.shutdown(wait=True, cancel_futures=True)
         self.reader.close()
+        self.log.write()
 
     def _deliver(self, rows: NDArray[np.int64], epoch: int) -> DeliveredTiles:
         """Read a batch; in a thread."""

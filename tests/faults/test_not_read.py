@@ -374,8 +374,25 @@ def test_a_call_is_made_again() -> None:
             raise NotReadError("not now")
         return "open"
 
-    assert Patience(SHORT).call(opened, 0) == "open"
+    patience = Patience(SHORT)
+    assert patience.call(opened, 0) == "open"
     assert len(tries) == 3
+
+    def refused() -> str:
+        tries.append(1)
+        raise NotReadError("not now")
+
+    for file, waited in ((5, True), (5, False), (6, True)):
+        tries.clear()
+        with pytest.raises(NotReadError):
+            patience.call(refused, file)
+        assert (len(tries) > 1) == waited
+    # What was called is no row of a table.
+    seen = []
+    patience.read(
+        lambda rows: seen.append(rows.tolist()) or [NotReadError("no")] * len(rows), np.arange(1), np.zeros(1)
+    )
+    assert len(seen) > 1
     with pytest.raises(SlideError, match="broken"):
         Patience(SHORT).call(_broken, 0)
 
