@@ -5,7 +5,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["ArgumentError", "CellMixDaliError", "MissingDependencyError", "SlideError", "unknown_name"]
+__all__ = [
+    "ArgumentError",
+    "CellMixDaliError",
+    "MissingDependencyError",
+    "NotReadError",
+    "SlideError",
+    "unknown_name",
+]
 
 
 class CellMixDaliError(Exception):
@@ -18,6 +25,13 @@ class ArgumentError(CellMixDaliError, ValueError):
 
 class SlideError(CellMixDaliError, OSError):
     """A slide file that is missing, broken, or of a kind that cannot be read."""
+
+
+class NotReadError(SlideError):
+    """A file that could not be read for a reason of the moment, such as too many open files, a right, a timeout.
+
+    Nothing says that it is damaged: it may be read a moment later.
+    """
 
 
 class MissingDependencyError(CellMixDaliError, ImportError):

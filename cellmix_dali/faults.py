@@ -12,13 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ArgumentError, SlideError, unknown_name
+from .errors import ArgumentError, CellMixDaliError, NotReadError, SlideError, unknown_name
 from .mixing.random import generator
 from .tiles import TileTable
 
-__all__ = ["ON_ERROR", "Fault", "FaultLog", "Substitutes"]
+__all__ = ["DAMAGED", "NOT_READ", "ON_ERROR", "Fault", "FaultLog", "Substitutes", "kind_of"]
 
 ON_ERROR = ("replace", "raise")
+
+#: Kinds of faults: what lies in the file, and what the moment decided.
+DAMAGED, NOT_READ = "damaged", "not read"
 
 _STREAM = 3  # keeps the substitutes' random numbers apart from the others under one seed
 _TRIES = 4096  # tiles tried in the place of a bad one, as a whole slide may be bad
@@ -41,6 +44,10 @@ class Fault:
         What is wrong.
     replaced_by : int or None
         Row of the tile that took its place when the fault was first met.
+    kind : {"damaged", "not read"}
+        "damaged": the tile, or its slide, is broken, missing, or no tile at all. "not read": it could not be read for a
+        reason of the moment, as often as it was tried; nothing says that it is damaged, and it is tried again the next
+        time that it is asked for.
     """
 
     tile: int
@@ -51,10 +58,16 @@ class Fault:
     size: int
     reason: str
     replaced_by: int | None
+    kind: str = DAMAGED
+
+
+def kind_of(error: CellMixDaliError) -> str:
+    """Give the kind of fault that an error is: "damaged" or "not read"."""
+    return NOT_READ if isinstance(error, NotReadError) else DAMAGED
 
 
 class FaultLog:
-    """Keeps each bad tile once, and writes it to a file of JSON lines if there is one.
+    """Keeps each bad tile once (of each kind), and writes it to a file of JSON lines if there is one.
 
     Parameters
     ----------
@@ -72,16 +85,17 @@ class FaultLog:
     def __init__(self, table: TileTable, path: str | Path | None = None) -> None:
         self._table = table
         self._path = None if path is None else Path(path)
-        self._faults: dict[int, Fault] = {}
+        self._faults: dict[tuple[int, str], Fault] = {}
+        self._unwritten: list[Fault] = []
         self._written = self._already_written()
 
     def all(self) -> list[Fault]:
         """Give the faults, in the order in which they were met."""
         return list(self._faults.values())
 
-    def add(self, row: int, reason: str, replaced_by: int | None) -> None:
-        """Note a bad tile; one that is known already is not noted again."""
-        if row in self._faults:
+    def add(self, row: int, reason: str, replaced_by: int | None, kind: str = DAMAGED) -> None:
+        """Note a bad tile; one that is known already, as of this kind, is not noted again."""
+        if (row, kind) in self._faults:
             return
         table = self._table
         fault = Fault(
@@ -93,14 +107,27 @@ class FaultLog:
             size=int(table.size[row]),
             reason=reason,
             replaced_by=replaced_by,
+            kind=kind,
         )
-        self._faults[row] = fault
+        self._faults[row, kind] = fault
         if self._path is not None and _place(asdict(fault)) not in self._written:
-            try:
-                with self._path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(asdict(fault)) + "\n")
-            except OSError as error:  # a full disk is no reason to stop a run
-                warnings.warn(f"A bad tile cannot be noted in {self._path} ({error}): {fault}", stacklevel=2)
+            self._unwritten.append(fault)
+            self.write()
+
+    def write(self) -> None:
+        """Append to the file what could not be appended before, as where no further file could be opened."""
+        if self._path is None or not self._unwritten:
+            return
+        lines = "".join(json.dumps(asdict(fault)) + "\n" for fault in self._unwritten)
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(lines)
+        except OSError as error:  # a full disk is no reason to stop a run
+            warnings.warn(
+                f"A bad tile cannot be noted in {self._path} just now ({error}): {self._unwritten[-1]}", stacklevel=3
+            )
+        else:
+            self._unwritten.clear()
 
     def _already_written(self) -> set[tuple[object, ...]]:
         """Places that the file names already: a run that resumes does not report them again."""
@@ -124,7 +151,8 @@ class FaultLog:
 
 def _place(fault: dict[str, Any]) -> tuple[object, ...]:
     """What makes a fault the same one in another run."""
-    return tuple(fault[name] for name in ("slide", "level", "x", "y", "size"))
+    place = tuple(fault[name] for name in ("slide", "level", "x", "y", "size"))
+    return *place, fault.get("kind", DAMAGED)
 
 
 class Substitutes:
@@ -152,16 +180,21 @@ class Substitutes:
         self._table = table
         self._seed = seed
 
-    def rows(self, row: int, epoch: int, reason: str) -> Iterator[int]:
+    def rows(self, row: int, epoch: int, reason: str, kind: str = DAMAGED) -> Iterator[int]:
         """Give the rows to try, in order, in the place of a bad one: each once, some thousands at most.
 
         Raises
         ------
         SlideError
-            With the reason, if bad tiles are not replaced.
+            With the reason, if bad tiles are not replaced; a `NotReadError`, if it was not read.
         """
         where = self._table.describe(row)
         if not self.replacing:
+            if kind == NOT_READ:
+                raise NotReadError(
+                    f"A tile was not read ({where}): {reason} Go on from the last state when it can be, or give more "
+                    "retry_seconds."
+                )
             raise SlideError(f"A tile cannot be read ({where}): {reason} Use on_error='replace' to go on without it.")
         return self._draw(row, epoch)
 
@@ -193,8 +226,13 @@ class Substitutes:
         own = label[rows]
         return (own if own.ndim == 1 else own.argmax(axis=1)).astype(np.int64)
 
-    def none_left(self, row: int, reason: str) -> SlideError:
+    def none_left(self, row: int, reason: str, kind: str = DAMAGED) -> SlideError:
         """Make the error for a bad tile whose substitutes are all bad, too."""
+        if kind == NOT_READ:
+            return NotReadError(
+                f"A tile was not read, and none of the other tiles of its class that were tried either "
+                f"({self._table.describe(row)}): {reason} Go on from the last state when it can be."
+            )
         return SlideError(
             f"A tile cannot be read, and none of the other tiles of its class that were tried either "
             f"({self._table.describe(row)}): {reason} Check the slides, or leave the bad ones out of the table."

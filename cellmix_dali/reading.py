@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple, cast
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from ._open_file import read_in_parts
 from ._open_slides import OpenSlides
+from ._patience import AT_ONCE, Patience, Retry
 from .decoding import KINDS, stream_kind
 from .errors import ArgumentError, SlideError, unknown_name
 from .slides import Level, Slide
@@ -79,11 +81,15 @@ class TileReader:
         Whether windows may reach over the right and lower edge of their level. "pad": what lies beyond is white.
     lenient : bool, default False
         Whether a slide that cannot be opened may be among the first ones, as long as another one can.
+    retry : Retry, optional
+        How long what cannot be read for a reason of the moment is tried again. By default it is not.
 
     Raises
     ------
     SlideError
         If one of the first slides cannot be opened, or, when lenient, none of them.
+    NotReadError
+        If that is for a reason of the moment.
 
     Attributes
     ----------
@@ -97,13 +103,20 @@ class TileReader:
     """
 
     def __init__(
-        self, table: TileTable, *, slots: int | None = None, edge: str = "skip", lenient: bool = False
+        self,
+        table: TileTable,
+        *,
+        slots: int | None = None,
+        edge: str = "skip",
+        lenient: bool = False,
+        retry: Retry = AT_ONCE,
     ) -> None:
         self.table = table
         if edge not in ("skip", "pad"):
             raise unknown_name("edge", edge, ("skip", "pad"))
         self.pad = edge == "pad"
         self._slides = OpenSlides(table.slides)
+        self._patience = Patience(retry)
         self._sources: dict[tuple[int, int], _Source] = {}
         self._direct: frozenset[str] = frozenset(KINDS)
         self._blocks, whole, self.kinds = self._look_at_first_slides(lenient)
@@ -114,9 +127,25 @@ class TileReader:
         self.slots = self._blocks + self.pad
         self.whole = whole and self.slots == 1
 
-    def read(self, rows: NDArray[np.int64]) -> list[EncodedTile | SlideError]:
-        """Read tiles; in the place of one that cannot be read stands the reason."""
-        return read_in_parts(self._read, rows, self.table.slide, self._slides.most) if len(rows) else []
+    def read(self, rows: NDArray[np.int64], *, patient: bool = True) -> list[EncodedTile | SlideError]:
+        """Read tiles; in the place of one that cannot be read stands the reason.
+
+        Parameters
+        ----------
+        rows : int64 array (n,)
+            Rows of the table.
+        patient : bool, default True
+            Whether to try again, as of `retry`, where the reason is one of the moment (`NotReadError`).
+        """
+        return self._patience.read(self._read_now, rows, self.table.slide) if patient else self._read_now(rows)
+
+    def stop_waiting(self) -> None:
+        """Let threads that wait before they try again go on at once, now and later."""
+        self._patience.stop()
+
+    def _read_now(self, rows: NDArray[np.int64]) -> list[EncodedTile | SlideError]:
+        """Read tiles, each once."""
+        return read_in_parts(self._read, rows, self.table.slide) if len(rows) else []
 
     def _read(self, rows: NDArray[np.int64]) -> list[EncodedTile | SlideError]:
         """Read tiles of a few slides."""
@@ -213,9 +242,9 @@ class TileReader:
 
     def _pixels(self, row: int) -> EncodedTile | SlideError:
         """Read a tile's pixels; beyond the level they are white."""
-        slide = self._slides.to_draw(int(self.table.slide[row]))
         x, y, size = int(self.table.x[row]), int(self.table.y[row]), int(self.table.size[row])
         try:
+            slide = self._slides[int(self.table.slide[row])]
             stream = ppm(slide.read_region(int(self.table.level[row]), x, y, size, size))
         except SlideError as error:
             return error
@@ -252,7 +281,7 @@ class TileReader:
         numbers = np.unique(table.slide[: 1 << 20])[:_LOOKED_AT].tolist()
         for number in numbers:
             try:
-                slide = self._slides[number]
+                slide = self._patience.call(partial(self._slides.__getitem__, number), number)
             except SlideError as error:
                 refused.append(error)
                 continue

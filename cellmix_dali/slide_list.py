@@ -18,6 +18,7 @@ from ._columns import UserTable
 from ._path_problem import path_problem
 from .annotation_origin import Origin, annotations_of, beyond_the_tissue, check_origin
 from .errors import ArgumentError, CellMixDaliError, MissingDependencyError, SlideError, unknown_name
+from .faults import DAMAGED, kind_of
 from .grids import Edge, check_grid, grid_tiles, level0_windows, tissue_shares
 from .one_resolution import check_one_resolution
 from .resolution import MPP_RANGE, check_resolution, choose_level
@@ -91,10 +92,13 @@ class SlideFault:
         The slide file.
     reason : str
         For a person.
+    kind : {"damaged", "not read"}
+        As of `cellmix_dali.faults.Fault`; "damaged" stands for all that lies in the slide or its annotations.
     """
 
     slide: Path
     reason: str
+    kind: str = DAMAGED
 
 
 def read_slide_list(path: str | Path, *, classes: Sequence[str] | None = None, check_files: bool = True) -> SlideList:
@@ -310,7 +314,7 @@ def tiles_of_slides(
         except CellMixDaliError as error:
             if on_error == "raise":
                 raise
-            faults.append(SlideFault(path, str(error)))
+            faults.append(SlideFault(path, str(error), kind_of(error)))
         else:
             if len(table):
                 tables.append(_with_split_columns(table, slide_list, number))

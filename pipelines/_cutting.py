@@ -58,7 +58,7 @@ class WindowCutter:
         """Blocks decoded so far."""
         return 0 if self._blocks is None else self._blocks.decoded
 
-    def cut(self, rows: NDArray[np.int64], into: list[NDArray[np.uint8]]) -> dict[int, str]:
+    def cut(self, rows: NDArray[np.int64], into: list[NDArray[np.uint8]]) -> dict[int, SlideError]:
         """Write the windows of rows into arrays.
 
         Parameters
@@ -70,17 +70,17 @@ class WindowCutter:
 
         Returns
         -------
-        dict of int to str
+        dict of int to SlideError
             Rows that cannot be read, and why.
         """
-        bad: dict[int, str] = {}
+        bad: dict[int, SlideError] = {}
         rest = list(zip(rows.tolist(), into, strict=True))
         if self._blocks is not None:
             rest = self._cut_blocks(self._blocks, rest, bad)
         for row, out in rest:
             (tile,) = self._reader.read(np.array([row]))
             if isinstance(tile, SlideError):
-                bad[row] = str(tile)
+                bad[row] = tile
             else:
                 out[...] = _pixels(tile, len(out))
         return bad
@@ -90,7 +90,7 @@ class WindowCutter:
         self._reader.close()
 
     def _cut_blocks(
-        self, blocks: DecodedBlocks, wanted: list[tuple[int, NDArray[np.uint8]]], bad: dict[int, str]
+        self, blocks: DecodedBlocks, wanted: list[tuple[int, NDArray[np.uint8]]], bad: dict[int, SlideError]
     ) -> list[tuple[int, NDArray[np.uint8]]]:
         """Cut what lies on blocks; gives what does not."""
         table, level = self.table, self._level
@@ -109,9 +109,9 @@ class WindowCutter:
         rest = []
         for number, (row, out) in enumerate(wanted):
             own = places.get(number)
-            damage = next(filter(None, map(blocks.damage, own or ())), None)
-            if damage:
-                bad[row] = damage
+            problem = next(filter(None, map(blocks.problem, own or ())), None)
+            if problem is not None:
+                bad[row] = problem
             elif own is None or not _paste(blocks, own, geometry[number], out):
                 rest.append((row, out))
         blocks.keep(lambda place: bool(self._last[place[1], place[0]] > rows[-1]))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellmix_dali.decoding import stream_kind
-from cellmix_dali.errors import CellMixDaliError
+from cellmix_dali.errors import CellMixDaliError, NotReadError, SlideError
 from cellmix_dali.plugins._dali import Pipeline, fn, types
 from cellmix_dali.plugins._decode import decode
 from cellmix_dali.slides import Slide
@@ -56,7 +56,7 @@ class DecodedBlocks:
         self._shape = height, width, 3
         self._pixels: dict[Place, NDArray[np.uint8]] = {}
         self._free: list[NDArray[np.uint8]] = []
-        self._bad: dict[Place, str | None] = {}
+        self._bad: dict[Place, SlideError | None] = {}
         self._pipeline = self._decoder()
 
     def load(self, places: Iterable[Place]) -> None:
@@ -69,12 +69,16 @@ class DecodedBlocks:
         """Give a loaded block as uint8 (height, width, 3); None where it is blank or bad."""
         return self._pixels.get(place)
 
-    def damage(self, place: Place) -> str | None:
-        """Say what is wrong with a loaded block, or None."""
+    def problem(self, place: Place) -> SlideError | None:
+        """Say why there are no pixels of a loaded block, or None."""
         return self._bad.get(place)
 
     def keep(self, needed: Callable[[Place], bool]) -> None:
-        """Drop the pixels of blocks that are no longer needed, and of the oldest that are, beyond 128 MiB."""
+        """Drop the pixels of blocks that are no longer needed, and of the oldest that are, beyond 128 MiB.
+
+        A block that could not be read just now is tried again when it is loaded again.
+        """
+        self._bad = {place: error for place, error in self._bad.items() if not isinstance(error, NotReadError)}
         kept = [place for place in self._pixels if needed(place)][-self._most :]
         pixels = {place: self._pixels.pop(place) for place in kept}
         self._free += self._pixels.values()
@@ -87,7 +91,7 @@ class DecodedBlocks:
             if isinstance(block, np.ndarray):
                 streams[place] = block
             else:
-                self._bad[place] = None if block is None else str(block)
+                self._bad[place] = block
         return streams
 
     def _decode(self, streams: dict[Place, NDArray[np.uint8]]) -> None:
@@ -100,7 +104,7 @@ class DecodedBlocks:
             if not bad:
                 raise CellMixDaliError(f"DALI could not decode blocks of {self._where}.\n{error}") from error
             self._pipeline = self._decoder()  # after an error DALI's pipeline is lost
-            self._bad |= bad
+            self._bad |= {place: SlideError(reason) for place, reason in bad.items()}
             self._decode({place: stream for place, stream in streams.items() if place not in self._bad})
             return
         # DALI uses its buffers again: what is kept must be copied. New memory costs more than the copy.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from cellmix_dali._patience import RETRY_SECONDS
 from cellmix_dali._ranks import ranks_of
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.plugins import TileSource, tiles
@@ -80,6 +81,7 @@ def evaluate_loader(
     edge: str = "skip",
     on_error: str = "raise",
     fault_file: str | Path | None = None,
+    retry_seconds: float = RETRY_SECONDS,
     rank: int | None = None,
     world_size: int | None = None,
     num_threads: int = 2,
@@ -99,7 +101,7 @@ def evaluate_loader(
     rank, world_size : int, optional
         This process among those that share the table. By default those of the process group or of
         the launcher (torchrun). Give both to have others.
-    tile_size, edge, on_error, fault_file
+    tile_size, edge, on_error, fault_file, retry_seconds
         As of `cellmix_dali.plugins.TileSource`.
     num_workers : int, default 2
         Threads that read slide files.
@@ -136,6 +138,7 @@ def evaluate_loader(
         rank=rank,
         world_size=world_size,
         num_workers=num_workers,
+        retry_seconds=retry_seconds,
     )
     return TileLoader(
         partial(_graph, source, settings),

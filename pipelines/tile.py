@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cellmix_dali.errors import ArgumentError, unknown_name
+from cellmix_dali.errors import ArgumentError, SlideError, unknown_name
 from cellmix_dali.plugins import TileSource, tiles
 from cellmix_dali.plugins._dali import Pipeline, fn, types
 from cellmix_dali.tiles import TileTable
@@ -35,14 +35,14 @@ class DecodedTiles(NamedTuple):
         RGB; memory of their own.
     tissue : float32 array (n,)
         Share of tissue in each, 0 to 1; NaN where it was not asked for.
-    faults : tuple of (int, str)
-        Rows that are left out, and why.
+    faults : tuple of (int, SlideError)
+        Rows that are left out, and why; a `NotReadError` for one that could not be read for a reason of the moment.
     """
 
     rows: NDArray[np.int64]
     images: NDArray[np.uint8]
     tissue: NDArray[np.float32]
-    faults: tuple[tuple[int, str], ...]
+    faults: tuple[tuple[int, SlideError], ...]
 
 
 def tile_pipeline(
@@ -182,7 +182,7 @@ def _batches(cutter: WindowCutter, finish: _Finish, batch_size: int) -> Iterator
             if not finish.resizing:
                 whole = memory.reshape(-1, finish.size, finish.size, 3)
                 images = whole[kept] if bad else whole
-            yield DecodedTiles(rows[kept], images, tissue, tuple(sorted(bad.items())))
+            yield DecodedTiles(rows[kept], images, tissue, tuple((row, bad[row]) for row in sorted(bad)))
     finally:
         cutter.close()
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import torch
 
+from cellmix_dali._patience import RETRY_SECONDS
 from cellmix_dali._ranks import ranks_of
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.plugins import TileSource, tiles
@@ -121,6 +122,7 @@ def train_loader(
     balance: str | None = None,
     on_error: str = "replace",
     fault_file: str | Path | None = None,
+    retry_seconds: float = RETRY_SECONDS,
     seed: int = 0,
     rank: int | None = None,
     world_size: int | None = None,
@@ -154,7 +156,7 @@ def train_loader(
     rank, world_size : int, optional
         This process among those that train together. By default those of the process group or of
         the launcher (torchrun). Give both to have others.
-    tile_size, edge, shuffle, balance, on_error, fault_file
+    tile_size, edge, shuffle, balance, on_error, fault_file, retry_seconds
         As of `cellmix_dali.plugins.TileSource`; but a tile that cannot be read is replaced by another of its class
         unless told otherwise. ``loader.faults`` says which.
     num_workers : int, default 2
@@ -207,6 +209,7 @@ def train_loader(
         rank=rank,
         world_size=world_size,
         num_workers=num_workers,
+        retry_seconds=retry_seconds,
     )
     stateful = curriculum if hasattr(curriculum, "state_dict") else None
     return TileLoader(

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellmix_dali._arguments import integer
+from cellmix_dali._moment import is_missing
+from cellmix_dali._patience import RETRY_SECONDS, Retry
 from cellmix_dali.errors import ArgumentError, SlideError, unknown_name
-from cellmix_dali.faults import Fault, FaultLog, Substitutes
+from cellmix_dali.faults import Fault, FaultLog, Substitutes, kind_of
 from cellmix_dali.reading import EncodedTile
 from cellmix_dali.sampling import EpochOrder
 from cellmix_dali.shards import image_sizes, is_sharded, tile_reader
@@ -37,13 +39,13 @@ class DeliveredTiles(NamedTuple):
         Their rows of the tile table; another than the order says where that one is bad.
     tiles : list of EncodedTile
         Their streams.
-    faults : list of (int, str, int or None)
-        Bad rows that were met on the way: row, reason, and the row that took its place.
+    faults : list of (int, str, int or None, str)
+        Bad rows that were met on the way: row, reason, the row that took its place, and the kind of `Fault`.
     """
 
     rows: list[int]
     tiles: list[EncodedTile]
-    faults: list[tuple[int, str, int | None]]
+    faults: list[tuple[int, str, int | None, str]]
 
 
 class TileSource:
@@ -79,6 +81,10 @@ class TileSource:
         File of JSON lines to which each bad tile is appended.
     num_workers : int, default 2
         Reading threads; each reads whole batches.
+    retry_seconds : float, default 60
+        How long tiles are tried again, with growing pauses, that cannot be read for a reason of the moment: too many
+        open files, a right, a timeout, a server that does not answer. Only then `on_error` holds for them; they are
+        told apart in the faults ("not read"), and tried again the next time that they are asked for.
 
     Raises
     ------
@@ -113,6 +119,7 @@ class TileSource:
         on_error: str = "raise",
         fault_file: str | Path | None = None,
         num_workers: int = 2,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         batch_size, num_workers = integer("batch_size", batch_size, low=1), integer("num_workers", num_workers, low=1)
         self.table = table
@@ -137,7 +144,7 @@ class TileSource:
         self.clock = EpochClock(len(self.order))
         self.tile_size, self.resizing = self._sizes(tile_size)
         self._check()
-        self.reader = tile_reader(table, edge=edge, lenient=on_error == "replace")
+        self.reader = tile_reader(table, edge=edge, lenient=on_error == "replace", retry=Retry(seconds=retry_seconds))
         self.read: Counter[str] = Counter()
         self.log = FaultLog(table, fault_file)
         self.bad: dict[int, str] = {}
@@ -171,8 +178,8 @@ class TileSource:
         delivered = self.batch(epoch, iteration)
         tiles, rows = delivered.tiles, np.array(delivered.rows, np.int64)
         self.read.update([tile.way for tile in tiles])
-        for row, reason, other in delivered.faults:
-            self.log.add(row, reason, other)
+        for fault in delivered.faults:
+            self.log.add(*fault)
         batch: list[object] = [[tile.streams[slot] for tile in tiles] for slot in range(self.reader.slots)]
         if not self.reader.whole:
             batch += _geometry([tile.geometry for tile in tiles])
@@ -222,8 +229,10 @@ class TileSource:
     def close(self) -> None:
         """Stop the reading threads and close the slides."""
         self.forget()
+        self.reader.stop_waiting()
         self._workers.shutdown(wait=True, cancel_futures=True)
         self.reader.close()
+        self.log.write()
 
     def _deliver(self, rows: NDArray[np.int64], epoch: int) -> DeliveredTiles:
         """Read a batch; in a thread."""
@@ -232,31 +241,31 @@ class TileSource:
             return DeliveredTiles(rows.tolist(), cast("list[EncodedTile]", tiles), [])
         delivered = DeliveredTiles(rows.tolist(), [], [])
         for place, tile in enumerate(tiles):
-            reason = self._reason(delivered.rows[place], tile)
-            if reason is None and isinstance(tile, EncodedTile):
-                delivered.tiles.append(tile)
+            usable = self._usable(delivered.rows[place], tile)
+            if isinstance(usable, EncodedTile):
+                delivered.tiles.append(usable)
             else:
-                self._substitute(place, str(reason), epoch, delivered)
+                self._substitute(place, usable, epoch, delivered)
         return delivered
 
-    def _reason(self, row: int, tile: EncodedTile | SlideError) -> str | None:
-        """Why a tile cannot be used, if so."""
-        return str(tile) if isinstance(tile, SlideError) else self.bad.get(row)
+    def _usable(self, row: int, tile: EncodedTile | SlideError) -> EncodedTile | SlideError:
+        """A tile, or why it cannot be used."""
+        return SlideError(self.bad[row]) if isinstance(tile, EncodedTile) and row in self.bad else tile
 
-    def _substitute(self, place: int, reason: str, epoch: int, delivered: DeliveredTiles) -> None:
+    def _substitute(self, place: int, error: SlideError, epoch: int, delivered: DeliveredTiles) -> None:
         """Put another tile in the place of a bad one."""
-        row = delivered.rows[place]
-        others: list[tuple[int, str, int | None]] = []
-        for other in self._substitutes.rows(row, epoch, reason):
-            (tile,) = self.reader.read(np.array([other]))
-            wrong = self._reason(other, tile)
-            if wrong is None and isinstance(tile, EncodedTile):
+        row, reason, kind = delivered.rows[place], str(error), kind_of(error)
+        others: list[tuple[int, str, int | None, str]] = []
+        for other in self._substitutes.rows(row, epoch, reason, kind):
+            (tile,) = self.reader.read(np.array([other]), patient=False)  # all the time was given to the first one
+            usable = self._usable(other, tile)
+            if isinstance(usable, EncodedTile):
                 delivered.rows[place] = other
-                delivered.tiles.append(tile)
-                delivered.faults.extend([(row, reason, other), *others])
+                delivered.tiles.append(usable)
+                delivered.faults.extend([(row, reason, other, kind), *others])
                 return
-            others.append((other, str(wrong), None))
-        raise self._substitutes.none_left(row, reason)
+            others.append((other, str(usable), None, kind_of(usable)))
+        raise self._substitutes.none_left(row, reason, kind)
 
     def _sizes(self, tile_size: int | None) -> tuple[int, bool]:
         """The images' size, and whether any window has another."""
@@ -273,7 +282,7 @@ class TileSource:
     def _check(self) -> None:
         """Refuse at once what would fail in the middle of an epoch."""
         for path in () if is_sharded(self.table) else self.table.slides:
-            if not Path(path).exists():
+            if is_missing(path):
                 raise SlideError(f"There is no slide at {path}. The tile table names it: correct the path there.")
         if self.plans is None:
             return

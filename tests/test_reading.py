@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cellmix_dali import TileTable, _open_slides, open_slide
+from cellmix_dali import TileTable, _open_file, open_slide
 from cellmix_dali.errors import SlideError
 from cellmix_dali.reading import EncodedTile, TileReader
+from cellmix_dali.slides import openslide
 from cellmix_dali.synthetic import RenderedSlide
 
 REAL = (
@@ -89,7 +90,7 @@ def test_a_batch_of_more_slides_than_may_be_open(
     table = TileTable.concat([TileTable.from_columns(path, x=[256, 0], y=[0, 512], size=256) for path in paths])
     rows = np.random.default_rng(0).permutation(len(table))
     want = [content(tile) for tile in TileReader(table).read(rows)]
-    monkeypatch.setattr(_open_slides, "most_open", lambda: 3)
+    monkeypatch.setattr(_open_file, "most_open", lambda: 12)
     reader = TileReader(table)
     for _ in range(2):
         assert [content(tile) for tile in reader.read(rows)] == want
@@ -100,11 +101,11 @@ def test_fewer_slides_stay_open_to_openslide(
 ) -> None:
     paths = linked(6)
     table = TileTable.concat([TileTable.from_columns(path, x=[100], y=[60], size=256) for path in paths])
-    monkeypatch.setattr(_open_slides, "_MOST_DRAWN", 2)
+    monkeypatch.setattr(openslide, "_MOST_HANDLES", 2)
     reader = TileReader(table, slots=1)  # so these tiles of four blocks are drawn
     for _ in range(2):
         tiles = reader.read(np.arange(6))
         assert [tile.way for tile in tiles if isinstance(tile, EncodedTile)] == ["openslide"] * 6
-        held = [slide._pixels._state().handle for slide in reader._slides._slides.values() if slide._pixels is not None]
-        assert len(held) == 6
-        assert sum(handle is not None for handle in held) == 2
+        held = {key() for key in openslide._HANDLES._recent}
+        assert [slide._pixels in held for slide in reader._slides._slides.values()].count(True) == 2
+        assert len(openslide._HANDLES) == 2

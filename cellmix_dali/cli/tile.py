@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from .._patience import RETRY_SECONDS
 from ._options import AnnotationsOrigin, Device, MixedResolutions, MppOverride, TissueMethodName
 from ._telling import INTERRUPTED, SOME_FAILED, duration, say
 
@@ -90,7 +91,10 @@ def tile(
         bool, typer.Option("--coords-only", help="Write the table of the tiles alone, for tiling on the fly.")
     ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the job in --out; failed slides are tried again.")
+        bool,
+        typer.Option(
+            "--resume", help="Go on with the job in --out; slides that failed or were not read are tried again."
+        ),
     ] = False,
     skip_bad_slides: Annotated[
         bool,
@@ -109,13 +113,22 @@ def tile(
             help="Instead of --workers: a Dask scheduler, tcp://host:port, whose workers share the file system."
         ),
     ] = None,
+    retry_seconds: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="How long a slide is tried again that cannot be read just now: too many open files, a right, a "
+            "timeout, a server that does not answer.",
+        ),
+    ] = RETRY_SECONDS,
     device: Device = "cpu",
 ) -> None:
     """Tile slides into WebDataset shards, with a table of all tiles and a report.
 
     Writes shards/, tiles.parquet, overviews/, report.html, report.json and bad_tiles.jsonl into --out. A slide that
-    cannot be tiled, and a tile that cannot be read, is left out and reported. A job that was interrupted goes on with
-    --resume, and ends with the same files. Exit code: 0 all good, 3 slides failed or tiles were lost (0 with
+    cannot be tiled, and a tile that cannot be read, is left out and reported; what could not be read for a reason of
+    the moment is told apart from damage ("not read"). A job that was interrupted goes on with --resume, and ends with
+    the same files; what was not read is tried again. Exit code: 0 all good, 3 slides failed or tiles were lost (0 with
     --skip-bad-slides, if there are tiles), 2 wrong use, 1 the job had to stop (a full disk) and can be resumed.
     """
     console, errors = Console(), Console(stderr=True)
@@ -155,6 +168,7 @@ def tile(
                 mixed_resolutions=mixed_resolutions,
                 workers=workers,
                 scheduler=scheduler,
+                retry_seconds=retry_seconds,
                 progress=display.show,
             )
     except (JobStoppedError, WriteError) as error:
@@ -164,7 +178,7 @@ def tile(
         say(errors, "[bold red]Interrupted.[/] What is done is kept: go on with --resume.")
         sys.exit(INTERRUPTED)
     _tell(console, result, coords_only)
-    if (result.failed or result.bad_tiles) and not (skip_bad_slides and result.tiles):
+    if (result.failed or result.not_read or result.bad_tiles) and not (skip_bad_slides and result.tiles):
         sys.exit(SOME_FAILED)
 
 
@@ -202,8 +216,8 @@ class _Display:
         rest = "" if left is None else f", {duration(left)} left"
         speed = f"{state.tiles_per_second:,.0f} tiles/s{rest}"
         last = state.last
-        if last is not None and last.status == "failed":
-            say(self._console, f"[red]failed:[/] {escape(last.reason)}")
+        if last is not None and last.status != "done":
+            say(self._console, f"[red]{last.status}:[/] {escape(last.reason)}")
         if self._bars is not None:
             done, of = f"{state.slides_done:,} of {state.slides:,}", f"{state.tiles_done:,} of {state.tiles:,}"
             self._bars.update(self._slides, total=state.slides, completed=state.slides_done, text=done)
@@ -223,8 +237,7 @@ def _tell(console: Console, result: TilingResult, coords_only: bool) -> None:
         say(console, f"{count:,} files are one slide, which was tiled once: {escape(str(repeated.slide))}")
     if len(result.repeats) > _SHOWN:
         say(console, f"and {len(result.repeats) - _SHOWN:,} more slides that were reached by several files")
-    failed = result.failed
-    good = len(result.slides) - len(failed)
+    good = sum(slide.status == "done" for slide in result.slides)
     say(console, f"{result.tiles:,} tiles of {good:,} slides")
     if not coords_only and result.tiles:
         copied = sum(slide.tiles_copied for slide in result.slides)
@@ -235,10 +248,14 @@ def _tell(console: Console, result: TilingResult, coords_only: bool) -> None:
         say(console, f"[red]no tile is of class {escape(names)}[/]: are the annotations' names spelt like this?")
     if result.bad_tiles:
         say(console, f"[red]{result.bad_tiles:,} tiles cannot be read[/] and were left out: see bad_tiles.jsonl")
-    if failed:
-        say(console, f"[red]{len(failed):,} of {len(result.slides):,} slides failed:[/]")
-        for slide in failed[:_SHOWN]:
+    for slides, what in ((result.failed, "failed"), (result.not_read, "were not read")):
+        if slides:
+            say(console, f"[red]{len(slides):,} of {len(result.slides):,} slides {what}:[/]")
+        for slide in slides[:_SHOWN]:
             say(console, f"  {escape(slide.reason)}")
-        if len(failed) > _SHOWN:
-            say(console, f"  and {len(failed) - _SHOWN:,} more: see report.html")
+        if len(slides) > _SHOWN:
+            say(console, f"  and {len(slides) - _SHOWN:,} more: see report.html")
+    if result.not_read or result.unread_tiles:
+        also = f", and for {result.unread_tiles:,} of the tiles" if result.unread_tiles else ""
+        say(console, f"{len(result.not_read):,} slides could not be read just then{also}: try again with --resume")
     say(console, f"written to {escape(str(result.folder))}: see report.html")

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from .._open_file import OpenFile, most_open, read_in_parts
+from .._moment import is_missing, refusal
+from .._open_file import KeptFile, OpenFile, read_in_parts
+from .._patience import AT_ONCE, Patience, Retry
 from ..decoding import KINDS
 from ..errors import ArgumentError, SlideError, unknown_name
 from ..reading import EncodedTile, TileReader
@@ -29,7 +29,9 @@ __all__ = ["ShardReader", "tile_reader"]
 _GEOMETRY = np.zeros((1, 5, 2), np.int32)  # each tile is one stream in full: nothing is cut or put together
 
 
-def tile_reader(table: TileTable, *, edge: str = "skip", lenient: bool = False) -> TileReader | ShardReader:
+def tile_reader(
+    table: TileTable, *, edge: str = "skip", lenient: bool = False, retry: Retry = AT_ONCE
+) -> TileReader | ShardReader:
     """Make the reader of a table's tiles: from shards where they are in shards, else from the slides.
 
     Parameters
@@ -38,12 +40,14 @@ def tile_reader(table: TileTable, *, edge: str = "skip", lenient: bool = False) 
         The tiles; of shards, as `cellmix_dali.shards.open_tiles` gives them.
     edge, lenient
         As of `cellmix_dali.reading.TileReader`; tiles in shards are finished, so there it changes nothing.
+    retry : Retry, optional
+        As of `cellmix_dali.reading.TileReader`.
     """
     if not is_sharded(table):
-        return TileReader(table, edge=edge, lenient=lenient)
+        return TileReader(table, edge=edge, lenient=lenient, retry=retry)
     if edge not in ("skip", "pad"):
         raise unknown_name("edge", edge, ("skip", "pad"))
-    return ShardReader(table)
+    return ShardReader(table, retry=retry)
 
 
 class ShardReader:
@@ -59,6 +63,8 @@ class ShardReader:
         Of `cellmix_dali.shards.open_tiles`, or a part of it, or several joined.
     verify : bool, default False
         Whether to compare each image with its SHA-256, which sees every changed bit and costs time.
+    retry : Retry, optional
+        How long what cannot be read for a reason of the moment is tried again. By default it is not.
 
     Raises
     ------
@@ -80,7 +86,7 @@ class ShardReader:
     pad = False
     kinds = frozenset(KINDS)
 
-    def __init__(self, table: TileTable, *, verify: bool = False) -> None:
+    def __init__(self, table: TileTable, *, verify: bool = False, retry: Retry = AT_ONCE) -> None:
         self.table = table
         if not is_sharded(table):
             raise ArgumentError("The tiles of this table are not in shards: open those with open_tiles(folder).")
@@ -97,17 +103,24 @@ class ShardReader:
                 raise ArgumentError(
                     f"The tile table names a shard {path} of an unknown folder: use open_tiles(folder)."
                 )
-            if not Path(path).is_file():
+            if is_missing(path):
                 raise SlideError(f"There is no shard at {path}. Copy the whole folder, or finish it with --resume.")
-        self._files: OrderedDict[int, OpenFile] = OrderedDict()
-        self._most_open = most_open()
-        self._lock = Lock()
+        self._patience = Patience(retry)
+        self._files = [KeptFile(path) for path in self._paths]
         self._checks: dict[tuple[int, int], BlockCheck] = {}
         self._usual: dict[tuple[int, int], UsualHeader] = {}  # by slide and size
 
-    def read(self, rows: NDArray[np.int64]) -> list[EncodedTile | SlideError]:
-        """Read tiles; in the place of one that cannot be read stands the reason."""
-        return read_in_parts(self._read, rows, self._shard, self._most_open)
+    def read(self, rows: NDArray[np.int64], *, patient: bool = True) -> list[EncodedTile | SlideError]:
+        """Read tiles; in the place of one that cannot be read stands the reason. See `TileReader.read`."""
+        return self._patience.read(self._read_now, rows, self._shard) if patient else self._read_now(rows)
+
+    def stop_waiting(self) -> None:
+        """See `TileReader.stop_waiting`."""
+        self._patience.stop()
+
+    def _read_now(self, rows: NDArray[np.int64]) -> list[EncodedTile | SlideError]:
+        """Read tiles, each once."""
+        return read_in_parts(self._read, rows, self._shard) if len(rows) else []
 
     def _read(self, rows: NDArray[np.int64]) -> list[EncodedTile | SlideError]:
         """Read tiles of a few shards."""
@@ -138,8 +151,8 @@ class ShardReader:
 
     def close(self) -> None:
         """Close the shards."""
-        with self._lock:
-            self._files.clear()
+        for file in self._files:
+            file.close()
 
     def _read_usual(self, rows: NDArray[np.int64]) -> list[NDArray[np.uint8] | None]:
         """Read tiles that begin with the usual header; None stands for any other, and for bad ones."""
@@ -172,7 +185,7 @@ class ShardReader:
             there = max(0, min(length, os.fstat(file.number).st_size - offset))
             stream = os.pread(file.number, there, offset)
         except OSError as error:
-            raise SlideError(f"A tile cannot be read: {error.strerror} ({self._describe(row)}).") from error
+            raise refusal(f"A tile cannot be read ({self._describe(row)})", error, "Check the shard.") from error
         if len(stream) != length:
             raise SlideError(
                 f"A shard is cut short: only {len(stream)} of a tile's {length} bytes are there "
@@ -207,14 +220,7 @@ class ShardReader:
 
     def _file(self, shard: int) -> OpenFile:
         """A shard's open file; those used last stay open."""
-        with self._lock:
-            file = self._files.get(shard)
-            if file is None:
-                file = self._files[shard] = OpenFile(self._paths[shard])
-            self._files.move_to_end(shard)
-            if len(self._files) > self._most_open:
-                self._files.popitem(last=False)
-        return file
+        return self._files[shard].open()
 
     def _file_or_none(self, shard: int) -> OpenFile | None:
         """The same; None where it cannot be opened, which the careful way says for each tile."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TypeAlias
 
 import numpy as np
@@ -85,7 +86,8 @@ class BlockReader:
             )
         if self._tries < _TRIES:
             self._tries += 1
-            self._header = self._learn(column, row, stream) or self._header
+            with suppress(OSError):  # a SlideError is one: what was read is right, and another block may be learnt from
+                self._header = self._learn(column, row, stream) or self._header
         return np.frombuffer(stream, np.uint8)
 
     def _learn(self, column: int, row: int, stream: bytes) -> UsualHeader | None:

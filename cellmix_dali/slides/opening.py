@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cellmix_dali._moment import MOMENT, probe, refusal
 from cellmix_dali._path_problem import path_problem
-from cellmix_dali.errors import SlideError
+from cellmix_dali.errors import NotReadError, SlideError
 from cellmix_dali.slides import openslide, samples, tiff
 from cellmix_dali.slides.levels import Box, Level
 from cellmix_dali.slides.scales import ScaledLevel, true_scales
@@ -64,10 +65,35 @@ def look_at(path: str | os.PathLike[str]) -> Found:
     ------
     SlideError
         If there is no such slide, or it is broken, or of a kind that cannot be read.
+    NotReadError
+        If it cannot be read just now, for a reason that says nothing of the slide.
     MissingDependencyError
         If OpenSlide cannot be imported.
     """
     place = Path(path).absolute()
+    try:
+        try:
+            return _look_at(place)
+        except SlideError as error:
+            if isinstance(error, NotReadError) or not place.is_file():
+                raise
+        # OpenSlide may not know a file of which it could not read a part, or not open it, and says no more of that.
+        cause = probe(place)
+        if cause is not None:
+            raise cause
+        return _look_at(place)
+    except SlideError:
+        raise
+    except OSError as error:
+        raise refusal(f"Cannot read {place}", error, "Check that you may read the file.") from error
+
+
+def _look_at(place: Path) -> Found:
+    try:
+        place.stat()
+    except OSError as error:
+        if error.errno in MOMENT:
+            raise
     problem = path_problem(place)
     if problem is not None:
         raise SlideError(problem)
@@ -75,14 +101,14 @@ def look_at(path: str | os.PathLike[str]) -> Found:
         raise SlideError(f"{place} is a folder, not a slide. Name one slide file in it.")
     if not place.exists():
         raise SlideError(f"There is no slide at {place}. Check the path.")
-    try:
-        empty = place.stat().st_size == 0
-        is_tiff = tiff.is_tiff(place)
-    except OSError as error:
-        raise SlideError(f"Cannot read {place}: {error.strerror}. Check that you may read the file.") from error
+    empty = place.stat().st_size == 0
+    is_tiff = tiff.is_tiff(place)
     if empty:
         raise SlideError(f"{place} is empty: 0 bytes. Copy the slide again from its source.")
     vendor = openslide.detect_format(place)
+    if vendor in (None, "generic-tiff"):
+        # What no vendor's format is recognised in, perhaps since it could not be read: asked once more.
+        vendor = openslide.detect_format(place)
     if vendor is None:
         convert = tiff.CONVERT.format(name=place.name)
         if is_tiff and tiff.untiled(place):
@@ -98,7 +124,7 @@ def look_at(path: str | os.PathLike[str]) -> Found:
     # NDPI has no blocks to look at, and beyond 4 GiB directories that only its own readers find.
     if is_tiff and vendor != "hamamatsu" and tiff.chain_ends(place):
         samples.check_tiff(place)
-    pixels = openslide.OpenSlideFile(place)
+    pixels = openslide.OpenSlideFile(place, vendor)
     return _through_openslide(place, vendor, pixels, f"Files of the format {vendor} are read through OpenSlide.")
 
 
@@ -120,9 +146,11 @@ def _unknown_to_openslide(path: Path) -> Found:
 
 def _open_tiff(path: Path, vendor: str) -> Found:
     found = tiff.read_tiff(path, vendor)
-    pixels = openslide.OpenSlideFile(path)
+    pixels = openslide.OpenSlideFile(path, vendor)
     try:
         handle = pixels.handle()
+    except NotReadError:
+        raise
     except SlideError as error:
         if found.levels and tiff.JPEG2000 in found.codes:
             return _without_openslide(
@@ -197,7 +225,9 @@ def _through_openslide(
     try:
         downsamples, properties = handle.level_downsamples, dict(handle.properties)
     except Exception as error:  # of OpenSlide, or text that is none
-        raise SlideError(f"OpenSlide cannot describe {path}: {error}. Copy the slide again from its source.") from error
+        raise refusal(
+            f"OpenSlide cannot describe {path}", error, "Copy the slide again from its source.", path=path
+        ) from error
     samples.check_properties(path, properties)
     blocks = [openslide.tile_of(properties, number) for number in range(len(downsamples))]
     scaled, notes = true_scales(handle.level_dimensions, blocks, downsamples)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cellmix_dali.errors import MissingDependencyError, SlideError
+from cellmix_dali._kept_open import KeptOpen
+from cellmix_dali._moment import refusal
+from cellmix_dali.errors import MissingDependencyError, NotReadError
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
 __all__ = ["OpenSlideFile", "bounds_of", "detect_format", "mpp_of", "tile_of"]
+
+_MOST_HANDLES = 256  # that a process holds: each has a cache of 32 MiB. A file is open only while one reads
+# What closes a handle in a forked child may move the place in a file that the parent reads from, too.
+_HANDLES: KeptOpen[openslide.OpenSlide] = KeptOpen(lambda: _MOST_HANDLES)
 
 
 def _load() -> ModuleType:
@@ -56,18 +60,10 @@ def detect_format(path: Path) -> str | None:
     try:
         found = library.OpenSlide.detect_format(path)
     except Exception as error:  # whatever it is, the slide is to blame
-        raise SlideError(
-            f"OpenSlide cannot tell what {path} is: {error}. Copy the slide again from its source."
+        raise refusal(
+            f"OpenSlide cannot tell what {path} is", error, "Copy the slide again from its source.", path=path
         ) from error
     return None if found is None else str(found)
-
-
-class _State:
-    # What one process holds. A forked child finds none under its own number and makes its own; the lock is in
-    # here too, since a lock copied while another thread held it would stay locked for ever.
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.handle: openslide.OpenSlide | None = None
 
 
 class OpenSlideFile:
@@ -77,31 +73,39 @@ class OpenSlideFile:
     ----------
     path : Path
         The slide.
+    vendor : str
+        What `detect_format` says of it. OpenSlide that cannot read all of a file just now may take it for another
+        kind, of other levels and colours: that is refused.
 
     Notes
     -----
     OpenSlide's handles may be used by several threads, but one that failed once fails ever after. So a failed
     handle is dropped, and the read tried on a new one before an error is believed. Handles are never closed
-    while another thread may read through them: they close when the last reader lets go.
+    while another thread may read through them: they close when the last reader lets go. A process holds the handles
+    used last, of all slides, up to 256; a forked child opens its own.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._states: dict[int, _State] = {}
-
-    def _state(self) -> _State:
-        pid = os.getpid()
-        return self._states.get(pid) or self._states.setdefault(pid, _State())
+    def __init__(self, path: Path, vendor: str) -> None:
+        self.path, self._vendor = path, vendor
 
     def _open(self) -> openslide.OpenSlide:
         library = _load()
         try:
             handle: openslide.OpenSlide = library.OpenSlide(self.path)
+            vendor = handle.properties.get("openslide.vendor")
         except Exception as error:  # its own errors; on garbage also MemoryError, UnicodeDecodeError
-            raise SlideError(
-                f"OpenSlide cannot open {self.path}: {error}. If the file is complete, convert it, "
-                f"for example: vips tiffsave {self.path.name} out.tiff --tile --pyramid --compression jpeg."
+            raise refusal(
+                f"OpenSlide cannot open {self.path}",
+                error,
+                "If the file is complete, convert it, for example: "
+                f"vips tiffsave {self.path.name} out.tiff --tile --pyramid --compression jpeg.",
+                path=self.path,
             ) from error
+        if vendor != self._vendor:
+            raise NotReadError(
+                f"OpenSlide takes {self.path} for another kind of slide than before ({self._vendor}). Not read; the "
+                "file has changed, or could not be read in full just now."
+            )
         return handle
 
     def handle(self) -> openslide.OpenSlide:
@@ -110,18 +114,11 @@ class OpenSlideFile:
         Raises
         ------
         SlideError
-            If OpenSlide refuses the file.
+            If OpenSlide refuses the file; a `NotReadError` if the moment is to blame.
         MissingDependencyError
             If OpenSlide cannot be imported.
         """
-        state = self._state()
-        handle = state.handle
-        if handle is None:
-            with state.lock:
-                handle = state.handle
-                if handle is None:
-                    handle = state.handle = self._open()
-        return handle
+        return _HANDLES.get(self, self._open)
 
     def read_region(self, level: int, location: tuple[int, int], size: tuple[int, int]) -> NDArray[np.uint8]:
         """Read a region over white.
@@ -145,34 +142,29 @@ class OpenSlideFile:
         SlideError
             If the region cannot be read, on a new handle either.
         """
-        state = self._state()
         handle = self.handle()
         try:
             return _over_white(handle.read_region(location, level, size))
         except Exception:
             # Perhaps another thread's error, latched in the shared handle: only a new one can tell.
-            with state.lock:
-                if state.handle is handle:
-                    state.handle = None
+            _HANDLES.drop(self, handle)
         own = self._open()
         try:
             pixels = _over_white(own.read_region(location, level, size))
         except Exception as error:
-            raise SlideError(
+            raise refusal(
                 f"OpenSlide cannot read {size[0]}x{size[1]} pixels of level {level} at {location} "
-                f"(in level 0 pixels) of {self.path}: {error}. Copy the slide again from its source, "
-                "or leave this place out."
+                f"(in level 0 pixels) of {self.path}",
+                error,
+                "Copy the slide again from its source, or leave this place out.",
+                path=self.path,
             ) from error
-        with state.lock:
-            if state.handle is None:
-                state.handle = own
+        _HANDLES.put(self, own)
         return pixels
 
     def close(self) -> None:
         """Let go of this process's handle; the next read opens a new one."""
-        state = self._state()
-        with state.lock:
-            state.handle = None
+        _HANDLES.drop(self)
 
 
 def _over_white(image: Image.Image) -> NDArray[np.uint8]:

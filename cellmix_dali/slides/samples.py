@@ -12,6 +12,7 @@ from pathlib import Path
 
 import tifffile
 
+from cellmix_dali._moment import moment_of
 from cellmix_dali.errors import SlideError
 from cellmix_dali.slides.ome import Ome, read_ome
 
@@ -190,8 +191,9 @@ def check_tiff(path: Path) -> None:
                     raise _refused(path, *problem)
     except SlideError:
         raise
-    except Exception:  # tifffile raises nearly anything on what it does not know
-        return
+    except Exception as error:  # tifffile raises nearly anything on what it does not know
+        if moment_of(error) is not None:
+            raise
 
 
 def check_properties(path: Path, properties: dict[str, str]) -> None:

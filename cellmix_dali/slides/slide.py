@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cellmix_dali._open_file import OpenFile
+from cellmix_dali._moment import refusal
+from cellmix_dali._open_file import KeptFile, OpenFile
 from cellmix_dali.errors import ArgumentError, SlideError
 from cellmix_dali.slides.block_reader import BlockReader
 from cellmix_dali.slides.damage import BlockCheck
@@ -74,7 +75,7 @@ class Slide:
         self._tables = found.tables
         self._scaled = found.scaled
         self._pixels = found.pixels
-        self._files: dict[int, OpenFile] = {}  # by process
+        self._kept = KeptFile(found.path)
 
     def __reduce__(self) -> tuple[type[Slide], tuple[Path]]:
         return Slide, (self.path,)
@@ -93,21 +94,15 @@ class Slide:
 
     def close(self) -> None:
         """Close the files that this process holds open; a later read opens them again."""
-        self._files.pop(os.getpid(), None)
+        self._kept.close()
         if self._pixels is not None:
             self._pixels.close()
 
     def _file(self) -> OpenFile:
-        pid = os.getpid()
-        file = self._files.get(pid)
-        if file is None:
-            try:
-                file = self._files.setdefault(pid, OpenFile(self.path))
-            except OSError as error:
-                raise SlideError(
-                    f"Cannot open {self.path}: {error.strerror}. Check that the slide is still there and may be read."
-                ) from error
-        return file
+        try:
+            return self._kept.open()
+        except OSError as error:
+            raise refusal(f"Cannot open {self.path}", error, "Check that the slide is still there.") from error
 
     def _level(self, level: int) -> Level:
         if not 0 <= level < len(self.levels):
@@ -148,7 +143,9 @@ class Slide:
         Raises
         ------
         SlideError
-            On the openslide route, and where a block cannot be read or is not what it should be.
+            On the openslide route, and where a block is not what it should be.
+        NotReadError
+            Where a block cannot be read for a reason of the moment.
         ArgumentError
             If there is no such level or block.
         """
@@ -184,9 +181,10 @@ class Slide:
                     found.append(stream)
             except (OSError, ValueError) as error:
                 at = len(found)
-                raise SlideError(
-                    f"Cannot read block {across[at]}, {down[at]} (column, row) of level {level} of "
-                    f"{self.path}: {error}. Copy the slide again from its source, or leave this place out."
+                raise refusal(
+                    f"Cannot read block {across[at]}, {down[at]} (column, row) of level {level} of {self.path}",
+                    error,
+                    "Copy the slide again from its source, or leave this place out.",
                 ) from error
         return found
 
@@ -240,7 +238,7 @@ class Slide:
         Raises
         ------
         SlideError
-            If the slide cannot be read there.
+            If the slide cannot be read there; a `NotReadError` if the moment is to blame.
         ArgumentError
             If there is no such level, or the size is not positive.
 
@@ -365,6 +363,8 @@ def open_slide(path: str | os.PathLike[str]) -> Slide:
     ------
     SlideError
         If there is no such slide, or it is broken, or of a kind that cannot be read; the message says which.
+    NotReadError
+        If it cannot be read just now, for a reason that says nothing of the slide.
     MissingDependencyError
         If OpenSlide cannot be imported.
     """

@@ -18,6 +18,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from cellmix_dali._moment import moment_of, refusal
 from cellmix_dali.errors import SlideError
 from cellmix_dali.slides.jp2 import strange_colours
 from cellmix_dali.slides.jpeg import BlockStreams, segments
@@ -151,6 +152,8 @@ def untiled(path: Path) -> bool:
 
 
 def _broken(path: Path, error: Exception) -> SlideError:
+    if moment_of(error) is not None:
+        return refusal(f"Cannot read the directories of {path}", error, "")
     return SlideError(
         f"{path} begins as a TIFF but its directory cannot be read ({error or type(error).__name__}): it is "
         "truncated or damaged. Copy the slide again from its source."
@@ -271,7 +274,9 @@ def _check_chain(path: Path) -> bool:
                 (entries,) = struct.unpack(number, file.read(struct.calcsize(number)))
                 file.seek(entries * entry, os.SEEK_CUR)
                 (place,) = struct.unpack(link, file.read(struct.calcsize(link)))
-        except (struct.error, OverflowError, OSError):
+        except (struct.error, OverflowError, OSError) as error:
+            if moment_of(error) is not None:
+                raise
             return False  # it leads out of the file: whether what came before is enough, others see
     return True
 

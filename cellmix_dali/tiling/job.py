@@ -6,13 +6,18 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from .._moment import may_be_file
+from .._patience import RETRY_SECONDS, Retry
+from ..faults import DAMAGED, NOT_READ
 from ..one_resolution import check_one_resolution
 from ..shards import TILES_FILE, remove_parts, tile_schema, with_split_columns, write_aside, write_tiles
 from ._versions import versions
@@ -25,7 +30,7 @@ from .records import PartRecord, PlanRecord
 from .report import JobReport, SlideResult, Timing, write_report
 from .settings import Json, TilingSettings
 from .slides import Collection, JobSlide, find_slides
-from .tasks import Failure, Scale, Task
+from .tasks import Failure, Outcome, Scale, Task
 
 __all__ = ["BAD_TILES", "tile_slides"]
 
@@ -43,6 +48,7 @@ def tile_slides(
     mixed_resolutions: bool = False,
     workers: int | None = None,
     scheduler: str | None = None,
+    retry_seconds: float = RETRY_SECONDS,
     progress: Callable[[JobState], None] | None = None,
 ) -> TilingResult:
     """Tile slides into shards, with a table of all tiles and a report.
@@ -62,8 +68,8 @@ def tile_slides(
     settings : TilingSettings, optional
         What is asked for.
     resume : bool, default False
-        Whether to go on with the job in `out`. What is done and whole is kept, slides that failed or whose files
-        changed are done again.
+        Whether to go on with the job in `out`. What is done and whole is kept; slides that failed, were not read, or
+        whose files changed are done again.
     mixed_resolutions : bool, default False
         Whether tiles of different scale are meant. Without it, and where the settings ask for neither an mpp nor a
         magnification, slides whose tiles' mpps differ by more than 5 %, or are known for some slides only, are refused
@@ -72,13 +78,18 @@ def tile_slides(
         Worker processes on this machine; by default one a core. 0: none, this process does all.
     scheduler : str, optional
         Address of a Dask scheduler, instead of `workers`. Its workers must see slides and `out` under the same paths.
+    retry_seconds : float, default 60
+        How long the work on a slide is tried again that cannot be done for a reason of the moment (too many open files,
+        a right, a timeout, a server that does not answer). A slide, or a tile, that is then still not read is recorded
+        as "not read", not as damaged, and tried again by a job that resumes. After one that was waited for in vain,
+        others are tried once each, until one can be read again.
     progress : callable, optional
         Called with a `JobState` after each piece of work.
 
     Returns
     -------
     TilingResult
-        Slides that failed are in it; they end no job.
+        Slides that failed, or were not read, are in it; they end no job.
 
     Raises
     ------
@@ -92,6 +103,7 @@ def tile_slides(
     """
     began = datetime.now(timezone.utc)
     settings = settings or TilingSettings()
+    Retry(seconds=retry_seconds)  # refuses what is no time
     collection = find_slides([sources] if isinstance(sources, str | Path) else sources, settings)
     folder = Path(out).absolute()
     with Manifest(folder, settings, collection, versions(), resume=resume) as manifest:
@@ -99,7 +111,7 @@ def tile_slides(
             (folder / name).mkdir(exist_ok=True)
             remove_parts(folder / name)
         engine = make_engine(workers, scheduler)
-        job = _Job(folder, settings, collection, manifest, engine, progress)
+        job = _Job(folder, settings, collection, manifest, engine, progress, retry_seconds)
         try:
             if settings.mpp is None and settings.magnification is None and not mixed_resolutions:
                 job.check_scale()
@@ -123,13 +135,15 @@ class _Job:
         manifest: Manifest,
         engine: Engine,
         progress: Callable[[JobState], None] | None,
+        retry_seconds: float,
     ) -> None:
         self.empty_classes: tuple[str, ...] = ()
         self.folder, self.settings, self.slides = folder, settings, collection.slides
         self.classes = collection.classes
         self.manifest, self.engine, self.progress = manifest, engine, progress
         self.began = time.monotonic()
-        self.failed: dict[int, str] = {}
+        self.retry_seconds, self.in_vain = retry_seconds, False
+        self.failed: dict[int, Failure] = {}
         self.failed_part: dict[int, int] = {}
         self.planned: set[int] = set()
         self.parts_left: dict[int, int] = {}
@@ -145,16 +159,17 @@ class _Job:
             return
         mpps: dict[int, float | None] = {number: plan.mpp for number, plan in self.manifest.done.plans.items()}
         # What is no file is left to its own task: a pipe that nothing comes from would hold all others.
-        unseen = (slide for slide in self.slides if slide.number not in mpps and slide.path.is_file())
+        unseen = (slide for slide in self.slides if slide.number not in mpps and may_be_file(slide.path))
         running = 0
         while True:
             while running < self.engine.workers and (slide := next(unseen, None)) is not None:
-                self.engine.submit(Task(folder=self.folder, settings=self.settings, slide=slide, scale_only=True))
+                self.engine.submit(self._patient(Task(self.folder, self.settings, slide, scale_only=True)))
                 running += 1
             if not running:
                 break
             task, outcome = self.engine.next()
             running -= 1
+            self._was_read(outcome)
             if isinstance(outcome, Scale):  # what fails here fails again when it is tiled, and is told then
                 mpps[task.slide.number] = outcome.mpp
         known = sorted(mpps)
@@ -166,15 +181,16 @@ class _Job:
         running = 0
         while True:
             while running < self.engine.workers and (task := self._next_task(unseen)) is not None:
-                self.engine.submit(task)
+                self.engine.submit(self._patient(task))
                 running += 1
             if not running:
                 return
             task, outcome = self.engine.next()
             running -= 1
             number = task.slide.number
+            self._was_read(outcome)
             if isinstance(outcome, Failure):
-                self._fail(task.slide, outcome.reason, task.part or 0)
+                self._fail(task.slide, outcome, task.part or 0)
                 continue
             assert not isinstance(outcome, Scale)
             if outcome != task.known:
@@ -186,6 +202,17 @@ class _Job:
             else:
                 self._part(task.slide, outcome)
 
+    def _patient(self, task: Task) -> Task:
+        """Say how long a task may wait for its slide: not at all if a wait was in vain, and nothing was read since."""
+        return replace(task, retry_seconds=0.0 if self.in_vain else self.retry_seconds)
+
+    def _was_read(self, outcome: Outcome) -> None:
+        """Note whether a task waited for its slide in vain."""
+        if isinstance(outcome, Failure):
+            self.in_vain = self.in_vain or outcome.kind == NOT_READ
+        elif isinstance(outcome, Scale) or outcome.seconds:
+            self.in_vain = isinstance(outcome, PartRecord) and outcome.unread > 0
+
     def _next_task(self, unseen: Iterator[JobSlide]) -> Task | None:
         """The next piece of work: parts before further slides, so that slides come to an end."""
         while self.ready:
@@ -196,7 +223,7 @@ class _Job:
         if slide is None:
             return None
         known = self.manifest.done.plans.get(slide.number)
-        return Task(folder=self.folder, settings=self.settings, slide=slide, known=known)
+        return Task(self.folder, self.settings, slide, known=known)
 
     def _plan(self, slide: JobSlide, plan: PlanRecord) -> None:
         """A slide was looked at: its parts are next."""
@@ -206,9 +233,7 @@ class _Job:
         self.parts_left[slide.number] = plan.parts
         for part in range(plan.parts):
             known = self.manifest.done.parts.get((slide.number, part))
-            self.ready.append(
-                Task(folder=self.folder, settings=self.settings, slide=slide, plan=plan, part=part, known=known)
-            )
+            self.ready.append(Task(self.folder, self.settings, slide, plan=plan, part=part, known=known))
         if not plan.parts:
             self.tiles_done += plan.tiles
             self.tiles_now += plan.tiles if plan.seconds else 0
@@ -231,18 +256,20 @@ class _Job:
         parts = self.manifest.done.parts_of(slide.number)
         bad = [tile for each in parts for tile in each.bad]
         if bad and not sum(each.tiles for each in parts):
-            self._fail(
-                slide, f"None of the {len(bad)} tiles of {slide.path} can be read. The first: {bad[0].reason}", 0
-            )
+            # One of them that the moment kept from being read may be good.
+            kind = NOT_READ if any(tile.kind == NOT_READ for tile in bad) else DAMAGED
+            first = next(tile for tile in bad if tile.kind == kind)
+            reason = f"None of the {len(bad)} tiles of {slide.path} can be read. The first: {first.reason}"
+            self._fail(slide, Failure(reason, kind), 0)
         else:
             self._end(slide)
 
-    def _fail(self, slide: JobSlide, reason: str, part: int) -> None:
+    def _fail(self, slide: JobSlide, failure: Failure, part: int) -> None:
         """A slide cannot be tiled: the rest of its work is left out."""
         # Of several parts that fail, the first one says why, whichever is met first: all before it are under way.
         if part < self.failed_part.get(slide.number, part + 1):
             self.failed_part[slide.number] = part
-            self.failed[slide.number] = reason
+            self.failed[slide.number] = failure
         if slide.number in self.ended:
             return
         self.planned.add(slide.number)
@@ -273,7 +300,9 @@ class _Job:
         """What became of a slide."""
         plan = self.manifest.done.plans.get(slide.number)
         if slide.number in self.failed or plan is None:
-            return SlideResult(slide=str(slide.path), status="failed", reason=self.failed.get(slide.number, ""))
+            failure = self.failed.get(slide.number, Failure(""))
+            status: Literal["failed", "not read"] = "not read" if failure.kind == NOT_READ else "failed"
+            return SlideResult(slide=str(slide.path), status=status, reason=failure.reason)
         parts = self.manifest.done.parts_of(slide.number)
         bad = [tile for part in parts for tile in part.bad]
         shards = [Path(file.path).name for part in parts for file in part.files if file.path.endswith(".tar")]
@@ -283,6 +312,7 @@ class _Job:
             reason=plan.note,
             tiles=plan.tiles if self.settings.coords_only else sum(part.tiles for part in parts),
             bad_tiles=len(bad),
+            unread_tiles=sum(part.unread for part in parts),
             bad_tile_reasons=tuple(
                 f"level {tile.level}, x {tile.x}, y {tile.y}: {tile.reason}" for tile in bad[:_REASONS]
             ),
@@ -328,7 +358,7 @@ class _Job:
         )
         report = JobReport(settings=self._asked(), slides=results, timing=timing, versions=versions())
         write_report(self.folder, report)
-        self.manifest.finish(self.failed)
+        self.manifest.finish({number: failure.reason for number, failure in self.failed.items()})
         return results
 
     def _asked(self) -> dict[str, Json]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .._folder_lock import FolderLock
-from ..errors import ArgumentError
+from ..errors import ArgumentError, NotReadError
 from ..shards import WriteError, write_aside
 from ..split_columns import SPLIT_COLUMNS
 from .records import PartRecord, PlanRecord, inputs_of
@@ -226,14 +226,18 @@ class Manifest:
             self.done.add(PlanRecord.from_json(values) if kind == "plan" else PartRecord.from_json(values))
         changed = []
         for number, plan in list(self.done.plans.items()):
-            if plan.inputs != inputs_of(collection.slides[number]):
+            try:
+                same = plan.inputs == inputs_of(collection.slides[number])
+            except NotReadError:  # nothing says that it has changed
+                same = True
+            if not same:
                 changed.append(number)
                 del self.done.plans[number]
                 self.done.forget_parts(number)
         self.changed = tuple(changed)
         for key, part in list(self.done.parts.items()):
             of = self.done.plans.get(part.slide)
-            if of is None or part.part >= of.parts:
+            if of is None or part.part >= of.parts or part.unread:
                 del self.done.parts[key]
 
 

@@ -18,7 +18,7 @@ class JobState:
     Attributes
     ----------
     slides, slides_done : int
-        All, and those that are done or failed.
+        All, and those that are done, failed, or were not read.
     slides_planned : int
         Those whose number of tiles is known, or that failed.
     tiles, tiles_done : int
@@ -87,6 +87,16 @@ class TilingResult:
     def bad_tiles(self) -> int:
         """Tiles that were left out since they cannot be read."""
         return sum(slide.bad_tiles for slide in self.slides)
+
+    @property
+    def unread_tiles(self) -> int:
+        """Those of them that could not be read for a reason of the moment; the job tries them again when it resumes."""
+        return sum(slide.unread_tiles for slide in self.slides)
+
+    @property
+    def not_read(self) -> tuple[SlideResult, ...]:
+        """Slides that could not be read for a reason of the moment; the job tries them again when it resumes."""
+        return tuple(slide for slide in self.slides if slide.status == "not read")
 
     @property
     def failed(self) -> tuple[SlideResult, ...]:

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..errors import SlideError
+from ..errors import NotReadError, SlideError
+from ..faults import kind_of
 from ..shards import Encoding, ShardWriter, can_copy, copy_blocks, tile_rows, write_tiles
 from ..slides import Slide, open_slide
 from ..slides.jpeg import parse_header
@@ -33,7 +34,7 @@ _BLOCKS = 64  # read at once
 _BATCH = 64
 
 # Row, what became of it (bytes and extension, or why it is bad), and whether it was copied.
-_Made: TypeAlias = "tuple[int, tuple[bytes | memoryview, str] | str, bool]"
+_Made: TypeAlias = "tuple[int, tuple[bytes | memoryview, str] | SlideError, bool]"
 
 
 def plan_file(folder: Path, slide: JobSlide) -> Path:
@@ -51,7 +52,9 @@ def part_file(folder: Path, slide: JobSlide, part: int) -> Path:
     return folder / PARTS / f"{part_prefix(slide, part)}.parquet"
 
 
-def make_part(slide: JobSlide, settings: TilingSettings, folder: Path, plan: PlanRecord, part: int) -> PartRecord:
+def make_part(
+    slide: JobSlide, settings: TilingSettings, folder: Path, plan: PlanRecord, part: int, *, leave_unread: bool = True
+) -> PartRecord:
     """Make the tiles of a part of a slide.
 
     Memory holds some batches of tiles at a time, whatever the size of the slide.
@@ -66,6 +69,8 @@ def make_part(slide: JobSlide, settings: TilingSettings, folder: Path, plan: Pla
         What `plan_slide` gave.
     part : int
         Which part.
+    leave_unread : bool, default True
+        Whether to leave out, and note, tiles that cannot be read for a reason of the moment.
 
     Returns
     -------
@@ -75,6 +80,8 @@ def make_part(slide: JobSlide, settings: TilingSettings, folder: Path, plan: Pla
     ------
     SlideError
         If the slide cannot be read at all.
+    NotReadError
+        If that is for a reason of the moment, or, unless they are left out, if a tile cannot be read for one.
     WriteError
         If a file cannot be written.
     """
@@ -91,8 +98,10 @@ def make_part(slide: JobSlide, settings: TilingSettings, folder: Path, plan: Pla
     with open_slide(slide.path) as opened, ShardWriter(folder / SHARDS, prefix, max_tiles=settings.shard_size) as out:
         for row, made, was_copied in _tiles(opened, table, settings):
             level, x, y, size = windows[row]
-            if isinstance(made, str):
-                bad.append(BadTile(level, x, y, size, made))
+            if isinstance(made, SlideError):
+                if isinstance(made, NotReadError) and not leave_unread:
+                    raise made
+                bad.append(BadTile(level, x, y, size, str(made), kind_of(made)))
                 continue
             # As JSON with sorted keys. Encoding a dict takes as long as all else that is done for a copied tile.
             about = (
@@ -160,18 +169,18 @@ def _copied(
         x, y = table.x[own], table.y[own]
         for place, (row, block) in enumerate(zip(own.tolist(), copy_blocks(slide, level, x, y), strict=True)):
             if isinstance(block, SlideError):
-                yield row, str(block), False
+                yield row, block, False
             elif block is None:
                 # A blank block has no bytes; it looks as the format says, white as a rule, so it is right like this.
                 size = int(table.size[row])
                 try:
                     pixels = slide.read_region(level, int(x[place]), int(y[place]), size, size)
                 except SlideError as error:
-                    yield row, str(error), False
+                    yield row, error, False
                 else:
                     yield row, (encoding.encode(pixels), encoding.extension), False
             elif wrong := heads.damage(block):
-                yield row, f"{wrong} ({table.describe(row)}).", False
+                yield row, SlideError(f"{wrong} ({table.describe(row)})."), False
             else:
                 yield row, (block, "jpg"), True
 

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from .._moment import MOMENT, refusal
+from ..faults import DAMAGED, NOT_READ
 from ..shards import shard_digest
 from .slides import JobSlide
 
@@ -53,13 +55,18 @@ class FileStamp:
 
 @dataclass(frozen=True)
 class BadTile:
-    """A tile that was left out since it cannot be read: its window in pixels of its level, and why."""
+    """A tile that was left out since it cannot be read: its window in pixels of its level, why, and the kind of fault.
+
+    The kinds are those of `cellmix_dali.faults.Fault`. A job that resumes makes a part anew that has a tile which was
+    "not read".
+    """
 
     level: int
     x: int
     y: int
     size: int
     reason: str
+    kind: str = DAMAGED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +162,11 @@ class PartRecord:
     seconds: float = field(default=0.0, compare=False)
 
     @property
+    def unread(self) -> int:
+        """Tiles that were left out for a reason of the moment."""
+        return sum(tile.kind == NOT_READ for tile in self.bad)
+
+    @property
     def tiles(self) -> int:
         """Tiles that were made."""
         return self.copied + self.encoded
@@ -176,14 +188,22 @@ class PartRecord:
 
 
 def inputs_of(slide: JobSlide) -> tuple[Input, ...]:
-    """Look at the files that a slide's tiles are made from."""
+    """Look at the files that a slide's tiles are made from.
+
+    Raises
+    ------
+    NotReadError
+        If that is not possible just now: it would look as if they had changed.
+    """
     return tuple(_input(path) for path in (slide.path, slide.mask, slide.annotations) if path is not None)
 
 
 def _input(path: Path) -> Input:
     try:
         state = path.stat()
-    except OSError:
+    except OSError as error:
+        if error.errno in MOMENT:
+            raise refusal(f"Cannot look at {path}", error, "") from error
         return Input(str(path), None, None)
     return Input(str(path), state.st_size, state.st_mtime_ns)
 

@@ -25,14 +25,18 @@ class SlideResult:
     ----------
     slide : str
         The slide's path, as the tile table has it.
-    status : {"done", "failed"}
-        A slide without a tile is done, too.
+    status : {"done", "failed", "not read"}
+        A slide without a tile is done, too. "not read": for a reason of the moment, such as a right or a timeout;
+        nothing says that it is damaged, and the job tries it again when it resumes.
     reason : str
-        Why it failed: the error's message. May say something of a slide that is done, such as that it has no tissue.
+        Why it failed, or was not read: the error's message. May say something of a slide that is done, such as that it
+        has no tissue.
     tiles : int
         Tiles in the shards (with coordinates alone: in the table).
     bad_tiles : int
         Tiles left out since they could not be read.
+    unread_tiles : int
+        Those of them that could not be read for a reason of the moment: the job tries them again when it resumes.
     bad_tile_reasons : tuple of str
         What was wrong with them, where; a few are enough.
     tiles_copied, tiles_encoded : int
@@ -60,10 +64,11 @@ class SlideResult:
     """
 
     slide: str
-    status: Literal["done", "failed"]
+    status: Literal["done", "failed", "not read"]
     reason: str = ""
     tiles: int = 0
     bad_tiles: int = 0
+    unread_tiles: int = 0
     bad_tile_reasons: tuple[str, ...] = ()
     tiles_copied: int = 0
     tiles_encoded: int = 0
@@ -131,20 +136,21 @@ class JobReport:
         Returns
         -------
         dict of str to numbers
-            ``slides``, ``done``, ``failed``, ``without_tiles`` (done, but nothing to show for it), ``with_bad_tiles``;
-            ``tiles``, ``bad_tiles``, ``tiles_copied``, ``tiles_encoded``, ``bytes``, ``shards``; ``tissue_mm2``, of the
-            slides where it is known, None where it is for none.
+            ``slides``, ``done``, ``failed``, ``not_read``, ``without_tiles`` (done, but nothing to show for it),
+            ``with_bad_tiles``; ``tiles``, ``bad_tiles``, ``unread_tiles``, ``tiles_copied``, ``tiles_encoded``,
+            ``bytes``, ``shards``; ``tissue_mm2``, of the slides where it is known, None where it is for none.
         """
         done = [slide for slide in self.slides if slide.status == "done"]
         areas = [slide.tissue_mm2 for slide in done if slide.tissue_mm2 is not None]
         sums = {
             name: sum(getattr(slide, name) for slide in done)
-            for name in ("tiles", "bad_tiles", "tiles_copied", "tiles_encoded", "bytes")
+            for name in ("tiles", "bad_tiles", "unread_tiles", "tiles_copied", "tiles_encoded", "bytes")
         }
         return {
             "slides": len(self.slides),
             "done": len(done),
-            "failed": len(self.slides) - len(done),
+            "failed": sum(slide.status == "failed" for slide in self.slides),
+            "not_read": sum(slide.status == "not read" for slide in self.slides),
             "without_tiles": sum(slide.tiles == 0 for slide in done),
             "with_bad_tiles": sum(slide.bad_tiles > 0 for slide in done),
             **sums,

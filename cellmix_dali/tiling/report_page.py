@@ -87,7 +87,7 @@ def write_page(file: BinaryIO, folder: Path, report: Mapping[str, Any]) -> None:
     template = environment.from_string(resources.files(__package__).joinpath("report.html.jinja").read_text("utf-8"))
     pictures = _Pictures(folder, sum(slide["overview"] is not None for slide in slides))
     # The failures first, else in the order that the slides were given.
-    slides.sort(key=lambda slide: slide["status"] != "failed")
+    slides.sort(key=lambda slide: ("failed", "not read", "done").index(slide["status"]))
     template.stream(**{**report, "slides": slides, "pictures": pictures}).dump(
         file,
         encoding="utf-8",

@@ -7,7 +7,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR
 
+from .._moment import MOMENT, is_folder, may_be_file, refusal
 from .._path_problem import shown
 from ..errors import ArgumentError, SlideError
 from ..slide_list import read_slide_list
@@ -107,6 +109,8 @@ def find_slides(sources: Sequence[str | Path], settings: TilingSettings) -> Coll
     ------
     SlideError
         If a file or folder is not there, or a folder or pattern has no slide.
+    NotReadError
+        If a folder cannot be looked into for a reason of the moment. Of a slide that is noticed later.
     ArgumentError
         If nothing is named, a list stands among other sources or cannot be read, or two slides would share a mask or
         annotations.
@@ -154,19 +158,32 @@ def find_slides(sources: Sequence[str | Path], settings: TilingSettings) -> Coll
 def _expand(source: str | Path) -> list[Path]:
     """A file as it is; the slides of a folder, or that a pattern meets."""
     path = Path(source).expanduser()
-    if path.is_dir():
-        found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and not file.is_dir())
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        # One slide of a job is then not read; what a folder holds, or a list, must be known.
+        if error.errno in MOMENT and path.suffix.lower() in SUFFIXES:
+            return [path]
+        if error.errno in MOMENT:
+            raise refusal(f"Cannot look at {path}", error, "") from error
+        mode = None
+    if mode is not None and S_ISDIR(mode):
+        try:
+            files = list(path.iterdir())
+        except OSError as error:
+            raise refusal(f"Cannot look into the folder {path}", error, "Check it.") from error
+        found = sorted(file for file in files if file.suffix.lower() in SUFFIXES and not is_folder(file))
         if not found:
             raise SlideError(
                 f"There is no slide in the folder {path}: looked for {', '.join(sorted(SUFFIXES))}. For slides in "
                 f"folders below, give a pattern in quotes: '{path}/**/*.svs'."
             )
         return found
-    if path.exists() or path.is_symlink():  # a link that leads nowhere costs one slide, not the job
+    if mode is not None or path.is_symlink():  # a link that leads nowhere costs one slide, not the job
         return [path]
     if _GLOB & set(str(source)):
         met = sorted(Path(file) for file in glob.glob(str(path), recursive=True))  # noqa: PTH207 (it may be absolute)
-        found = [file for file in met if not file.is_dir()]
+        found = [file for file in met if not is_folder(file)]
         if not found:
             raise SlideError(f"No file fits the pattern {source}. Check the path.")
         return found
@@ -197,7 +214,7 @@ def _companions(paths: Sequence[Path], folder: Path | None, suffix: str) -> list
     owner: dict[Path, Path] = {}
     for slide in paths:
         full = folder / f"{slide.name}{suffix}"
-        file = full if full.is_file() else folder / f"{slide.stem}{suffix}"
+        file = full if may_be_file(full) else folder / f"{slide.stem}{suffix}"
         other = owner.setdefault(file, slide)
         if other is not slide:
             raise ArgumentError(

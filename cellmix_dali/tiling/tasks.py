@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from ..errors import CellMixDaliError, MissingDependencyError, SlideError
+from .._moment import moment_of
+from .._patience import RETRY_SECONDS, Retry
+from ..errors import CellMixDaliError, MissingDependencyError, NotReadError, SlideError
+from ..faults import DAMAGED, NOT_READ
 from ..resolution import choose_level
 from ..shards import WriteError
 from ..slides import open_slide
@@ -20,7 +23,7 @@ from .slides import JobSlide
 __all__ = ["Failure", "Outcome", "Scale", "Task", "do_task"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Task:
     """A piece of work: look at a slide, or make one part of its tiles.
 
@@ -38,15 +41,19 @@ class Task:
         What an earlier run noted of this work: kept, if its files are whole.
     scale_only : bool
         Only tell the scale of the slide's tiles.
+    retry_seconds : float
+        How long work is tried again that cannot be done for a reason of the moment.
     """
 
     folder: Path
     settings: TilingSettings
     slide: JobSlide
+    _: KW_ONLY
     plan: PlanRecord | None = None
     part: int | None = None
     known: PlanRecord | PartRecord | None = None
     scale_only: bool = False
+    retry_seconds: float = RETRY_SECONDS
 
     @property
     def name(self) -> str:
@@ -56,9 +63,13 @@ class Task:
 
 @dataclass(frozen=True)
 class Failure:
-    """Work that cannot be done, for a reason that lies in its slide."""
+    """Work that cannot be done: for a reason that lies in its slide, or one of the moment, as the kind of fault says.
+
+    The kinds are those of `cellmix_dali.faults.Fault`.
+    """
 
     reason: str
+    kind: str = DAMAGED
 
 
 @dataclass(frozen=True)
@@ -88,25 +99,50 @@ def do_task(task: Task) -> Outcome:
         return replace(task.known, seconds=0.0)
     began = time.monotonic()
     try:
-        if task.scale_only:
-            return Scale(_mpp_of_tiles(task.slide, task.settings))
-        before = inputs_of(task.slide)
-        if task.plan is None:
-            found: PlanRecord | PartRecord = plan_slide(task.slide, task.settings, task.folder, before)
-        else:
-            assert task.part is not None
-            if before != task.plan.inputs:
-                raise SlideError(_CHANGED.format(path=task.slide.path))
-            found = make_part(task.slide, task.settings, task.folder, task.plan, task.part)
-        if inputs_of(task.slide) != before:
-            raise SlideError(_CHANGED.format(path=task.slide.path))
+        found = _done_at_last(task)
     except (WriteError, MissingDependencyError):
         raise
-    except CellMixDaliError as error:
-        return Failure(str(error))
     except Exception as error:  # whatever a library raises on a strange file must not end the job
-        return Failure(f"{task.slide.path} cannot be tiled ({type(error).__name__}: {error}).")
-    return replace(found, seconds=time.monotonic() - began)
+        known = isinstance(error, CellMixDaliError)
+        reason = str(error) if known else f"{task.slide.path} cannot be tiled ({type(error).__name__}: {error})."
+        return Failure(reason, NOT_READ if _is_of_the_moment(error) else DAMAGED)
+    return found if isinstance(found, Scale) else replace(found, seconds=time.monotonic() - began)
+
+
+def _done_at_last(task: Task) -> PlanRecord | PartRecord | Scale:
+    """Do a piece of work, if need be again, until it does not fail for a reason of the moment, or time is up."""
+    for pause in Retry(seconds=task.retry_seconds).pauses():
+        try:
+            return _done(task, leave_unread=False)
+        except (WriteError, MissingDependencyError):
+            raise
+        except Exception as error:
+            if not _is_of_the_moment(error):
+                raise
+        time.sleep(pause)
+    return _done(task, leave_unread=True)
+
+
+def _is_of_the_moment(error: Exception) -> bool:
+    """Whether a slide, or its mask or annotations, could not be read for a reason of the moment."""
+    return isinstance(error, NotReadError) or moment_of(error) is not None
+
+
+def _done(task: Task, *, leave_unread: bool) -> PlanRecord | PartRecord | Scale:
+    """Do a piece of work."""
+    if task.scale_only:
+        return Scale(_mpp_of_tiles(task.slide, task.settings))
+    before = inputs_of(task.slide)
+    if task.plan is None:
+        found: PlanRecord | PartRecord = plan_slide(task.slide, task.settings, task.folder, before)
+    else:
+        assert task.part is not None
+        if before != task.plan.inputs:
+            raise SlideError(_CHANGED.format(path=task.slide.path))
+        found = make_part(task.slide, task.settings, task.folder, task.plan, task.part, leave_unread=leave_unread)
+    if inputs_of(task.slide) != before:
+        raise SlideError(_CHANGED.format(path=task.slide.path))
+    return found
 
 
 def _mpp_of_tiles(slide: JobSlide, settings: TilingSettings) -> float | None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..errors import SlideError
+from ..errors import NotReadError, SlideError
 from ..slides import Level, Slide
 
 __all__ = ["thumbnail_of"]
@@ -39,9 +39,13 @@ def thumbnail_of(slide: Slide, max_size: int) -> tuple[NDArray[np.uint8], NDArra
     ------
     SlideError
         If none of the slide can be read.
+    NotReadError
+        If a part of it cannot be read for a reason of the moment.
     """
     try:
         picture = slide.thumbnail(max_size)
+    except NotReadError:
+        raise
     except SlideError as error:
         return _in_pieces(slide, max_size, error)
     return picture, np.zeros(picture.shape[:2], bool)
@@ -75,6 +79,8 @@ def _readable(
     """The parts of a rectangle that can be read: left, top, width, height and pixels."""
     try:
         yield x, y, width, height, slide.read_region(number, x, y, width, height)
+    except NotReadError:
+        raise
     except SlideError:
         side = slide.levels[number].block_width or _SMALLEST
         if width <= side and height <= side:

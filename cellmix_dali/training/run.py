@@ -141,7 +141,9 @@ def run_training(data: TrainingData, settings: TrainingSettings, out: Path, cons
             kind: route._asdict() for kind, route in routes_taken(settings.device, held).items() if kind in kinds
         },
         "bad_tiles": [asdict(fault) for fault in faults],
-        "slides_left_out": [{"slide": str(fault.slide), "reason": fault.reason} for fault in data.faults],
+        "slides_left_out": [
+            {"slide": str(fault.slide), "reason": fault.reason, "kind": fault.kind} for fault in data.faults
+        ],
         "seconds": round(time.perf_counter() - started, 1),
         "versions": versions(),
     }

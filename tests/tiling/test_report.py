@@ -113,8 +113,9 @@ def test_the_totals_add_up(tmp_path):
         ),
     )
     assert content["totals"] == {
-        "slides": 4, "done": 3, "failed": 1, "without_tiles": 1, "with_bad_tiles": 1, "tiles": 12_350, "bad_tiles": 2,
-        "tiles_copied": 12_000, "tiles_encoded": 350, "bytes": 150_000_100, "shards": 2, "tissue_mm2": 5.0,
+        "slides": 4, "done": 3, "failed": 1, "not_read": 0, "without_tiles": 1, "with_bad_tiles": 1,
+        "tiles": 12_350, "bad_tiles": 2, "unread_tiles": 0, "tiles_copied": 12_000, "tiles_encoded": 350,
+        "bytes": 150_000_100, "shards": 2, "tissue_mm2": 5.0,
     }  # fmt: skip
     assert content["timing"]["tiles_per_second"] == 123.5
     for words in ("12,350", "12,000 copied · 350 encoded", "150.0 MB", "1 min 40 s", "123.5 tiles/s", "5 mm²"):
