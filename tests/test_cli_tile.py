@@ -136,6 +136,20 @@ def test_a_full_disk(run: Run, slides: list[RenderedSlide], tmp_path: Path, smal
     assert len(open_tiles(tmp_path / "out")) == 4
 
 
+def test_folders_that_are_not_looked_into_are_told(run: Run, slides: list[RenderedSlide], tmp_path: Path) -> None:
+    """DICOM slides lie in a folder each, as a rule."""
+    folder = tmp_path / "archive"
+    for name in ("one", "two", ".hidden"):
+        (folder / name).mkdir(parents=True)
+    (folder / slides[0].path.name).write_bytes(slides[0].path.read_bytes())
+    code, out, err = run(folder, "--out", tmp_path / "out", "--coords-only", "--tissue", "0")
+    assert code == 0
+    told = out + err
+    assert f"2 folders within the named ones were not looked into, the first is {folder}/one" in told
+    code, out, err = run(folder / slides[0].path.name, "--out", tmp_path / "alone", "--coords-only", "--tissue", "0")
+    assert "not looked into" not in out + err
+
+
 def test_interrupted_by_ctrl_c(
     run: Run, slides: list[RenderedSlide], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -237,6 +237,13 @@ def _tell(console: Console, result: TilingResult, coords_only: bool) -> None:
         say(console, f"{count:,} files are one slide, which was tiled once: {escape(str(repeated.slide))}")
     if len(result.repeats) > _SHOWN:
         say(console, f"and {len(result.repeats) - _SHOWN:,} more slides that were reached by several files")
+    if result.folders:
+        first = result.folders[0]
+        say(
+            console,
+            f"{len(result.folders):,} folders within the named ones were not looked into, the first is "
+            f"{escape(str(first))}: name them too, or give a pattern in quotes, such as '{escape(str(first.parent))}/*/*'",
+        )
     good = sum(slide.status == "done" for slide in result.slides)
     say(console, f"{result.tiles:,} tiles of {good:,} slides")
     if not coords_only and result.tiles:

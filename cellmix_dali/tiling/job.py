@@ -121,7 +121,7 @@ def tile_slides(
             engine.close()
         results = job.finish(began, workers=count)
     changed = tuple(collection.slides[number].path for number in manifest.changed)
-    return TilingResult(folder, tuple(results), changed, job.empty_classes, collection.repeats)
+    return TilingResult(folder, tuple(results), changed, job.empty_classes, collection.repeats, collection.folders)
 
 
 class _Job:

@@ -70,6 +70,8 @@ class TilingResult:
         Classes of which there is no tile: perhaps their names are spelt otherwise in the annotations.
     repeats : tuple of Repeats
         Slides that were reached by several files, such as the instances of a DICOM series; each was tiled once.
+    folders : tuple of Path
+        Folders within the named ones, which were not looked into.
     """
 
     folder: Path
@@ -77,6 +79,7 @@ class TilingResult:
     changed: tuple[Path, ...] = ()
     empty_classes: tuple[str, ...] = ()
     repeats: tuple[Repeats, ...] = ()
+    folders: tuple[Path, ...] = ()
 
     @property
     def tiles(self) -> int:

@@ -81,11 +81,14 @@ class Collection:
         Names of the labels; None without labels.
     repeats : tuple of Repeats
         Slides that were reached by several files, each of which counts once.
+    folders : tuple of Path
+        Folders within the named ones, which were not looked into.
     """
 
     slides: tuple[JobSlide, ...]
     classes: tuple[str, ...] | None
     repeats: tuple[Repeats, ...] = ()
+    folders: tuple[Path, ...] = ()
 
 
 def find_slides(sources: Sequence[str | Path], settings: TilingSettings) -> Collection:
@@ -121,6 +124,7 @@ def find_slides(sources: Sequence[str | Path], settings: TilingSettings) -> Coll
     labels: list[int] | None = None
     mpps: list[float] | None = None
     repeats: list[Repeats] = []
+    folders: list[Path] = []
     columns: dict[str, Sequence[str]] = {}
     classes = settings.classes if settings.labelled else None
     if any(Path(source).suffix.lower() in _LISTS for source in named):
@@ -135,7 +139,7 @@ def find_slides(sources: Sequence[str | Path], settings: TilingSettings) -> Coll
     else:
         if settings.classes is not None and not settings.labelled:
             raise ArgumentError("classes without labels: give annotations, or a list of slides with a column 'label'.")
-        paths, repeats = unique_slides([path for source in named for path in _expand(source)])
+        paths, repeats = unique_slides([path for source in named for path in _expand(source, folders)])
     names = _names(paths)
     masks = _companions(paths, settings.mask, ".png")
     annotations = _companions(paths, settings.annotations, ".geojson")
@@ -152,11 +156,11 @@ def find_slides(sources: Sequence[str | Path], settings: TilingSettings) -> Coll
         )
         for number, path in enumerate(paths)
     )
-    return Collection(slides, classes, tuple(repeats))
+    return Collection(slides, classes, tuple(repeats), tuple(folders))
 
 
-def _expand(source: str | Path) -> list[Path]:
-    """A file as it is; the slides of a folder, or that a pattern meets."""
+def _expand(source: str | Path, folders: list[Path]) -> list[Path]:
+    """A file as it is; the slides of a folder, or that a pattern meets. Folders in the folder go into `folders`."""
     path = Path(source).expanduser()
     try:
         mode = path.stat().st_mode
@@ -178,6 +182,7 @@ def _expand(source: str | Path) -> list[Path]:
                 f"There is no slide in the folder {path}: looked for {', '.join(sorted(SUFFIXES))}. For slides in "
                 f"folders below, give a pattern in quotes: '{path}/**/*.svs'."
             )
+        folders += sorted(file for file in files if is_folder(file) and not file.name.startswith("."))
         return found
     if mode is not None or path.is_symlink():  # a link that leads nowhere costs one slide, not the job
         return [path]

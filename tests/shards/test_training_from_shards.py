@@ -30,8 +30,14 @@ def train(table: TileTable, **arguments: Any) -> TileLoader:
 
 
 def run(loader: TileLoader, epochs: int = 2) -> list[Batch]:
+    """All batches; a curriculum is stepped after every epoch."""
+    batches = []
     with loader:
-        return [batch for _ in range(epochs) for batch in loader]
+        for _ in range(epochs):
+            batches += list(loader)
+            if loader._curriculum is not None:
+                loader._curriculum.step(0.1)  # type: ignore[attr-defined]
+    return batches
 
 
 def check_equal(ones: list[Batch], others: list[Batch]) -> None:
