@@ -238,11 +238,12 @@ def _tell(console: Console, result: TilingResult, coords_only: bool) -> None:
     if len(result.repeats) > _SHOWN:
         say(console, f"and {len(result.repeats) - _SHOWN:,} more slides that were reached by several files")
     if result.folders:
-        first = result.folders[0]
+        first = escape(str(result.folders[0]))
+        pattern = escape(str(result.folders[0].parent / "*" / "*"))
         say(
             console,
             f"{len(result.folders):,} folders within the named ones were not looked into, the first is "
-            f"{escape(str(first))}: name them too, or give a pattern in quotes, such as '{escape(str(first.parent))}/*/*'",
+            f"{first}: name them too, or give a pattern in quotes, such as '{pattern}'",
         )
     good = sum(slide.status == "done" for slide in result.slides)
     say(console, f"{result.tiles:,} tiles of {good:,} slides")

@@ -101,7 +101,7 @@ def test_resume_goes_on_exactly(slides: list[Path], collect: Collect, tmp_path: 
     for first, state in stopped:
         with make(open_tiles(moved)) as loader:
             loader.load_state_dict(json.loads(state))
-            rest = [batch for _ in range(2) for batch in loader]
+            rest = run(loader)
         check_equal(want, first + rest)
 
 
