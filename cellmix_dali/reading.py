@@ -22,7 +22,11 @@ from .slides.ppm import ppm
 from .tiles import TileTable
 from .windows import cut_windows, extents, lie, of_rows, on_level
 
-__all__ = ["EncodedTile", "TileReader"]
+__all__ = ["VERIFY", "EncodedTile", "TileReader"]
+
+#: What is verified of a tile before it is handed on. "headers": what shows without following the codes. "scan": the
+#: codes of JPEG scans, too. "hash": of tiles in shards, the SHA-256 that was taken when they were written.
+VERIFY = ("headers", "scan", "hash")
 
 _LOOKED_AT = 4  # slides that are opened beforehand to see of how many blocks their tiles are made
 _MOST_SLOTS = 16
@@ -83,6 +87,8 @@ class TileReader:
         Whether a slide that cannot be opened may be among the first ones, as long as another one can.
     retry : Retry, optional
         How long what cannot be read for a reason of the moment is tried again. By default it is not.
+    verify : {"headers", "scan"}, default "headers"
+        See `VERIFY`.
 
     Raises
     ------
@@ -110,8 +116,17 @@ class TileReader:
         edge: str = "skip",
         lenient: bool = False,
         retry: Retry = AT_ONCE,
+        verify: str = "headers",
     ) -> None:
         self.table = table
+        if verify not in VERIFY:
+            raise unknown_name("verify", verify, VERIFY)
+        if verify == "hash":
+            raise ArgumentError(
+                "verify='hash' compares with the hashes of tiles in shards, and these tiles are read from slides, "
+                "which have none: use verify='scan'."
+            )
+        self._scans = verify == "scan"
         if edge not in ("skip", "pad"):
             raise unknown_name("edge", edge, ("skip", "pad"))
         self.pad = edge == "pad"
@@ -209,7 +224,7 @@ class TileReader:
             else:
                 of = slide.levels[level]
                 direct = slide.route == "direct" and stream_kind(of.compression, of.colour) in self._direct
-                new = _Source(of, slide.block_reader(level) if direct else None, extents(of))
+                new = _Source(of, slide.block_reader(level, scans=self._scans) if direct else None, extents(of))
             source = self._sources.setdefault((number, level), new)
         return source
 

@@ -51,7 +51,7 @@ class DecodedBlocks:
         self._where = f"level {number} of {slide.path}"
         self._device, self._num_threads = device, num_threads
         self._kind = stream_kind(level.compression, level.colour)
-        self._reader = slide.block_reader(number)
+        self._reader = slide.block_reader(number, scans=True)
         self._most = max(1, _KEPT_BYTES // (3 * width * height))
         self._shape = height, width, 3
         self._pixels: dict[Place, NDArray[np.uint8]] = {}

@@ -82,6 +82,7 @@ def evaluate_loader(
     on_error: str = "raise",
     fault_file: str | Path | None = None,
     retry_seconds: float = RETRY_SECONDS,
+    verify: str = "headers",
     rank: int | None = None,
     world_size: int | None = None,
     num_threads: int = 2,
@@ -101,7 +102,7 @@ def evaluate_loader(
     rank, world_size : int, optional
         This process among those that share the table. By default those of the process group or of
         the launcher (torchrun). Give both to have others.
-    tile_size, edge, on_error, fault_file, retry_seconds
+    tile_size, edge, on_error, fault_file, retry_seconds, verify
         As of `cellmix_dali.plugins.TileSource`.
     num_workers : int, default 2
         Threads that read slide files.
@@ -139,6 +140,7 @@ def evaluate_loader(
         world_size=world_size,
         num_workers=num_workers,
         retry_seconds=retry_seconds,
+        verify=verify,
     )
     return TileLoader(
         partial(_graph, source, settings),

@@ -134,6 +134,7 @@ class TileLoader(EpochLoader[TileSource]):
             "tile_size": self.source.tile_size,
             "edge": "pad" if self.source.reader.pad else "skip",
             "balance": self.source.balance,
+            "verify": self.source.verify,
             **self._digests,
         }
 

@@ -123,6 +123,7 @@ def train_loader(
     on_error: str = "replace",
     fault_file: str | Path | None = None,
     retry_seconds: float = RETRY_SECONDS,
+    verify: str = "headers",
     seed: int = 0,
     rank: int | None = None,
     world_size: int | None = None,
@@ -156,7 +157,7 @@ def train_loader(
     rank, world_size : int, optional
         This process among those that train together. By default those of the process group or of
         the launcher (torchrun). Give both to have others.
-    tile_size, edge, shuffle, balance, on_error, fault_file, retry_seconds
+    tile_size, edge, shuffle, balance, on_error, fault_file, retry_seconds, verify
         As of `cellmix_dali.plugins.TileSource`; but a tile that cannot be read is replaced by another of its class
         unless told otherwise. ``loader.faults`` says which.
     num_workers : int, default 2
@@ -210,6 +211,7 @@ def train_loader(
         world_size=world_size,
         num_workers=num_workers,
         retry_seconds=retry_seconds,
+        verify=verify,
     )
     stateful = curriculum if hasattr(curriculum, "state_dict") else None
     return TileLoader(

@@ -85,6 +85,11 @@ class TileSource:
         How long tiles are tried again, with growing pauses, that cannot be read for a reason of the moment: too many
         open files, a right, a timeout, a server that does not answer. Only then `on_error` holds for them; they are
         told apart in the faults ("not read"), and tried again the next time that they are asked for.
+    verify : {"headers", "scan", "hash"}, default "headers"
+        What is verified of a tile before it is decoded. "headers": what shows without following the codes (see
+        `cellmix_dali.slides.damage.BlockCheck`). "scan": the codes of JPEG scans as well: finds all that end early, and
+        a part of the changed bits. "hash": of tiles in shards, their SHA-256: finds every changed bit.
+        docs/performance.md says what each costs.
 
     Raises
     ------
@@ -120,6 +125,7 @@ class TileSource:
         fault_file: str | Path | None = None,
         num_workers: int = 2,
         retry_seconds: float = RETRY_SECONDS,
+        verify: str = "headers",
     ) -> None:
         batch_size, num_workers = integer("batch_size", batch_size, low=1), integer("num_workers", num_workers, low=1)
         self.table = table
@@ -144,7 +150,9 @@ class TileSource:
         self.clock = EpochClock(len(self.order))
         self.tile_size, self.resizing = self._sizes(tile_size)
         self._check()
-        self.reader = tile_reader(table, edge=edge, lenient=on_error == "replace", retry=Retry(seconds=retry_seconds))
+        retry = Retry(seconds=retry_seconds)
+        self.verify = verify
+        self.reader = tile_reader(table, edge=edge, lenient=on_error == "replace", retry=retry, verify=verify)
         self.read: Counter[str] = Counter()
         self.log = FaultLog(table, fault_file)
         self.bad: dict[int, str] = {}

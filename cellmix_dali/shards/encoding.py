@@ -130,9 +130,9 @@ def copy_blocks(slide: Slide, level: int, x: ArrayLike, y: ArrayLike) -> list[me
     Returns
     -------
     list of (memoryview of bytes, SlideError or None)
-        A JPEG file that any reader shows in the right colours: RGB blocks carry Adobe's APP14 marker. In the place of a
-        damaged block stands what is wrong with it; None stands for a blank block, which has no bytes in the file: its
-        pixels are those of `Slide.read_region`.
+        A JPEG file that any reader shows in the right colours: RGB blocks carry Adobe's APP14 marker. The codes of its
+        scan have been followed: it is whole. In the place of a damaged block stands what is wrong with it; None stands
+        for a blank block, which has no bytes in the file: its pixels are those of `Slide.read_region`.
 
     Raises
     ------
@@ -149,7 +149,7 @@ def copy_blocks(slide: Slide, level: int, x: ArrayLike, y: ArrayLike) -> list[me
             f"The window at x {left[place]}, y {top[place]} of level {level} of {slide.path} is not one JPEG block: "
             "encode its pixels, and ask can_copy first."
         )
-    reader, columns, rows = slide.block_reader(level), left // own, top // own
+    reader, columns, rows = slide.block_reader(level, scans=True), left // own, top // own
     # From its first block the reader learns how to read the others faster.
     blocks = reader.read(columns[:1], rows[:1]) + reader.read(columns[1:], rows[1:])
     return [block.data if isinstance(block, np.ndarray) else block for block in blocks]

@@ -17,7 +17,7 @@ from .._open_file import KeptFile, OpenFile, read_in_parts
 from .._patience import AT_ONCE, Patience, Retry
 from ..decoding import KINDS
 from ..errors import ArgumentError, SlideError, unknown_name
-from ..reading import EncodedTile, TileReader
+from ..reading import VERIFY, EncodedTile, TileReader
 from ..slides.damage import BlockCheck
 from ..slides.usual_blocks import UsualHeader, read_usual
 from ..tiles import TileTable
@@ -30,7 +30,7 @@ _GEOMETRY = np.zeros((1, 5, 2), np.int32)  # each tile is one stream in full: no
 
 
 def tile_reader(
-    table: TileTable, *, edge: str = "skip", lenient: bool = False, retry: Retry = AT_ONCE
+    table: TileTable, *, edge: str = "skip", lenient: bool = False, retry: Retry = AT_ONCE, verify: str = "headers"
 ) -> TileReader | ShardReader:
     """Make the reader of a table's tiles: from shards where they are in shards, else from the slides.
 
@@ -42,12 +42,14 @@ def tile_reader(
         As of `cellmix_dali.reading.TileReader`; tiles in shards are finished, so there it changes nothing.
     retry : Retry, optional
         As of `cellmix_dali.reading.TileReader`.
+    verify : {"headers", "scan", "hash"}, default "headers"
+        See `cellmix_dali.reading.VERIFY`; "hash" for tiles in shards alone.
     """
     if not is_sharded(table):
-        return TileReader(table, edge=edge, lenient=lenient, retry=retry)
+        return TileReader(table, edge=edge, lenient=lenient, retry=retry, verify=verify)
     if edge not in ("skip", "pad"):
         raise unknown_name("edge", edge, ("skip", "pad"))
-    return ShardReader(table, retry=retry)
+    return ShardReader(table, retry=retry, verify=verify)
 
 
 class ShardReader:
@@ -61,8 +63,8 @@ class ShardReader:
     ----------
     table : TileTable
         Of `cellmix_dali.shards.open_tiles`, or a part of it, or several joined.
-    verify : bool, default False
-        Whether to compare each image with its SHA-256, which sees every changed bit and costs time.
+    verify : {"headers", "scan", "hash"}, default "headers"
+        See `cellmix_dali.reading.VERIFY`. "hash" sees every changed bit.
     retry : Retry, optional
         How long what cannot be read for a reason of the moment is tried again. By default it is not.
 
@@ -86,7 +88,7 @@ class ShardReader:
     pad = False
     kinds = frozenset(KINDS)
 
-    def __init__(self, table: TileTable, *, verify: bool = False, retry: Retry = AT_ONCE) -> None:
+    def __init__(self, table: TileTable, *, verify: str = "headers", retry: Retry = AT_ONCE) -> None:
         self.table = table
         if not is_sharded(table):
             raise ArgumentError("The tiles of this table are not in shards: open those with open_tiles(folder).")
@@ -96,7 +98,15 @@ class ShardReader:
         self._offset = _numbers(table, "offset")
         self._bytes = _numbers(table, "bytes")
         self._side = image_sizes(table)
-        self._sha256 = table.arrow["sha256"] if verify else None
+        if verify not in VERIFY:
+            raise unknown_name("verify", verify, VERIFY)
+        if verify == "hash" and "sha256" not in table.arrow.column_names:
+            raise ArgumentError(
+                "verify='hash' needs the column 'sha256' of the tile table, which is missing: use open_tiles(folder), "
+                "or verify='scan'."
+            )
+        self._scans = verify == "scan"
+        self._sha256 = table.arrow["sha256"] if verify == "hash" else None
         used = np.flatnonzero(np.bincount(self._shard, minlength=len(self._paths)))
         for path in (self._paths[number] for number in used.tolist()):
             if not Path(path).is_absolute():
@@ -128,7 +138,7 @@ class ShardReader:
         # In the order of the files, which disks read fastest.
         order = np.lexsort((self._offset[rows], self._shard[rows]))
         for place, row, stream in zip(order.tolist(), rows[order].tolist(), self._read_usual(rows[order]), strict=True):
-            if stream is None or self._is_changed(row, stream):
+            if stream is None or self._is_changed(row, stream) or self._scan_fails(row, stream):
                 found[place] = self._tile(row)
             else:
                 found[place] = EncodedTile((stream,), _GEOMETRY, "shard")
@@ -206,7 +216,7 @@ class ShardReader:
         key = int(self.table.slide[row]), side
         check = self._checks.get(key)
         if check is None:
-            check = self._checks[key] = BlockCheck(side, side)
+            check = self._checks[key] = BlockCheck(side, side, scans=self._scans)
         damage = check.damage(stream)
         plain = None if damage is not None else check.plain_head(stream)
         if plain is not None:
@@ -217,6 +227,14 @@ class ShardReader:
     def _is_changed(self, row: int, stream: NDArray[np.uint8]) -> bool:
         """Whether the bytes are others than were written, where that is to be verified."""
         return self._sha256 is not None and hashlib.sha256(stream.data).hexdigest() != self._sha256[row].as_py()
+
+    def _scan_fails(self, row: int, stream: NDArray[np.uint8]) -> bool:
+        """Whether the scan of a tile that begins as usual is not whole, where that is to be verified."""
+        if not self._scans:
+            return False
+        key = int(self.table.slide[row]), int(self._side[row])
+        header = self._usual[key].header
+        return self._checks[key].scan_fault(header, stream[len(header) : -2]) is not None
 
     def _file(self, shard: int) -> OpenFile:
         """A shard's open file; those used last stay open."""

@@ -28,6 +28,7 @@ class BlockReader:
     """Reads blocks of one level as `Slide.blocks` does, and looks for damage; made by `Slide.block_reader`.
 
     The usual blocks are read and checked by compiled code, some ten times as fast. Several threads may read at once.
+    With `scans`, scans are followed, too: see `cellmix_dali.slides.damage.BlockCheck`.
     """
 
     def __init__(
@@ -37,9 +38,10 @@ class BlockReader:
         open_file: Callable[[], OpenFile],
         block: Callable[[int, int], bytes | None],
         where: str,
+        scans: bool = False,
     ) -> None:
         self._table, self._open_file, self._block, self._where = table, open_file, block, where
-        self._check = BlockCheck(table.block_width, table.block_height)
+        self._check = BlockCheck(table.block_width, table.block_height, scans=scans)
         self._header: UsualHeader | None = None
         self._tries = 0
         # The arrays live as long as the table does.
@@ -69,6 +71,13 @@ class BlockReader:
             return self._open_file(), self._header
         except SlideError:  # the careful way says it for each block
             return None, None
+
+    def _scan_fails(self, stream: NDArray[np.uint8]) -> bool:
+        """Whether the scan of a block that begins as usual is not whole, where that is asked."""
+        header = self._header
+        if not self._check.scans or header is None:
+            return False
+        return self._check.scan_fault(header.header, stream[len(header.header) : -2]) is not None
 
     def _read_any(self, column: int, row: int) -> Block:
         """Read one block of any kind."""
@@ -141,8 +150,8 @@ def read_blocks(
         read_usual([file for file, _ in usual], [header for _, header in usual], which, offsets, counts)
     )
     for place, block in enumerate(found):
-        if block is None:
-            reader = readers[which[place]]
-            assert reader is not None
+        reader = readers[which[place]]
+        assert reader is not None
+        if block is None or (isinstance(block, np.ndarray) and reader._scan_fails(block)):
             found[place] = reader._read_any(int(columns[place]), int(rows[place]))
     return found

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .jpeg import parse_header, segments
 from .jpeg2000 import check_codestream, parse_codestream
+
+if TYPE_CHECKING:
+    from ._scan import ScanCheck
 
 __all__ = ["BlockCheck"]
 
@@ -35,18 +41,25 @@ class BlockCheck:
 
     Seen are: another size than the level's blocks (a header that would decode to a huge picture, too), headers that
     decoders fall over or take for something else, a scan that ends early, another picture after its end (other bytes
-    there are let pass), markers within it, runs of zeros in it as a lost page of a disk leaves them. Bits flipped
-    within a scan are not seen: they decode to wrong pixels, in every reader. Huffman tables are left to the decoder,
-    which refuses bad ones.
+    there are let pass), markers within it, runs of zeros in it as a lost page of a disk leaves them. Huffman tables are
+    left to the decoder, which refuses bad ones.
+
+    With `scans`, the codes of a scan are followed, too: all scans are found that end early, and of those with a changed
+    bit the ones whose codes no longer fit. What is left decodes to wrong pixels, in every reader. Of
+    progressive JPEG and of JPEG 2000 no scan is followed.
 
     Parameters
     ----------
     width, height : int
         Of the level's blocks, in pixels.
+    scans : bool, default False
+        Whether to follow the scans.
     """
 
-    def __init__(self, width: int, height: int) -> None:
+    def __init__(self, width: int, height: int, *, scans: bool = False) -> None:
         self._size = (width, height)
+        self.scans = scans
+        self._checks: dict[bytes, ScanCheck] = {}
         self._heads: dict[bytes, _Head] = {}
         self._lengths: set[int] = set()
 
@@ -88,6 +101,27 @@ class BlockCheck:
                 return (length, head.zeros) if head.one_scan and head.restarts is None else None
         return None
 
+    def scan_fault(self, header: bytes, scan: NDArray[np.uint8]) -> str | None:
+        """Say what is wrong with the scan of a JPEG, where scans are followed.
+
+        Parameters
+        ----------
+        header : bytes
+            What comes before the scan: baseline or extended sequential, all components in one scan.
+        scan : uint8 array
+            The scan, without the marker after it.
+        """
+        if not self.scans:
+            return None
+        check = self._checks.get(header)
+        if check is None:
+            from ._scan import ScanCheck  # numba takes a second to import
+
+            check = ScanCheck(header)
+            if len(self._checks) < _KNOWN:
+                self._checks[header] = check
+        return None if check.is_whole(scan) else "its JPEG scan ends early, or bits in it are changed"
+
     def _check_samples(self, width: int, height: int, bits: tuple[int, ...]) -> None:
         if (width, height) != self._size:
             raise ValueError(
@@ -113,6 +147,7 @@ class BlockCheck:
             and stream.count(b"\xff", length) == stream.count(b"\xff\x00", length) + 1
             and (head.zeros or stream.find(_ZEROS, length) < 0)
         ):
+            self._require_whole(stream, length, len(stream) - 2)
             return  # the quick way to the same answer
         marker = _MARKER if head.restarts is None else _MARKER_BUT_RESTARTS
         first = marker.search(stream, length)
@@ -122,13 +157,13 @@ class BlockCheck:
             raise ValueError(f"there is a marker {first.group().hex(' ')} in its JPEG scan")
         if len(stream.rstrip(b"\0\xff")) > first.end():
             # Bytes after the end are harmless, an end that was not meant is not: only the codes before it can tell.
-            from ._scan import scan_is_whole  # numba takes a second to import
-
             if stream.find(_ANOTHER, first.end()) >= 0:
                 raise ValueError(
                     "another JPEG begins after its end: its place in the file, or its byte count, is wrong"
                 )
-            if not scan_is_whole(stream, length, first.start()):
+            from ._scan import ScanCheck  # numba takes a second to import
+
+            if not ScanCheck(stream).is_whole(np.frombuffer(stream[length : first.start()], np.uint8)):
                 raise ValueError("its JPEG scan ends early")
         if head.restarts is not None:
             restarts = b"".join(_RESTART.findall(stream, length, first.start()))
@@ -136,6 +171,12 @@ class BlockCheck:
                 raise ValueError("the restart markers of its JPEG scan are not those that must be there")
         if not head.zeros and stream.find(_ZEROS, length, first.start()) >= 0:
             raise ValueError("there is a run of zeros in its JPEG scan")
+        self._require_whole(stream, length, first.start())
+
+    def _require_whole(self, stream: bytes, start: int, end: int) -> None:
+        fault = self.scan_fault(stream[:start], np.frombuffer(stream, np.uint8)[start:end])
+        if fault is not None:
+            raise ValueError(fault)
 
     def _read_head(self, stream: bytes) -> tuple[_Head, int]:
         # Reads a header that is met for the first time, and remembers it.

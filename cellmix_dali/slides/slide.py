@@ -192,13 +192,15 @@ class Slide:
         """Read one encoded block: `blocks` for a single place."""
         return self.blocks(level, (column,), (row,))[0]
 
-    def block_reader(self, level: int) -> BlockReader:
+    def block_reader(self, level: int, *, scans: bool = False) -> BlockReader:
         """Make a reader for many blocks of a level, which checks them, too; for the direct route only.
 
         Parameters
         ----------
         level : int
             Pyramid level.
+        scans : bool, default False
+            Whether to follow the scans of JPEG blocks, see `cellmix_dali.slides.damage.BlockCheck`.
 
         Returns
         -------
@@ -216,6 +218,7 @@ class Slide:
             open_file=self._file,
             block=partial(self.block, level),
             where=f"level {level} of {self.path}",
+            scans=scans,
         )
 
     def read_region(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:

@@ -32,6 +32,8 @@ class UsualHeader:
     def __init__(self, lead: bytes, new_lead: bytes, zeros: bool) -> None:
         self._lead, self._new_lead = np.frombuffer(lead, np.uint8), np.frombuffer(new_lead, np.uint8)
         self.longer = len(new_lead) - len(lead)
+        #: What streams begin with.
+        self.header = new_lead
         #: As of `read_quickly`, but for the file.
         self.row = (self._lead.ctypes.data, len(lead), self._new_lead.ctypes.data, len(new_lead), int(zeros))
 

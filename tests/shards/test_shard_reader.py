@@ -78,7 +78,7 @@ def test_shards_give_what_the_slides_give(rendered: list[RenderedSlide], collect
     found = reader.read(rows)
     assert streams(found) == streams(TileReader(table).read(rows))
     assert {tile.way for tile in found if isinstance(tile, EncodedTile)} == {"shard"}
-    again = ShardReader(open_tiles(tmp_path), verify=True)
+    again = ShardReader(open_tiles(tmp_path), verify="hash")
     assert streams(again.read(rows)) == streams(found)
     reader.close()
     assert streams(reader.read(rows)) == streams(found)  # opens them again
@@ -149,7 +149,7 @@ def test_a_flipped_bit_is_seen_with_verify(folder: Path) -> None:
     at = next(at for at in range(length // 2, length) if 0 < raw[offset + at] < 0x7F)
     change(folder, 9, at, bytes([raw[offset + at] ^ 1]))
     rows = np.array([8, 9])
-    (good, bad) = ShardReader(open_tiles(folder), verify=True).read(rows)
+    (good, bad) = ShardReader(open_tiles(folder), verify="hash").read(rows)
     assert isinstance(good, EncodedTile)
     assert isinstance(bad, SlideError)
     assert "SHA-256" in str(bad)
