@@ -19,6 +19,7 @@ from memory import memory_over_epochs
 from methods import methods
 from pixels import largest_difference, largest_difference_of_cucim
 from tiling import tiling
+from verifying import verifying
 
 from cellmix_dali import TileTable
 
@@ -142,6 +143,7 @@ GROUPS: dict[str, Callable[[Material, int, Report], None]] = {
     "methods": methods,
     "kernel": kernel,
     "tiling": tiling,
+    "verifying": verifying,
     "drop_in": drop_in,
     "gil": gil,
     "host": host,

@@ -14,7 +14,7 @@ from settings import BATCH, BLOCK, FIX_RATIO, METHOD, PATCH
 from cellmix_dali import CellMix, TileTable
 from cellmix_dali.plugins import PlanSource, TileSource
 
-__all__ = ["host_times", "plan_times"]
+__all__ = ["BATCH", "host_times", "plan_times", "read_times"]
 
 _PATCHES = (16, 32, 64, 128)
 _PLANS = 50
@@ -52,6 +52,19 @@ def host_times(table: TileTable, rounds: int) -> dict[str, Any]:
             found["reader.read, one thread"] = _microseconds(read, len(table), rounds)
         found[f"TileSource.__call__, {threads} reading threads"] = _microseconds(call, len(source) * BATCH, rounds)
         source.close()
+    return found
+
+
+def read_times(table: TileTable, rounds: int, *, verify: str) -> dict[str, Any]:
+    """Microseconds a tile for reading alone in one thread."""
+    source = TileSource(table, batch_size=BATCH, num_workers=1, verify=verify)
+
+    def read() -> None:
+        for first in range(0, len(table), _READ):
+            source.reader.read(np.arange(first, min(first + _READ, len(table))))
+
+    found = _microseconds(read, len(table), rounds)
+    source.close()
     return found
 
 

@@ -16,13 +16,13 @@ from cellmix_dali import TileTable, open_slide
 from cellmix_dali.pipelines import TileLoader, evaluate_pipeline, train_loader
 from cellmix_dali.plugins import TileSource, tiles
 
-__all__ = ["bare_dali", "mixed", "normalised", "read", "read_pipeline", "read_to_torch"]
+__all__ = ["bare_dali", "mixed", "normalised", "read", "read_pipeline", "read_to_torch", "run_pass"]
 
 
 def read(table: TileTable, name: str = "read") -> Contestant:
     """Decode only; batches stay DALI's arrays."""
     source = TileSource(table, batch_size=BATCH, num_workers=THREADS)
-    return Contestant(name, partial(_pass, read_pipeline(source)), source.close)
+    return Contestant(name, partial(run_pass, read_pipeline(source)), source.close)
 
 
 def read_to_torch(table: TileTable, name: str = "read -> torch") -> Contestant:
@@ -74,7 +74,7 @@ def bare_dali(table: TileTable) -> Contestant:
         images = fn.decoders.image(node, device="cpu", output_type=types.RGB, jpeg_fancy_upsampling=True)
         pipeline.set_outputs(images)
     pipeline.build()
-    return Contestant("bare DALI decoder", partial(_pass, pipeline))
+    return Contestant("bare DALI decoder", partial(run_pass, pipeline))
 
 
 def read_pipeline(source: TileSource) -> Pipeline:
@@ -87,7 +87,7 @@ def read_pipeline(source: TileSource) -> Pipeline:
     return pipeline
 
 
-def _pass(pipeline: Pipeline) -> int:
+def run_pass(pipeline: Pipeline) -> int:
     """Run a pipeline to the end of its epoch."""
     count = 0
     while True:

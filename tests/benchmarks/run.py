@@ -21,7 +21,10 @@ from rich.table import Table
 if TYPE_CHECKING:  # worker processes import this file: they need none of it
     from groups import Report
 
-_GROUPS = ("blocks", "svs", "windows", "whole", "methods", "kernel", "tiling", "drop_in", "gil", "host", "memory")
+_GROUPS = (
+    *("blocks", "svs", "windows", "whole", "methods", "kernel", "tiling"),
+    *("verifying", "drop_in", "gil", "host", "memory"),
+)
 _LEAST_SIDE = 2048
 # Keys that are always in the report, so that a reader finds null and a note instead of nothing.
 _RATIOS = (
