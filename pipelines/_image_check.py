@@ -58,13 +58,15 @@ def _reason(file: str | Path) -> str | None:
     if problem is not None:
         return problem
     try:
+        if in_jp2_boxes(file):  # before any decoder sees it
+            return JP2_REASON
         with Path(file).open("rb") as opened:
             if not opened.read(1):
                 return "the file is empty"
             opened.seek(0)
             with Image.open(opened) as image:
                 image.load()
-                return JP2_REASON if in_jp2_boxes(file) else _foreign(image)
+                return _foreign(image)
     except OSError as error:
         if error.errno is not None:
             return f"the file cannot be opened ({error.strerror})"

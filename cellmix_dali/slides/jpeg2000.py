@@ -13,6 +13,7 @@ __all__ = ["CodestreamHeader", "check_codestream", "parse_codestream"]
 _SOC_SIZ = b"\xff\x4f\xff\x51"
 _SIZ, _COD, _QCD, _SOT, _SOD, _EOC = 0xFF51, 0xFF52, 0xFF5C, 0xFF90, 0xFF93, 0xFFD9
 _MOST_LEVELS = 32
+_LAST_ORDER = 4  # A.6.1, table A.16
 # Coded data hold no 0xFF90 to 0xFFFF (B.10.1, C.2.2), but for marks that the header announces.
 _MARKER = re.compile(rb"\xff[\x90-\xff]")
 _MARKER_BUT_MARKS = re.compile(rb"\xff[\x90\x93-\xff]")
@@ -117,7 +118,9 @@ def _tiles(siz: bytes) -> tuple[int, int, int, int]:
 
 def _packets(cod: bytes, qcd: bytes, width: int, height: int) -> int:
     # How many packets a component has in each tile (A.6.1, A.6.4, B.6).
-    style, _, layers, _, levels, block_width, block_height = struct.unpack_from(">BBHBBBB", cod)
+    style, order, layers, _, levels, block_width, block_height = struct.unpack_from(">BBHBBBB", cod)
+    if order > _LAST_ORDER:
+        raise ValueError(f"its JPEG 2000 header says the progression order {order}, which there is not")
     if levels > _MOST_LEVELS or layers == 0 or block_width > 8 or block_width + block_height > 8:
         raise ValueError(f"its JPEG 2000 header says {levels} decompositions and {layers} layers")
     steps = {0: len(qcd) - 1, 1: 3 * levels + 1, 2: (len(qcd) - 1) // 2}.get(qcd[0] & 31, 0)

@@ -191,6 +191,7 @@ def test_what_is_seen_in_jpeg_2000() -> None:
         (put(42, b"\x25"), r"components of \(38, 8, 8\) bits"),
         (put(43, b"\2\2"), "not sampled alike"),
         (put(style + 9, b"\x21"), "33 decompositions"),
+        (put(style + 5, b"\x05"), "progression order 5"),
         (put(style + 6, b"\xff\xff"), "packets"),
         (put(style + 1, b"\x64"), "no marker ff52"),
         (put(part + 6, (50).to_bytes(4, "big")), "wrong length|neither another one nor the end"),
