@@ -6,7 +6,7 @@ SLIDES ?=
 OUT ?= demo-out
 EPOCHS ?=
 
-.PHONY: demo test lint valgrind bench test-gpu bench-gpu figures clean
+.PHONY: demo test lint valgrind kills bench test-gpu bench-gpu figures clean
 
 demo: .venv/.installed
 	$(BIN)/cellmix-dali demo $(foreach slide,$(SLIDES),--slides "$(slide)") $(if $(EPOCHS),--epochs $(EPOCHS)) --out "$(OUT)"
@@ -24,6 +24,12 @@ DAMAGED ?= ../shared/odd/jp2-damaged-headers.tiff
 
 valgrind: .venv/.installed
 	$(BIN)/python tests/valgrind.py $(DAMAGED)
+
+# Kills trainings at random moments and resumes them: the end must be that of a training without a break.
+KILLS ?= 50
+
+kills: .venv/.installed
+	$(BIN)/python tests/training/kills.py $(KILLS)
 
 # About fifteen minutes on two cores. Peers are measured where they are installed: see docs/performance.md.
 bench: .venv/.installed

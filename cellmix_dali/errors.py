@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable
+from pathlib import Path
 
 __all__ = [
     "ArgumentError",
@@ -11,6 +13,7 @@ __all__ = [
     "MissingDependencyError",
     "NotReadError",
     "SlideError",
+    "StoppedError",
     "unknown_name",
 ]
 
@@ -60,3 +63,19 @@ def unknown_name(what: str, name: object, allowed: Iterable[str]) -> ArgumentErr
     near = difflib.get_close_matches(str(name).lower(), folded, n=1, cutoff=0.5)
     hint = f" Did you mean {folded[near[0]]!r}?" if near else ""
     return ArgumentError(f"Unknown {what} {name!r}.{hint} Allowed: {', '.join(names)}.")
+
+
+class StoppedError(CellMixDaliError):
+    """A training that was asked to stop, and whose state is on the disk.
+
+    Attributes
+    ----------
+    signal : int
+        Number of the signal that asked.
+    """
+
+    def __init__(self, number: int, path: Path) -> None:
+        self.signal = number
+        super().__init__(
+            f"Stopped by {signal.Signals(number).name}. What is done is kept in {path}: go on with --resume."
+        )

@@ -11,10 +11,22 @@ from PIL import Image
 from cellmix_dali._path_problem import path_problem
 from cellmix_dali.slides.jp2 import JP2_SIGNATURE
 
-__all__ = ["in_jp2_boxes", "unreadable_images"]
+__all__ = ["IMAGE_SUFFIXES", "in_jp2_boxes", "unreadable_images"]
 
-#: Formats, as Pillow calls them, that DALI 2.4.0 decodes, too; MPO is a JPEG followed by others.
-_DECODED = ("BMP", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+#: Formats, as Pillow calls them, that DALI 2.4.0 decodes, too, and what their files are called. MPO is a JPEG followed
+#: by others; of JPEG 2000 bare code streams alone are read.
+_DECODED = {
+    "BMP": (".bmp",),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "JPEG2000": (".j2k", ".j2c", ".jpc"),
+    "MPO": (".mpo",),
+    "PNG": (".png",),
+    "PPM": (".ppm", ".pgm", ".pnm"),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+}
+#: How files of images are called that are looked for in folders, in small letters.
+IMAGE_SUFFIXES = tuple(suffix for suffixes in _DECODED.values() for suffix in suffixes)
 JP2_REASON = "JPEG 2000 in JP2 boxes, on which DALI's decoder can crash when they are damaged: convert it to PNG"
 _NOT_IN_TIFF = ("1", "I")  # one bit, or an integer of 32, a sample
 

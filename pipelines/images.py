@@ -27,7 +27,7 @@ from cellmix_dali.plugins.plan_source import CurriculumLike
 from ._device import decoder_device
 from ._graph_settings import GraphSettings
 from ._image_cache import ImageCache
-from ._image_check import unreadable_images
+from ._image_check import IMAGE_SUFFIXES, unreadable_images
 from ._image_loader import ImageLoader
 from ._image_source import ImageSource
 from ._mixing import mixed_and_normalised
@@ -35,6 +35,7 @@ from ._plans import training_plans
 from .loader import Stateful
 
 __all__ = [
+    "IMAGE_SUFFIXES",
     "ImageCache",
     "ImageLoader",
     "ImageSource",

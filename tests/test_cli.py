@@ -34,6 +34,7 @@ def check_results(out: Path, epochs: int) -> dict[str, Any]:
     for entry in report["epochs"]:
         assert set(entry) == {
             "epoch",
+            "learning_rate",
             "train_loss",
             "validation_loss",
             "accuracy",

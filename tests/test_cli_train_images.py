@@ -173,7 +173,6 @@ def test_a_bad_image_stops_the_run_or_is_left_out(run: Run, images: Path, tmp_pa
         (["list.csv", "--cache"], "--cache does not go with slides"),
         (["list.csv", "--model", "vit"], "--model does not go with slides"),
         (["list.csv", "--folds", "a.csv"], "--folds does not go with slides"),
-        (["list.csv", "--method", "none"], "--p 0 turns the mixing off"),
         (["--images", "/nowhere"], "no folder /nowhere"),
         (["--images", "{whole}"], "give --folds CSV"),
         (["--images", "{whole}", "--folds", "{folds}", "--fold", "9"], "no fold '9'"),

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from .. import __version__
-from ..errors import CellMixDaliError
+from ..errors import CellMixDaliError, StoppedError
 from .compare import compare
 from .curriculum import curriculum
 from .demo import demo
@@ -49,9 +49,12 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line: exit code 0, or 2 with one message for what cannot work."""
+    """Run the command line: exit code 0, 2 with one message for what cannot work, 130 or 143 where it was stopped."""
     try:
         app()
+    except StoppedError as stopped:
+        Console(stderr=True).print(escape(str(stopped)), highlight=False, soft_wrap=True)
+        sys.exit(128 + stopped.signal)
     except CellMixDaliError as error:
         Console(stderr=True).print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)

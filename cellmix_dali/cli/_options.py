@@ -79,9 +79,46 @@ MppOverride = Annotated[
 ]
 
 
-def make_folder(folder: Path) -> None:
-    """Make the folder of the results."""
+# All that a training may write.
+_RESULTS = (
+    *("report.json", "checkpoint.pt", "model.pt", "faults.jsonl", "log.csv", "tiles.parquet"),
+    *("mixed.png", "curriculum.png", "confusion.png"),
+)
+
+
+def may_begin(folder: Path, *, resume: bool, overwrite: bool) -> bool:
+    """See whether the folder may take a training's results.
+
+    Returns
+    -------
+    bool
+        False if the training in it is finished, so that nothing is left to be resumed.
+
+    Raises
+    ------
+    ArgumentError
+        If it holds a training, finished or not, and the user does not say what is to become of it.
+    """
+    if resume and overwrite:
+        raise ArgumentError("Give --resume, to go on, or --overwrite, to start anew: not both.")
+    finished, begun = (folder / "report.json").exists(), (folder / "checkpoint.pt").exists()
+    if finished and resume:
+        return False
+    if (finished or begun) and not (resume or overwrite):
+        raise ArgumentError(
+            f"{folder} holds a training that is {'finished' if finished else 'not finished'}: "
+            + ("" if finished else "go on with --resume, ")
+            + "give another --out, or --overwrite to start anew."
+        )
+    return True
+
+
+def make_folder(folder: Path, *, overwrite: bool = False) -> None:
+    """Make the folder of the results; remove those of an earlier training, if they are to be overwritten."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ArgumentError(f"The folder {folder} cannot be made ({error.strerror}): give another --out.") from error
+    if overwrite:
+        for name in _RESULTS:
+            (folder / name).unlink(missing_ok=True)

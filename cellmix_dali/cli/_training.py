@@ -27,6 +27,7 @@ def training_settings(
     device: str,
     engine: str | None,
     seed: int,
+    verify: str = "headers",
 ) -> TrainingSettings:
     """The options that both trainings share, as settings; a constant implies the strategy "fixed"."""
     from ..training import TrainingSettings
@@ -44,10 +45,13 @@ def training_settings(
         device=device,
         engine=engine,
         seed=seed,
+        verify=verify,
     )
 
 
-def train_and_tell(data: TrainingData, settings: TrainingSettings, out: Path, console: Console) -> None:
+def train_and_tell(
+    data: TrainingData, settings: TrainingSettings, out: Path, console: Console, *, resume: bool | None = None
+) -> None:
     """Train, and say what came out."""
     from ..training import run_training
     from ..training.metrics import figure
@@ -56,7 +60,7 @@ def train_and_tell(data: TrainingData, settings: TrainingSettings, out: Path, co
     console.print(
         f"tiles: {len(data.train)} to train on, {len(data.test)} to test on; {escape(data.split)}", soft_wrap=True
     )
-    report = run_training(data, settings, out, console)
+    report = run_training(data, settings, out, console, resume=resume)
     final, read = report["final"], report["tiles_read"]
     names = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1", "auroc": "AUROC"}
     console.print(
@@ -70,7 +74,9 @@ def train_and_tell(data: TrainingData, settings: TrainingSettings, out: Path, co
     console.print(f"written to {escape(str(out))}: report.json, mixed.png, curriculum.png, model.pt", soft_wrap=True)
 
 
-def train_on_images_and_tell(data: ImageData, settings: ImageSettings, out: Path, console: Console) -> None:
+def train_on_images_and_tell(
+    data: ImageData, settings: ImageSettings, out: Path, console: Console, *, resume: bool | None = None
+) -> None:
     """Train on image files, and say what came out."""
     from ..training import run_image_training
 
@@ -79,7 +85,7 @@ def train_on_images_and_tell(data: ImageData, settings: ImageSettings, out: Path
     console.print(f"images: {sizes}; {escape(data.split)}", soft_wrap=True)
     for file, reason in data.left_out.items():
         console.print(f"left out: {escape(file)}: {escape(reason)}", soft_wrap=True)
-    report = run_image_training(data, settings, out, console)
+    report = run_image_training(data, settings, out, console, resume=resume)
     final = report["final"]
     chosen = "the best" if settings.best and data.validation is not None else "the last"
     console.print(f"model of epoch {final['epoch'] + 1}, {chosen}:")

@@ -37,6 +37,7 @@ from ._options import (
     Threshold,
     TissueMethodName,
     make_folder,
+    may_begin,
 )
 from ._training import train_and_tell, train_on_images_and_tell, training_settings
 
@@ -177,7 +178,7 @@ def train(
         str,
         typer.Option(
             help="CellMix, CellMix-Group, CellMix-Random4, ..., or CutMix, Mixup, Cutout, FMix, ResizeMix, "
-            "SaliencyMix; with --images also none."
+            "SaliencyMix, or none."
         ),
     ] = "CellMix-Group",
     p: Probability = 0.5,
@@ -189,6 +190,16 @@ def train(
     device: Device = "cpu",
     engine: Engine = None,
     seed: Seed = 0,
+    verify: Annotated[
+        str,
+        typer.Option(
+            help="What is verified of a tile: headers, scan (the codes of JPEG scans, too), or, with --tiles, hash."
+        ),
+    ] = "headers",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where the training in --out was stopped, with the same options.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew, whatever training is in --out.")] = False,
 ) -> None:
     """Train a classifier on a list of slides at a stated resolution, on finished tiles, or on folders of images.
 
@@ -198,16 +209,17 @@ def train(
 
     Images: with --images. Every file is decoded once before the training, and bad ones are refused. Writes report.json,
     log.csv (a line an epoch), confusion.png, mixed.png, curriculum.png and model.pt into --out.
+
+    The state is kept in --out after every epoch, and after the batch in which SIGTERM or Ctrl-C comes (exit codes 143
+    and 130): --resume goes on there, to the same result as an uninterrupted training.
     """
     _check_sources(context, slide_list, tiles, images, folds)
     console = Console()
-    from ..mixing import METHODS, canonical_method
+    from ..mixing import METHODS, canonical_method, mixes
     from ..tiles import TileTable
     from ..training import check_settings, collection_data, shard_data
 
-    if images is None and method.lower() == "none":
-        raise ArgumentError("--method none goes with --images; for tiles --p 0 turns the mixing off.")
-    if method.lower() == "none" or not METHODS[canonical_method(method)].is_cellmix:
+    if not mixes(method) or not METHODS[canonical_method(method)].is_cellmix:
         _refuse(context, _OF_CELLMIX, f"--method {method}: it is CellMix's alone")
     settings = training_settings(
         epochs,
@@ -222,7 +234,11 @@ def train(
         device,
         engine,
         seed,
+        verify,
     )
+    if not may_begin(out, resume=resume, overwrite=overwrite):
+        console.print(f"finished already: see {escape(str(out))}/report.json", soft_wrap=True)
+        return
     if images is not None:
         from ..training import ImageSettings, check_image_settings, default_learning_rate
 
@@ -241,18 +257,18 @@ def train(
         )
         check_image_settings(image_settings)
         found = _find_images(images, folds, fold or "0", only, class_column, best, skip_bad_images, console)
-        make_folder(out)
-        train_on_images_and_tell(found, image_settings, out, console)
+        make_folder(out, overwrite=overwrite)
+        train_on_images_and_tell(found, image_settings, out, console, resume=resume)
         return
     if slide_list is None:
         assert tiles is not None
         data = shard_data(tiles, tile_size=tile_size, hold_out=hold_out, fold=fold, seed=seed)
         check_settings(settings, data.tile_size)
-        make_folder(out)
+        make_folder(out, overwrite=overwrite)
     else:
         size = tile_size or _TILE_SIZE
         check_settings(settings, size)
-        make_folder(out)
+        make_folder(out, overwrite=overwrite)
         with console.status("laying grids over the slides") as status:
             data = collection_data(
                 slide_list,
@@ -280,7 +296,7 @@ def train(
     for note in data.notes:
         console.print(f"note: {escape(note)}.", soft_wrap=True)
     TileTable.concat([data.train, data.test]).to_parquet(out / "tiles.parquet")
-    train_and_tell(data, settings, out, console)
+    train_and_tell(data, settings, out, console, resume=resume)
 
 
 def _find_images(

@@ -216,7 +216,7 @@ def _as_asked(record: RunRecord, run: Run, settings: ComparisonSettings) -> RunR
 
 def _smaller_batches(settings: ComparisonSettings, data: Mapping[str, ImageData]) -> dict[str, int]:
     """Batch sizes of the folds that have too few images for the one that was asked for."""
-    sizes = {fold: fitting_batch_size(settings.batch_size, len(each.train)) for fold, each in data.items()}
+    sizes = {fold: fitting_batch_size(settings.batch_size, len(each.train))[0] for fold, each in data.items()}
     return {fold: size for fold, size in sizes.items() if size < settings.batch_size}
 
 

@@ -16,9 +16,12 @@ from ..curriculum import Curriculum
 from ..pictures import curriculum_picture
 from ..pipelines.images import ImageSource
 from ..plugins import PlanSource
+from .checkpoint import Checkpoint
 from .epoch_log import EpochLog
-from .image_run import Entry, train_and_test
+from .epochs import Entry, Epochs, Listener
+from .image_run import train_and_test
 from .images import ImageData
+from .keeping import Kept
 from .loop import progress_bar, steering, versions
 from .metrics import confusion_picture
 from .mixed import SHOWN, alternating, draw_mixed
@@ -27,7 +30,9 @@ from .settings import ImageSettings, check_image_settings, fitting_batch_size
 __all__ = ["run_image_training"]
 
 
-def run_image_training(data: ImageData, settings: ImageSettings, out: Path, console: Console) -> dict[str, Any]:
+def run_image_training(
+    data: ImageData, settings: ImageSettings, out: Path, console: Console, *, resume: bool | None = None
+) -> dict[str, Any]:
     """Train and test by `train_and_test`; write report.json, log.csv, model.pt and the pictures.
 
     The pictures: confusion.png, mixed.png (with a mixing method) and curriculum.png (with one of CellMix's).
@@ -42,6 +47,9 @@ def run_image_training(data: ImageData, settings: ImageSettings, out: Path, cons
         Folder of the results; it must exist.
     console : rich.console.Console
         Where the progress goes.
+    resume : bool, optional
+        Whether to go on from the checkpoint in `out`, if there is one; with True or False one is kept there until the
+        end. By default none is.
 
     Returns
     -------
@@ -51,13 +59,20 @@ def run_image_training(data: ImageData, settings: ImageSettings, out: Path, cons
     Raises
     ------
     CellMixDaliError
-        If a setting cannot work, or the training diverges.
+        If a setting cannot work, the training diverges, or the checkpoint is of one that was set up otherwise.
+    StoppedError
+        After SIGTERM or Ctrl-C, when the state is in the checkpoint.
     """
     started = time.perf_counter()
     curriculum = check_image_settings(settings)
     for picture in ("mixed.png", "curriculum.png"):
         (out / picture).unlink(missing_ok=True)  # of an earlier run; not every method has them
-    batch = fitting_batch_size(settings.batch_size, len(data.train))
+    batch, note = fitting_batch_size(settings.batch_size, len(data.train))
+    notes = [*data.notes, *([] if note is None else [note])]
+    for each in notes:
+        console.print(f"note: {each}.", soft_wrap=True)
+    about = asdict(settings) | {"classes": data.classes, "batch_size": batch, "split": data.split}
+    checkpoint = Checkpoint(out, about)
     with EpochLog(out, tensorboard=settings.tensorboard) as log, progress_bar(console) as progress:
         bar = progress.add_task("training", total=settings.epochs * (len(data.train) // batch), line="")
 
@@ -68,7 +83,13 @@ def run_image_training(data: ImageData, settings: ImageSettings, out: Path, cons
             log.add(entry)
             progress.console.print(_line(entry))
 
-        run = train_and_test(data, settings, on_batch=on_batch, on_epoch=on_epoch)
+        def on_resume(loaded: Epochs) -> None:
+            progress.update(bar, completed=loaded.batches_done)
+            for entry in loaded.entries:
+                log.add(entry)
+
+        keep = None if resume is None else Kept(checkpoint, resume, on_resume)
+        run = train_and_test(data, settings, listener=Listener(on_batch, on_epoch), keep=keep)
     for name, tested in run.tested.items():
         # The last set there is: the test images, or without them the validation images.
         what = f"{len(data.sets[name])} {name} images, balanced accuracy {tested.scores['balanced_accuracy']:.3f}"
@@ -93,10 +114,13 @@ def run_image_training(data: ImageData, settings: ImageSettings, out: Path, cons
         "epochs": run.epochs,
         "final": {"epoch": run.best_epoch} | figures,
         "images_left_out": dict(data.left_out),
+        "notes": notes,
         "seconds": round(time.perf_counter() - started, 1),
         "versions": versions(),
     }
     (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    if resume is not None:
+        checkpoint.remove()
     return report
 
 

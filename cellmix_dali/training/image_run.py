@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from ..curriculum import Curriculum
-from ..errors import ArgumentError
 from ..pipelines import ImageCache, ImageLoader, evaluate_image_loader, train_image_loader
+from .epochs import Epochs, Listener, Optimisation
 from .images import ImageData, ImageSet
-from .loop import Batches, answers, train_epoch
+from .keeping import Kept
+from .loop import answers
 from .metrics import confusion_matrix, required_scores
 from .models import make_model
 from .settings import ImageSettings, check_image_settings, fitting_batch_size
 
-__all__ = ["Entry", "ImageRun", "TestedSet", "train_and_test", "warm_up_and_cosine"]
+__all__ = ["ImageRun", "TestedSet", "train_and_test", "warm_up_and_cosine"]
 
-_ADVICE = "Lower --learning-rate."
 _WARM_UP = 0.05  # share of the steps in which the learning rate rises
-
-#: An epoch's figures by name, and so far as a curriculum steers it, what the curriculum said.
-Entry: TypeAlias = Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -79,10 +74,10 @@ def train_and_test(
     settings: ImageSettings,
     *,
     cache: ImageCache | None = None,
-    on_batch: Callable[[Entry, float, float], None] | None = None,
-    on_epoch: Callable[[Entry], None] | None = None,
+    listener: Listener | None = None,
+    keep: Kept | None = None,
 ) -> ImageRun:
-    """Train, choose the best epoch, test once; write nothing.
+    """Train, choose the best epoch, test once; write nothing but, where it is asked, the state.
 
     The best epoch is that with the highest balanced accuracy on the validation images, of equal ones that with the
     lower loss. The test images are looked at once, by the model that is kept. The same seed gives the same initial
@@ -96,18 +91,18 @@ def train_and_test(
         How.
     cache : ImageCache, optional
         Decoded images that several runs share; by default one of this run's own where ``settings.cache`` says so.
-    on_batch : callable, optional
-        Called after every batch with what is known of the epoch, images a second and the mean loss so far.
-    on_epoch : callable, optional
-        Called with every epoch's figures.
+    listener : Listener, optional
+        Told of every batch and every epoch.
+    keep : Kept, optional
+        Where the state is kept, so that the run can go on where it was stopped.
 
     Raises
     ------
     CellMixDaliError
         If a setting cannot work, or the training diverges.
     """
-    curriculum = check_image_settings(settings)
-    batch = fitting_batch_size(settings.batch_size, len(data.train))
+    curriculum, listener = check_image_settings(settings), listener or Listener()
+    batch, _ = fitting_batch_size(settings.batch_size, len(data.train))
     device = torch.device("cuda" if settings.device == "gpu" else "cpu")
     torch.manual_seed(settings.seed)
     model = make_model(settings.model, len(data.classes), settings.image_size, pretrained=settings.pretrained)
@@ -121,87 +116,32 @@ def train_and_test(
             for name, images in data.sets.items()
             if name != "train"
         }
-        training = _Training(model, loader, held_out.get("validation"), settings, curriculum, device)
-        training.run(on_batch or _ignore, on_epoch or _ignore)
+        validation = held_out.get("validation")
+        training = Epochs(
+            settings.epochs,
+            _optimisation(model, settings, device, settings.epochs * len(loader)),
+            loader,
+            unit="images",
+            curriculum=curriculum,
+            validate=None if validation is None else lambda: required_scores(*answers(model, validation, device)),
+            goodness=_goodness if settings.best and validation is not None else None,
+        )
+        if keep is None:
+            training.run(listener)
+        else:
+            keep.run(training, listener, held_out)
         tested = {}
         for name, of_set in held_out.items():
             logits, labels = answers(model, of_set, device)
             tested[name] = TestedSet(required_scores(logits, labels), confusion_matrix(logits, labels))
     return ImageRun(
-        epochs=training.epochs,
+        epochs=training.entries,
         batch_losses=training.batch_losses,
-        best_epoch=training.best_epoch,
+        best_epoch=training.best,
         state={name: value.cpu() for name, value in model.state_dict().items()},
         parameters=sum(value.numel() for value in model.parameters()),
         tested=tested,
     )
-
-
-class _Training:
-    """The epochs of a run."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        loader: ImageLoader,
-        validation: Batches | None,
-        settings: ImageSettings,
-        curriculum: Curriculum | None,
-        device: torch.device,
-    ) -> None:
-        self.model, self.loader, self.validation = model, loader, validation
-        self.settings, self.curriculum, self.device = settings, curriculum, device
-        self.epochs: list[dict[str, float]] = []
-        self.batch_losses: list[list[float]] = []
-        self.best_epoch = settings.epochs - 1
-        steps = settings.epochs * len(loader)
-        self._optimizer = torch.optim.AdamW(
-            model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-        )
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(
-            self._optimizer, lambda step: warm_up_and_cosine(step, steps)
-        )
-        amp = settings.amp and device.type == "cuda"
-        self._scaler = torch.amp.GradScaler(device.type) if amp else None
-
-    def run(self, on_batch: Callable[[Entry, float, float], None], on_epoch: Callable[[Entry], None]) -> None:
-        """Train; leave the model as it was in the best epoch, or in the last one."""
-        kept = None
-        for epoch in range(self.settings.epochs):
-            entry = self._epoch(epoch, on_batch)
-            self.epochs.append(entry)
-            on_epoch(entry)
-            if self.settings.best and self.validation is not None and entry is max(self.epochs, key=_goodness):
-                self.best_epoch, kept = epoch, copy.deepcopy(self.model.state_dict())
-        if kept is not None:
-            self.model.load_state_dict(kept)
-
-    def _epoch(self, epoch: int, on_batch: Callable[[Entry, float, float], None]) -> dict[str, float]:
-        """Train for one epoch, tell the curriculum, look at the validation images."""
-        entry: dict[str, float] = {"epoch": epoch, "learning_rate": float(self._schedule.get_last_lr()[0])}
-        if self.curriculum is not None:
-            entry["patch_size"] = self.curriculum.patch_size
-            entry["fix_ratio"] = self.curriculum.fix_ratio
-            entry["threshold"] = self.curriculum.threshold
-        losses = train_epoch(
-            self.model,
-            self.loader,
-            self._optimizer,
-            self._schedule,
-            self.device,
-            lambda rate, loss: on_batch(entry, rate, loss),
-            scaler=self._scaler,
-        )
-        if not math.isfinite(losses.mean):
-            raise ArgumentError(f"The loss of epoch {epoch + 1} is no number: the training diverged. {_ADVICE}")
-        self.batch_losses.append(losses.batches)
-        entry |= {"train_loss": losses.mean, "images_per_second": losses.per_second}
-        if self.curriculum is not None:
-            self.curriculum.step(losses.mean)
-        if self.validation is not None:
-            figures = required_scores(*answers(self.model, self.validation, self.device))
-            entry |= {"validation_loss": figures.pop("loss")} | figures
-        return entry
 
 
 def warm_up_and_cosine(step: int, steps: int) -> float:
@@ -220,8 +160,12 @@ def _goodness(entry: Mapping[str, float]) -> tuple[float, float]:
     return entry["balanced_accuracy"], -entry["validation_loss"]
 
 
-def _ignore(*_: object) -> None:
-    """Tell nobody."""
+def _optimisation(model: nn.Module, settings: ImageSettings, device: torch.device, steps: int) -> Optimisation:
+    """What changes the model."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warm_up_and_cosine(step, steps))
+    amp = settings.amp and device.type == "cuda"
+    return Optimisation(model, optimizer, schedule, device, torch.amp.GradScaler(device.type) if amp else None)
 
 
 def _train_loader(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .._path_problem import path_problem
 from ..errors import ArgumentError
-from ..pipelines import unreadable_images
+from ..pipelines.images import IMAGE_SUFFIXES, unreadable_images
 
 __all__ = [
     "ImageData",
@@ -27,8 +27,6 @@ __all__ = [
     "without_images",
 ]
 
-#: What DALI decodes and tests have seen; other files in a folder of images are not looked at.
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 _SHOWN = 5  # files named in a message
 
 Row: TypeAlias = "dict[str, str]"
@@ -77,6 +75,8 @@ class ImageData:
         For a person: what was held out.
     left_out : mapping of str to str
         Unreadable files, and what is wrong with each.
+    notes : tuple of str
+        For a person: what the folders hold that was not looked at.
     """
 
     folder: str
@@ -86,6 +86,7 @@ class ImageData:
     classes: tuple[str, ...]
     split: str
     left_out: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
     @property
     def sets(self) -> dict[str, ImageSet]:
@@ -116,16 +117,18 @@ def image_folders(folder: Path) -> ImageData:
             "(columns path, class, fold), which says what is tested on."
         )
     classes = tuple(sorted(each.name for each in train.iterdir() if each.is_dir() and not each.name.startswith(".")))
-    test = _of_classes(folder / "test", classes) if (folder / "test").is_dir() else None
+    others: list[Path] = []
+    test = _of_classes(folder / "test", classes, others) if (folder / "test").is_dir() else None
     data = ImageData(
         folder=str(folder),
-        train=_of_classes(train, classes),
-        validation=_of_classes(validation, classes),
+        train=_of_classes(train, classes, others),
+        validation=_of_classes(validation, classes, others),
         test=test,
         classes=classes,
         split="folders train, val" + (", test" if test is not None else "; no folder test"),
         left_out={},
     )
+    data = replace(data, notes=_not_looked_at(others))
     return _checked(data)
 
 
@@ -264,20 +267,38 @@ def _require_folder(folder: Path) -> None:
         raise ArgumentError(f"There is no folder {folder}: give the folder of the images by --images.")
 
 
-def _of_classes(folder: Path, classes: Sequence[str]) -> ImageSet:
-    """The images in a folder's class folders."""
+def _not_looked_at(others: Sequence[Path]) -> tuple[str, ...]:
+    """Say which files lie in the folders of images and are none, as their names say."""
+    if not others:
+        return ()
+    kinds = sorted({file.suffix.lower() or "no suffix" for file in others})
+    return (
+        f"{len(others)} files were left out, as they are not called like images that DALI decodes: {_some(kinds)}; the "
+        f"first is {others[0]}",
+    )
+
+
+def _of_classes(folder: Path, classes: Sequence[str], others: list[Path]) -> ImageSet:
+    """The images in a folder's class folders; other files go into `others`."""
     unknown = {each.name for each in folder.iterdir() if each.is_dir() and not each.name.startswith(".")} - {*classes}
     if unknown:
         raise ArgumentError(f"{folder} has classes that the folder 'train' beside it lacks: {_some(sorted(unknown))}.")
     files: list[str] = []
     labels: list[int] = []
     for number, name in enumerate(classes):
-        found = sorted(str(file) for file in (folder / name).rglob("*") if file.suffix.lower() in SUFFIXES)
+        there = [file for file in sorted((folder / name).rglob("*")) if not _is_hidden(file) and file.is_file()]
+        found = [str(file) for file in there if file.suffix.lower() in IMAGE_SUFFIXES]
+        others += [file for file in there if file.suffix.lower() not in IMAGE_SUFFIXES]
         if not found and folder.name == "train":
-            raise ArgumentError(f"There is no image in {folder / name}: looked for {', '.join(SUFFIXES)}.")
+            raise ArgumentError(f"There is no image in {folder / name}: looked for {', '.join(IMAGE_SUFFIXES)}.")
         files += found
         labels += [number] * len(found)
     return ImageSet(tuple(files), np.array(labels, np.int32))
+
+
+def _is_hidden(file: Path) -> bool:
+    """Whether a file is none of the user's: hidden ones, and what systems leave in folders."""
+    return file.name.startswith(".") or file.name == "Thumbs.db"
 
 
 def _checked(data: ImageData) -> ImageData:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,16 @@ from rich.markup import escape
 from ..curriculum import Curriculum
 from ..decoding import KINDS, PIXELS, stream_kind
 from ..errors import CellMixDaliError, SlideError
-from ..mixing import METHODS, canonical_method
 from ..pictures import curriculum_picture
-from ..pipelines import evaluate_loader, train_loader
+from ..pipelines import TileLoader, evaluate_loader, train_loader
 from ..pipelines._device import routes_taken
 from ..plugins import PlanSource, TileSource, tiles
 from ..reading import TileReader
+from .checkpoint import Checkpoint
 from .data import TrainingData
-from .loop import answers, progress_bar, reporter, steering, train_epoch, versions
+from .epochs import Entry, Epochs, Listener, Optimisation
+from .keeping import Kept
+from .loop import answers, progress_bar, steering, versions
 from .metrics import scores
 from .mixed import SHOWN, alternating, draw_mixed
 from .model import small_cnn
@@ -35,7 +38,9 @@ __all__ = ["run_training"]
 _FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "auroc")
 
 
-def run_training(data: TrainingData, settings: TrainingSettings, out: Path, console: Console) -> dict[str, Any]:
+def run_training(
+    data: TrainingData, settings: TrainingSettings, out: Path, console: Console, *, resume: bool | None = None
+) -> dict[str, Any]:
     """Train, test, and write report.json, mixed.png, curriculum.png (CellMix), model.pt and faults.jsonl (bad tiles).
 
     Parameters
@@ -48,6 +53,9 @@ def run_training(data: TrainingData, settings: TrainingSettings, out: Path, cons
         Folder of the results; it must exist.
     console : rich.console.Console
         Where the progress goes.
+    resume : bool, optional
+        Whether to go on from the checkpoint in `out`, if there is one; with True or False one is kept there until the
+        end. By default none is.
 
     Returns
     -------
@@ -57,19 +65,23 @@ def run_training(data: TrainingData, settings: TrainingSettings, out: Path, cons
     Raises
     ------
     CellMixDaliError
-        If a setting cannot work.
+        If a setting cannot work, or the checkpoint is of a training that was set up otherwise.
+    StoppedError
+        After SIGTERM or Ctrl-C, when the state is in the checkpoint.
     """
     started = time.perf_counter()
     torch.manual_seed(settings.seed)
     curriculum = check_settings(settings, data.tile_size)
-    steered = METHODS[canonical_method(settings.method)].is_cellmix
     classes = len(data.classes)
-    batch = fitting_batch_size(settings.batch_size, len(data.train))
+    batch, note = fitting_batch_size(settings.batch_size, len(data.train))
+    notes = [*data.notes, *([] if note is None else [note])]
+    if note is not None:
+        console.print(f"note: {note}.", soft_wrap=True)
     loader = train_loader(
         data.train,
         num_classes=classes,
         batch_size=batch,
-        curriculum=curriculum if steered else None,
+        curriculum=curriculum,
         method=settings.method,
         p=settings.p,
         device=settings.device,
@@ -78,6 +90,7 @@ def run_training(data: TrainingData, settings: TrainingSettings, out: Path, cons
         edge=data.edge,
         fault_file=out / "faults.jsonl",
         seed=settings.seed,
+        verify=settings.verify,
     )
     test = evaluate_loader(
         data.test,
@@ -89,6 +102,7 @@ def run_training(data: TrainingData, settings: TrainingSettings, out: Path, cons
         edge=data.edge,
         on_error="replace",
         fault_file=out / "faults.jsonl",
+        verify=settings.verify,
     )
     with loader, test:
         device = torch.device("cuda" if settings.device == "gpu" else "cpu")
@@ -97,41 +111,52 @@ def run_training(data: TrainingData, settings: TrainingSettings, out: Path, cons
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, settings.learning_rate, total_steps=settings.epochs * len(loader)
         )
-        epochs = []
+        training = Epochs(
+            settings.epochs,
+            Optimisation(model, optimizer, schedule, device),
+            loader,
+            unit="tiles",
+            curriculum=curriculum,
+            validate=lambda: scores(*answers(model, test, device)),
+        )
+        earlier = _Earlier()
         with progress_bar(console) as progress:
             bar = progress.add_task("training", total=settings.epochs * len(loader), line="")
-            for epoch in range(settings.epochs):
-                entry: dict[str, Any] = {"epoch": epoch}
-                if steered:
-                    entry["patch_size"] = curriculum.patch_size
-                    entry["fix_ratio"] = curriculum.fix_ratio
-                    entry["threshold"] = curriculum.threshold
-                tell = reporter(progress, bar, "tiles", entry)
-                losses = train_epoch(model, loader, optimizer, schedule, device, tell)
-                entry |= {"train_loss": losses.mean, "tiles_per_second": losses.per_second}
-                figures = scores(*answers(model, test, device))
-                entry |= {"validation_loss": figures.pop("loss")} | figures
-                curriculum.step(entry["train_loss"])
-                epochs.append(entry)
-                progress.console.print(_line(entry))
-        read = {"direct": 0, "openslide": 0, **(loader.source.read + test.source.read)}
-        faults = [*loader.faults, *test.faults]
+
+            def on_batch(entry: Entry, rate: float, loss: float) -> None:
+                progress.update(bar, advance=1, line=f"{rate:4.0f} tiles/s loss {loss:.3f} {steering(entry)}")
+
+            listener = Listener(on_batch, lambda entry: progress.console.print(_line(entry)))
+            if resume is None:
+                training.run(listener)
+            else:
+                about = asdict(settings) | {"classes": data.classes, "batch_size": batch, "tile_size": data.tile_size}
+                Kept(
+                    checkpoint := Checkpoint(out, about),
+                    resume,
+                    on_resume=lambda loaded: progress.update(bar, completed=loaded.batches_done),
+                    extra=lambda: earlier.with_these(loader, test).as_dict(),
+                    take_extra=earlier.take,
+                ).run(training, listener, {"test": test})
+        whole = earlier.with_these(loader, test)
+        epochs, read = training.entries, {"direct": 0, "openslide": 0, **whole.read}
         kinds = _kinds_read(loader.source) | _kinds_read(test.source)
         held = loader.source.reader.kinds
     torch.save({"model": model.state_dict(), "classes": data.classes, "tile_size": data.tile_size}, out / "model.pt")
 
     try:
-        _draw_mixed(data, settings, batch, curriculum, out / "mixed.png")
+        if settings.mixer is not None:
+            _draw_mixed(data, settings, batch, curriculum, out / "mixed.png")
     except (CellMixDaliError, RuntimeError) as error:  # bad tiles, of which the training could leave out some
         console.print(f"no mixed.png: {escape(str(error).splitlines()[0])}", soft_wrap=True)
-    if steered:
+    if curriculum is not None:
         curriculum_picture(out / "curriculum.png", epochs)
     report = {
         "task": data.task,
         "classes": list(data.classes),
         "slides": data.slides,
         "split": data.split,
-        "notes": list(data.notes),
+        "notes": notes,
         "tiles": {"train": len(data.train), "held_out": len(data.test), "size": data.tile_size},
         "settings": asdict(settings) | {"batch_size": batch},
         "epochs": epochs,
@@ -140,7 +165,7 @@ def run_training(data: TrainingData, settings: TrainingSettings, out: Path, cons
         "decoder_routes": {
             kind: route._asdict() for kind, route in routes_taken(settings.device, held).items() if kind in kinds
         },
-        "bad_tiles": [asdict(fault) for fault in faults],
+        "bad_tiles": whole.faults,
         "slides_left_out": [
             {"slide": str(fault.slide), "reason": fault.reason, "kind": fault.kind} for fault in data.faults
         ],
@@ -148,7 +173,37 @@ def run_training(data: TrainingData, settings: TrainingSettings, out: Path, cons
         "versions": versions(),
     }
     (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    if resume is not None:
+        checkpoint.remove()
     return report
+
+
+@dataclass
+class _Earlier:
+    """What was read, and found bad, before a training was stopped."""
+
+    read: Counter[str] = field(default_factory=Counter)
+    faults: list[dict[str, Any]] = field(default_factory=list)
+
+    def with_these(self, *loaders: TileLoader) -> _Earlier:
+        """The same, with what loaders have read and found since."""
+        read, faults = self.read.copy(), list(self.faults)
+        for loader in loaders:
+            read += loader.source.read
+            known = {_place(fault) for fault in faults}
+            faults += [found for fault in loader.faults if _place(found := asdict(fault)) not in known]
+        return _Earlier(read, faults)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"read": dict(self.read), "faults": self.faults}
+
+    def take(self, state: Mapping[str, Any]) -> None:
+        self.read, self.faults = Counter(state["read"]), list(state["faults"])
+
+
+def _place(fault: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Which tile is bad, and how."""
+    return tuple(fault[name] for name in ("slide", "level", "x", "y", "size", "kind"))
 
 
 def _kinds_read(source: TileSource) -> set[str]:
@@ -169,7 +224,9 @@ def _kinds_read(source: TileSource) -> set[str]:
     return kinds
 
 
-def _draw_mixed(data: TrainingData, settings: TrainingSettings, batch: int, curriculum: Curriculum, path: Path) -> None:
+def _draw_mixed(
+    data: TrainingData, settings: TrainingSettings, batch: int, curriculum: Curriculum | None, path: Path
+) -> None:
     """Draw some training tiles before and after mixing."""
     assert data.train.label is not None
     table = data.train.select(alternating(data.train.label, min(SHOWN, batch)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..curriculum import Curriculum
 from ..errors import ArgumentError
-from ..mixing import METHODS, canonical_method, make_mixer
+from ..mixing import METHODS, canonical_method, make_mixer, mixes
 from ..pipelines._device import device_id
 from ..plugins._paste import check_engine
 from ..plugins.normalise import default_engine
@@ -25,7 +25,7 @@ class TrainingSettings:
     epochs, batch_size : int
         As usual.
     method : str
-        One of `cellmix_dali.mixing.METHODS`.
+        One of `cellmix_dali.mixing.METHODS`, or "none".
     p : float
         Probability that a batch is mixed.
     patch_strategy, ratio_strategy : str
@@ -40,6 +40,8 @@ class TrainingSettings:
         Of `cellmix_dali.pipelines.train_loader`.
     seed : int
         Of everything.
+    verify : str
+        Of `cellmix_dali.pipelines.train_loader`; for tiles.
     """
 
     epochs: int = 12
@@ -55,11 +57,22 @@ class TrainingSettings:
     device: str = "cpu"
     engine: str | None = None
     seed: int = 0
+    verify: str = "headers"
+
+    @property
+    def mixer(self) -> str | None:
+        """The method's canonical name, or None for "none"."""
+        return canonical_method(self.method) if mixes(self.method) else None
+
+    @property
+    def steered(self) -> bool:
+        """Whether a curriculum steers the method."""
+        return self.mixer is not None and METHODS[self.mixer].is_cellmix
 
 
 @dataclass(frozen=True)
 class ImageSettings(TrainingSettings):
-    """How a run on image files trains; `method` may be "none".
+    """How a run on image files trains.
 
     Attributes
     ----------
@@ -93,23 +106,18 @@ class ImageSettings(TrainingSettings):
     threads: int = 2
     cache: bool = False
 
-    @property
-    def mixer(self) -> str | None:
-        """The method's canonical name, or None for "none"."""
-        return None if self.method.lower() == "none" else canonical_method(self.method)
 
-
-def check_settings(settings: TrainingSettings, tile_size: int) -> Curriculum:
-    """Refuse settings that cannot work for tiles of this size before anything slow begins; give their curriculum.
+def check_settings(settings: TrainingSettings, tile_size: int) -> Curriculum | None:
+    """Refuse settings that cannot work before anything slow begins; give CellMix's curriculum, None for others.
 
     Raises
     ------
     CellMixDaliError
         Saying what cannot work.
     """
-    make_mixer(settings.method, p=settings.p, seed=settings.seed).check_batch_size(settings.batch_size)
+    _check_method(settings)
     _check_machine(settings)
-    return _curriculum(settings, tile_size)
+    return _curriculum(settings, tile_size) if settings.steered else None
 
 
 def check_image_settings(settings: ImageSettings) -> Curriculum | None:
@@ -120,20 +128,29 @@ def check_image_settings(settings: ImageSettings) -> Curriculum | None:
     CellMixDaliError
         Saying what cannot work.
     """
-    if settings.mixer is not None:
-        make_mixer(settings.mixer, p=settings.p, seed=settings.seed).check_batch_size(settings.batch_size)
+    _check_method(settings)
     _check_machine(settings)
     if not 0 <= settings.weight_decay < math.inf:
         raise ArgumentError(f"weight_decay={settings.weight_decay}: give a number, 0 or more.")
     check_model(settings.model, settings.image_size, pretrained=settings.pretrained)
-    steered = settings.mixer is not None and METHODS[settings.mixer].is_cellmix
-    return _curriculum(settings, settings.image_size) if steered else None
+    return _curriculum(settings, settings.image_size) if settings.steered else None
 
 
-def fitting_batch_size(batch_size: int, there: int) -> int:
-    """The batch size as set; smaller, in steps that any group of samples divides, where there are few samples."""
-    largest = max(4, there // 4 // 4 * 4)
-    return min(batch_size, largest)
+def fitting_batch_size(batch_size: int, there: int) -> tuple[int, str | None]:
+    """The batch size as set; smaller, in steps that any group of samples divides, where there are few samples.
+
+    Where it is smaller, the second says so for a person.
+    """
+    fitting = min(batch_size, max(4, there // 4 // 4 * 4))
+    if fitting == batch_size:
+        return batch_size, None
+    return fitting, f"batches are of {fitting}, not {batch_size}: there are {there} samples to train on"
+
+
+def _check_method(settings: TrainingSettings) -> None:
+    """Refuse a method, its probability, or a batch that cannot be mixed by it."""
+    if settings.mixer is not None:
+        make_mixer(settings.mixer, p=settings.p, seed=settings.seed).check_batch_size(settings.batch_size)
 
 
 def _check_machine(settings: TrainingSettings) -> None:

@@ -1,0 +1,118 @@
+"""A training's state on the disk, and signals that ask it to stop."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from ..errors import ArgumentError
+from ..shards.aside import write_aside
+
+__all__ = ["CHECKPOINT", "Checkpoint", "stop_signals"]
+
+#: The file's name in the folder of the results.
+CHECKPOINT = "checkpoint.pt"
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Checkpoint:
+    """The file that holds how far a training is: there in full, or as it was before.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the training's results.
+    about : mapping of str to plain values
+        What the training depends on: one with other values cannot go on from the file.
+    """
+
+    def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
+        self.path = folder / CHECKPOINT
+        self._about = {name: _plain(value) for name, value in about.items()}
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Write a state.
+
+        Raises
+        ------
+        WriteError
+            If it cannot be written; the file is then as it was.
+        """
+        with write_aside(self.path) as file:
+            torch.save({"about": self._about, "state": dict(state)}, file)
+
+    def load(self) -> dict[str, Any] | None:
+        """Give the state; None where there is none.
+
+        Raises
+        ------
+        ArgumentError
+            If it cannot be read, or is of a training that was set up otherwise; says what differs.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            found = torch.load(self.path, weights_only=True, map_location="cpu")
+            theirs, state = found["about"], found["state"]
+        except Exception as error:  # torch raises nearly anything on a file that is none of its own
+            raise ArgumentError(
+                f"The checkpoint {self.path} cannot be read ({type(error).__name__}: {error}). Start anew with "
+                "--overwrite."
+            ) from error
+        differing = [
+            f"{name} was {theirs.get(name)!r}, is {self._about.get(name)!r}"
+            for name in {**theirs, **self._about}
+            if theirs.get(name) != self._about.get(name)
+        ]
+        if differing:
+            raise ArgumentError(
+                f"The training in {self.path.parent} was set up otherwise, so it cannot go on: {'; '.join(differing)}. "
+                "Give the options that it had, another --out, or --overwrite to start anew."
+            )
+        return dict(state)
+
+    def remove(self) -> None:
+        """Remove the file: the training is over."""
+        self.path.unlink(missing_ok=True)
+
+
+@contextmanager
+def stop_signals() -> Iterator[Callable[[], int | None]]:
+    """Have SIGTERM and Ctrl-C ask for an orderly end, once; a second signal of the kind ends the process as ever.
+
+    Yields
+    ------
+    callable
+        Gives the number of the signal that has come, or None.
+    """
+    came: list[int] = []
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        came.append(number)
+        signal.signal(number, former[number])
+
+    if threading.current_thread() is not threading.main_thread():  # only there can signals be caught
+        yield lambda: None
+        return
+    former: dict[int, Any] = {number: signal.getsignal(number) or signal.SIG_DFL for number in _SIGNALS}
+    for number in _SIGNALS:
+        signal.signal(number, ask)
+    try:
+        yield lambda: came[0] if came else None
+    finally:
+        for caught, handler in former.items():
+            signal.signal(caught, handler)
+
+
+def _plain(value: Any) -> Any:
+    """A value as a file gives it back."""
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, Path) else value
