@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from ._arguments import number
 from .errors import NotReadError, SlideError
 
-__all__ = ["AT_ONCE", "RETRY_SECONDS", "Patience", "Retry"]
+__all__ = ["SLIDE_TIMEOUT", "AT_ONCE", "RETRY_SECONDS", "Patience", "Retry"]
 
 #: For how long is tried again, by default.
 RETRY_SECONDS = 60.0
+#: Seconds that the tiling job gives the work on a slide at once: a look at it, or some thousand tiles of it.
+SLIDE_TIMEOUT = 3600.0
 
 _T = TypeVar("_T")
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from .._patience import RETRY_SECONDS
+from .._patience import RETRY_SECONDS, SLIDE_TIMEOUT
 from ._options import AnnotationsOrigin, Device, MixedResolutions, MppOverride, TissueMethodName
 from ._telling import INTERRUPTED, SOME_FAILED, duration, say
 
@@ -121,6 +121,14 @@ def tile(
             "timeout, a server that does not answer.",
         ),
     ] = RETRY_SECONDS,
+    slide_timeout: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Seconds that the work on a slide may take at once, before it is given up and the job goes on. 0: as "
+            "long as it takes.",
+        ),
+    ] = SLIDE_TIMEOUT,
     device: Device = "cpu",
 ) -> None:
     """Tile slides into WebDataset shards, with a table of all tiles and a report.
@@ -169,6 +177,7 @@ def tile(
                 workers=workers,
                 scheduler=scheduler,
                 retry_seconds=retry_seconds,
+                slide_timeout=slide_timeout or None,
                 progress=display.show,
             )
     except (JobStoppedError, WriteError) as error:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import resource
 from collections import deque
 from typing import Any, Protocol
 
@@ -36,6 +38,10 @@ class Engine(Protocol):
     def workers(self) -> int:
         """How many tasks are best submitted at once."""
 
+    @property
+    def in_processes(self) -> bool:
+        """Whether tasks are done in processes of their own, which may end without ending the job."""
+
     def submit(self, task: Task) -> None:
         """Take a task."""
 
@@ -59,6 +65,7 @@ class SerialEngine:
     """
 
     workers = 1
+    in_processes = False
 
     def __init__(self) -> None:
         self._waiting: deque[Task] = deque()
@@ -96,8 +103,10 @@ class DaskEngine:
     MissingDependencyError
         If `distributed` is not installed.
     JobStoppedError
-        If the cluster cannot be reached, or has no workers.
+        If the cluster cannot be reached, or has no workers; or this machine may not open enough files for it.
     """
+
+    in_processes = True
 
     def __init__(self, workers: int | None = None, scheduler: str | None = None) -> None:
         try:
@@ -133,8 +142,14 @@ class DaskEngine:
                 self._client = dd.Client(scheduler, timeout=_CONNECT, set_as_default=False)
             self._client.wait_for_workers(1, timeout=_WAIT_FOR_WORKERS)
             self._done = dd.as_completed(loop=self._client.loop)
-        except (OSError, TimeoutError) as error:
+        except (OSError, RuntimeError, TimeoutError) as error:
             self.close()
+            if _lacks_files(error):
+                limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+                raise JobStoppedError(
+                    f"The workers cannot be started: a process may have {limit} files open (ulimit -n), and that is "
+                    "too few. Raise it, to 1024 or more, or take fewer --workers."
+                ) from error
             where = "on this machine" if scheduler is None else f"at {scheduler}"
             raise JobStoppedError(
                 f"There are no Dask workers {where} ({error}): check the scheduler and its workers."
@@ -190,6 +205,15 @@ class DaskEngine:
 def make_engine(workers: int | None = None, scheduler: str | None = None) -> Engine:
     """Make an engine: Dask over the cores of this machine, over a cluster that is there, or, with 0 workers, serial."""
     return SerialEngine() if workers == 0 and scheduler is None else DaskEngine(workers, scheduler)
+
+
+def _lacks_files(error: BaseException | None) -> bool:
+    """Whether an error comes of too few files that may be open."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _cores() -> int:

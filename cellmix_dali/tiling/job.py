@@ -15,12 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from .. import _arguments
 from .._moment import may_be_file
-from .._patience import RETRY_SECONDS, Retry
+from .._patience import RETRY_SECONDS, SLIDE_TIMEOUT, Retry
 from ..faults import DAMAGED, NOT_READ
 from ..one_resolution import check_one_resolution
 from ..shards import TILES_FILE, remove_parts, tile_schema, with_split_columns, write_aside, write_tiles
 from ._versions import versions
+from .deadline import forget_deadlines
 from .engine import Engine, make_engine
 from .manifest import Manifest
 from .outcome import JobState, TilingResult
@@ -49,6 +51,7 @@ def tile_slides(
     workers: int | None = None,
     scheduler: str | None = None,
     retry_seconds: float = RETRY_SECONDS,
+    slide_timeout: float | None = SLIDE_TIMEOUT,
     progress: Callable[[JobState], None] | None = None,
 ) -> TilingResult:
     """Tile slides into shards, with a table of all tiles and a report.
@@ -83,6 +86,10 @@ def tile_slides(
         a right, a timeout, a server that does not answer). A slide, or a tile, that is then still not read is recorded
         as "not read", not as damaged, and tried again by a job that resumes. After one that was waited for in vain,
         others are tried once each, until one can be read again.
+    slide_timeout : float or None, default 3600
+        Seconds that the work on a slide may take at once: a look at it, or a part of some thousand tiles. Then the
+        worker at it ends itself, the slide is recorded as failed, with where it hung, and the job goes on. None, and
+        without worker processes: as long as it takes. Workers of `scheduler` need nannies and one thread each.
     progress : callable, optional
         Called with a `JobState` after each piece of work.
 
@@ -104,14 +111,18 @@ def tile_slides(
     began = datetime.now(timezone.utc)
     settings = settings or TilingSettings()
     Retry(seconds=retry_seconds)  # refuses what is no time
+    if slide_timeout is not None:
+        slide_timeout = _arguments.number("slide_timeout", slide_timeout, low=0.0, above_low=True)
     collection = find_slides([sources] if isinstance(sources, str | Path) else sources, settings)
     folder = Path(out).absolute()
     with Manifest(folder, settings, collection, versions(), resume=resume) as manifest:
         for name in ("", *_FOLDERS):
             (folder / name).mkdir(exist_ok=True)
             remove_parts(folder / name)
+        forget_deadlines(folder)
         engine = make_engine(workers, scheduler)
         job = _Job(folder, settings, collection, manifest, engine, progress, retry_seconds)
+        job.timeout = slide_timeout if engine.in_processes else None
         try:
             if settings.mpp is None and settings.magnification is None and not mixed_resolutions:
                 job.check_scale()
@@ -119,6 +130,7 @@ def tile_slides(
             count = engine.workers
         finally:
             engine.close()
+        forget_deadlines(folder)
         results = job.finish(began, workers=count)
     changed = tuple(collection.slides[number].path for number in manifest.changed)
     return TilingResult(folder, tuple(results), changed, job.empty_classes, collection.repeats, collection.folders)
@@ -143,6 +155,7 @@ class _Job:
         self.manifest, self.engine, self.progress = manifest, engine, progress
         self.began = time.monotonic()
         self.retry_seconds, self.in_vain = retry_seconds, False
+        self.timeout: float | None = None
         self.failed: dict[int, Failure] = {}
         self.failed_part: dict[int, int] = {}
         self.planned: set[int] = set()
@@ -203,8 +216,8 @@ class _Job:
                 self._part(task.slide, outcome)
 
     def _patient(self, task: Task) -> Task:
-        """Say how long a task may wait for its slide: not at all if a wait was in vain, and nothing was read since."""
-        return replace(task, retry_seconds=0.0 if self.in_vain else self.retry_seconds)
+        """Say how long a task may take, and wait for its slide: if a wait was in vain, not until one is read again."""
+        return replace(task, retry_seconds=0.0 if self.in_vain else self.retry_seconds, timeout=self.timeout)
 
     def _was_read(self, outcome: Outcome) -> None:
         """Note whether a task waited for its slide in vain."""

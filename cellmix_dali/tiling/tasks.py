@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -14,6 +15,7 @@ from ..faults import DAMAGED, NOT_READ
 from ..resolution import choose_level
 from ..shards import WriteError
 from ..slides import open_slide
+from .deadline import deadline, where_it_hung
 from .parts import make_part
 from .plans import plan_slide
 from .records import PartRecord, PlanRecord, inputs_of, intact
@@ -43,6 +45,8 @@ class Task:
         Only tell the scale of the slide's tiles.
     retry_seconds : float
         How long work is tried again that cannot be done for a reason of the moment.
+    timeout : float or None
+        Seconds after which the process at work ends itself.
     """
 
     folder: Path
@@ -54,6 +58,12 @@ class Task:
     known: PlanRecord | PartRecord | None = None
     scale_only: bool = False
     retry_seconds: float = RETRY_SECONDS
+    timeout: float | None = None
+
+    @property
+    def key(self) -> str:
+        """A file's name for this work, which is that of no other."""
+        return f"{self.slide.number}-{'scale' if self.scale_only else 'plan' if self.part is None else self.part}"
 
     @property
     def name(self) -> str:
@@ -97,9 +107,16 @@ def do_task(task: Task) -> Outcome:
     """
     if task.known is not None and intact(task.folder, task.known.files):
         return replace(task.known, seconds=0.0)
+    hung = where_it_hung(task.folder, task.key)
+    if hung is not None:
+        return Failure(
+            f"{task.slide.path}: the work on it took longer than {task.timeout:g} seconds, so it was given up. It hung "
+            f"here: {hung}. Try the slide alone, on another machine, or with a longer --slide-timeout."
+        )
     began = time.monotonic()
     try:
-        found = _done_at_last(task)
+        with nullcontext() if task.timeout is None else deadline(task.folder, task.key, task.timeout):
+            found = _done_at_last(task)
     except (WriteError, MissingDependencyError):
         raise
     except Exception as error:  # whatever a library raises on a strange file must not end the job

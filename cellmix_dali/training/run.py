@@ -140,7 +140,7 @@ def run_training(
                 ).run(training, listener, {"test": test})
         whole = earlier.with_these(loader, test)
         epochs, read = training.entries, {"direct": 0, "openslide": 0, **whole.read}
-        kinds = _kinds_read(loader.source) | _kinds_read(test.source)
+        kinds = _kinds_read(loader.source, whole.read) | _kinds_read(test.source, whole.read)
         held = loader.source.reader.kinds
     torch.save({"model": model.state_dict(), "classes": data.classes, "tile_size": data.tile_size}, out / "model.pt")
 
@@ -206,13 +206,13 @@ def _place(fault: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(fault[name] for name in ("slide", "level", "x", "y", "size", "kind"))
 
 
-def _kinds_read(source: TileSource) -> set[str]:
-    """Kinds of streams among the tiles that a source has delivered; of shards, which hold what was put there, all."""
-    kinds = {PIXELS} if source.read["openslide"] else set()
-    if source.read["shard"]:
+def _kinds_read(source: TileSource, read: Mapping[str, int]) -> set[str]:
+    """Kinds of streams among a source's tiles, by the ways they were read; of shards, all that there may be."""
+    kinds = {PIXELS} if read["openslide"] else set()
+    if read["shard"]:
         return kinds | set(KINDS)
     reader, table = source.reader, source.table
-    if source.read["direct"] and isinstance(reader, TileReader):
+    if read["direct"] and isinstance(reader, TileReader):
         for level in np.flatnonzero(np.bincount(table.level)).tolist():
             for number in np.flatnonzero(np.bincount(table.slide[table.level == level])).tolist():
                 try:

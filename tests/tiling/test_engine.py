@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import resource
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +19,7 @@ import pytest
 from hanging import METHOD, slide_that_hangs
 from tiling_jobs import TINY, Tree, assert_same, serial, tree
 
+from cellmix_dali.errors import ArgumentError
 from cellmix_dali.shards import WriteError
 from cellmix_dali.tiling import JobState, JobStoppedError, TilingSettings, tile_slides
 
@@ -180,3 +183,82 @@ def test_no_scheduler(tiny: list[Path], tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("cellmix_dali.tiling.engine._CONNECT", "1s")
     with pytest.raises(JobStoppedError, match="at tcp:"):
         tile_slides(tiny, tmp_path / "out", TINY, scheduler="tcp://127.0.0.1:9")
+
+
+def test_a_slide_that_hangs_has_a_deadline(tiny: list[Path], tmp_path: Path) -> None:
+    """It fails, with where it hung; the others are tiled; a job that resumes tries it again."""
+    hangs = tmp_path / "hangs.tiff"
+    out, slides, settings = tmp_path / "out", [hangs, *tiny], replace(TINY, tissue_method=METHOD)
+    options: dict[str, Any] = {"workers": 1, "mixed_resolutions": True, "slide_timeout": 2}
+    with slide_that_hangs(hangs, side=352):
+        result = tile_slides(slides, out, settings, **options)
+    assert [slide.status for slide in result.slides] == ["failed", "done", "done", "done"]
+    reason = result.failed[0].reason
+    assert "took longer than 2 seconds" in reason
+    assert "pathlib.py" in reason or "hanging.py" in reason
+    assert not (out / "timeouts").exists()
+    assert result.tiles == 3 * 24
+    result = tile_slides(slides, out, settings, resume=True, **options)  # nothing hangs any more
+    assert [slide.status for slide in result.slides] == ["done"] * 4
+    whole = tile_slides(slides, tmp_path / "whole", settings, **options | {"slide_timeout": None})
+    assert whole.tiles == result.tiles > 3 * 24
+    assert_same(tree(out), tree(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), "soon"])
+def test_deadlines_that_are_none(tiny: list[Path], tmp_path: Path, seconds: Any) -> None:
+    with pytest.raises(ArgumentError, match="slide_timeout"):
+        tile_slides(tiny, tmp_path / "out", TINY, workers=0, slide_timeout=seconds)
+
+
+def test_few_files_may_be_open(tiny: list[Path], tmp_path: Path) -> None:
+    """One clear message, and no traceback; the job can be resumed."""
+    code = "from cellmix_dali.cli import main; main()"
+    command = [sys.executable, "-c", code, "tile", *map(str, tiny), "--out", str(tmp_path / "out"), "--tissue", "0"]
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
+
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limited, timeout=120, check=False)
+    assert done.returncode == 1, done.stderr
+    told = " ".join(done.stderr.split())
+    assert told.startswith("Stopped: The workers cannot be started: a process may have 32 files open (ulimit -n)")
+    assert "Traceback" not in told
+    assert "--resume" in told
+    done = subprocess.run([*command, "--resume"], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+_HOLDER = """
+import os, sys, time
+from pathlib import Path
+from cellmix_dali._folder_lock import FolderLock
+lock = FolderLock(Path(sys.argv[1]), "tiling job")
+if os.fork() == 0:  # as a library may that starts processes without a word
+    time.sleep(float(sys.argv[2]))
+    os._exit(0)
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_processes_of_a_killed_job_are_waited_for(
+    tiny: list[Path], uninterrupted: Tree, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And a job that runs is refused at once."""
+    out = tmp_path / "out"
+    serial(tiny, out, TINY)
+    holder = subprocess.Popen([sys.executable, "-c", _HOLDER, str(out), "2"], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    began = time.monotonic()
+    with pytest.raises(ArgumentError, match="Another tiling job is running"):
+        serial(tiny, out, TINY, resume=True)
+    assert time.monotonic() - began < 3
+    holder.kill()
+    began = time.monotonic()
+    serial(tiny, out, TINY, resume=True)  # the holder is not asked after yet: dead, it still has its number
+    assert time.monotonic() - began > 0.5
+    holder.wait()
+    assert "Waiting for processes of a tiling job that was killed" in caplog.text
+    assert_same(tree(out), uninterrupted)
