@@ -6,7 +6,7 @@ SLIDES ?=
 OUT ?= demo-out
 EPOCHS ?=
 
-.PHONY: demo test lint valgrind kills bench test-gpu bench-gpu figures clean
+.PHONY: demo test lint fuzz valgrind kills bench test-gpu bench-gpu figures clean
 
 demo: .venv/.installed
 	$(BIN)/cellmix-dali demo $(foreach slide,$(SLIDES),--slides "$(slide)") $(if $(EPOCHS),--epochs $(EPOCHS)) --out "$(OUT)"
@@ -18,6 +18,12 @@ lint: .venv/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Damages files at random and reads them: slides, lists, annotations, tables, records. Finds are kept in finds/.
+SECONDS ?= 600
+
+fuzz: .venv/.installed
+	$(BIN)/python tests/fuzz/run.py --seconds $(SECONDS)
 
 # Needs valgrind. Trains on JPEG 2000 blocks with damaged boxes, and looks for writes to memory that is not the decoder's.
 DAMAGED ?= ../shared/odd/jp2-damaged-headers.tiff

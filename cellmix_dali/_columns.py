@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ._path_problem import path_problem
+from ._foreign_files import read_parquet, reading
 from .errors import ArgumentError, unknown_name
 
+_MOST_ROWS = 1 << 26  # of a table that a person hands over; a few bytes of Parquet can say any number
 _MAX_CLASSES = 65536  # an index above is a number of another kind, such as a patient's
 
 
@@ -43,9 +43,11 @@ class UserTable:
     ) -> None:
         self.path = path
         self.is_csv = path.suffix.lower() not in (".parquet", ".pq")
-        if not path.is_file():
-            raise ArgumentError(path_problem(path) or f"There is no file at {path}. Check the path.")
-        try:
+        remedy = (
+            f"Expected {'a CSV in UTF-8' if self.is_csv else 'a Parquet file'} with the columns {', '.join(needed)} "
+            f"and, optionally, {', '.join(optional)}."
+        )
+        with reading(path, "The table", remedy):
             if self.is_csv:
                 types = {n: pa.int64() if n in integers else pa.string() for n in (*needed, *optional)}
                 # Empty cells of text stay empty text; those of numbers become null and are found below.
@@ -54,13 +56,12 @@ class UserTable:
                 serial = pa.csv.ReadOptions(use_threads=False)
                 table = pa.csv.read_csv(path, read_options=serial, convert_options=convert)
             else:
-                table = pq.read_table(path)
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise ArgumentError(
-                f"{path} cannot be read: {error}. Expected {'a CSV' if self.is_csv else 'a Parquet file'} with the "
-                f"columns {', '.join(needed)} and, optionally, {', '.join(optional)}."
-            ) from error
-        self._check_names(table.column_names, needed, optional)
+                table = read_parquet(path, "The table", remedy, most_rows=_MOST_ROWS)
+            names = list(table.column_names)
+            strange = [name for name in names if "\0" in name]
+            if strange:
+                raise ValueError(f"the column {strange[0]!r} has a zero byte in its name")
+        self._check_names(names, needed, optional)
         self.table = table.select([name for name in (*needed, *optional) if name in table.column_names])
         for name in self.table.column_names:
             column = self.table[name]
@@ -143,7 +144,10 @@ class UserTable:
         return indices, tuple(classes)
 
     def _check_names(self, found: list[str], needed: Sequence[str], optional: Sequence[str]) -> None:
-        """Refuse a missing column, and one nearly named as an optional one, which would be passed over silently."""
+        """Refuse a column that is missing, there twice, or nearly named as an optional one, which would be left."""
+        twice = [name for name in (*needed, *optional) if found.count(name) > 1]
+        if twice:
+            raise ArgumentError(f"{self.path} has {found.count(twice[0])} columns {twice[0]!r}. Leave one of them.")
         for name in (*needed, *optional):
             if name in found:
                 continue

@@ -48,6 +48,11 @@ class OpenSlides:
 
         A slide that cannot be read just now is not remembered.
         """
+        if not 0 <= number < len(self._paths):
+            raise SlideError(
+                f"The tile table says slide number {number}, and names {len(self._paths)} slides: it is damaged. "
+                "Make or copy it again."
+            )
         path = self._paths[number]
         version = _version(path)
         refused = self._refused.get(number)

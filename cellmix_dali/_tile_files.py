@@ -8,13 +8,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ._path_problem import path_problem
-from .errors import ArgumentError, unknown_name
+from ._foreign_files import map_arrow, read_parquet
+from .errors import unknown_name
 
 __all__ = ["read_tile_file", "write_tile_file"]
 
 _ARROW = (".arrow", ".feather", ".ipc")
 _PARQUET = (".parquet", ".pq")
+_REMEDY = "It must be {kind}, whole: make or copy it again."
 _CHECKED = b"cellmix_dali.checked_rows"  # in a file's metadata: how many rows were checked before it was written
 
 
@@ -27,15 +28,10 @@ def read_tile_file(path: Path) -> tuple[pa.Table, bool]:
         If there is no such file, or it is of another kind or broken.
     """
     suffix = _suffix(path)
-    if not path.is_file():
-        raise ArgumentError(path_problem(path) or f"There is no tile table at {path}.")
-    try:
-        if suffix in _PARQUET:
-            return pq.read_table(path, memory_map=True), False
-        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-    except (pa.ArrowException, OSError) as error:
-        kind = "a Parquet file" if suffix in _PARQUET else "an Arrow file (the random-access kind, not a stream)"
-        raise ArgumentError(f"The tile table {path} cannot be read: {error}. It must be {kind}.") from error
+    if suffix in _PARQUET:
+        return read_parquet(path, "The tile table", _REMEDY.format(kind="a Parquet file")), False
+    kind = "an Arrow file (the random-access kind, not a stream)"
+    table = map_arrow(path, "The tile table", _REMEDY.format(kind=kind))
     return table, (table.schema.metadata or {}).get(_CHECKED) == str(table.num_rows).encode()
 
 

@@ -8,7 +8,6 @@ bare name.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ import shapely
 import shapely.errors
 import shapely.geometry
 
-from ._path_problem import path_problem
+from ._foreign_files import read_json
 from .errors import ArgumentError, unknown_name
 
 __all__ = ["Annotations", "read_geojson"]
@@ -178,15 +177,7 @@ def read_geojson(path: str | Path, *, unclassified: str | None = None) -> Annota
         For a file that is missing or is not such GeoJSON.
     """
     path = Path(path)
-    problem = path_problem(path)
-    if problem is not None:
-        raise ArgumentError(f"Cannot read annotations: {problem}")
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ArgumentError(f"Cannot read annotations {path}: {error.strerror}. Check the path.") from error
-    except ValueError as error:
-        raise ArgumentError(f"Annotations {path} are not JSON: {error}. Export them from QuPath as GeoJSON.") from error
+    content = read_json(path, "The file of annotations", "Export them from QuPath as GeoJSON.")
     polygons, names = [], []
     for number, feature in enumerate(_features(content, path)):
         found = _class_name(feature)
@@ -227,7 +218,7 @@ def _polygons(geometry: dict[str, Any], where: str) -> list[shapely.Geometry]:
         # A repaired outline may come with dangling lines: only areas can cover a tile.
         parts = shapely.get_parts(shapely.make_valid(shapely.geometry.shape(geometry)))
         areas = [part for part in shapely.get_parts(parts) if part.geom_type == "Polygon" and part.area > 0]
-    except (KeyError, TypeError, ValueError, IndexError, shapely.errors.ShapelyError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError, shapely.errors.ShapelyError) as error:
         raise ArgumentError(f"The outline in {where} cannot be read: {error}. Export it from QuPath again.") from error
     if len(areas) > 1:
         return [shapely.MultiPolygon(areas)]

@@ -16,7 +16,7 @@ import h5py  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 
-from ._path_problem import path_problem
+from ._foreign_files import reading
 from .errors import ArgumentError
 from .resolution import TOLERANCE
 from .slides import Slide
@@ -25,6 +25,9 @@ from .tiles import TileTable
 __all__ = ["read_h5"]
 
 _AFRESH = "Write the coordinates of this slide again with CLAM or TRIDENT, or lay a grid: cellmix_dali.grid_tiles."
+
+_MOST_BYTES = 1 << 28  # of coordinates: sixteen million tiles
+_ATTRIBUTES = ("patch_size", "patch_size_level0", "patch_level", "level_dim", "level0_width", "level0_height")
 
 
 class _Patches(NamedTuple):
@@ -112,20 +115,26 @@ def _level_for(path: Path, slide: Slide, side: float, tile_size: int) -> int:
 
 def _read(path: Path, slide: Slide) -> _Patches:
     """Read a file of either format."""
-    if not path.is_file():
-        raise ArgumentError(path_problem(path) or f"There are no coordinates at {path}. Check the path.")
-    try:
-        with h5py.File(path, "r") as file:
-            found = file.get("coords")
-            if not isinstance(found, h5py.Dataset):
-                raise ArgumentError(
-                    f"{path} has no dataset 'coords' (it has: {', '.join(file) or 'nothing'}), so it is not of CLAM or "
-                    f"TRIDENT. {_AFRESH}"
-                )
-            attributes = dict(found.attrs)
-            corners = np.asarray(found[()])
-    except (OSError, RuntimeError) as error:
-        raise ArgumentError(f"{path} cannot be read as HDF5: {error}. {_AFRESH}") from error
+    with reading(path, "The file of coordinates", _AFRESH), h5py.File(path, "r") as file:
+        link = file.get("coords", getlink=True)
+        if isinstance(link, h5py.ExternalLink):
+            raise ArgumentError(f"{path} points to the coordinates of another file, {link.filename!r}: give that one.")
+        found = file.get("coords")
+        if not isinstance(found, h5py.Dataset):
+            raise ArgumentError(
+                f"{path} has no dataset 'coords' (it has: {', '.join(file) or 'nothing'}), so it is not of CLAM or "
+                f"TRIDENT. {_AFRESH}"
+            )
+        if found.external or found.is_virtual:
+            raise ArgumentError(f"The coordinates of {path} lie in other files, which are not followed. {_AFRESH}")
+        if found.size * found.dtype.itemsize > _MOST_BYTES:
+            raise ArgumentError(
+                f"The dataset 'coords' of {path} says that it has the shape {found.shape}, which is more than any "
+                f"slide has. {_AFRESH}"
+            )
+        attributes = {name: found.attrs[name] for name in _ATTRIBUTES if name in found.attrs}
+        named = sorted(found.attrs)
+        corners = np.asarray(found[()])
     if not corners.size:
         raise ArgumentError(f"{path} holds no tiles: its dataset 'coords' is empty. {_AFRESH}")
     if corners.ndim != 2 or corners.shape[1] != 2 or corners.dtype.kind not in "iuf":
@@ -142,7 +151,7 @@ def _read(path: Path, slide: Slide) -> _Patches:
     missing = wanted if "patch_size" in attributes else f"'patch_size' and {wanted}"
     raise ArgumentError(
         f"The dataset 'coords' of {path} lacks the attribute {missing}, so the tiles' size is not known (it has: "
-        f"{', '.join(sorted(attributes)) or 'none'}). If it is a file of features, give the one with coordinates."
+        f"{', '.join(named) or 'none'}). If it is a file of features, give the one with coordinates."
     )
 
 

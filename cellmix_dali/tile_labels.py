@@ -98,6 +98,8 @@ def _slide_numbers(file: UserTable, table: TileTable) -> NDArray[np.int32]:
     encoded = file.table["slide"].cast(pa.string()).dictionary_encode().combine_chunks()
     numbers = []
     for value in encoded.dictionary.to_pylist():
+        if "\0" in value:
+            raise ArgumentError(f"{file.path}: the slide {value!r} has a zero byte in its name. Correct it.")
         slide = Path(value.strip()).expanduser()
         number = by_path.get((file.path.parent / slide).resolve())
         if number is None and slide.name == str(slide):

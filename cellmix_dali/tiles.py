@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
+from ._foreign_files import read_parquet
 from ._tile_files import read_tile_file, write_tile_file
 from .errors import ArgumentError
 from .mixing.plan import SHARE_TOLERANCE
@@ -68,7 +69,7 @@ class TileTable:
             )
         self.arrow = table
         slide = self._slide_column()
-        self.slides: tuple[str, ...] = tuple(slide.dictionary.to_pylist())
+        self.slides: tuple[str, ...] = _names(slide.dictionary)
         self.slide: NDArray[np.int32] = slide.indices.to_numpy().astype(np.int32, copy=False)
         self.level = self._integers("level", check)
         self.x = self._integers("x", check)
@@ -160,9 +161,12 @@ class TileTable:
     @classmethod
     def from_parquet(cls, path: str | Path) -> TileTable:
         """Read a table from a Parquet file, whatever its suffix."""
-        if not Path(path).is_file():
-            raise ArgumentError(f"There is no tile table at {path}.")
-        return cls(pq.read_table(path, memory_map=True))
+        place = Path(path)
+        remedy = "It must be a Parquet file, whole: make or copy it again."
+        try:
+            return cls(read_parquet(place, "The tile table", remedy))
+        except ArgumentError as error:
+            raise ArgumentError(f"{place}: {error}") from error
 
     def to_parquet(self, path: str | Path) -> None:
         """Write the table to a Parquet file, whatever its suffix."""
@@ -255,8 +259,7 @@ class TileTable:
     def describe(self, row: int) -> str:
         """Say for a person which tile a row is."""
         return (
-            f"{self.slides[self.slide[row]]}, level {self.level[row]}, x {self.x[row]}, y {self.y[row]}, "
-            f"size {self.size[row]}"
+            f"{self._slide_of(row)}, level {self.level[row]}, x {self.x[row]}, y {self.y[row]}, size {self.size[row]}"
         )
 
     def __len__(self) -> int:
@@ -265,6 +268,11 @@ class TileTable:
     def __repr__(self) -> str:
         labels = "no labels" if self.label is None else "class shares" if self.label.ndim == 2 else "class indices"
         return f"<TileTable: {len(self)} tiles of {len(self.slides)} slides, {labels}>"
+
+    def _slide_of(self, row: int) -> str:
+        """The slide of a tile, for a person; a damaged table may name none."""
+        number = int(self.slide[row])
+        return self.slides[number] if 0 <= number < len(self.slides) else f"slide number {number}, which has no name"
 
     def _refuse_label(self, row: int, num_classes: int) -> None:
         """Raise the error for the first label that does not fit."""
@@ -356,6 +364,20 @@ class TileTable:
             )
         shares: NDArray[np.float32] = flat.to_numpy().astype(np.float32, copy=False)
         return shares.reshape(len(self), -1) if len(self) else shares.reshape(0, 0)
+
+
+def _names(slides: pa.Array) -> tuple[str, ...]:
+    """Paths of slides as text."""
+    try:
+        names = tuple(slides.to_pylist())
+    except UnicodeDecodeError as error:
+        raise ArgumentError(
+            f"Column 'slide' of the tile table is no text in UTF-8 ({error}). Make it again."
+        ) from error
+    strange = [name for name in names if name is not None and "\0" in name]
+    if strange:
+        raise ArgumentError(f"Column 'slide' of the tile table names {strange[0]!r}, with a zero byte. Correct it.")
+    return names
 
 
 def _whole(name: str, values: ArrayLike, rows: int, dtype: type[_Integer]) -> NDArray[_Integer]:

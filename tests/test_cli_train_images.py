@@ -176,7 +176,7 @@ def test_a_bad_image_stops_the_run_or_is_left_out(run: Run, images: Path, tmp_pa
         (["--images", "/nowhere"], "no folder /nowhere"),
         (["--images", "{whole}"], "give --folds CSV"),
         (["--images", "{whole}", "--folds", "{folds}", "--fold", "9"], "no fold '9'"),
-        (["--images", "{whole}", "--folds", "/nowhere.csv"], "/nowhere.csv cannot be read"),
+        (["--images", "{whole}", "--folds", "/nowhere.csv"], "no file at /nowhere.csv"),
         (["--images", "{parts}", "--model", "vitt"], "Did you mean 'vit'?"),
         (["--images", "{parts}", "--model", "vit", "--image-size", "100"], "such as 96"),
         (["--images", "{parts}", "--method", "nothing"], "Unknown method 'nothing'"),

@@ -181,7 +181,7 @@ def test_parquet_whatever_the_suffix(tmp_path: Path) -> None:
     table = TileTable(columns(label=LABELS["shares"]))
     table.to_parquet(tmp_path / "tiles")
     same(TileTable.from_parquet(tmp_path / "tiles"), table)
-    with pytest.raises(ArgumentError, match=r"There is no tile table at .*gone"):
+    with pytest.raises(ArgumentError, match=r"The tile table is not there: there is no file at .*gone"):
         TileTable.from_parquet(tmp_path / "gone")
 
 
@@ -285,7 +285,7 @@ def test_a_table_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> No
 
 def test_files_that_are_refused(tmp_path: Path) -> None:
     for suffix in (".arrow", ".parquet"):
-        with pytest.raises(ArgumentError, match="There is no tile table at"):
+        with pytest.raises(ArgumentError, match="The tile table is not there"):
             TileTable.open(tmp_path / f"gone{suffix}")
         broken = tmp_path / f"broken{suffix}"
         broken.write_bytes(b"no table at all" * 10)

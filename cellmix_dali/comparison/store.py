@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .._folder_lock import FolderLock
+from .._foreign_files import read_json, reading
 from ..errors import ArgumentError
 from ..shards import remove_parts, write_aside
 from .records import RunRecord
@@ -76,15 +77,12 @@ class RunStore:
             If its file cannot be read, or is of another run: it must be done again.
         """
         path = self.path(run)
-        try:
-            content = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
+        if not path.exists():
             return None
-        except (OSError, UnicodeDecodeError) as error:
-            raise ArgumentError(f"{path} cannot be read: {error}.") from error
+        content = read_json(path, "The record of a run", "Remove it: the run is then done again.")
         try:
-            record = RunRecord.from_json(json.loads(content))
-        except (ValueError, RecursionError) as error:  # an ArgumentError is a ValueError, too
+            record = RunRecord.from_json(content)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:  # an ArgumentError is a ValueError, too
             raise ArgumentError(f"{path}: {error}") from error
         found = (record.method, record.curriculum, record.fold, record.seed, dict(record.candidate))
         if found != (run.arm.method, run.arm.curriculum, run.fold, run.seed, dict(run.values)):
@@ -113,14 +111,10 @@ class RunStore:
             with write_aside(path) as file:
                 file.write((json.dumps({"common": common, "about": about}, indent=2) + "\n").encode())
             return
-        try:
-            written = json.loads(path.read_text(encoding="utf-8"))
+        remedy = f"It says what the runs in {self.folder} have in common: give another --out."
+        with reading(path, "The comparison's settings", remedy):
+            written = json.loads(path.read_bytes())
             before, about_before = dict(written["common"]), dict(written["about"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ArgumentError(
-                f"{path} cannot be read ({error}): it says what the runs in {self.folder} have in common. Give "
-                "another --out."
-            ) from error
         differing = [
             f"{name} was {json.dumps(before.get(name))}, is {json.dumps(common.get(name))}"
             for name in {**before, **common}

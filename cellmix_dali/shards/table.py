@@ -297,7 +297,15 @@ def image_sizes(table: TileTable) -> NDArray[np.int64]:
 def tile_classes(table: TileTable) -> tuple[str, ...] | None:
     """Give the names of the labels that the table's file states."""
     stated = (table.arrow.schema.metadata or {}).get(_CLASSES)
-    return None if stated is None else tuple(json.loads(stated))
+    if stated is None:
+        return None
+    try:
+        names = json.loads(stated)
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ArgumentError("The tile table states names of classes that cannot be read: make or copy it again.")
+    return tuple(names)
 
 
 def tile_edge(table: TileTable) -> str:

@@ -89,6 +89,8 @@ def look_at(path: str | os.PathLike[str]) -> Found:
 
 
 def _look_at(place: Path) -> Found:
+    if "\0" in str(place):
+        raise SlideError(str(path_problem(place)))
     try:
         place.stat()
     except OSError as error:

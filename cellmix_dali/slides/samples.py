@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import tifffile
 
 from cellmix_dali._moment import moment_of
@@ -55,6 +56,22 @@ def check_block_size(path: Path, number: int, page: tifffile.TiffPage) -> None:
             f"{MOST_BLOCK_PIXELS} (8192 x 8192). If the file is sound, write it with smaller tiles, for example: "
             f"vips tiffsave {path.name} out.tiff --tile --tile-width 256 --tile-height 256 --pyramid --compression "
             "jpeg. If not, copy it again from its source."
+        )
+
+
+def check_byte_counts(path: Path, number: int, page: tifffile.TiffPage) -> None:
+    """Refuse a level with a block of more bytes than the file has: OpenSlide asks GLib for as much, as above.
+
+    Raises
+    ------
+    SlideError
+        If there is such a block.
+    """
+    most, there = int(np.max(page.databytecounts, initial=0)), path.stat().st_size
+    if most > there:
+        raise SlideError(
+            f"{path} is truncated or damaged: a block of level {number} takes {most} bytes, and the file has {there}. "
+            "Copy the slide again from its source."
         )
 
 
@@ -177,13 +194,15 @@ def check_tiff(path: Path) -> None:
     Raises
     ------
     SlideError
-        As of `check_block_size` and `check_pictures`. A file whose directories cannot be read is left to OpenSlide.
+        As of `check_block_size`, `check_byte_counts` and `check_pictures`. A file whose directories cannot be read is
+        left to OpenSlide.
     """
     try:
         with tifffile.TiffFile(path) as file:
             pages = [page for page in file.pages if isinstance(page, tifffile.TiffPage) and page.is_tiled]
             for number, page in enumerate(pages):
                 check_block_size(path, number, page)
+                check_byte_counts(path, number, page)
             if pages:
                 finest = max(pages, key=lambda page: page.imagewidth * page.imagelength)
                 problem = _problem(0, finest)

@@ -8,6 +8,7 @@ short is not counted.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .._folder_lock import FolderLock
+from .._foreign_files import reading
 from ..errors import ArgumentError, NotReadError
 from ..shards import WriteError, write_aside
 from ..split_columns import SPLIT_COLUMNS
@@ -27,7 +29,9 @@ __all__ = ["JOURNAL", "MANIFEST", "Done", "Manifest"]
 
 MANIFEST = "manifest.json"
 JOURNAL = "journal.jsonl"
-_FORMAT = 1
+_FORMAT = 2
+_SUM = "sum"  # of a record, over all else in it
+_KINDS = ("plan", "part")
 _SHOWN = 5  # differences of slide lists that a message names
 
 
@@ -283,22 +287,28 @@ def _without_seconds(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name != "seconds"}
 
 
+def _sum(values: Mapping[str, Any]) -> str:
+    """A checksum of a record: what a failing disk makes of it must not count as done."""
+    text = json.dumps(values, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def _line(values: Mapping[str, Any]) -> bytes:
-    return json.dumps(values, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+    return json.dumps({**values, _SUM: _sum(values)}, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:
     with write_aside(path) as file:
-        file.write(json.dumps(values, indent=1, ensure_ascii=False).encode() + b"\n")
+        file.write(json.dumps({**values, _SUM: _sum(values)}, indent=1, ensure_ascii=False).encode() + b"\n")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
+    with reading(path, "The job's manifest", "Begin anew, in another folder."):
         found = json.loads(path.read_bytes())
         if not isinstance(found, dict):
             raise ValueError("it is no object")
-    except (OSError, ValueError) as error:
-        raise ArgumentError(f"{path} cannot be read ({error}): begin anew, in another folder.") from error
+        if found.get("format") == _FORMAT and found.pop(_SUM, None) != _sum(found):
+            raise ValueError("its checksum is another one: it was changed, or the disk has damaged it")
     return found
 
 
@@ -311,9 +321,9 @@ def _journal_lines(path: Path) -> Iterator[dict[str, Any]]:
     for line in content.split(b"\n")[:-1]:
         try:
             values = json.loads(line)
-        except ValueError:  # of a page that a crashed machine lost
+        except (ValueError, RecursionError):  # of a page that a crashed machine lost
             continue
-        if isinstance(values, dict) and values.get("kind") in ("plan", "part"):
+        if isinstance(values, dict) and values.pop(_SUM, None) == _sum(values) and values.get("kind") in _KINDS:
             yield values
 
 

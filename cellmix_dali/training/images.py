@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .._path_problem import path_problem
+from .._foreign_files import reading
 from ..errors import ArgumentError
 from ..pipelines.images import IMAGE_SUFFIXES, unreadable_images
 
@@ -326,16 +326,16 @@ def read_folds(path: Path, *, only: str | None = None, class_column: str = "clas
     ArgumentError
         If it cannot be read, lacks a column, or has no rows to use.
     """
-    problem = path_problem(path)
-    if problem is not None:
-        raise ArgumentError(f"The list of folds cannot be read: {problem}")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            rows = [{name: value or "" for name, value in row.items() if name is not None} for row in reader]
-            columns = reader.fieldnames or []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ArgumentError(f"The list of folds {path} cannot be read: {error}.") from error
+    with (
+        reading(path, "The list of folds", f"Expected a CSV in UTF-8 with the columns path, {class_column} and fold."),
+        path.open(newline="", encoding="utf-8-sig") as file,
+    ):
+        reader = csv.DictReader(file)
+        rows = [{name: value or "" for name, value in row.items() if name is not None} for row in reader]
+        columns = list(reader.fieldnames or [])
+    twice_named = sorted({name for name in columns if columns.count(name) > 1})
+    if twice_named:
+        raise ArgumentError(f"The list of folds {path} has several columns {_some(twice_named)}. Leave one of each.")
     lacking = [name for name in ("path", class_column, "fold") if name not in columns]
     if lacking or not rows:
         raise ArgumentError(
