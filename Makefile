@@ -6,7 +6,7 @@ SLIDES ?=
 OUT ?= demo-out
 EPOCHS ?=
 
-.PHONY: demo test lint fuzz valgrind kills bench test-gpu bench-gpu figures clean
+.PHONY: demo test lint fuzz mutants valgrind kills bench test-gpu bench-gpu figures clean
 
 demo: .venv/.installed
 	$(BIN)/cellmix-dali demo $(foreach slide,$(SLIDES),--slides "$(slide)") $(if $(EPOCHS),--epochs $(EPOCHS)) --out "$(OUT)"
@@ -25,17 +25,24 @@ SECONDS ?= 600
 fuzz: .venv/.installed
 	$(BIN)/python tests/fuzz/run.py --seconds $(SECONDS)
 
+# Plants small faults, one at a time, and tells how many the tests find: see docs/testing.md.
+COUNT ?= 100
+
+mutants: .venv/.installed
+	$(BIN)/python tests/mutants.py --count $(COUNT)
+
 # Needs valgrind. Trains on JPEG 2000 blocks with damaged boxes, and looks for writes to memory that is not the decoder's.
 DAMAGED ?= ../shared/odd/jp2-damaged-headers.tiff
 
 valgrind: .venv/.installed
 	$(BIN)/python tests/valgrind.py $(DAMAGED)
 
-# Kills trainings at random moments and resumes them: the end must be that of a training without a break.
+# Kills trainings and tiling jobs at random moments and resumes them: the end must be that of one without a break.
 KILLS ?= 50
 
 kills: .venv/.installed
 	$(BIN)/python tests/training/kills.py $(KILLS)
+	$(BIN)/python tests/tiling/kills_of_tiling.py $(KILLS)
 
 # About fifteen minutes on two cores. Peers are measured where they are installed: see docs/performance.md.
 bench: .venv/.installed

@@ -15,7 +15,7 @@ from ._moment import MOMENT, refusal
 from ._path_problem import path_problem, shown
 from .errors import ArgumentError, CellMixDaliError
 
-__all__ = ["map_arrow", "read_json", "read_parquet", "reading"]
+__all__ = ["map_arrow", "names_in", "read_json", "read_parquet", "reading"]
 
 _LONGEST = 300  # characters of a reader's own words
 
@@ -108,6 +108,24 @@ def map_arrow(path: Path, what: str, remedy: str) -> pa.Table:
                     if not inside and begin <= buffer.address < end:
                         raise ValueError("its columns reach beyond its end: it was cut short")
         return table
+
+
+def names_in(column: str, values: pa.Array) -> tuple[str, ...]:
+    """Give the names of files in a column of a tile table.
+
+    Raises
+    ------
+    ArgumentError
+        If one is no text in UTF-8, or has a zero byte, as no file's name can.
+    """
+    try:
+        names = tuple(values.to_pylist())
+    except UnicodeDecodeError as error:
+        raise ArgumentError(f"Column {column!r} of the tile table is not in UTF-8 ({error}). Make it again.") from error
+    strange = [name for name in names if name is not None and "\0" in name]
+    if strange:
+        raise ArgumentError(f"Column {column!r} of the tile table names {strange[0]!r}, with a zero byte. Correct it.")
+    return names
 
 
 def _require_text(table: pa.Table) -> None:

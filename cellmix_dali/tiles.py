@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from ._foreign_files import read_parquet
+from ._foreign_files import names_in, read_parquet
 from ._tile_files import read_tile_file, write_tile_file
 from .errors import ArgumentError
 from .mixing.plan import SHARE_TOLERANCE
@@ -69,7 +69,7 @@ class TileTable:
             )
         self.arrow = table
         slide = self._slide_column()
-        self.slides: tuple[str, ...] = _names(slide.dictionary)
+        self.slides: tuple[str, ...] = names_in("slide", slide.dictionary)
         self.slide: NDArray[np.int32] = slide.indices.to_numpy().astype(np.int32, copy=False)
         self.level = self._integers("level", check)
         self.x = self._integers("x", check)
@@ -364,20 +364,6 @@ class TileTable:
             )
         shares: NDArray[np.float32] = flat.to_numpy().astype(np.float32, copy=False)
         return shares.reshape(len(self), -1) if len(self) else shares.reshape(0, 0)
-
-
-def _names(slides: pa.Array) -> tuple[str, ...]:
-    """Paths of slides as text."""
-    try:
-        names = tuple(slides.to_pylist())
-    except UnicodeDecodeError as error:
-        raise ArgumentError(
-            f"Column 'slide' of the tile table is no text in UTF-8 ({error}). Make it again."
-        ) from error
-    strange = [name for name in names if name is not None and "\0" in name]
-    if strange:
-        raise ArgumentError(f"Column 'slide' of the tile table names {strange[0]!r}, with a zero byte. Correct it.")
-    return names
 
 
 def _whole(name: str, values: ArrayLike, rows: int, dtype: type[_Integer]) -> NDArray[_Integer]:

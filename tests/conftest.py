@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from left_behind import nothing_left_behind
 
 from cellmix_dali import TileTable, grid_tiles, open_slide
 from cellmix_dali.cli import main
@@ -88,3 +89,10 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return code, out, err.replace("\n", " ")
 
     return call
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_left_behind() -> Iterator[None]:
+    """After every module, threads, open files and child processes are back where they were."""
+    with nothing_left_behind():
+        yield

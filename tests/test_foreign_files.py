@@ -274,6 +274,17 @@ def test_a_tile_table_whose_slides_are_no_text(tmp_path: Path) -> None:
     refused(limited(TileTable.from_parquet, tmp_path / "tiles.parquet"), "UTF-8")
 
 
+def test_a_shard_with_a_zero_byte_in_its_name(rendered: list[RenderedSlide], tmp_path: Path) -> None:
+    tile_slides([rendered[0].path], tmp_path, TilingSettings(tile_size=256, tissue=0), workers=0)
+    table = pq.read_table(tmp_path / "tiles.parquet")
+    for name, words in ((b"shards/a\0b.tar", "zero byte"), (b"shards/\xe9.tar", "UTF-8")):
+        names = pa.array([name], pa.binary()).view(pa.string())
+        shard = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(table), np.int32)), names)
+        changed = table.set_column(table.column_names.index("shard"), "shard", shard)
+        pq.write_table(changed, tmp_path / "changed.parquet")
+        refused(limited(open_tiles, tmp_path / "changed.parquet"), words)
+
+
 def test_a_tile_table_that_names_no_such_slide(table: TileTable, tmp_path: Path) -> None:
     """Of a table that was checked before it was written not every row is looked at again."""
     table.save(tmp_path / "tiles.arrow")

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
+from .._foreign_files import names_in
 from ..errors import ArgumentError
 from ..split_columns import SPLIT_COLUMNS
 from ..tiles import TileTable
@@ -269,7 +270,7 @@ def open_tiles(path: str | Path) -> TileTable:
     if not is_sharded(table):
         return table
     shard = table.arrow["shard"].cast(_NAMES).combine_chunks()
-    names = shard.dictionary.to_pylist()
+    names = names_in("shard", shard.dictionary)
     wrong = [name for name in names if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]
     if wrong:
         raise ArgumentError(f"{file} names a shard outside its folder: {wrong[0]!r}. It was not written by tiling.")
