@@ -34,13 +34,15 @@ _LASTING = (
     "tqdm",
     "event_loop",
 )
+_OF_DALI = "(_worker)"  # the thread of DALI's dynamic mode
 _WAIT = 10.0
 
 
 def threads() -> Counter[str]:
     """Names of the threads that are alive, but for lasting ones."""
     names = (thread.name for thread in threading.enumerate())
-    return Counter(name.rstrip("0123456789-_") for name in names if not name.startswith(_LASTING))
+    others = (name for name in names if not name.startswith(_LASTING) and not name.endswith(_OF_DALI))
+    return Counter(name.rstrip("0123456789-_") for name in others)
 
 
 def files() -> Counter[str]:

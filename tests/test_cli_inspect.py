@@ -78,9 +78,9 @@ def test_kinds_that_a_training_read(real, name: str, kinds: set[str]) -> None:  
         tiles = grid_tiles(slide, slide.levels[0].block_width or 256)
     source = TileSource(tiles, batch_size=2, shuffle=False)
     try:
-        assert _kinds_read(source) == set()  # nothing yet
+        assert _kinds_read(source, source.read) == set()  # nothing yet
         source(SimpleNamespace(epoch_idx=0, iteration=0))
-        assert _kinds_read(source) == kinds
+        assert _kinds_read(source, source.read) == kinds
     finally:
         source.close()
     assert kinds <= {*KINDS, "pixels"}
