@@ -26,7 +26,7 @@ CODE = "from cellmix_dali.cli import main; main()"
 _TIMES = ("seconds", "images_per_second", "tiles_per_second")
 
 
-def image_command(folder: Path, epochs: int = 4) -> list[str]:
+def image_command(folder: Path, epochs: int = 6) -> list[str]:
     """Arguments of a training on small images, which are made."""
     numbers = np.random.default_rng(0)
     for number in range(72):
