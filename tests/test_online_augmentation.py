@@ -517,3 +517,21 @@ def test_labels_of_a_device_that_the_host_does_not_read() -> None:
 @pytest.mark.parametrize("name", [None, "none", "None"])
 def test_no_augmentation_by_any_name(name: str | None) -> None:
     assert get_online_augmentation(name) is None
+
+
+@pytest.mark.parametrize(("name", "batch", "left"), [("CellMix-Group", 7, 1), ("CellMix-Group4", 6, 2), ("CellMix-Group4", 7, 3)])  # fmt: skip  # noqa: E501
+def test_a_short_last_group_stays_in_pixels_and_in_labels(name: str, batch: int, left: int) -> None:
+    """What is not mixed in one is not mixed in the other; the groups before it are mixed in both."""
+    augmentation = get_online_augmentation(
+        name, p=1.0, class_num=batch, batch_size=batch, edge_size=32, generator=torch.Generator().manual_seed(3)
+    )
+    images = torch.arange(batch, dtype=torch.float32).view(-1, 1, 1, 1).expand(-1, 3, 32, 32).contiguous()
+    for _ in range(5):
+        mixed, soft, hard = augmentation(images, torch.arange(batch), 0.25, 16)
+        assert torch.equal(mixed[-left:], images[-left:])
+        assert torch.equal(soft[-left:], torch.eye(batch)[-left:])
+        assert hard[-left:].tolist() == list(range(batch - left, batch))
+        assert not torch.equal(mixed[:-left], images[:-left])
+        for sample in range(batch):  # labels are the shares of the pixels
+            shown = mixed[sample, 0].flatten().long()
+            torch.testing.assert_close(soft[sample], torch.bincount(shown, minlength=batch) / shown.numel())

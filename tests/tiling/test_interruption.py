@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import resource
@@ -219,3 +220,42 @@ def test_two_jobs_in_one_folder(tiny: list[Path], tmp_path: Path) -> None:
     collection = find_slides(tiny, TINY)
     with Manifest(tmp_path / "out", TINY, collection, {}, resume=False), pytest.raises(ArgumentError, match="Another"):
         serial(tiny, tmp_path / "out", TINY, resume=True)
+
+
+def test_annotations_that_changed_are_read_again(tmp_path: Path) -> None:
+    """A job that goes on after somebody has drawn anew: labels are those of the new drawing."""
+    from cellmix_dali.shards import open_tiles
+    from cellmix_dali.synthetic import render_slides
+
+    slide = render_slides(tmp_path / "slides", count=1, side=512, seed=1)[0].path
+    drawn = slide.with_suffix(".geojson")
+
+    def outline(x: int) -> list[list[int]]:
+        return [[x, 0], [x + 256, 0], [x + 256, 512], [x, 512], [x, 0]]
+
+    def draw(left: str, right: str) -> None:
+        features = [
+            {
+                "type": "Feature",
+                "properties": {"classification": {"name": name}},
+                "geometry": {
+                    "type": "Polygon",
+                    "coordinates": [[[x, 0], [x + 256, 0], [x + 256, 512], [x, 512], [x, 0]]],
+                },
+            }
+            for name, x in ((left, 0), (right, 256))
+        ]
+        drawn.write_text(json.dumps(features))
+
+    settings = TilingSettings(tile_size=128, tissue=0, annotations=slide.parent, classes=("a", "b"))
+    out, found = tmp_path / "out", []
+    for names, resume in ((("a", "b"), False), (("a", "b"), True), (("b", "a"), True)):
+        if not found or names == ("b", "a"):
+            draw(*names)
+        result = serial([slide], out, settings, resume=resume)
+        assert result.tiles == 16
+        assert bool(result.changed) == (names == ("b", "a"))
+        table = open_tiles(out)
+        assert table.label is not None
+        found.append([int(label) for label, x in zip(table.label, table.x, strict=True) if x == 0])
+    assert found == [[0] * 4, [0] * 4, [1] * 4]
