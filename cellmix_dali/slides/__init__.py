@@ -10,4 +10,9 @@ from __future__ import annotations
 from cellmix_dali.slides.levels import Box, Level
 from cellmix_dali.slides.slide import Slide, open_slide
 
-__all__ = ["Box", "Level", "Slide", "open_slide"]
+__all__ = ["SLIDE_SUFFIXES", "Box", "Level", "Slide", "open_slide"]
+
+#: Of files that are taken from a folder for slides, in small letters; a file that is named itself may have any.
+SLIDE_SUFFIXES = frozenset(
+    {".svs", ".tif", ".tiff", ".ndpi", ".scn", ".mrxs", ".bif", ".dcm", ".vms", ".vmu", ".svslide", ".zvi", ".czi"}
+)

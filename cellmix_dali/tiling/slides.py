@@ -13,16 +13,12 @@ from .._moment import MOMENT, is_folder, may_be_file, refusal
 from .._path_problem import shown
 from ..errors import ArgumentError, SlideError
 from ..slide_list import read_slide_list
+from ..slides import SLIDE_SUFFIXES
 from ..slides.identity import Repeats, unique_slides
 from ..split_columns import SPLIT_COLUMNS
 from .settings import TilingSettings
 
-__all__ = ["SUFFIXES", "Collection", "JobSlide", "find_slides"]
-
-SUFFIXES = frozenset(
-    {".svs", ".tif", ".tiff", ".ndpi", ".scn", ".mrxs", ".bif", ".dcm", ".vms", ".vmu", ".svslide", ".zvi", ".czi"}
-)
-"""Of files that are taken from a folder, in lower case; a file that is named itself may have any."""
+__all__ = ["Collection", "JobSlide", "find_slides"]
 
 _LISTS = (".csv", ".parquet", ".pq")
 _GLOB = frozenset("*?[")
@@ -166,7 +162,7 @@ def _expand(source: str | Path, folders: list[Path]) -> list[Path]:
         mode = path.stat().st_mode
     except OSError as error:
         # One slide of a job is then not read; what a folder holds, or a list, must be known.
-        if error.errno in MOMENT and path.suffix.lower() in SUFFIXES:
+        if error.errno in MOMENT and path.suffix.lower() in SLIDE_SUFFIXES:
             return [path]
         if error.errno in MOMENT:
             raise refusal(f"Cannot look at {path}", error, "") from error
@@ -176,11 +172,11 @@ def _expand(source: str | Path, folders: list[Path]) -> list[Path]:
             files = list(path.iterdir())
         except OSError as error:
             raise refusal(f"Cannot look into the folder {path}", error, "Check it.") from error
-        found = sorted(file for file in files if file.suffix.lower() in SUFFIXES and not is_folder(file))
+        found = sorted(file for file in files if file.suffix.lower() in SLIDE_SUFFIXES and not is_folder(file))
         if not found:
             raise SlideError(
-                f"There is no slide in the folder {path}: looked for {', '.join(sorted(SUFFIXES))}. For slides in "
-                f"folders below, give a pattern in quotes: '{path}/**/*.svs'."
+                f"There is no slide in the folder {path}: looked for {', '.join(sorted(SLIDE_SUFFIXES))}. For slides "
+                f"in folders below, give a pattern in quotes: '{path}/**/*.svs'."
             )
         folders += sorted(file for file in files if is_folder(file) and not file.name.startswith("."))
         return found

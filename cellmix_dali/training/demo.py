@@ -10,7 +10,7 @@ import numpy as np
 from ..annotations import read_geojson
 from ..errors import ArgumentError, SlideError
 from ..grids import grid_tiles, tissue_shares
-from ..slides import Slide, open_slide
+from ..slides import SLIDE_SUFFIXES, Slide, open_slide
 from ..slides.identity import unique_slides
 from ..synthetic import CLASSES, render_slides
 from ..tiles import TileTable
@@ -19,7 +19,6 @@ from .data import TrainingData, left_and_right
 __all__ = ["RENDERED_TILE", "rendered_data", "slide_data"]
 
 _TISSUE = ("glass", "tissue")
-_SUFFIXES = {".svs", ".tif", ".tiff", ".ndpi", ".scn", ".mrxs", ".bif", ".dcm", ".vms", ".svslide"}
 RENDERED_TILE = 256  # the rendered slides' block size, and the tile size where a slide's own blocks make no tiles
 
 
@@ -119,9 +118,9 @@ def _slide_files(path: Path) -> list[Path]:
     """A file as it is; of a folder, the slide files in it."""
     if not path.is_dir():
         return [path]
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in SLIDE_SUFFIXES)
     if not files:
-        raise SlideError(f"There is no slide in the folder {path}: looked for {', '.join(sorted(_SUFFIXES))}.")
+        raise SlideError(f"There is no slide in the folder {path}: looked for {', '.join(sorted(SLIDE_SUFFIXES))}.")
     return files
 
 
