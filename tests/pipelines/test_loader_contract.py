@@ -74,6 +74,8 @@ def test_the_state_after_a_loop_that_was_left(table: TileTable, leave: Callable[
         state = one.state_dict()
         assert (state["epoch"], state["iteration"]) == (0, 3)
         assert one.state_dict() == state
+        if kept is None or leave is not left_alive:
+            assert one.epoch == 1  # that of the next pass
         assert [digest(batch) for batch in one] == following
         assert kept is None or one.epoch == 2
     with make_loader(way, table, **CONSTANT) as one:
@@ -199,6 +201,11 @@ def test_a_group_that_begins_later_is_noticed(loader: TileLoader, table: TileTab
         assert len(list(wanted)) == 8  # by explicit wish
     with pytest.raises(ArgumentError, match=r"rank 0 of 1, before the process group, in which this process is rank 1"):
         next(iter(loader))
+    with (
+        evaluate_loader(table, batch_size=4) as other,
+        pytest.raises(ArgumentError, match="before the process group"),
+    ):
+        next(iter(other))
     monkeypatch.setattr("cellmix_dali.pipelines._epoch_loader.group_ranks", lambda: (0, 1))
     next(iter(loader))
 
