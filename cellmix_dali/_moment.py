@@ -60,6 +60,8 @@ def is_missing(path: str | Path) -> bool:
         Path(path).stat()
     except OSError as error:
         return error.errno not in MOMENT
+    except ValueError:  # a zero byte in it
+        return True
     return False
 
 
@@ -67,7 +69,7 @@ def is_folder(path: str | Path) -> bool:
     """Whether the system says that there is a folder at a path; not where it cannot say so just now."""
     try:
         return S_ISDIR(Path(path).stat().st_mode)
-    except OSError:
+    except (OSError, ValueError):
         return False
 
 
@@ -77,6 +79,8 @@ def may_be_file(path: str | Path) -> bool:
         return S_ISREG(Path(path).stat().st_mode)
     except OSError as error:
         return error.errno in MOMENT
+    except ValueError:
+        return False
 
 
 def probe(path: str | Path) -> OSError | None:

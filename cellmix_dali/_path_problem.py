@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-__all__ = ["path_problem", "shown"]
+__all__ = ["home_expanded", "is_link", "path_problem", "shown"]
 
 _KINDS = (
     (stat.S_ISFIFO, "a pipe"),
@@ -37,7 +37,7 @@ def path_problem(path: str | os.PathLike[str]) -> str | None:
     try:
         mode = place.stat().st_mode
     except OSError as error:
-        if place.is_symlink():
+        if is_link(place):
             target = shown(place.readlink())
             return f"{shown(place)} is a link that leads nowhere ({target}: {error.strerror}). Mend the link."
         if not isinstance(error, FileNotFoundError):
@@ -47,6 +47,22 @@ def path_problem(path: str | os.PathLike[str]) -> str | None:
         return None
     kind = next((name for test, name in _KINDS if test(mode)), None)
     return None if kind is None else f"{shown(place)} is {kind}, not a file. Name a file."
+
+
+def is_link(path: str | os.PathLike[str]) -> bool:
+    """Whether the system says that there is a symbolic link at a path, wherever it leads."""
+    try:
+        return stat.S_ISLNK(os.lstat(path).st_mode)
+    except (OSError, ValueError):  # a name that is too long, a zero byte in it
+        return False
+
+
+def home_expanded(path: str | os.PathLike[str]) -> Path:
+    """Return a path with "~" or "~name" in the place of a home folder that is known; any other as it is."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # no such user
+        return Path(path)
 
 
 def shown(path: str | os.PathLike[str]) -> str:

@@ -15,7 +15,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ._columns import UserTable
-from ._path_problem import path_problem
+from ._moment import is_folder, may_be_file
+from ._path_problem import home_expanded, path_problem
 from .annotation_origin import Origin, annotations_of, beyond_the_tissue, check_origin
 from .errors import ArgumentError, CellMixDaliError, MissingDependencyError, SlideError, unknown_name
 from .faults import DAMAGED, kind_of
@@ -136,7 +137,7 @@ def read_slide_list(path: str | Path, *, classes: Sequence[str] | None = None, c
     for row, name in enumerate(table.text("slide")):
         if not name:
             table.fail(row, "column 'slide' is empty. Name a slide file, or remove the row.")
-        slide = table.path.parent / Path(name).expanduser()
+        slide = table.path.parent / home_expanded(name)
         first = seen.setdefault(slide_identity(slide), row)
         if first != row:
             other = table.text("slide")[first]
@@ -366,7 +367,7 @@ class _Labeller:
     def __init__(
         self, folder: Path, slide_list: SlideList, classes: Sequence[str] | None, min_share: float, origin: Origin
     ) -> None:
-        if not folder.is_dir():
+        if not is_folder(folder):
             raise ArgumentError(f"There is no folder of annotations at {folder}. Check the path.")
         chosen = classes if classes is not None else slide_list.classes
         if chosen is None:
@@ -387,7 +388,7 @@ class _Labeller:
     ) -> tuple[NDArray[np.int32], str]:
         """Class indices of tiles given in pixels of level 0, -1 where no class covers enough; and a note, or none."""
         names = f"{slide.path.stem}.geojson", f"{slide.path.name}.geojson"
-        path = next((self.folder / name for name in names if (self.folder / name).is_file()), None)
+        path = next((self.folder / name for name in names if may_be_file(self.folder / name)), None)
         if path is None:
             raise ArgumentError(
                 f"There are no annotations for {slide.path} in {self.folder}: looked for {' and '.join(names)}. "

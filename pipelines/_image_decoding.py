@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cellmix_dali._moment import may_be_file
 from cellmix_dali.errors import ArgumentError, CellMixDaliError
 from cellmix_dali.plugins._dali import DataNode, fn
 from cellmix_dali.plugins._decode import decode
@@ -40,7 +41,7 @@ def failure(files: Sequence[str], error: Exception) -> CellMixDaliError:
 def checked_files(files: Sequence[str | Path]) -> list[str]:
     """Give the names of files that are all there and safe to decode, or raise `ArgumentError`."""
     names = [str(file) for file in files]
-    missing = [name for name in names if not Path(name).is_file()]
+    missing = [name for name in names if not may_be_file(name)]
     if missing:
         raise ArgumentError(
             f"{len(missing)} of {len(names)} image files are not there, the first is {missing[0]}: correct the paths."

@@ -14,15 +14,18 @@ import numpy as np
 import pytest
 
 from cellmix_dali import TileTable, open_slide
-from cellmix_dali._path_problem import path_problem, shown
+from cellmix_dali._path_problem import home_expanded, path_problem, shown
 from cellmix_dali.annotations import read_geojson
 from cellmix_dali.coordinates import read_h5
-from cellmix_dali.errors import CellMixDaliError
-from cellmix_dali.pipelines import unreadable_images
+from cellmix_dali.errors import CellMixDaliError, SlideError
+from cellmix_dali.pipelines import train_image_loader, unreadable_images
+from cellmix_dali.shards import open_tiles
 from cellmix_dali.slide_list import SlideList, read_slide_list, tiles_of_slides
 from cellmix_dali.synthetic import RenderedSlide
+from cellmix_dali.tiling.settings import TilingSettings
+from cellmix_dali.tiling.slides import find_slides
 from cellmix_dali.tissue_masks import mask_from_png
-from cellmix_dali.training.images import read_folds
+from cellmix_dali.training.images import image_folders, read_folds
 
 Make = Callable[[Path], None]
 _LATIN1 = os.fsdecode(b"caf\xe9.svs")
@@ -106,8 +109,37 @@ def test_a_file_that_must_not_be_read(tmp_path: Path, monkeypatch: pytest.Monkey
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "stat", refuse)
-    monkeypatch.setattr(Path, "is_symlink", lambda _: False)
     assert "Permission denied. Check that you may read it" in str(path_problem(tmp_path / "a.svs"))
+
+
+@pytest.mark.parametrize("name", [f"{'a' * 300}.svs", f"{'b/' * 2100}c.svs"], ids=["name", "path"])
+def test_names_and_paths_that_are_too_long(name: str, tmp_path: Path) -> None:
+    """The system says so of every look at them, also whether they are links."""
+    (tmp_path / "list.csv").write_text(f"slide\n{name}\n")
+    (tmp_path / "folds.csv").write_text(f"path,class,fold\n{name},a,0\n{name},b,1\n")
+    readers: list[Callable[[], object]] = [
+        lambda: open_slide(tmp_path / name),
+        lambda: read_slide_list(tmp_path / "list.csv"),
+        lambda: read_folds(tmp_path / "folds.csv"),
+        lambda: read_geojson(tmp_path / name),
+        lambda: TileTable.open(tmp_path / f"{name}.parquet"),
+        lambda: open_tiles(tmp_path / name),
+        lambda: image_folders(tmp_path / name),
+        lambda: train_image_loader([str(tmp_path / name)] * 4, [0] * 4, num_classes=2, image_size=16, batch_size=2),
+        lambda: find_slides([tmp_path / name], TilingSettings(tile_size=256)),
+        lambda: TilingSettings(tile_size=256, annotations=str(tmp_path / name), classes=("a",)),
+    ]
+    for read in readers:
+        with pytest.raises(CellMixDaliError):
+            read()
+
+
+def test_the_home_of_an_unknown_user(tmp_path: Path) -> None:
+    """The name stays as it is: a file may be called so."""
+    (tmp_path / "list.csv").write_text("slide\n~nobody-of-this-name/a.svs\n")
+    with pytest.raises(SlideError, match=r"are not there: .*/~nobody-of-this-name/a\.svs"):
+        read_slide_list(tmp_path / "list.csv")
+    assert home_expanded("~/a.svs") == Path.home() / "a.svs"
 
 
 # --------------------------------------------------------------------------------------------------- one slide of many

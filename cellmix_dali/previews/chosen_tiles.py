@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._arguments import integer
+from .._moment import is_folder
 from ..errors import ArgumentError
 from ..grids import grid_tiles, tissue_shares
 from ..mixing.random import generator
@@ -100,7 +101,7 @@ def choose_tiles(
     """
     random = generator(seed, stream=_STREAM)
     integer("count", count, low=1)
-    if not (source.is_dir() or source.suffix.lower() in _TABLES):
+    if not (is_folder(source) or source.suffix.lower() in _TABLES):
         return _of_slide(
             source, count, tile_size or _TILE_SIZE, mpp, mpp_override, tissue, find_method(tissue_method), random
         )
@@ -135,7 +136,7 @@ def _of_slide(
 
 def _of_table(path: Path, count: int, tile_size: int | None, labels: bool, random: np.random.Generator) -> ChosenTiles:
     """Tiles from all over a table, the classes taking turns."""
-    table = open_tiles(path) if path.is_dir() else TileTable.open(path)
+    table = open_tiles(path) if is_folder(path) else TileTable.open(path)
     if is_sharded(table):
         table = open_tiles(path)  # finds the shards, which lie beside it
     if len(table) < count:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from .._foreign_files import names_in
+from .._moment import is_folder, may_be_file
 from ..errors import ArgumentError
 from ..split_columns import SPLIT_COLUMNS
 from ..tiles import TileTable
@@ -252,8 +253,8 @@ def open_tiles(path: str | Path) -> TileTable:
         If there is no such table, or it is none of this kind.
     """
     path = Path(path)
-    file = path / TILES_FILE if path.is_dir() else path
-    if not file.is_file():
+    file = path / TILES_FILE if is_folder(path) else path
+    if not may_be_file(file):
         raise ArgumentError(
             f"There is no tile table at {file}: give the folder that `cellmix-dali tile --out` wrote. If tiling was "
             "interrupted, finish it with --resume."

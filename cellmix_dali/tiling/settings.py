@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from .._arguments import integer, number
+from .._moment import is_folder
 from ..annotation_origin import Origin, check_origin
 from ..errors import ArgumentError, unknown_name
 from ..grids import Edge, check_grid
@@ -139,7 +140,7 @@ class TilingSettings:
             folder = getattr(self, name)
             if folder is None:
                 continue
-            if not Path(folder).is_dir():
+            if not is_folder(folder):
                 raise ArgumentError(f"{name}={str(folder)!r}: there is no such folder. Check the path.")
             object.__setattr__(self, name, Path(folder).absolute())
         if self.classes is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from stat import S_ISDIR
 
 from .._moment import MOMENT, is_folder, may_be_file, refusal
-from .._path_problem import shown
+from .._path_problem import home_expanded, is_link, shown
 from ..errors import ArgumentError, SlideError
 from ..slide_list import read_slide_list
 from ..slides import SLIDE_SUFFIXES
@@ -157,7 +157,7 @@ def find_slides(sources: Sequence[str | Path], settings: TilingSettings) -> Coll
 
 def _expand(source: str | Path, folders: list[Path]) -> list[Path]:
     """A file as it is; the slides of a folder, or that a pattern meets. Folders in the folder go into `folders`."""
-    path = Path(source).expanduser()
+    path = home_expanded(source)
     try:
         mode = path.stat().st_mode
     except OSError as error:
@@ -180,7 +180,7 @@ def _expand(source: str | Path, folders: list[Path]) -> list[Path]:
             )
         folders += sorted(file for file in files if is_folder(file) and not file.name.startswith("."))
         return found
-    if mode is not None or path.is_symlink():  # a link that leads nowhere costs one slide, not the job
+    if mode is not None or is_link(path):  # a link that leads nowhere costs one slide, not the job
         return [path]
     if _GLOB & set(str(source)):
         met = sorted(Path(file) for file in glob.glob(str(path), recursive=True))  # noqa: PTH207 (it may be absolute)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .._moment import is_folder
 from ..annotations import read_geojson
 from ..errors import ArgumentError, SlideError
 from ..grids import grid_tiles, tissue_shares
@@ -116,7 +117,7 @@ def slide_data(
 
 def _slide_files(path: Path) -> list[Path]:
     """A file as it is; of a folder, the slide files in it."""
-    if not path.is_dir():
+    if not is_folder(path):
         return [path]
     files = sorted(file for file in path.iterdir() if file.suffix.lower() in SLIDE_SUFFIXES)
     if not files:

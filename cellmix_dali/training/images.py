@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._foreign_files import reading
+from .._moment import is_folder, may_be_file
 from ..errors import ArgumentError
 from ..pipelines.images import IMAGE_SUFFIXES, unreadable_images
 
@@ -111,14 +112,14 @@ def image_folders(folder: Path) -> ImageData:
     _require_folder(folder)
     train = folder / "train"
     validation = folder / "val"
-    if not train.is_dir() or not validation.is_dir():
+    if not is_folder(train) or not is_folder(validation):
         raise ArgumentError(
             f"{folder} has no folders 'train' and 'val' with a folder for each class. Make them, or give --folds CSV "
             "(columns path, class, fold), which says what is tested on."
         )
     classes = tuple(sorted(each.name for each in train.iterdir() if each.is_dir() and not each.name.startswith(".")))
     others: list[Path] = []
-    test = _of_classes(folder / "test", classes, others) if (folder / "test").is_dir() else None
+    test = _of_classes(folder / "test", classes, others) if is_folder(folder / "test") else None
     data = ImageData(
         folder=str(folder),
         train=_of_classes(train, classes, others),
@@ -167,7 +168,7 @@ def folded_images(
     """
     _require_folder(folder)
     rows = read_folds(folds, only=only, class_column=class_column)
-    missing = [row["path"] for row in rows if not (folder / row["path"]).is_file()]
+    missing = [row["path"] for row in rows if not may_be_file(folder / row["path"])]
     if missing:
         raise ArgumentError(
             f"{folds} names {len(missing)} files that are not in {folder}: {_some(missing)}. Correct the paths, which "
@@ -263,7 +264,7 @@ def without_images(data: ImageData, bad: Mapping[str, str]) -> ImageData:
 
 
 def _require_folder(folder: Path) -> None:
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise ArgumentError(f"There is no folder {folder}: give the folder of the images by --images.")
 
 
