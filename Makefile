@@ -6,7 +6,7 @@ SLIDES ?=
 OUT ?= demo-out
 EPOCHS ?=
 
-.PHONY: demo test lint fuzz mutants valgrind kills bench test-gpu bench-gpu figures clean
+.PHONY: demo test lint fuzz mutants valgrind kills bench test-gpu bench-gpu gpu-report figures clean
 
 demo: .venv/.installed
 	$(BIN)/cellmix-dali demo $(foreach slide,$(SLIDES),--slides "$(slide)") $(if $(EPOCHS),--epochs $(EPOCHS)) --out "$(OUT)"
@@ -48,8 +48,8 @@ kills: .venv/.installed
 bench: .venv/.installed
 	$(BIN)/python tests/benchmarks/run.py
 
-# Both need a GPU, and end with an error where there is none. Where the packages lie elsewhere than in .venv:
-# make test-gpu bench-gpu GPU_PYTHON=python3
+# The three need a GPU, and end with an error where there is none. Where the packages lie elsewhere than in .venv:
+# make gpu-report GPU_PYTHON=python3
 GPU_PYTHON ?= $(BIN)/python
 
 test-gpu: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),.venv/.installed)
@@ -57,6 +57,10 @@ test-gpu: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),.venv/.installed)
 
 bench-gpu: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),.venv/.installed)
 	$(GPU_PYTHON) tests/benchmarks/gpu.py
+
+# The tests, the benchmark in short, and the questions that only a GPU answers: gpu-report.json, docs/gpu-figures.md.
+gpu-report: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),.venv/.installed)
+	$(GPU_PYTHON) tests/gpu/report.py --page docs/gpu-figures.md
 
 # A benchmark's figures as docs/performance-figures.md and its pictures; on a GPU: make figures BENCH=bench-gpu.json
 BENCH ?= bench.json

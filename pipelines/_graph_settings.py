@@ -36,8 +36,8 @@ class GraphSettings:
     mean: Sequence[float] = MEAN
     std: Sequence[float] = STD
     dtype: str = "float32"
-    num_threads: int = 2
-    prefetch_queue_depth: int = 2
+    num_threads: int | None = None
+    prefetch_queue_depth: int | None = None
 
     def __post_init__(self) -> None:
         device_id(self.device)
@@ -47,7 +47,8 @@ class GraphSettings:
         for name in ("mean", "std"):
             object.__setattr__(self, name, channel_numbers(name, getattr(self, name)))
         for name in ("num_threads", "prefetch_queue_depth"):
-            object.__setattr__(self, name, integer(name, getattr(self, name), low=1))
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, integer(name, getattr(self, name), low=1))
 
     @property
     def device_name(self) -> str:

@@ -31,8 +31,8 @@ def evaluate_pipeline(
     mean: Sequence[float] = MEAN,
     std: Sequence[float] = STD,
     dtype: str = "float32",
-    num_threads: int = 2,
-    prefetch_queue_depth: int = 2,
+    num_threads: int | None = None,
+    prefetch_queue_depth: int | None = None,
 ) -> Pipeline:
     """Define the evaluation pipeline over a tile source.
 
@@ -85,9 +85,9 @@ def evaluate_loader(
     verify: str = "headers",
     rank: int | None = None,
     world_size: int | None = None,
-    num_threads: int = 2,
+    num_threads: int | None = None,
     num_workers: int = 2,
-    prefetch_queue_depth: int = 2,
+    prefetch_queue_depth: int | None = None,
 ) -> TileLoader:
     """Make the loader of an evaluation: every tile once, the last batch short.
 

@@ -54,8 +54,8 @@ def image_pipeline(
     mean: Sequence[float] = MEAN,
     std: Sequence[float] = STD,
     dtype: str = "float32",
-    num_threads: int = 2,
-    prefetch_queue_depth: int = 2,
+    num_threads: int | None = None,
+    prefetch_queue_depth: int | None = None,
 ) -> Pipeline:
     """Define the pipeline over an image source, for training or evaluation.
 
@@ -126,8 +126,8 @@ def train_image_loader(
     seed: int = 0,
     rank: int | None = None,
     world_size: int | None = None,
-    num_threads: int = 2,
-    prefetch_queue_depth: int = 2,
+    num_threads: int | None = None,
+    prefetch_queue_depth: int | None = None,
     cache: ImageCache | None = None,
 ) -> ImageLoader:
     """Make the loader of a training on image files.
@@ -233,8 +233,8 @@ def evaluate_image_loader(
     dtype: str = "float32",
     rank: int | None = None,
     world_size: int | None = None,
-    num_threads: int = 2,
-    prefetch_queue_depth: int = 2,
+    num_threads: int | None = None,
+    prefetch_queue_depth: int | None = None,
     cache: ImageCache | None = None,
 ) -> ImageLoader:
     """Make the loader of an evaluation on image files: every image once, in order, the last batch short.

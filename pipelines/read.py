@@ -31,7 +31,7 @@ def read_tiles(
     edge: str = "pad",
     batch_size: int = 64,
     device: str = "cpu",
-    num_threads: int = 2,
+    num_threads: int | None = None,
 ) -> NDArray[np.uint8]:
     """Read tiles of one slide.
 
@@ -48,8 +48,10 @@ def read_tiles(
         The resolution, as of `cellmix_dali.resolution.choose_level`; by default level 0.
     edge : {"pad", "skip"}, default "pad"
         "pad": what lies beyond the right and lower edge is white; "skip": such a tile is refused.
-    batch_size, num_threads : int
-        Of the DALI pipeline that reads.
+    batch_size : int
+        Tiles at once.
+    num_threads : int, optional
+        As of `cellmix_dali.pipelines.train_pipeline`.
     device : {"cpu", "gpu"}, default "cpu"
         Where tiles are decoded.
 
@@ -88,7 +90,7 @@ def read_table(
     edge: str = "pad",
     batch_size: int = 64,
     device: str = "cpu",
-    num_threads: int = 2,
+    num_threads: int | None = None,
 ) -> NDArray[np.uint8]:
     """Read all tiles of a table, in its order.
 

@@ -50,8 +50,8 @@ def tile_pipeline(
     *,
     device: str = "cpu",
     saturation: int = SATURATION,
-    num_threads: int = 2,
-    prefetch_queue_depth: int = 2,
+    num_threads: int | None = None,
+    prefetch_queue_depth: int | None = None,
 ) -> Pipeline:
     """Define the tiling pipeline over a tile source: any order, slides and windows.
 

@@ -36,8 +36,8 @@ def train_pipeline(
     mean: Sequence[float] = MEAN,
     std: Sequence[float] = STD,
     dtype: str = "float32",
-    num_threads: int = 2,
-    prefetch_queue_depth: int = 2,
+    num_threads: int | None = None,
+    prefetch_queue_depth: int | None = None,
 ) -> Pipeline:
     """Define the training pipeline over a tile source.
 
@@ -55,8 +55,10 @@ def train_pipeline(
         Of R, G, B in [0, 1].
     dtype : {"float32", "float16"}
         Of the images.
-    num_threads, prefetch_queue_depth : int
-        Of the DALI pipeline.
+    num_threads : int, optional
+        DALI's threads. By default as many as the process may use cores, at most 16.
+    prefetch_queue_depth : int, optional
+        Batches that DALI makes ahead. By default 2, on the GPU 4.
 
     Returns
     -------
@@ -127,9 +129,9 @@ def train_loader(
     seed: int = 0,
     rank: int | None = None,
     world_size: int | None = None,
-    num_threads: int = 2,
+    num_threads: int | None = None,
     num_workers: int = 2,
-    prefetch_queue_depth: int = 2,
+    prefetch_queue_depth: int | None = None,
 ) -> TileLoader:
     """Make the loader that a training loop iterates over.
 

@@ -1,7 +1,11 @@
-"""``make test-gpu`` and ``make bench-gpu`` where there is no GPU: a clear message and an error, never a silent pass."""
+"""``make test-gpu``, ``bench-gpu`` and ``gpu-report`` where there is no GPU: a message and an error, no silent pass.
+
+The report is tried on the CPU, too: its parts are asked, their ends told, its page made.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +17,12 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
-    ("script", "words"), [("gpu/run.py", "No test was run."), ("benchmarks/gpu.py", "Nothing was measured.")]
+    ("script", "words"),
+    [
+        ("gpu/run.py", "No test was run."),
+        ("benchmarks/gpu.py", "Nothing was measured."),
+        ("gpu/report.py", "Nothing was asked."),
+    ],
 )
 def test_without_a_gpu_they_say_so_and_fail(script: str, words: str, tmp_path: Path) -> None:
     done = subprocess.run(
@@ -39,3 +48,30 @@ def test_make_test_collects_no_gpu_test() -> None:
         "gpu_loaders.py",
     }
     assert not any(name.startswith("test_") or name.endswith("_test.py") for name in files)
+
+
+def report(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "tests" / "gpu" / "report.py"), "--out", str(folder / "report.json")]
+    return subprocess.run([*command, *options], capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_the_report_is_tried_on_the_cpu(tmp_path: Path) -> None:
+    done = report(tmp_path, "--device", "cpu", "--seconds", "0.05", "--only", "colours", "tests")
+    assert done.returncode == 0, done.stderr
+    parts = json.loads((tmp_path / "report.json").read_text())["parts"]
+    assert [row["blocks"] for row in parts["colours"]["rows"]] == ["rgb jpeg", "ycbcr jpeg 4:2:0", "jpeg 2000"]
+    assert all(row["largest"] == row["largest of a part"] == 0 for row in parts["colours"]["rows"])
+    page = (tmp_path / "report.md").read_text()
+    assert "**Nothing was measured on a GPU**" in page
+    assert "| ycbcr jpeg 4:2:0 | cpu | 0 | 0.0 | 0 |" in page
+    assert "It needs a GPU." in page
+
+
+def test_a_part_that_runs_out_of_time_takes_no_other_with_it(tmp_path: Path) -> None:
+    done = report(tmp_path, "--device", "cpu", "--minutes", "0.02", "--only", "trainings", "colours")
+    assert done.returncode == 1
+    assert "trainings: ran out of time" in done.stdout
+    parts = json.loads((tmp_path / "report.json").read_text())["parts"]
+    assert list(parts) == ["trainings", "colours"]
+    assert all(part["exit code"] is None for part in parts.values())
+    assert (tmp_path / "report.md").read_text().count("**No answer, or not a whole one**") == 2

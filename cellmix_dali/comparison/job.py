@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from .._cores import usable_cores
 from ..errors import ArgumentError, CellMixDaliError, unknown_name
 from ..training import ImageData
 from ..training.loop import versions
@@ -235,4 +235,4 @@ def _axes(settings: ComparisonSettings, data: Mapping[str, ImageData]) -> dict[s
 
 def _cores(settings: ComparisonSettings) -> int:
     """Processes that this machine has room for."""
-    return 1 if settings.device == "gpu" else max(1, len(os.sched_getaffinity(0)) // settings.threads)
+    return 1 if settings.device == "gpu" else max(1, usable_cores() // settings.threads)

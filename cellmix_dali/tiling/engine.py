@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import resource
 from collections import deque
 from typing import Any, Protocol
 
+from .._cores import usable_cores
 from ..errors import CellMixDaliError, MissingDependencyError
 from ..shards import WriteError
 from .tasks import Failure, Outcome, Task, do_task
@@ -126,7 +126,7 @@ class DaskEngine:
             if scheduler is None:
                 with dask.config.set(_CONFIG):
                     self._cluster = dd.LocalCluster(
-                        n_workers=workers or _cores(),
+                        n_workers=workers or usable_cores(),
                         threads_per_worker=1,  # DALI and the codecs run one thread each, so one a core is busy
                         processes=True,  # spawned: no handle, thread or lock of this process is in them
                         memory_limit=None,
@@ -214,8 +214,3 @@ def _lacks_files(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))

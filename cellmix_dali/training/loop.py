@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Iterator, Mapping
 from importlib import metadata
@@ -12,6 +11,8 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor, nn
+
+from .._cores import usable_cores
 
 __all__ = ["Batches", "answers", "on_device", "progress_bar", "steering", "versions"]
 
@@ -68,7 +69,7 @@ def versions() -> dict[str, str]:
     found |= {package: metadata.version(package) for package in _PACKAGES}
     return found | {
         "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": f"{platform.machine()}, {usable_cores()} cores",
     }
 
 

@@ -18,8 +18,8 @@ MEAN_LEVELS = 1.2
 
 
 def training(table: TileTable, **options: Any) -> TileLoader:
-    curriculum = Curriculum(epochs=2, tile_size=256)
-    return train_loader(table, num_classes=3, batch_size=8, curriculum=curriculum, p=0.7, seed=4, **options)
+    chosen: dict[str, Any] = {"curriculum": Curriculum(epochs=2, tile_size=256), "p": 0.7, "seed": 4} | options
+    return train_loader(table, num_classes=3, batch_size=8, **chosen)
 
 
 def assert_alike(on_gpu: dict[str, torch.Tensor], on_cpu: dict[str, torch.Tensor]) -> None:
@@ -39,13 +39,20 @@ def assert_alike(on_gpu: dict[str, torch.Tensor], on_cpu: dict[str, torch.Tensor
 @pytest.mark.parametrize("engine", ["native", "numba"])
 def test_training_batches(table: TileTable, engine: str, dtype: str) -> None:
     options = {"engine": engine, "dtype": dtype}
-    with training(table, device="gpu", **options) as gpu, training(table, device="cpu", **options) as cpu:
+    curricula = [Curriculum(epochs=2, tile_size=256) for _ in range(2)]
+    makers = [
+        training(table, device=device, curriculum=curriculum, **options)
+        for device, curriculum in zip(("gpu", "cpu"), curricula, strict=True)
+    ]
+    with makers[0] as gpu, makers[1] as cpu:
         for _ in range(2):
             count = 0
             for on_gpu, on_cpu in zip(gpu, cpu, strict=True):
                 assert_alike(on_gpu, on_cpu)
                 count += 1
             assert count == len(gpu) == 4
+            for curriculum in curricula:
+                curriculum.step(0.5)
 
 
 def test_windows_over_several_blocks(rendered: list[RenderedSlide]) -> None:

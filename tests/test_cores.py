@@ -1,0 +1,51 @@
+"""The cores that this process may use: affinity, and the limit of a container."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cellmix_dali._cores import usable_cores
+from cellmix_dali.pipelines._device import pipeline_on
+
+HERE = len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    ("limit", "cores"),
+    [("max 100000", HERE), ("100000 100000", 1), ("10000 100000", 1), ("9900000 100000", min(99, HERE)), ("?", HERE)],
+)
+def test_the_limit_of_control_groups_2(limit: str, cores: int, tmp_path: Path) -> None:
+    (tmp_path / "cpu.max").write_text(f"{limit}\n")
+    assert usable_cores(tmp_path) == cores
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("-1", HERE), ("50000", 1), ("100000", 1), ("9900000", min(99, HERE))])
+def test_the_limit_of_control_groups_1(quota: str, cores: int, tmp_path: Path) -> None:
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(f"{quota}\n")
+    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
+    assert usable_cores(tmp_path) == cores
+
+
+def test_a_part_of_a_core_more_counts_as_a_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    assert usable_cores(tmp_path / "none") == 64
+    (tmp_path / "cpu.max").write_text("350000 100000\n")
+    assert usable_cores(tmp_path) == 4
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (7, 7), (64, 16)])
+def test_a_pipeline_has_a_thread_per_core(cores: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cellmix_dali.pipelines._device.usable_cores", lambda: cores)
+    pipeline = pipeline_on("cpu", batch_size=2, num_threads=None, prefetch_queue_depth=None)
+    assert (pipeline.num_threads, pipeline.prefetch_queue_depth) == (threads, 2)
+    assert pipeline_on("cpu", batch_size=2, num_threads=3).num_threads == 3
+
+
+def test_a_gpu_pipeline_makes_four_batches_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cellmix_dali.pipelines._device.device_id", lambda _: 0)
+    pipeline = pipeline_on("gpu", batch_size=2, num_threads=None, prefetch_queue_depth=None)
+    assert pipeline.prefetch_queue_depth == 4
