@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from numpy.typing import NDArray
 
-from ._foreign_files import read_parquet, reading
+from ._foreign_files import read_parquet, reading, require_text
 from .errors import ArgumentError, unknown_name
 
 _MOST_ROWS = 1 << 26  # of a table that a person hands over; a few bytes of Parquet can say any number
@@ -55,13 +55,10 @@ class UserTable:
                 # Only without threads do its errors say the row.
                 serial = pa.csv.ReadOptions(use_threads=False)
                 table = pa.csv.read_csv(path, read_options=serial, convert_options=convert)
+                require_text(table)
             else:
                 table = read_parquet(path, "The table", remedy, most_rows=_MOST_ROWS)
-            names = list(table.column_names)
-            strange = [name for name in names if "\0" in name]
-            if strange:
-                raise ValueError(f"the column {strange[0]!r} has a zero byte in its name")
-        self._check_names(names, needed, optional)
+        self._check_names(list(table.column_names), needed, optional)
         self.table = table.select([name for name in (*needed, *optional) if name in table.column_names])
         for name in self.table.column_names:
             column = self.table[name]

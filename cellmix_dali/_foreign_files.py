@@ -85,7 +85,7 @@ def read_parquet(path: Path, what: str, remedy: str, *, most_rows: int | None = 
                 raise ValueError(f"it says that it has {rows} rows, and {most_rows} are the most")
             table = file.read()
         table.validate(full=most_rows is not None)
-        _require_text(table)
+        require_text(table)
         return table
 
 
@@ -98,7 +98,7 @@ def map_arrow(path: Path, what: str, remedy: str) -> pa.Table:
         whole = pa.memory_map(str(path)).read_buffer()
         table = pa.ipc.open_file(pa.BufferReader(whole)).read_all()
         table.validate()
-        _require_text(table)
+        require_text(table)
         begin, end = whole.address, whole.address + whole.size
         for column in table.columns:
             for chunk in column.chunks:
@@ -128,7 +128,7 @@ def names_in(column: str, values: pa.Array) -> tuple[str, ...]:
     return names
 
 
-def _require_text(table: pa.Table) -> None:
+def require_text(table: pa.Table) -> None:
     """Refuse names of columns that are no text: reading them raises where nobody expects it."""
     strange = [name for name in table.column_names if "\0" in name]
     if strange:

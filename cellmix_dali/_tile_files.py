@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from ._foreign_files import map_arrow, read_parquet
 from .errors import unknown_name
 
-__all__ = ["read_tile_file", "write_tile_file"]
+__all__ = ["read_parquet_tiles", "read_tile_file", "write_tile_file"]
 
 _ARROW = (".arrow", ".feather", ".ipc")
 _PARQUET = (".parquet", ".pq")
@@ -29,10 +29,15 @@ def read_tile_file(path: Path) -> tuple[pa.Table, bool]:
     """
     suffix = _suffix(path)
     if suffix in _PARQUET:
-        return read_parquet(path, "The tile table", _REMEDY.format(kind="a Parquet file")), False
+        return read_parquet_tiles(path), False
     kind = "an Arrow file (the random-access kind, not a stream)"
     table = map_arrow(path, "The tile table", _REMEDY.format(kind=kind))
     return table, (table.schema.metadata or {}).get(_CHECKED) == str(table.num_rows).encode()
+
+
+def read_parquet_tiles(path: Path) -> pa.Table:
+    """Read a Parquet file, whatever its suffix; see `read_tile_file`."""
+    return read_parquet(path, "The tile table", _REMEDY.format(kind="a Parquet file"))
 
 
 def write_tile_file(table: pa.Table, path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from .errors import ArgumentError, CellMixDaliError, NotReadError, SlideError, u
 from .mixing.random import generator
 from .tiles import TileTable
 
-__all__ = ["DAMAGED", "NOT_READ", "ON_ERROR", "Fault", "FaultLog", "Substitutes", "kind_of"]
+__all__ = ["DAMAGED", "NOT_READ", "ON_ERROR", "Fault", "FaultLog", "Substitutes", "kind_of", "place_of"]
 
 ON_ERROR = ("replace", "raise")
 
@@ -110,7 +110,7 @@ class FaultLog:
             kind=kind,
         )
         self._faults[row, kind] = fault
-        if self._path is not None and _place(asdict(fault)) not in self._written:
+        if self._path is not None and place_of(asdict(fault)) not in self._written:
             self._unwritten.append(fault)
             self.write()
 
@@ -143,14 +143,14 @@ class FaultLog:
             raise ArgumentError(f"fault_file={str(self._path)!r} cannot be written: {error.strerror}.") from error
         for line in text.splitlines():
             try:
-                places.add(_place(json.loads(line)))
+                places.add(place_of(json.loads(line)))
             except (ValueError, KeyError, TypeError):
                 continue
         return places
 
 
-def _place(fault: dict[str, Any]) -> tuple[object, ...]:
-    """What makes a fault the same one in another run."""
+def place_of(fault: Mapping[str, Any]) -> tuple[object, ...]:
+    """Return what makes a fault, as a dict, the same one in another run: which tile is bad, and how."""
     place = tuple(fault[name] for name in ("slide", "level", "x", "y", "size"))
     return *place, fault.get("kind", DAMAGED)
 

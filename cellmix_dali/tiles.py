@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from ._foreign_files import names_in, read_parquet
-from ._tile_files import read_tile_file, write_tile_file
+from ._foreign_files import names_in
+from ._tile_files import read_parquet_tiles, read_tile_file, write_tile_file
 from .errors import ArgumentError
 from .mixing.plan import SHARE_TOLERANCE
 
@@ -162,9 +162,9 @@ class TileTable:
     def from_parquet(cls, path: str | Path) -> TileTable:
         """Read a table from a Parquet file, whatever its suffix."""
         place = Path(path)
-        remedy = "It must be a Parquet file, whole: make or copy it again."
+        table = read_parquet_tiles(place)
         try:
-            return cls(read_parquet(place, "The tile table", remedy))
+            return cls(table)
         except ArgumentError as error:
             raise ArgumentError(f"{place}: {error}") from error
 

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any, ClassVar, Generic, NoReturn, Protocol, TypeVar, cast
 
-import numpy as np
 import torch
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 from torch import Tensor
 
 from cellmix_dali._arguments import integer
+from cellmix_dali._plain import plain
 from cellmix_dali._ranks import group_ranks
 from cellmix_dali.errors import ArgumentError, CellMixDaliError
 from cellmix_dali.mixing import mixer_parameters
@@ -395,7 +395,7 @@ class EpochLoader(ABC, Generic[_SourceT]):
         }
         if plans is not None and self._curriculum is None:
             settings["patch_size"], settings["fix_ratio"] = plans.parameters()
-        return cast("dict[str, Any]", _plain(settings))
+        return cast("dict[str, Any]", plain(settings))
 
     def _differing(self, theirs: Mapping[str, Any]) -> str:
         """Say which settings of another loader differ from this one's."""
@@ -405,12 +405,3 @@ class EpochLoader(ABC, Generic[_SourceT]):
             f"{name} was {theirs.get(name)!r}, is {mine.get(name)!r}" for name in names if name not in self._DIGESTS
         ]
         return "; ".join(plain or [self._DIGESTS[name] for name in names])
-
-
-def _plain(value: Any) -> Any:
-    """A setting in terms of JSON, whatever number types it was given in."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return value.item() if isinstance(value, np.generic) else value

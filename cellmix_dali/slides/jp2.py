@@ -10,10 +10,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-__all__ = ["JP2_SIGNATURE", "bare_codestream", "strange_colours"]
+__all__ = ["CODESTREAM", "JP2_SIGNATURE", "bare_codestream", "strange_colours"]
 
 JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
-_CODESTREAM = b"\xff\x4f\xff\x51"
+#: How a code stream begins: its markers SOC and SIZ (ISO/IEC 15444-1, A.4).
+CODESTREAM = b"\xff\x4f\xff\x51"
 _JPEG2000 = 7  # the only kind of compression that there is (I.5.3.1)
 _ENUMERATED, _RESTRICTED_ICC, _ANY_ICC, _VENDOR = 1, 2, 3, 4
 _SPACES = {16: "sRGB", 17: "grey", 18: "sYCC"}
@@ -73,7 +74,7 @@ def _parts(stream: bytes, *, whole: bool = True) -> tuple[dict[bytes, bytes], by
         elif kind == b"jp2c":
             if header is None:
                 raise ValueError("it has a JP2 code stream before its JP2 header")
-            if not content.startswith(_CODESTREAM):
+            if not content.startswith(CODESTREAM):
                 raise ValueError("no JPEG 2000 code stream begins in its JP2 box")
             return header, content
     raise ValueError("its JP2 boxes hold no code stream")

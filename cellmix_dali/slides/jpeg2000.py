@@ -6,11 +6,10 @@ import re
 import struct
 from dataclasses import dataclass
 
-from .jp2 import JP2_SIGNATURE
+from .jp2 import CODESTREAM, JP2_SIGNATURE
 
 __all__ = ["CodestreamHeader", "check_codestream", "parse_codestream"]
 
-_SOC_SIZ = b"\xff\x4f\xff\x51"
 _SIZ, _COD, _QCD, _SOT, _SOD, _EOC = 0xFF51, 0xFF52, 0xFF5C, 0xFF90, 0xFF93, 0xFFD9
 _MOST_LEVELS = 32
 _LAST_ORDER = 4  # A.6.1, table A.16
@@ -93,8 +92,8 @@ def check_codestream(stream: bytes) -> None:
 
 def _start(stream: bytes) -> int:
     # Where the codestream begins.
-    start = stream.find(_SOC_SIZ) if stream.startswith(JP2_SIGNATURE) else 0
-    if start < 0 or not stream.startswith(_SOC_SIZ, start):
+    start = stream.find(CODESTREAM) if stream.startswith(JP2_SIGNATURE) else 0
+    if start < 0 or not stream.startswith(CODESTREAM, start):
         raise ValueError(f"no JPEG 2000 starts here (bytes {stream[:4].hex(' ') or 'none'})")
     return start
 
@@ -156,7 +155,7 @@ def _check_tile_parts(stream: bytes, place: int, tiles: int, *, marks: bool, zer
         place = end
     if marker != _EOC:
         raise ValueError(f"after a JPEG 2000 tile-part comes {marker:04x}, neither another one nor the end")
-    if stream.startswith(_SOC_SIZ) and stream[place + 2 :].strip(b"\0"):  # in a JP2 file, boxes may follow
+    if stream.startswith(CODESTREAM) and stream[place + 2 :].strip(b"\0"):  # in a JP2 file, boxes may follow
         raise ValueError("its JPEG 2000 codestream ends early")
     if len(seen) != tiles:
         raise ValueError(f"it has {len(seen)} of its {tiles} JPEG 2000 tiles")

@@ -19,7 +19,7 @@ from cellmix_dali._open_file import KeptFile, OpenFile
 from cellmix_dali.errors import ArgumentError, SlideError
 from cellmix_dali.slides.block_reader import BlockReader
 from cellmix_dali.slides.damage import BlockCheck
-from cellmix_dali.slides.jp2 import bare_codestream
+from cellmix_dali.slides.jp2 import CODESTREAM, bare_codestream
 from cellmix_dali.slides.levels import Level
 from cellmix_dali.slides.opening import look_at
 from cellmix_dali.slides.tiff import TiffLevel
@@ -176,7 +176,7 @@ class Slide:
                     found.append(streams.join(block))
                 else:
                     stream = bare_codestream(block)
-                    if not stream.startswith(b"\xff\x4f\xff\x51"):
+                    if not stream.startswith(CODESTREAM):
                         raise ValueError(f"no JPEG 2000 starts here (bytes {block[:4].hex(' ')})")
                     found.append(stream)
             except (OSError, ValueError) as error:

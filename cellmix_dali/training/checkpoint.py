@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from .._plain import plain
 from ..errors import ArgumentError
 from ..shards.aside import write_aside
 
@@ -35,7 +36,7 @@ class Checkpoint:
 
     def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
         self.path = folder / CHECKPOINT
-        self._about = {name: _plain(value) for name, value in about.items()}
+        self._about: dict[str, Any] = plain(about)
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Write a state.
@@ -109,10 +110,3 @@ def stop_signals() -> Iterator[Callable[[], int | None]]:
     finally:
         for caught, handler in former.items():
             signal.signal(caught, handler)
-
-
-def _plain(value: Any) -> Any:
-    """A value as a file gives it back."""
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return str(value) if isinstance(value, Path) else value

@@ -7,13 +7,14 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from ..curriculum import Curriculum
-from ..errors import ArgumentError
+from ..errors import ArgumentError, StoppedError
 from ..losses import SoftTargetCrossEntropy
 from ..pipelines import ImageLoader, TileLoader
 from .loop import on_device
@@ -104,13 +105,16 @@ class Restart:
     Attributes
     ----------
     save : callable
-        Given the state after every epoch, and where it is asked to stop.
-    stop : callable
-        Asked after every batch: what it raises ends the training, whose state has then been saved, if it is told so.
+        Given the state after every epoch, and where the training is stopped.
+    signal : callable
+        Asked after every batch: the number of a signal that asks for the training's end, or None.
+    path : Path
+        Where the state goes, for the message.
     """
 
     save: Callable[[Mapping[str, Any]], None]
-    stop: Callable[[Callable[[], None]], None]
+    signal: Callable[[], int | None]
+    path: Path
 
 
 class Epochs:
@@ -173,6 +177,8 @@ class Epochs:
         ------
         ArgumentError
             If the training diverges.
+        StoppedError
+            After a signal, when the state has been saved.
         """
         for epoch in range(len(self.entries), self.count):
             entry = self._entry = self._begun(epoch) if self._entry is None else self._entry
@@ -184,7 +190,7 @@ class Epochs:
             listener.on_epoch(entry)
             if restart is not None:
                 restart.save(self.state_dict())
-                restart.stop(lambda: None)
+                self._stop_if_asked(restart, saved=True)
         if self._kept is not None:
             self.optimisation.model.load_state_dict(self._kept)
 
@@ -208,7 +214,7 @@ class Epochs:
             self._total, self._samples, seen = self._total + loss * samples, self._samples + samples, seen + samples
             listener.on_batch(entry, seen / (time.perf_counter() - began), self._total / self._samples)
             if restart is not None and len(self._losses) < len(self.loader):
-                restart.stop(lambda: restart.save(self.state_dict()))
+                self._stop_if_asked(restart, saved=False)
         mean = self._total / self._samples
         if not math.isfinite(mean):
             raise ArgumentError(
@@ -217,6 +223,15 @@ class Epochs:
         entry |= {"train_loss": mean, f"{self._unit}_per_second": round(seen / (time.perf_counter() - began), 1)}
         if self._curriculum is not None:
             self._curriculum.step(mean)
+
+    def _stop_if_asked(self, restart: Restart, *, saved: bool) -> None:
+        """End the training after a signal, its state saved."""
+        number = restart.signal()
+        if number is None:
+            return
+        if not saved:
+            restart.save(self.state_dict())
+        raise StoppedError(number, restart.path)
 
     def _finish(self, entry: Entry) -> None:
         """Put an epoch to the finished ones; keep its model, if it is the best."""

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import StoppedError
 from ..pipelines import ImageLoader, TileLoader
 from .checkpoint import Checkpoint, stop_signals
 from .epochs import Epochs, Listener, Restart
@@ -69,12 +68,5 @@ class Kept:
             epochs.load_state_dict(state["epochs"])
             self.take_extra(state["extra"])
             self.on_resume(epochs)
-        with stop_signals() as asked:
-
-            def stop(keep: Callable[[], None]) -> None:
-                number = asked()
-                if number is not None:
-                    keep()
-                    raise StoppedError(number, self.checkpoint.path)
-
-            epochs.run(listener, Restart(save, stop))
+        with stop_signals() as signal:
+            epochs.run(listener, Restart(save, signal, self.checkpoint.path))

@@ -18,6 +18,7 @@ from rich.markup import escape
 from ..curriculum import Curriculum
 from ..decoding import KINDS, PIXELS, stream_kind
 from ..errors import CellMixDaliError, SlideError
+from ..faults import place_of
 from ..pictures import curriculum_picture
 from ..pipelines import TileLoader, evaluate_loader, train_loader
 from ..pipelines._device import routes_taken
@@ -190,8 +191,8 @@ class _Earlier:
         read, faults = self.read.copy(), list(self.faults)
         for loader in loaders:
             read += loader.source.read
-            known = {_place(fault) for fault in faults}
-            faults += [found for fault in loader.faults if _place(found := asdict(fault)) not in known]
+            known = {place_of(fault) for fault in faults}
+            faults += [found for fault in loader.faults if place_of(found := asdict(fault)) not in known]
         return _Earlier(read, faults)
 
     def as_dict(self) -> dict[str, Any]:
@@ -199,11 +200,6 @@ class _Earlier:
 
     def take(self, state: Mapping[str, Any]) -> None:
         self.read, self.faults = Counter(state["read"]), list(state["faults"])
-
-
-def _place(fault: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Which tile is bad, and how."""
-    return tuple(fault[name] for name in ("slide", "level", "x", "y", "size", "kind"))
 
 
 def _kinds_read(source: TileSource, read: Mapping[str, int]) -> set[str]:
