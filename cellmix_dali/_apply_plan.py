@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ._arguments import SHARE_TOLERANCE
 from .errors import ArgumentError
 from .mixing import BlendPlan, BoxPlan, MixPlan, PatchPlan
 from .mixing.box_plan import CONSTANT
-from .mixing.plan import SHARE_TOLERANCE
 from .mixing.resampling import nearest_index, triangle_weights
 
 __all__ = ["apply_plan", "check_images", "mix_labels", "resize_linearly"]

@@ -10,7 +10,10 @@ from typing import Any
 
 from cellmix_dali.errors import ArgumentError
 
-__all__ = ["fitting_patch_size", "integer", "mean_loss", "number", "tile_shape"]
+__all__ = ["SHARE_TOLERANCE", "fitting_patch_size", "integer", "mean_loss", "number", "tile_shape"]
+
+#: By how much the shares of a soft label may miss 1.
+SHARE_TOLERANCE = 1e-3
 
 
 def integer(name: str, value: Any, low: int, high: int | None = None) -> int:

@@ -8,14 +8,21 @@ from collections.abc import Iterable
 from pathlib import Path
 
 __all__ = [
+    "DAMAGED",
+    "NOT_READ",
     "ArgumentError",
     "CellMixDaliError",
     "MissingDependencyError",
     "NotReadError",
     "SlideError",
     "StoppedError",
+    "kind_of",
     "unknown_name",
 ]
+
+
+#: Kinds of faults: what lies in the file, and what the moment decided.
+DAMAGED, NOT_READ = "damaged", "not read"
 
 
 class CellMixDaliError(Exception):
@@ -79,3 +86,8 @@ class StoppedError(CellMixDaliError):
         super().__init__(
             f"Stopped by {signal.Signals(number).name}. What is done is kept in {path}: go on with --resume."
         )
+
+
+def kind_of(error: CellMixDaliError) -> str:
+    """Return the kind of fault that an error is: "damaged" or "not read"."""
+    return NOT_READ if isinstance(error, NotReadError) else DAMAGED

@@ -12,16 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ArgumentError, CellMixDaliError, NotReadError, SlideError, unknown_name
+from .errors import DAMAGED, NOT_READ, ArgumentError, NotReadError, SlideError, unknown_name
 from .mixing.random import generator
 from .tiles import TileTable
 
-__all__ = ["DAMAGED", "NOT_READ", "ON_ERROR", "Fault", "FaultLog", "Substitutes", "kind_of", "place_of"]
+__all__ = ["ON_ERROR", "Fault", "FaultLog", "Substitutes", "place_of"]
 
 ON_ERROR = ("replace", "raise")
-
-#: Kinds of faults: what lies in the file, and what the moment decided.
-DAMAGED, NOT_READ = "damaged", "not read"
 
 _STREAM = 3  # keeps the substitutes' random numbers apart from the others under one seed
 _TRIES = 4096  # tiles tried in the place of a bad one, as a whole slide may be bad
@@ -59,11 +56,6 @@ class Fault:
     reason: str
     replaced_by: int | None
     kind: str = DAMAGED
-
-
-def kind_of(error: CellMixDaliError) -> str:
-    """Give the kind of fault that an error is: "damaged" or "not read"."""
-    return NOT_READ if isinstance(error, NotReadError) else DAMAGED
 
 
 class FaultLog:

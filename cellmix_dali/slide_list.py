@@ -18,8 +18,7 @@ from ._columns import UserTable
 from ._moment import is_folder, may_be_file
 from ._path_problem import home_expanded, path_problem
 from .annotation_origin import Origin, annotations_of, beyond_the_tissue, check_origin
-from .errors import ArgumentError, CellMixDaliError, MissingDependencyError, SlideError, unknown_name
-from .faults import DAMAGED, kind_of
+from .errors import DAMAGED, ArgumentError, CellMixDaliError, MissingDependencyError, SlideError, kind_of, unknown_name
 from .grids import Edge, check_grid, grid_tiles, level0_windows, tissue_shares
 from .one_resolution import check_one_resolution
 from .resolution import MPP_RANGE, check_resolution, choose_level

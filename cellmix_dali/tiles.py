@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
+from ._arguments import SHARE_TOLERANCE
 from ._foreign_files import names_in
 from ._tile_files import read_parquet_tiles, read_tile_file, write_tile_file
 from .errors import ArgumentError
-from .mixing.plan import SHARE_TOLERANCE
 
 __all__ = ["TileTable"]
 

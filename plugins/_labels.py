@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cellmix_dali.mixing.plan import SHARE_TOLERANCE
+from cellmix_dali._arguments import SHARE_TOLERANCE
 
 from ._dali import DataNode, fn, types
 

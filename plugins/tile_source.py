@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from cellmix_dali._arguments import integer
 from cellmix_dali._moment import is_missing
 from cellmix_dali._patience import RETRY_SECONDS, Retry
-from cellmix_dali.errors import ArgumentError, SlideError, unknown_name
-from cellmix_dali.faults import Fault, FaultLog, Substitutes, kind_of
+from cellmix_dali.errors import ArgumentError, SlideError, kind_of, unknown_name
+from cellmix_dali.faults import Fault, FaultLog, Substitutes
 from cellmix_dali.reading import EncodedTile
 from cellmix_dali.sampling import EpochOrder
 from cellmix_dali.shards import image_sizes, is_sharded, tile_reader

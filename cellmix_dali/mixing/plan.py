@@ -8,12 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._arguments import SHARE_TOLERANCE
 from ..errors import ArgumentError
 
-__all__ = ["SHARE_TOLERANCE", "MixPlan", "PatchPlan"]
-
-#: By how much the shares of a soft label may miss 1.
-SHARE_TOLERANCE = 1e-3
+__all__ = ["MixPlan", "PatchPlan"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

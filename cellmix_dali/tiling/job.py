@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from .. import _arguments
 from .._moment import may_be_file
 from .._patience import RETRY_SECONDS, SLIDE_TIMEOUT, Retry
-from ..faults import DAMAGED, NOT_READ
+from ..errors import DAMAGED, NOT_READ
 from ..one_resolution import check_one_resolution
 from ..shards import TILES_FILE, remove_parts, tile_schema, with_split_columns, write_aside, write_tiles
 from ._versions import versions

@@ -17,8 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..errors import NotReadError, SlideError
-from ..faults import kind_of
+from ..errors import NotReadError, SlideError, kind_of
 from ..shards import Encoding, ShardWriter, can_copy, copy_blocks, tile_rows, write_tiles
 from ..slides import Slide, open_slide
 from ..slides.jpeg import parse_header

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .._moment import MOMENT, refusal
-from ..faults import DAMAGED, NOT_READ
+from ..errors import DAMAGED, NOT_READ
 from ..shards import shard_digest
 from .slides import JobSlide
 

@@ -10,8 +10,7 @@ from typing import TypeAlias
 
 from .._moment import moment_of
 from .._patience import RETRY_SECONDS, Retry
-from ..errors import CellMixDaliError, MissingDependencyError, NotReadError, SlideError
-from ..faults import DAMAGED, NOT_READ
+from ..errors import DAMAGED, NOT_READ, CellMixDaliError, MissingDependencyError, NotReadError, SlideError
 from ..resolution import choose_level
 from ..shards import WriteError
 from ..slides import open_slide
