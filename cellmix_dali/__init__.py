@@ -1,22 +1,23 @@
 """Whole-slide-image tiles through NVIDIA DALI to PyTorch, mixed by CellMix under a self-paced curriculum.
 
-The library is here; DALI operators are in `cellmix_dali.plugins`, whole pipelines in `cellmix_dali.pipelines`.
+What most people need is here by name, and imported when it is asked for: DALI and PyTorch take seconds. The library is
+in the rooms of this package, DALI's operators in `cellmix_dali.plugins`, whole pipelines in `cellmix_dali.pipelines`.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .curriculum import Curriculum, patch_scheduler, ratio_scheduler
-from .errors import CellMixDaliError
-from .grids import grid_tiles
-from .mixing import CellMix, MixPlan, cellmix_plan
-from .slides import open_slide
-from .tiles import TileTable
-
 if TYPE_CHECKING:
+    from .curriculum import Curriculum, patch_scheduler, ratio_scheduler
+    from .errors import CellMixDaliError
     from .losses import SoftCrossEntropy, SoftTargetCrossEntropy
-    from .online_augmentation import get_online_augmentation
-    from .pipelines.read import read_tiles
+    from .mixing import CellMix, MixPlan, cellmix_plan
+    from .mixing.online_augmentation import get_online_augmentation
+    from .pipelines import evaluate_image_loader, evaluate_loader, read_tiles, train_image_loader, train_loader
+    from .plugins import PlanSource, TileSource, cellmix, mix, tiles
+    from .shards import open_tiles
+    from .slides import open_slide
+    from .tables import SlideList, TileTable, grid_tiles, read_slide_list, tiles_of_slides
 
 __version__ = "0.1.0"
 
@@ -25,29 +26,51 @@ __all__ = [
     "CellMixDaliError",
     "Curriculum",
     "MixPlan",
+    "PlanSource",
+    "SlideList",
     "SoftCrossEntropy",
     "SoftTargetCrossEntropy",
+    "TileSource",
     "TileTable",
+    "cellmix",
     "cellmix_plan",
+    "evaluate_image_loader",
+    "evaluate_loader",
     "get_online_augmentation",
     "grid_tiles",
+    "mix",
     "open_slide",
+    "open_tiles",
     "patch_scheduler",
     "ratio_scheduler",
+    "read_slide_list",
     "read_tiles",
+    "tiles",
+    "tiles_of_slides",
+    "train_image_loader",
+    "train_loader",
 ]
 
-
-# Imported when asked for: DALI and PyTorch take seconds.
-_LAZY = {
-    "SoftCrossEntropy": "losses",
-    "SoftTargetCrossEntropy": "losses",
-    "get_online_augmentation": "online_augmentation",
-    "read_tiles": "pipelines.read",
+_WHERE = {
+    "curriculum": ("Curriculum", "patch_scheduler", "ratio_scheduler"),
+    "errors": ("CellMixDaliError",),
+    "losses": ("SoftCrossEntropy", "SoftTargetCrossEntropy"),
+    "mixing": ("CellMix", "MixPlan", "cellmix_plan"),
+    "mixing.online_augmentation": ("get_online_augmentation",),
+    "pipelines": (*("evaluate_image_loader", "evaluate_loader", "read_tiles", "train_image_loader", "train_loader"),),
+    "plugins": ("PlanSource", "TileSource", "cellmix", "mix", "tiles"),
+    "shards": ("open_tiles",),
+    "slides": ("open_slide",),
+    "tables": ("SlideList", "TileTable", "grid_tiles", "read_slide_list", "tiles_of_slides"),
 }
+_ROOM = {name: room for room, names in _WHERE.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(f".{_LAZY[name]}", __name__), name)
+    if name in _ROOM:
+        return getattr(import_module(f".{_ROOM[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -21,7 +21,7 @@ from train_classifier import CLASSES, TILE, labelled_tiles, make_model
 from cellmix_dali import CellMix, Curriculum, SoftTargetCrossEntropy, TileTable
 from cellmix_dali.errors import SlideError
 from cellmix_dali.plugins import PlanSource
-from cellmix_dali.reading import TileReader
+from cellmix_dali.reading.slides import TileReader
 from cellmix_dali.sampling import EpochOrder
 from cellmix_dali.synthetic import render_slides
 

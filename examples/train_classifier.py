@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from cellmix_dali import Curriculum, SoftTargetCrossEntropy, TileTable, grid_tiles, open_slide
-from cellmix_dali.annotation_origin import annotations_of
+from cellmix_dali.annotations.origin import annotations_of
 from cellmix_dali.pipelines import evaluate_loader, train_loader
 from cellmix_dali.synthetic import render_slides
 

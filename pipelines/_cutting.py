@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellmix_dali.errors import ArgumentError, SlideError
-from cellmix_dali.reading import EncodedTile, TileReader
+from cellmix_dali.reading.slides import EncodedTile, TileReader
+from cellmix_dali.reading.windows import cut_windows, lie, on_level
 from cellmix_dali.slides import Level
-from cellmix_dali.tiles import TileTable
-from cellmix_dali.windows import cut_windows, lie, on_level
+from cellmix_dali.tables.tile_table import TileTable
 
-from ._decoded_blocks import DecodedBlocks, Place
+from ._block_cache import DecodedBlocks, Place
 
 __all__ = ["WindowCutter"]
 
@@ -28,9 +28,9 @@ class WindowCutter:
     table : TileTable
         Tiles of one level of one slide.
     edge : {"skip", "pad"}
-        As of `TileReader`.
+        See `TileReader`.
     device, num_threads
-        As of `DecodedBlocks`.
+        See `DecodedBlocks`.
 
     Raises
     ------

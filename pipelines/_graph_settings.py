@@ -10,18 +10,18 @@ import torch
 
 from cellmix_dali._arguments import integer
 from cellmix_dali.errors import unknown_name
-from cellmix_dali.plugins._dali import Pipeline
-from cellmix_dali.plugins._paste import check_engine
+from cellmix_dali.plugins.dali import Pipeline
+from cellmix_dali.plugins.engines.paste import check_engine
 from cellmix_dali.plugins.normalise import DTYPES, MEAN, STD, channel_numbers, default_engine
 
-from ._device import device_id, device_name, pipeline_on
+from .device import device_id, device_name, pipeline_on
 
 __all__ = ["GraphSettings"]
 
 
 @dataclass(frozen=True)
 class GraphSettings:
-    """How a pipeline normalises, and where and how it runs; as of `cellmix_dali.pipelines.train_pipeline`.
+    """How a pipeline normalises, and where and how it runs; see `cellmix_dali.pipelines.train_pipeline`.
 
     Raises
     ------
@@ -70,9 +70,9 @@ class GraphSettings:
         )
 
     def normalising(self) -> dict[str, Any]:
-        """Give the arguments of `cellmix_dali.plugins.normalise.normalise`."""
+        """Return the arguments of `cellmix_dali.plugins.normalise.normalise`."""
         return {"mean": self.mean, "std": self.std, "dtype": self.dtype, "engine": self.engine}
 
     def seen(self) -> dict[str, Any]:
-        """Give what changes the tensors of a batch, as plain values."""
+        """Return what changes the tensors of a batch, as plain values."""
         return {"mean": list(self.mean), "std": list(self.std), "dtype": self.dtype}

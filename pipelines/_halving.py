@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from cellmix_dali.plugins._dali import Pipeline, fn, types
+from cellmix_dali.plugins.dali import Pipeline, fn, types
 
 __all__ = ["halving"]
 
@@ -20,7 +20,7 @@ Halve = Callable[[NDArray[np.uint8], NDArray[np.uint8]], None]
 
 
 def halving(size: int) -> Halve | None:
-    """Give a function that halves images as DALI does, or None where it would not do exactly that.
+    """Return a function that halves images as DALI does, or None where it would not do exactly that.
 
     Antialiased linear resizing to the half weighs four pixels across and four down by 1, 3, 3, 1, so its sums are whole
     numbers of 64ths, and only where DALI rounds a half to depends on its build: that is asked of DALI itself. Then both

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.plugins._dali import Pipeline, fn, types
+from cellmix_dali.plugins.dali import Pipeline, fn, types
 
-from ._device import decoder_device, device_id
-from ._image_decoding import checked_files, checked_image_size, decoded, encoded, failure
+from ._image_nodes import checked_files, checked_image_size, decoded, encoded, failure
+from .device import decoder_device, device_id
 
 __all__ = ["ImageCache"]
 
@@ -58,7 +58,7 @@ class ImageCache:
         return len(self._images)
 
     def __getitem__(self, file: str | Path) -> NDArray[np.uint8]:
-        """Give a file's pixels, uint8 (image_size, image_size, 3), RGB, read-only; `KeyError` if it is not held."""
+        """Return a file's pixels, uint8 (image_size, image_size, 3), RGB, read-only; `KeyError` if it is not held."""
         return self._images[str(file)]
 
     @property
@@ -72,7 +72,7 @@ class ImageCache:
         Parameters
         ----------
         files : sequence of path
-            As of `train_image_loader`.
+            See `train_image_loader`.
 
         Raises
         ------

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from cellmix_dali._path_problem import path_problem
 from cellmix_dali.slides.jp2 import JP2_SIGNATURE
+from cellmix_dali.storage.paths import path_problem
 
 __all__ = ["IMAGE_SUFFIXES", "in_jp2_boxes", "unreadable_images"]
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from cellmix_dali.errors import CellMixDaliError
 
-from ._epoch_loader import EpochLoader
-from ._image_decoding import failure
+from ._image_nodes import failure
 from ._image_source import ImageSource
+from .epoch_loader import EpochLoader
 
 __all__ = ["ImageLoader"]
 

@@ -12,14 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 from cellmix_dali._arguments import integer
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.plugins import EpochClock, PlanNodes, PlanSource
-from cellmix_dali.plugins._dali import DataNode, fn, types
-from cellmix_dali.plugins._host_batch import drawn_flips, mixed_labels
-from cellmix_dali.plugins._plan_arrays import PlanArrays
 from cellmix_dali.plugins.clock import BatchPosition
+from cellmix_dali.plugins.dali import DataNode, fn, types
+from cellmix_dali.plugins.host_batch import drawn_flips, mixed_labels
+from cellmix_dali.plugins.plan_arrays import PlanArrays
 from cellmix_dali.sampling import EpochOrder
 
 from ._image_cache import ImageCache
-from ._image_decoding import checked_files, checked_image_size, decoded, encoded
+from ._image_nodes import checked_files, checked_image_size, decoded, encoded
 
 __all__ = ["ImageNodes", "ImageSource"]
 
@@ -67,7 +67,7 @@ class ImageSource:
     flips : bool, default False
         Whether to flip at random.
     shuffle, drop_last, seed, rank, world_size
-        As of `cellmix_dali.sampling.EpochOrder`.
+        See `cellmix_dali.sampling.EpochOrder`.
     cache : ImageCache, optional
         Filled with the files here, and asked for their pixels; without one DALI reads and decodes them for every batch.
 
@@ -135,7 +135,7 @@ class ImageSource:
         return len(self.order)
 
     def __call__(self, info: BatchPosition) -> tuple[object, ...]:
-        """Give one batch: names or pixels, labels, places in the list; flips and the plan's arrays where drawn."""
+        """Return one batch: names or pixels, labels, places in the list; flips and the plan's arrays where drawn."""
         epoch, iteration = self.clock.at(info)
         items = self.order.batch(epoch, iteration)
         plan = None if self.plans is None else self.plans.draw(epoch, iteration)

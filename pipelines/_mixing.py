@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cellmix_dali.plugins import PlanNodes
-from cellmix_dali.plugins._dali import DataNode, Pipeline
-from cellmix_dali.plugins._labels import mix_labels
-from cellmix_dali.plugins._saliency import placed_boxes
+from cellmix_dali.plugins.dali import DataNode, Pipeline
+from cellmix_dali.plugins.labels import mix_labels
 from cellmix_dali.plugins.normalise import normalise
+from cellmix_dali.plugins.saliency import placed_boxes
 
 __all__ = ["mixed_and_normalised"]
 
@@ -24,7 +24,7 @@ def mixed_and_normalised(
     dtype: str,
     engine: str | None,
 ) -> tuple[DataNode, DataNode]:
-    """Give normalised images, mixed by a plan of their size, and the labels, on the images' device.
+    """Return normalised images, mixed by a plan of their size, and the labels, on the images' device.
 
     The labels were mixed by their source; but where boxes lie where the images say, so do the weights, and labels
     (shares of `num_classes`) are mixed here.

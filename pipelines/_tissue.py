@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.plugins._dali import DataNode, fn, math, types
+from cellmix_dali.plugins.dali import DataNode, fn, math, types
 
 __all__ = ["BLACK", "RASTER", "SATURATION", "check_saturation", "tissue_share_node"]
 
-# As cellmix_dali.tissue has it: HSV saturation of 255 that parts glass from tissue, between the bounds of its
+# As cellmix_dali.tissue.mask has it: HSV saturation of 255 that parts glass from tissue, between the bounds of its
 # threshold; and the brightest channel below which a pixel is pen, shadow or background.
 SATURATION, BLACK = 20, 40
 RASTER = 32  # pixels a side that are looked at: all of them would take longer than decoding them does

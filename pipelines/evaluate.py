@@ -8,16 +8,16 @@ from pathlib import Path
 
 import torch
 
-from cellmix_dali._patience import RETRY_SECONDS
 from cellmix_dali._ranks import ranks_of
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.plugins import TileSource, tiles
-from cellmix_dali.plugins._dali import Pipeline
+from cellmix_dali.plugins.dali import Pipeline
 from cellmix_dali.plugins.normalise import MEAN, STD, normalise
-from cellmix_dali.tiles import TileTable
+from cellmix_dali.storage.patience import RETRY_SECONDS
+from cellmix_dali.tables.tile_table import TileTable
 
-from ._device import source_decoder
 from ._graph_settings import GraphSettings
+from .device import source_decoder
 from .loader import TileLoader
 
 __all__ = ["evaluate_loader", "evaluate_pipeline"]
@@ -41,7 +41,7 @@ def evaluate_pipeline(
     source : TileSource
         Usually with ``shuffle=False, drop_last=False``.
     device, engine, mean, std, dtype, num_threads, prefetch_queue_depth
-        As of `cellmix_dali.pipelines.train_pipeline`.
+        See `cellmix_dali.pipelines.train_pipeline`.
 
     Returns
     -------
@@ -103,11 +103,11 @@ def evaluate_loader(
         This process among those that share the table. By default those of the process group or of
         the launcher (torchrun). Give both to have others.
     tile_size, edge, on_error, fault_file, retry_seconds, verify
-        As of `cellmix_dali.plugins.TileSource`.
+        See `cellmix_dali.plugins.TileSource`.
     num_workers : int, default 2
         Threads that read slide files.
     device, engine, mean, std, dtype, num_threads, prefetch_queue_depth
-        As of `cellmix_dali.pipelines.train_pipeline`.
+        See `cellmix_dali.pipelines.train_pipeline`.
 
     Returns
     -------

@@ -20,18 +20,18 @@ from numpy.typing import ArrayLike
 
 from cellmix_dali._ranks import ranks_of
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.plugins._dali import Pipeline
+from cellmix_dali.plugins.dali import Pipeline
 from cellmix_dali.plugins.normalise import MEAN, STD
 from cellmix_dali.plugins.plan_source import CurriculumLike
 
-from ._device import decoder_device
 from ._graph_settings import GraphSettings
 from ._image_cache import ImageCache
 from ._image_check import IMAGE_SUFFIXES, unreadable_images
 from ._image_loader import ImageLoader
 from ._image_source import ImageSource
 from ._mixing import mixed_and_normalised
-from ._plans import training_plans
+from ._training_plans import training_plans
+from .device import decoder_device
 from .loader import Stateful
 
 __all__ = [
@@ -64,13 +64,13 @@ def image_pipeline(
     source : ImageSource
         If it draws plans, it mixes the labels itself (`num_classes` given).
     device, engine, mean, std, dtype, num_threads, prefetch_queue_depth
-        As of `cellmix_dali.pipelines.train_pipeline`. What ran on a GPU: docs/gpu.md.
+        See `cellmix_dali.pipelines.train_pipeline`. What ran on a GPU: docs/gpu.md.
 
     Returns
     -------
     nvidia.dali.Pipeline
         Outputs: images (3, height, width); labels, int32 (1,) or float32 (num_classes,); the file's place in the list,
-        int64 (1,); where plans are drawn, what was applied, as of `cellmix_dali.pipelines.train_pipeline`.
+        int64 (1,); where plans are drawn, what was applied, see `cellmix_dali.pipelines.train_pipeline`.
 
     Raises
     ------
@@ -163,7 +163,7 @@ def train_image_loader(
         This process among those that train together. By default those of the process group or of
         the launcher (torchrun). Give both to have others.
     device, engine, mean, std, dtype, num_threads, prefetch_queue_depth
-        As of `image_pipeline`.
+        See `image_pipeline`.
     cache : ImageCache, optional
         Holds the files decoded: it is filled with those that it lacks before this returns. Batches are the same
         without one. Share it between the loaders of a process.
@@ -244,7 +244,7 @@ def evaluate_image_loader(
     files, labels, batch_size, image_size, rank, world_size
         See `train_image_loader`.
     device, engine, mean, std, dtype, num_threads, prefetch_queue_depth
-        As of `image_pipeline`.
+        See `image_pipeline`.
     cache : ImageCache, optional
         Holds the files decoded: it is filled with those that it lacks before this returns. Batches are the same
         without one. Share it between the loaders of a process.

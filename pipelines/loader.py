@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cellmix_dali.errors import CellMixDaliError
-from cellmix_dali.faults import Fault
 from cellmix_dali.plugins.tile_source import TileSource
+from cellmix_dali.reading.faults import Fault
 
-from ._decoding import undecodable
-from ._epoch_loader import EpochLoader, Stateful
+from ._undecodable import undecodable
+from .epoch_loader import EpochLoader, Stateful
 
 __all__ = ["Stateful", "TileLoader"]
 

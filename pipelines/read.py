@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 from cellmix_dali._arguments import integer
 from cellmix_dali.errors import ArgumentError, CellMixDaliError
 from cellmix_dali.plugins import TileSource, tiles
-from cellmix_dali.resolution import choose_level
 from cellmix_dali.slides import Slide, open_slide
-from cellmix_dali.tiles import TileTable
+from cellmix_dali.slides.resolution import choose_level
+from cellmix_dali.tables.tile_table import TileTable
 
-from ._device import pipeline_on, source_decoder
+from .device import pipeline_on, source_decoder
 
 __all__ = ["read_table", "read_tiles"]
 
@@ -45,13 +45,13 @@ def read_tiles(
     size : int
         Side of a tile in pixels of the result.
     level, mpp, magnification, mpp_override
-        The resolution, as of `cellmix_dali.resolution.choose_level`; by default level 0.
+        The resolution, see `cellmix_dali.slides.resolution.choose_level`; by default level 0.
     edge : {"pad", "skip"}, default "pad"
         "pad": what lies beyond the right and lower edge is white; "skip": such a tile is refused.
     batch_size : int
         Tiles at once.
     num_threads : int, optional
-        As of `cellmix_dali.pipelines.train_pipeline`.
+        See `cellmix_dali.pipelines.train_pipeline`.
     device : {"cpu", "gpu"}, default "cpu"
         Where tiles are decoded.
 
@@ -101,7 +101,7 @@ def read_table(
     tile_size : int, optional
         Side of a tile in pixels of the result; by default that of the windows.
     edge, batch_size, device, num_threads
-        As of `read_tiles`.
+        See `read_tiles`.
 
     Returns
     -------

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from cellmix_dali.errors import ArgumentError, SlideError, unknown_name
 from cellmix_dali.plugins import TileSource, tiles
-from cellmix_dali.plugins._dali import Pipeline, fn, types
-from cellmix_dali.tiles import TileTable
+from cellmix_dali.plugins.dali import Pipeline, fn, types
+from cellmix_dali.tables.tile_table import TileTable
 
 from ._cutting import WindowCutter
-from ._device import device_name, pipeline_on, source_decoder
 from ._halving import halving
 from ._tissue import SATURATION, check_saturation, tissue_share_node
+from .device import device_name, pipeline_on, source_decoder
 
 __all__ = ["DecodedTiles", "decoded_tiles", "tile_pipeline"]
 
@@ -64,7 +64,7 @@ def tile_pipeline(
     saturation : int, default 20
         A pixel counts as tissue if its HSV saturation, of 255, is greater and its brightest channel is 40 or more.
     num_threads, prefetch_queue_depth
-        As of `cellmix_dali.pipelines.train_pipeline`.
+        See `cellmix_dali.pipelines.train_pipeline`.
 
     Returns
     -------
@@ -119,7 +119,7 @@ def decoded_tiles(
     tissue : bool, default True
         Whether to measure the share of tissue.
     saturation : int, default 20
-        As of `tile_pipeline`.
+        See `tile_pipeline`.
     num_threads : int, default 1
         Of DALI.
     batch_size : int, default 64
@@ -223,7 +223,7 @@ class _Finish:
         self._pipeline = pipeline
 
     def __call__(self, windows: list[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Give the images, if windows are resized, and the tissue."""
+        """Return the images, if windows are resized, and the tissue."""
         images = np.empty((len(windows) if self._halve else 0, self.size, self.size, 3), np.uint8)
         tissue = np.full(len(windows), np.nan, np.float32)
         if self._halve:

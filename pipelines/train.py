@@ -9,20 +9,20 @@ from typing import Any, cast
 
 import torch
 
-from cellmix_dali._patience import RETRY_SECONDS
 from cellmix_dali._ranks import ranks_of
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.plugins import TileSource, tiles
-from cellmix_dali.plugins._dali import Pipeline, fn
+from cellmix_dali.plugins.dali import Pipeline, fn
 from cellmix_dali.plugins.normalise import MEAN, STD
 from cellmix_dali.plugins.plan_source import CurriculumLike
 from cellmix_dali.shards import image_sizes
-from cellmix_dali.tiles import TileTable
+from cellmix_dali.storage.patience import RETRY_SECONDS
+from cellmix_dali.tables.tile_table import TileTable
 
-from ._device import source_decoder
 from ._graph_settings import GraphSettings
 from ._mixing import mixed_and_normalised
-from ._plans import training_plans
+from ._training_plans import training_plans
+from .device import source_decoder
 from .loader import Stateful, TileLoader
 
 __all__ = ["train_loader", "train_pipeline"]
@@ -160,12 +160,12 @@ def train_loader(
         This process among those that train together. By default those of the process group or of
         the launcher (torchrun). Give both to have others.
     tile_size, edge, shuffle, balance, on_error, fault_file, retry_seconds, verify
-        As of `cellmix_dali.plugins.TileSource`; but a tile that cannot be read is replaced by another of its class
+        See `cellmix_dali.plugins.TileSource`; but a tile that cannot be read is replaced by another of its class
         unless told otherwise. ``loader.faults`` says which.
     num_workers : int, default 2
         Threads that read slide files.
     device, engine, mean, std, dtype, num_threads, prefetch_queue_depth
-        As of `train_pipeline`.
+        See `train_pipeline`.
 
     Returns
     -------

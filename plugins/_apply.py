@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ._dali import DataNode, Pipeline, types
-from ._labels import mix_labels
-from ._paste import move_pixels
-from ._plan_arrays import PlanNodes
-from ._saliency import placed_boxes
+from .dali import DataNode, Pipeline, types
+from .engines.paste import move_pixels
+from .labels import mix_labels
+from .plan_arrays import PlanNodes
+from .saliency import placed_boxes
 
 __all__ = ["apply_plan"]
 

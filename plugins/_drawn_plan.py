@@ -11,9 +11,9 @@ from cellmix_dali.errors import ArgumentError
 from cellmix_dali.mixing import CellMix, Mixer
 from cellmix_dali.mixing.cellmix import fixed_patches
 
-from ._dali import DataNode, fn, types
-from ._plan_arrays import PlanNodes, Settings, action_of
 from .clock import BatchPosition
+from .dali import DataNode, fn, types
+from .plan_arrays import PlanNodes, Settings, action_of
 from .plan_source import drawn_arrays
 
 __all__ = ["drawn_plan"]
@@ -76,7 +76,7 @@ def drawn_plan(
 
 
 def _node(value: float | DataNode | None, dtype: type[np.generic]) -> DataNode:
-    """Give a node as it is (on the CPU), a constant as a node."""
+    """Return a node as it is (on the CPU), a constant as a node."""
     if not isinstance(value, DataNode):
         return types.Constant(np.array(value, dtype), device="cpu")
     return value.cpu() if value.device == "gpu" else value

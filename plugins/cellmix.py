@@ -10,7 +10,7 @@ from cellmix_dali.errors import ArgumentError
 from cellmix_dali.mixing import CellMix
 from cellmix_dali.mixing.cellmix import canonical_variant
 
-from ._dali import DataNode, types
+from .dali import DataNode, types
 from .mix import MixParameters, mix
 from .plan_source import PlanNodes, PlanSource
 

@@ -58,7 +58,7 @@ class EpochClock:
         self._cut_short = cut
 
     def at(self, info: BatchPosition) -> tuple[int, int]:
-        """Give (epoch, iteration) of a batch.
+        """Return (epoch, iteration) of a batch.
 
         Raises
         ------

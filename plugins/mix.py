@@ -11,12 +11,12 @@ from cellmix_dali.errors import ArgumentError
 from cellmix_dali.mixing import canonical_method, make_mixer, mixes
 
 from ._apply import apply_plan
-from ._dali import DataNode, Pipeline, fn, types
-from ._device_names import device_name
 from ._drawn_plan import drawn_plan
-from ._image_shape import require_channels, require_tile_size
-from ._labels import soft_rows
-from ._paste import check_engine
+from .dali import DataNode, Pipeline, fn, types
+from .device_names import device_name
+from .engines.paste import check_engine
+from .image_shape import require_channels, require_tile_size
+from .labels import soft_rows
 from .plan_source import PlanNodes, PlanSource, check_settings
 
 __all__ = ["MixParameters", "mix"]

@@ -9,10 +9,10 @@ import numpy as np
 
 from cellmix_dali.errors import ArgumentError, CellMixDaliError, unknown_name
 
-from ._dali import DataNode, Pipeline, fn, types
-from ._image_shape import require_channels, require_tile_size
-from ._paste import check_engine, move_pixels
-from ._plan_arrays import PlanNodes
+from .dali import DataNode, Pipeline, fn, types
+from .engines.paste import check_engine, move_pixels
+from .image_shape import require_channels, require_tile_size
+from .plan_arrays import PlanNodes
 
 __all__ = ["DTYPES", "MEAN", "STD", "channel_numbers", "default_engine", "normalise"]
 
@@ -24,7 +24,7 @@ DTYPES = {"float32": types.FLOAT, "float16": types.FLOAT16}
 
 
 def default_engine(device: str) -> str:
-    """Give the faster engine.
+    """Return the faster engine.
 
     On the CPU "numba": one pass that pastes, normalises, casts and transposes costs 35 to 50 us for a tile of 256 px,
     where `fn.multi_paste` and `fn.crop_mirror_normalize` cost 60 and 160 (see docs/performance.md). On the GPU
@@ -109,7 +109,7 @@ def normalise(
     if engine == "native":
         return _native(images, mean, std, dtype)
     if gpu:
-        from ._cuda_engine import normalised_on_gpu
+        from .engines.cuda import normalised_on_gpu
 
         return normalised_on_gpu(images, mean, std, plan, dtype)
     _self_check(dtype)
@@ -134,7 +134,7 @@ def _compiled(
     constants = np.concatenate([means, 1 / deviations, np.array([dtype == "float16"])]).astype(np.float32)
     inputs = [images, types.Constant(constants, device="cpu")]
     if plan is not None:
-        from ._image_addresses import image_addresses
+        from .engines.image_addresses import image_addresses
 
         inputs += [image_addresses(images, plan.in_ids), plan.in_anchors, plan.out_anchors, plan.shapes]
     node = _operator(mixing=plan is not None, half=dtype == "float16")(*inputs)
@@ -144,8 +144,8 @@ def _compiled(
 @functools.cache
 def _operator(*, mixing: bool, half: bool) -> Callable[..., DataNode]:
     """The compiled pass as an operator, for all pipelines of the process."""
-    from . import _normalise_kernel as kernel
-    from ._raw_numba import raw_operator
+    from .engines import cpu_normalise as kernel
+    from .engines.raw_numba import raw_operator
 
     return raw_operator(
         kernel.run,

@@ -13,9 +13,9 @@ from cellmix_dali.mixing import CellMix, Mixer, MixPlan, SaliencyMix, TileMixer
 from cellmix_dali.mixing.cellmix import fixed_patches, patch_grid
 from cellmix_dali.mixing.saliencymix import SaliencyCut
 
-from ._dali import fn
-from ._plan_arrays import Action, PlanArrays, PlanNodes, Settings, action_of, plan_arrays
 from .clock import BatchPosition, EpochClock
+from .dali import fn
+from .plan_arrays import Action, PlanArrays, PlanNodes, Settings, action_of, plan_arrays
 
 __all__ = ["CurriculumLike", "PlanArrays", "PlanNodes", "PlanSource"]
 
@@ -107,7 +107,7 @@ class PlanSource:
         return None if epoch is None else int(epoch)
 
     def parameters(self) -> tuple[int, float]:
-        """Give the patch size (pixels) and the fix ratio now in force; 0 and 0.0 for other methods than CellMix."""
+        """Return the patch size (pixels) and the fix ratio now in force; 0 and 0.0 for other methods than CellMix."""
         if self._curriculum is not None:
             return int(self._curriculum.patch_size), float(self._curriculum.fix_ratio)
         patch_size, fix_ratio = self._constants
@@ -144,7 +144,7 @@ class PlanSource:
         return drawn_arrays(self.mixer, self.action, self.batch_size, settings)
 
     def __call__(self, info: BatchPosition) -> tuple[NDArray[np.generic], ...]:
-        """Give the arrays of one batch that the graph needs, as `fn.external_source(batch_info=True)` asks for them."""
+        """Return the arrays of a batch that the graph needs, as `fn.external_source(batch_info=True)` asks for them."""
         epoch, iteration = self.clock.at(info)
         # Without an epoch size DALI's reader ends the epochs, and does not say how many there were.
         drawn = self._draw(epoch, iteration) if self.clock.epoch_size is None else self.draw(epoch, iteration)

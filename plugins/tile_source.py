@@ -12,17 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellmix_dali._arguments import integer
-from cellmix_dali._moment import is_missing
-from cellmix_dali._patience import RETRY_SECONDS, Retry
 from cellmix_dali.errors import ArgumentError, SlideError, kind_of, unknown_name
-from cellmix_dali.faults import Fault, FaultLog, Substitutes
-from cellmix_dali.reading import EncodedTile
+from cellmix_dali.reading import tile_reader
+from cellmix_dali.reading.faults import Fault, FaultLog, Substitutes
+from cellmix_dali.reading.slides import EncodedTile
 from cellmix_dali.sampling import EpochOrder
-from cellmix_dali.shards import image_sizes, is_sharded, tile_reader
-from cellmix_dali.tiles import TileTable
+from cellmix_dali.shards import image_sizes, is_sharded
+from cellmix_dali.storage.moment import is_missing
+from cellmix_dali.storage.patience import RETRY_SECONDS, Retry
+from cellmix_dali.tables.tile_table import TileTable
 
-from ._host_batch import drawn_flips, mixed_labels
 from .clock import BatchPosition, EpochClock
+from .host_batch import drawn_flips, mixed_labels
 from .plan_source import PlanArrays, PlanSource
 
 __all__ = ["DeliveredTiles", "TileSource"]
@@ -70,7 +71,7 @@ class TileSource:
     flips : bool, default False
         Whether to draw random flips for the tiles.
     shuffle, drop_last, seed, rank, world_size
-        As of `cellmix_dali.sampling.EpochOrder`.
+        See `cellmix_dali.sampling.EpochOrder`.
     num_classes : int, optional
         If given, labels come as class shares, float32 (num_classes,), mixed as the plan says.
     balance : {"class", "slide"}, optional
@@ -181,7 +182,7 @@ class TileSource:
         return len(self.order)
 
     def __call__(self, info: BatchPosition) -> tuple[object, ...]:
-        """Give one batch: streams (a list a slot), geometry, labels, rows; flips and the plan's arrays where drawn."""
+        """Return a batch: streams (a list per slot), geometry, labels, rows, and what is drawn: flips, plans."""
         epoch, iteration = self.clock.at(info)
         delivered = self.batch(epoch, iteration)
         tiles, rows = delivered.tiles, np.array(delivered.rows, np.int64)
@@ -210,7 +211,7 @@ class TileSource:
         return mixed_labels(labels, self.num_classes, plan)
 
     def batch(self, epoch: int, iteration: int) -> DeliveredTiles:
-        """Give the tiles of one batch, and have the next ones read meanwhile.
+        """Return the tiles of one batch, and have the next ones read meanwhile.
 
         Raises
         ------

@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import islice
 from typing import NamedTuple
 
-from ._assemble import assembled
-from ._dali import DataNode, fn, types
-from ._decode import decode
+from .assemble import assembled
+from .dali import DataNode, fn, types
+from .decode import decode
 from .plan_source import PlanArrays, PlanNodes
 from .tile_source import TileSource
 

@@ -15,10 +15,10 @@ from threading import Event, Thread
 
 import numpy as np
 
-from cellmix_dali._open_file import most_open
-from cellmix_dali.reading import EncodedTile, TileReader
-from cellmix_dali.shards import ShardReader
-from cellmix_dali.tiles import TileTable
+from cellmix_dali.reading import ShardReader
+from cellmix_dali.reading.slides import EncodedTile, TileReader
+from cellmix_dali.storage.open_file import most_open
+from cellmix_dali.tables import TileTable
 
 WORKERS, BATCH, BATCHES = 8, 64, 24
 

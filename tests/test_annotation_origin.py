@@ -14,16 +14,16 @@ import pytest
 from PIL import Image
 
 from cellmix_dali import open_slide
-from cellmix_dali.annotation_origin import annotations_of, beyond_the_tissue, frame_of
-from cellmix_dali.annotations import Annotations
+from cellmix_dali.annotations.geojson import Annotations
+from cellmix_dali.annotations.origin import annotations_of, beyond_the_tissue, frame_of
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.overview import overview_picture
-from cellmix_dali.slide_list import SlideList, tiles_of_slides
 from cellmix_dali.slides import Slide
 from cellmix_dali.slides.levels import Box
 from cellmix_dali.synthetic import RenderedSlide
+from cellmix_dali.tables import SlideList, tiles_of_slides
 from cellmix_dali.tiling import TilingSettings, tile_slides
-from cellmix_dali.tissue_masks import TissueMask, mask_from_geojson, mask_from_png
+from cellmix_dali.tissue.overview import overview_picture
+from cellmix_dali.tissue.slide_mask import TissueMask, mask_from_geojson, mask_from_png
 
 ODD = Path(__file__).resolve().parents[2] / "shared" / "odd"
 BOUNDS = Box(2000, 1500, 2900, 3700)

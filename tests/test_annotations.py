@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import shapely
 
-from cellmix_dali.annotations import Annotations, read_geojson
+from cellmix_dali.annotations.geojson import Annotations, read_geojson
 from cellmix_dali.errors import ArgumentError
 
 SQUARE = [[[0, 0], [100, 0], [100, 100], [0, 100], [0, 0]]]

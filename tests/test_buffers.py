@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from cellmix_dali._buffers import BufferPool
+from cellmix_dali.storage.buffers import BufferPool
 
 
 def address(array: np.ndarray) -> int:

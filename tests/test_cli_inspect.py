@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from cellmix_dali import TileTable, grid_tiles, open_slide
 from cellmix_dali.cli import app
 from cellmix_dali.errors import MissingDependencyError
-from cellmix_dali.pipelines._device import KINDS, decoder_device, routes_taken
+from cellmix_dali.pipelines.device import KINDS, decoder_device, routes_taken
 from cellmix_dali.plugins import TileSource
 from cellmix_dali.synthetic import RenderedSlide
 from cellmix_dali.training import TrainingData, TrainingSettings, run_training

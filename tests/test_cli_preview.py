@@ -12,13 +12,13 @@ from PIL import Image
 
 from cellmix_dali import CellMix, TileTable, open_slide
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.grids import tissue_shares
 from cellmix_dali.mixing import METHODS, make_mixer
 from cellmix_dali.pipelines import read_table
 from cellmix_dali.previews import choose_tiles
 from cellmix_dali.previews.mixed_tiles import middle_patch_size, mix_tiles
 from cellmix_dali.shards import Encoding, ShardWriter, tile_rows, write_tiles
 from cellmix_dali.synthetic import RenderedSlide
+from cellmix_dali.tables.grids import tissue_shares
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -11,9 +11,9 @@ import openslide
 import pytest
 
 from cellmix_dali import open_slide
-from cellmix_dali.coordinates import read_h5
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.slides import Level
+from cellmix_dali.tables.coordinates import read_h5
 
 CORNERS = np.array([[0, 0], [512, 256], [300, 700]], np.int64)
 SIZES = [(10_000, 8_000), (2_500, 2_000), (625, 500)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cellmix_dali._cores import usable_cores
-from cellmix_dali.pipelines._device import pipeline_on
+from cellmix_dali.pipelines.device import pipeline_on
 
 HERE = len(os.sched_getaffinity(0))
 
@@ -39,13 +39,13 @@ def test_a_part_of_a_core_more_counts_as_a_core(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize(("cores", "threads"), [(1, 1), (7, 7), (64, 16)])
 def test_a_pipeline_has_a_thread_per_core(cores: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cellmix_dali.pipelines._device.usable_cores", lambda: cores)
+    monkeypatch.setattr("cellmix_dali.pipelines.device.usable_cores", lambda: cores)
     pipeline = pipeline_on("cpu", batch_size=2, num_threads=None, prefetch_queue_depth=None)
     assert (pipeline.num_threads, pipeline.prefetch_queue_depth) == (threads, 2)
     assert pipeline_on("cpu", batch_size=2, num_threads=3).num_threads == 3
 
 
 def test_a_gpu_pipeline_makes_four_batches_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cellmix_dali.pipelines._device.device_id", lambda _: 0)
+    monkeypatch.setattr("cellmix_dali.pipelines.device.device_id", lambda _: 0)
     pipeline = pipeline_on("gpu", batch_size=2, num_threads=None, prefetch_queue_depth=None)
     assert pipeline.prefetch_queue_depth == 4

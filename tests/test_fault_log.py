@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cellmix_dali import TileTable
-from cellmix_dali.faults import FaultLog
+from cellmix_dali.reading.faults import FaultLog
 
 TABLE = TileTable.from_columns("a.svs", x=[0, 8, 16], y=[0, 0, 0], size=8)
 

@@ -17,17 +17,17 @@ from limits import Ending, limited
 
 from cellmix_dali import Curriculum, TileTable, open_slide
 from cellmix_dali.annotations import read_geojson
-from cellmix_dali.coordinates import read_h5
 from cellmix_dali.errors import ArgumentError, SlideError
 from cellmix_dali.previews.loss_record import read_losses
-from cellmix_dali.reading import TileReader
+from cellmix_dali.reading.slides import TileReader
 from cellmix_dali.shards import open_tiles
-from cellmix_dali.slide_list import read_slide_list
 from cellmix_dali.synthetic import RenderedSlide
-from cellmix_dali.tile_labels import with_label_column
+from cellmix_dali.tables import read_slide_list
+from cellmix_dali.tables.coordinates import read_h5
+from cellmix_dali.tables.labels import with_label_column
 from cellmix_dali.tiling import TilingSettings, tile_slides
 from cellmix_dali.tiling.manifest import _line
-from cellmix_dali.tissue_masks import mask_from_geojson, mask_from_png
+from cellmix_dali.tissue.slide_mask import mask_from_geojson, mask_from_png
 from cellmix_dali.training.images import read_folds
 
 Reader = Callable[[Path], Any]
@@ -198,7 +198,7 @@ def test_parquet_that_says_it_is_huge(
     text = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array(["a.svs"]))
     numbers = pa.array(np.zeros(rows, np.int64))
     pq.write_table(pa.table({"slide": text, "label": text, "x": numbers, "y": numbers}), path)
-    monkeypatch.setattr("cellmix_dali._columns._MOST_ROWS", rows - 1)
+    monkeypatch.setattr("cellmix_dali.tables.columns._MOST_ROWS", rows - 1)
     refused(limited(readers[name], path), "it says that it has 3000 rows, and 2999 are the most")
 
 

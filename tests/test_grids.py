@@ -9,10 +9,10 @@ import pytest
 
 from cellmix_dali import TileTable, grid_tiles, open_slide
 from cellmix_dali.errors import ArgumentError, SlideError
-from cellmix_dali.grids import level0_windows, thumbnail_size, tissue_shares, tissue_tiles
 from cellmix_dali.slides import Box, Level
 from cellmix_dali.synthetic import write_slide
-from cellmix_dali.tissue_masks import find_tissue
+from cellmix_dali.tables.grids import level0_windows, thumbnail_size, tissue_shares, tissue_tiles
+from cellmix_dali.tissue.slide_mask import find_tissue
 
 GLASS, TISSUE = (245, 245, 245), (200, 120, 170)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from cellmix_dali.ink import ink_mask
 from cellmix_dali.synthetic import render_tissue
+from cellmix_dali.tissue.ink import ink_mask
 
 # What a pen lets through of red, green and blue light: along a stroke, and where it was put down.
 PENS = {

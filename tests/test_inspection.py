@@ -8,9 +8,9 @@ import json
 import pytest
 from rich.console import Console
 
-from cellmix_dali.decoding import KINDS, PIXELS, decoder_routes, stream_kind
 from cellmix_dali.errors import ArgumentError, SlideError
-from cellmix_dali.inspection import add_decoders, inspect_slide, inspection_table
+from cellmix_dali.slides.inspection import add_decoders, inspect_slide, inspection_table
+from cellmix_dali.slides.stream_kinds import KINDS, PIXELS, decoder_routes, stream_kind
 
 ALL_RIGHT = dict.fromkeys(KINDS)
 NO_RGB = ALL_RIGHT | {"rgb jpeg": "does not keep the colours of rgb jpeg"}

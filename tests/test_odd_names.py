@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 
 from cellmix_dali import TileTable, open_slide
-from cellmix_dali._path_problem import home_expanded, path_problem, shown
 from cellmix_dali.annotations import read_geojson
-from cellmix_dali.coordinates import read_h5
 from cellmix_dali.errors import CellMixDaliError, SlideError
 from cellmix_dali.pipelines import train_image_loader, unreadable_images
 from cellmix_dali.shards import open_tiles
-from cellmix_dali.slide_list import SlideList, read_slide_list, tiles_of_slides
+from cellmix_dali.storage.paths import home_expanded, path_problem, shown
 from cellmix_dali.synthetic import RenderedSlide
+from cellmix_dali.tables import SlideList, read_slide_list, tiles_of_slides
+from cellmix_dali.tables.coordinates import read_h5
 from cellmix_dali.tiling.settings import TilingSettings
 from cellmix_dali.tiling.slides import find_slides
-from cellmix_dali.tissue_masks import mask_from_png
+from cellmix_dali.tissue.slide_mask import mask_from_png
 from cellmix_dali.training.images import image_folders, read_folds
 
 Make = Callable[[Path], None]

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cellmix_dali import slide_list as module
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.one_resolution import check_one_resolution, mixed_resolutions
-from cellmix_dali.slide_list import SlideList, tiles_of_slides
 from cellmix_dali.synthetic import write_slide
+from cellmix_dali.tables import SlideList, tiles_of_slides
+from cellmix_dali.tables import slide_list as module
+from cellmix_dali.tables.one_resolution import check_one_resolution, mixed_resolutions
 
 Run = Callable[..., tuple[int, str, str]]
 

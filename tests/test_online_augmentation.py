@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cellmix_dali import SoftCrossEntropy, get_online_augmentation, patch_scheduler, ratio_scheduler
-from cellmix_dali._apply_plan import _blend_at_once, _labels_on_device
 from cellmix_dali.errors import ArgumentError, MissingDependencyError
 from cellmix_dali.mixing import METHODS, BlendPlan, BoxPlan, MixPlan, PatchPlan, make_mixer, saliency_peaks
-from cellmix_dali.online_augmentation import OnlineAugmentation, _peaks, apply_plan
+from cellmix_dali.mixing.on_tensors import _blend_at_once, _labels_on_device
+from cellmix_dali.mixing.online_augmentation import OnlineAugmentation, _peaks, apply_plan
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 OTHERS = ("Cutout", "CutMix", "Mixup", "SaliencyMix", "ResizeMix", "FMix")

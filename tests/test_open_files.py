@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from cellmix_dali import TileTable, open_slide
-from cellmix_dali._kept_open import KeptOpen
-from cellmix_dali._open_file import KeptFile
-from cellmix_dali.reading import EncodedTile, TileReader
+from cellmix_dali.reading.slides import EncodedTile, TileReader
 from cellmix_dali.shards import ShardWriter, copy_blocks, open_tiles, tile_rows, write_tiles
+from cellmix_dali.storage.kept_open import KeptOpen
+from cellmix_dali.storage.open_file import KeptFile
 
 sys.path.append(str(Path(__file__).with_name("slides")))
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cellmix_dali import _open_slides
-from cellmix_dali._open_slides import OpenSlides
 from cellmix_dali.errors import SlideError
+from cellmix_dali.slides import pool as _open_slides
+from cellmix_dali.slides.pool import OpenSlides
 from cellmix_dali.synthetic import RenderedSlide
 
 

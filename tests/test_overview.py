@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.overview import overview_picture
-from cellmix_dali.tissue_masks import TissueMask
+from cellmix_dali.tissue.overview import overview_picture
+from cellmix_dali.tissue.slide_mask import TissueMask
 
 GREY = 200
 LEGEND = 76  # pixels beneath the slide

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cellmix_dali import TileTable, _open_file, open_slide
+from cellmix_dali import TileTable, open_slide
 from cellmix_dali.errors import SlideError
-from cellmix_dali.reading import EncodedTile, TileReader
+from cellmix_dali.reading.slides import EncodedTile, TileReader
 from cellmix_dali.slides import openslide
+from cellmix_dali.storage import open_file as _open_file
 from cellmix_dali.synthetic import RenderedSlide
 
 REAL = (

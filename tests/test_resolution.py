@@ -10,15 +10,8 @@ import pytest
 
 from cellmix_dali import open_slide
 from cellmix_dali.errors import ArgumentError, SlideError
-from cellmix_dali.resolution import (
-    TOLERANCE,
-    LevelChoice,
-    choose_level,
-    mpp_problem,
-    objective_power,
-    slide_mpp,
-)
 from cellmix_dali.slides import Level
+from cellmix_dali.slides.resolution import TOLERANCE, LevelChoice, choose_level, mpp_problem, objective_power, slide_mpp
 from cellmix_dali.synthetic import write_slide
 
 

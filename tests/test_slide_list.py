@@ -15,9 +15,9 @@ import pytest
 from cellmix_dali import TileTable, grid_tiles, open_slide
 from cellmix_dali.annotations import read_geojson
 from cellmix_dali.errors import ArgumentError, SlideError
-from cellmix_dali.grids import tissue_shares
-from cellmix_dali.slide_list import SlideList, read_slide_list, tiles_of_slides, with_label_column
 from cellmix_dali.synthetic import CLASSES, write_slide
+from cellmix_dali.tables.grids import tissue_shares
+from cellmix_dali.tables.slide_list import SlideList, read_slide_list, tiles_of_slides, with_label_column
 
 
 @pytest.fixture

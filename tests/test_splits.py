@@ -12,9 +12,9 @@ import pytest
 
 from cellmix_dali import TileTable
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.slide_list import SlideList, read_slide_list, tiles_of_slides
-from cellmix_dali.splits import TileSplit, split_tiles
 from cellmix_dali.synthetic import RenderedSlide
+from cellmix_dali.tables import SlideList, read_slide_list, tiles_of_slides
+from cellmix_dali.tables.splits import TileSplit, split_tiles
 
 
 def tiles(labels: Sequence[int | Sequence[int]], **columns: Sequence[str | None]) -> TileTable:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.tiles import TileTable
+from cellmix_dali.tables import TileTable
 
 SUFFIXES = [".arrow", ".feather", ".ipc", ".parquet", ".pq"]
 MARK = b"cellmix_dali.checked_rows"
@@ -408,7 +408,7 @@ def test_labels_that_do_not_fit(change: Callable[[TileTable], TileTable], words:
 
 
 def test_the_tile_of_a_wrong_label_is_named_wherever_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cellmix_dali.tiles._ROWS_AT_ONCE", 2)
+    monkeypatch.setattr("cellmix_dali.tables.tile_table._ROWS_AT_ONCE", 2)
     with pytest.raises(ArgumentError, match=r"Label 9 of tile 5 .c\.svs"):
         TileTable(columns()).with_labels([0, 1, 2, 2, 1, 9]).check_labels(3)
 

@@ -14,10 +14,10 @@ from PIL import Image
 from cellmix_dali import grid_tiles, open_slide
 from cellmix_dali.annotations import read_geojson
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.grids import tissue_shares
 from cellmix_dali.slides import Box, Level
+from cellmix_dali.tables.grids import tissue_shares
 from cellmix_dali.tissue import tissue_mask
-from cellmix_dali.tissue_masks import find_tissue, mask_from_geojson, mask_from_png, mask_of_pixels
+from cellmix_dali.tissue.slide_mask import find_tissue, mask_from_geojson, mask_from_png, mask_of_pixels
 
 
 def slide_of(path, width=4000, height=2000):

@@ -7,10 +7,11 @@ import pytest
 from tissue_pictures import CASES, make, measure
 
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.ink import ink_mask
 from cellmix_dali.tiling import TilingSettings
 from cellmix_dali.tissue import tissue_mask
-from cellmix_dali.tissue_methods import METHODS, find_method
+from cellmix_dali.tissue.ink import ink_mask
+from cellmix_dali.tissue.methods import METHODS, find_method
+from cellmix_dali.tissue.methods.saturation import _otsu
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.must and case.strengths])
@@ -53,12 +54,12 @@ def test_one_global_threshold_misses_pale_tissue_beside_strong_tissue():
 def test_a_method_is_taken_by_name_by_place_or_as_it_is():
     picture = make(CASES["H&E"])[0]
     assert (tissue_mask(picture, "saturation") == METHODS["saturation"](picture)).all()
-    own = find_method("cellmix_dali.tissue_methods.saturation:by_saturation")
+    own = find_method("cellmix_dali.tissue.methods.saturation:by_saturation")
     assert own is METHODS["saturation"]
     assert (tissue_mask(picture, lambda rgb: rgb[..., 1] < 200) == (picture[..., 1] < 200)).all()
 
 
-@pytest.mark.parametrize("name", ["densty", "no_such_module:mask", "cellmix_dali.tissue:nothing", "os:sep"])
+@pytest.mark.parametrize("name", ["densty", "no_such_module:mask", "cellmix_dali.tissue.mask:nothing", "os:sep"])
 def test_an_unknown_method_is_refused(name):
     with pytest.raises(ArgumentError, match="tissue method"):
         find_method(name)
@@ -75,3 +76,18 @@ def test_what_a_users_method_gives_is_checked(wrong):
 def test_the_method_is_a_setting_that_a_job_keeps():
     assert TilingSettings().to_json()["tissue_method"] == "density"
     assert TilingSettings(tissue_method="saturation").to_json()["tissue_method"] == "saturation"
+
+
+def test_otsu_parts_with_the_greatest_variance_between() -> None:
+    """Against his formula, written out: weights and means of both sides of every threshold."""
+    random = np.random.default_rng(4)
+    for share in (0.05, 0.3, 0.5, 0.9):
+        count = int(5000 * share)
+        values = np.concatenate([random.normal(60, 15, 5000 - count), random.normal(170, 25, count)])
+        values = values.clip(0, 255).astype(np.uint8)
+        between = []
+        for threshold in range(255):
+            low, high = values[values <= threshold], values[values > threshold]
+            apart = 0.0 if not (low.size and high.size) else low.mean() - high.mean()
+            between.append(low.size * high.size * apart**2)
+        assert _otsu(values) == int(np.argmax(between))

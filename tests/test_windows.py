@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellmix_dali.windows import MARGIN, cut_windows, lie
+from cellmix_dali.reading.windows import MARGIN, cut_windows, lie
 
 LEVELS = st.tuples(*[st.integers(1, 200)] * 2, *[st.integers(1, 70)] * 2)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ArgumentError
-from ..tissue_methods import METHODS
+from ..tissue.methods import METHODS
 
 Epochs = Annotated[int, typer.Option(min=1, help="Passes over the training tiles.")]
 Out = Annotated[Path, typer.Option(help="Folder for report.json, mixed.png, curriculum.png and model.pt.")]

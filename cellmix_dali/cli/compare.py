@@ -13,17 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..errors import ArgumentError
-from ._options import (
-    BatchSize,
-    ClassColumn,
-    Device,
-    Epochs,
-    ImageSize,
-    Model,
-    Only,
-    Pretrained,
-    SkipBadImages,
-)
+from ._options import BatchSize, ClassColumn, Device, Epochs, ImageSize, Model, Only, Pretrained, SkipBadImages
 from ._telling import INTERRUPTED, SOME_FAILED, duration, say
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from ..decoding import decoder_routes, stream_kind
+from ..slides.stream_kinds import decoder_routes, stream_kind
 from ._options import MppOverride
 
 if TYPE_CHECKING:
-    from ..decoding import DecoderRoute
+    from ..slides.stream_kinds import DecoderRoute
 
 __all__ = ["inspect"]
 
@@ -27,7 +27,7 @@ def inspect(
     ] = "cpu",
 ) -> None:
     """Say what a slide file holds: levels, mpp, blocks, compression, colour; how it is read and decoded, and why."""
-    from ..inspection import add_decoders, inspect_slide, inspection_table
+    from ..slides.inspection import add_decoders, inspect_slide, inspection_table
 
     info = inspect_slide(slide, mpp_override=mpp_override)
     kinds = {stream_kind(level["compression"], level["colour"]) for level in info["levels"]}
@@ -42,6 +42,6 @@ def _routes(device: str, kinds: set[str]) -> dict[str, DecoderRoute]:
     """How a pipeline on the device decodes a slide of those kinds; on the GPU, that is tried."""
     if device == "cpu":
         return decoder_routes(device, {})
-    from ..pipelines._device import routes_taken  # takes seconds to import: DALI and PyTorch
+    from ..pipelines.device import routes_taken  # takes seconds to import: DALI and PyTorch
 
     return routes_taken(device, kinds)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from .._patience import RETRY_SECONDS, SLIDE_TIMEOUT
+from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT
 from ._options import AnnotationsOrigin, Device, MixedResolutions, MppOverride, TissueMethodName
 from ._telling import INTERRUPTED, SOME_FAILED, duration, say
 
@@ -140,7 +140,7 @@ def tile(
     --skip-bad-slides, if there are tiles), 2 wrong use, 1 the job had to stop (a full disk) and can be resumed.
     """
     console, errors = Console(), Console(stderr=True)
-    from ..shards import WriteError
+    from ..storage.aside import WriteError
     from ..tiling import JobStoppedError, TilingSettings, tile_slides
 
     settings = TilingSettings(

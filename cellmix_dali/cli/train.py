@@ -216,7 +216,7 @@ def train(
     _check_sources(context, slide_list, tiles, images, folds)
     console = Console()
     from ..mixing import METHODS, canonical_method, mixes
-    from ..tiles import TileTable
+    from ..tables.tile_table import TileTable
     from ..training import check_settings, collection_data, shard_data
 
     if not mixes(method) or not METHODS[canonical_method(method)].is_cellmix:

@@ -119,7 +119,7 @@ def parse_values(option: str, text: str) -> tuple[float, ...]:
 
 
 def make_arms(methods: Sequence[str], curricula: Sequence[str]) -> list[Arm]:
-    """Give every method, those of CellMix once for every curriculum.
+    """Return every method, those of CellMix once for every curriculum.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def make_arms(methods: Sequence[str], curricula: Sequence[str]) -> list[Arm]:
 
 
 def candidates(arm: Arm, values: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
-    """Give every combination of the options that change an arm's training, the first option slowest.
+    """Return every combination of the options that change an arm's training, the first option slowest.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def candidates(arm: Arm, values: Mapping[str, Sequence[float]]) -> list[dict[str
 
 
 def slug(name: str) -> str:
-    """Give the name of a file for a name: small letters, digits, "_", "+", "." and "-"."""
+    """Return the name of a file for a name: small letters, digits, "_", "+", "." and "-"."""
     return re.sub(r"[^a-z0-9_+.-]+", "-", name.lower())
 
 

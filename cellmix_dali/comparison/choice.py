@@ -88,7 +88,7 @@ def choose(records: Sequence[RunRecord]) -> list[Choice]:
 
 
 def chosen_runs(choices: Sequence[Choice]) -> list[RunRecord]:
-    """Give the runs whose test figures count, in the order of the choices."""
+    """Return the runs whose test figures count, in the order of the choices."""
     return [run for choice in choices for run in choice.runs]
 
 

@@ -15,7 +15,7 @@ __all__ = ["data_digest", "divided_images"]
 def divided_images(
     settings: ComparisonSettings, checking: Callable[[int, int], None] | None = None
 ) -> dict[str, ImageData]:
-    """Give the images by the fold that is tested on; every one is decoded once, whatever the number of folds.
+    """Return the images by the fold that is tested on; every one is decoded once, whatever the number of folds.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def divided_images(
 
 
 def data_digest(settings: ComparisonSettings, left_out: Mapping[str, str]) -> str:
-    """Give the SHA-256 of the images with their classes and folds, whatever folder they lie in.
+    """Return the SHA-256 of the images with their classes and folds, whatever folder they lie in.
 
     Parameters
     ----------

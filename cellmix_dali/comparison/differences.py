@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from .._random import generator
 from ..errors import unknown_name
-from ..mixing.random import generator
 from .records import BASELINE, SCORES, RunRecord
 
 __all__ = ["METRICS", "PairedDifferences", "Verdict", "bootstrap_interval", "paired_differences"]

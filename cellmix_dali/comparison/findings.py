@@ -112,7 +112,7 @@ class Report:
         return table
 
     def to_json(self) -> dict[str, Any]:
-        """Give the report as JSON values."""
+        """Return the report as JSON values."""
         return {
             "data": self.data,
             "metric": self.metric,

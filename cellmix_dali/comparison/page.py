@@ -63,7 +63,7 @@ def outcome(report: Report) -> str:
 
 
 def markdown(report: Report, pictures: Sequence[str]) -> str:
-    """Give the text of report.md.
+    """Return the text of report.md.
 
     Parameters
     ----------

@@ -72,7 +72,7 @@ class RunRecord:
         return self.fold, self.seed
 
     def to_json(self) -> dict[str, Any]:
-        """Give JSON values."""
+        """Return JSON values."""
         return asdict(self) | {name: dict(getattr(self, name)) for name in ("candidate", "validation", "test")}
 
     @classmethod

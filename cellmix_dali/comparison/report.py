@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..pictures import CurriculumRow, DifferenceRow, curricula_picture, differences_picture
-from ..shards import write_aside
+from ..storage.aside import write_aside
 from .acting import how_curricula_acted
 from .choice import Choice, choose, chosen_runs
 from .differences import METRICS, paired_differences

@@ -79,7 +79,7 @@ class Work:
 
 
 def run_seed(seed: int, fold: str) -> int:
-    """Give the seed of weights, order and flips: of fold and seed alone, so that all arms start the same.
+    """Return the seed of weights, order and flips: of fold and seed alone, so that all arms start the same.
 
     Parameters
     ----------

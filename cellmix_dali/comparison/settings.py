@@ -41,7 +41,7 @@ class ComparisonSettings:
     learning_rate, p, threshold : sequence of float
         Values to choose among by the validation images.
     epochs, batch_size, image_size, model, pretrained, weight_decay, device
-        As of `cellmix_dali.training.ImageSettings`.
+        See `cellmix_dali.training.ImageSettings`.
     threads : int
         Of PyTorch and DALI, a run.
     """
@@ -86,7 +86,7 @@ class ComparisonSettings:
         return {option: value for option, value in chosen.items() if len(self.values[option]) > 1}
 
     def of_run(self, arm: Arm, chosen: Mapping[str, float], seed: int = 0) -> ImageSettings:
-        """Give the settings of one training."""
+        """Return the settings of one training."""
         patch_strategy, ratio_strategy = arm.strategies
         given: dict[str, Any] = {name: getattr(self, name) for name in _COMMON} | dict(chosen)
         return ImageSettings(
@@ -109,5 +109,5 @@ class ComparisonSettings:
                     raise ArgumentError(f"{arm.name}: {error}") from error
 
     def common(self) -> dict[str, object]:
-        """Give what all runs of a comparison have in common, as JSON values."""
+        """Return what all runs of a comparison have in common, as JSON values."""
         return {"only": self.only, "class_column": self.class_column} | {name: getattr(self, name) for name in _COMMON}

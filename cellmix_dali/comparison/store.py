@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .._folder_lock import FolderLock
-from .._foreign_files import read_json, reading
 from ..errors import ArgumentError
-from ..shards import remove_parts, write_aside
+from ..storage.aside import remove_parts, write_aside
+from ..storage.folder_lock import FolderLock
+from ..storage.foreign_files import read_json, reading
 from .records import RunRecord
 from .runs import Run
 
@@ -65,11 +65,11 @@ class RunStore:
         self._lock.close()
 
     def path(self, run: Run) -> Path:
-        """Give the file of a run."""
+        """Return the file of a run."""
         return self.folder / _RUNS / run.arm.slug / f"{run.slug}.json"
 
     def read(self, run: Run) -> RunRecord | None:
-        """Give a finished run's record, None where it is not finished.
+        """Return a finished run's record, None where it is not finished.
 
         Raises
         ------

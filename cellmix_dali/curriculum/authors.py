@@ -10,7 +10,7 @@ import random
 from collections.abc import Sequence
 
 from cellmix_dali._arguments import fitting_patch_size, integer, number, tile_shape
-from cellmix_dali.curriculum._plan import plan_index, plan_ratio, ratio_bounds
+from cellmix_dali.curriculum._course import plan_index, plan_ratio, ratio_bounds
 from cellmix_dali.curriculum.curriculum import LOSS_DRIVEN
 from cellmix_dali.curriculum.patch_sizes import legal_patch_sizes, nearest_patch_size
 from cellmix_dali.errors import ArgumentError, unknown_name

@@ -8,7 +8,7 @@ from typing import Any, SupportsFloat
 import numpy as np
 
 from cellmix_dali._arguments import fitting_patch_size, integer, mean_loss, number, tile_shape
-from cellmix_dali.curriculum._plan import plan_index, plan_ratio, ratio_bounds
+from cellmix_dali.curriculum._course import plan_index, plan_ratio, ratio_bounds
 from cellmix_dali.curriculum.patch_sizes import JUMPS, legal_patch_sizes, nearest_patch_size
 from cellmix_dali.errors import ArgumentError, unknown_name
 

@@ -57,7 +57,7 @@ def exchanged(noise, free, patches, members):
 
 @compiled(nogil=False)
 def shares(source):
-    """Give the share of each output's patches that comes from each sample.
+    """Return the share of each output's patches that comes from each sample.
 
     Parameters
     ----------

@@ -126,7 +126,7 @@ class BoxPlan(MixPlan):
 
 
 def pair_weights(source: NDArray[np.int32], own: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Give the mixing matrix of samples that keep a share and take the rest from one other sample."""
+    """Return the mixing matrix of samples that keep a share and take the rest from one other sample."""
     samples = np.arange(source.size)
     weights = np.zeros((source.size, source.size), np.float64)
     weights[samples, samples] = own

@@ -132,7 +132,7 @@ class CellMix(Mixer):
     method : str, default "CellMix"
         One of the authors' eight names, see `CELLMIX_VARIANTS`; upper or lower case, "-" or "_".
     p, seed, rank
-        As of `cellmix_dali.mixing.mixer.Mixer`.
+        See `cellmix_dali.mixing.mixer.Mixer`.
 
     Raises
     ------
@@ -204,7 +204,7 @@ class CellMix(Mixer):
 
 
 def canonical_variant(name: str) -> str:
-    """Give the authors' spelling of a variant's name, or raise `ArgumentError` with the near miss."""
+    """Return the authors' spelling of a variant's name, or raise `ArgumentError` with the near miss."""
     known = {method.lower().replace("-", ""): method for method in CELLMIX_VARIANTS}
     found = known.get(str(name).lower().replace("_", "").replace("-", ""))
     if found is None:
@@ -213,7 +213,7 @@ def canonical_variant(name: str) -> str:
 
 
 def patch_grid(tile_size: int | tuple[int, int], patch_size: int) -> tuple[int, int]:
-    """Give rows and columns of patches in a tile, or raise `ArgumentError` if the patch does not divide it."""
+    """Return rows and columns of patches in a tile, or raise `ArgumentError` if the patch does not divide it."""
     height, width = tile_shape(tile_size)
     if patch_size < 1 or height % patch_size or width % patch_size:
         both = np.gcd(height, width)
@@ -226,7 +226,7 @@ def patch_grid(tile_size: int | tuple[int, int], patch_size: int) -> tuple[int, 
 
 
 def fixed_patches(patches: int, fix_ratio: float) -> int:
-    """Give the number of patch positions that stay, or raise `ArgumentError` if the ratio is none."""
+    """Return the number of patch positions that stay, or raise `ArgumentError` if the ratio is none."""
     if not 0.0 <= fix_ratio <= 1.0:
         raise ArgumentError(
             f"fix_ratio={fix_ratio} is out of range: it is the share of patches that stay, from 0 to 1."
@@ -235,7 +235,7 @@ def fixed_patches(patches: int, fix_ratio: float) -> int:
 
 
 def check_group_size(group_size: int, batch_size: int, method: str | None = None) -> int:
-    """Give the samples a group, or raise `ArgumentError` if the groups do not divide the batch."""
+    """Return the samples a group, or raise `ArgumentError` if the groups do not divide the batch."""
     if batch_size < 1:
         raise ArgumentError(f"batch_size={batch_size} is no batch: it must hold at least one sample.")
     if group_size == -1:

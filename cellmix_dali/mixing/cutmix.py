@@ -23,7 +23,7 @@ class CutMix(TileMixer):
     alpha : float, default 1.0
         Of the Beta distribution; the paper's 1 makes lambda uniform.
     p, seed, rank
-        As of `cellmix_dali.mixing.mixer.Mixer`. The paper's p: 0.5 on CIFAR, 1 on ImageNet.
+        See `cellmix_dali.mixing.mixer.Mixer`. The paper's p: 0.5 on CIFAR, 1 on ImageNet.
 
     Raises
     ------

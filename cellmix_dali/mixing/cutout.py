@@ -34,7 +34,7 @@ class Cutout(TileMixer):
         Value, 0 to 255, for all channels or one a channel. The paper fills with zeros after the mean is taken out: so
         with the mean colour, by default ImageNet's.
     p, seed, rank
-        As of `cellmix_dali.mixing.mixer.Mixer`.
+        See `cellmix_dali.mixing.mixer.Mixer`.
 
     Raises
     ------

@@ -29,7 +29,7 @@ class FMix(TileMixer):
     decay : float, default 3.0
         Power by which frequencies fall off, the paper's.
     p, seed, rank
-        As of `cellmix_dali.mixing.mixer.Mixer`.
+        See `cellmix_dali.mixing.mixer.Mixer`.
 
     Raises
     ------

@@ -82,7 +82,7 @@ METHODS: dict[str, Method] = {
 
 
 def canonical_method(name: str) -> str:
-    """Give the authors' spelling of a method's name; case, "-" and "_" make no difference.
+    """Return the authors' spelling of a method's name; case, "-" and "_" make no difference.
 
     Raises
     ------
@@ -134,7 +134,7 @@ def mixes(name: str | None) -> bool:
 
 
 def mixer_parameters(mixer: Mixer) -> dict[str, Any]:
-    """Give the parameters of a mixer's method as they are in force, as plain values: numbers, strings, lists."""
+    """Return the parameters of a mixer's method as they are in force, as plain values: numbers, strings, lists."""
     values = {name: getattr(mixer, name) for name in METHODS[mixer.method].parameters}
     return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in values.items()}
 

@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from .._arguments import integer, number
+from .._random import generator
 from .plan import MixPlan
-from .random import generator
 
 __all__ = ["Mixer", "TileMixer"]
 
@@ -50,7 +50,7 @@ class Mixer(ABC):
         integer("batch_size", batch_size, low=1)
 
     def _random(self, epoch: int, iteration: int) -> np.random.Generator:
-        """Give the generator of one batch."""
+        """Return the generator of one batch."""
         return generator(self.seed, epoch=epoch, iteration=iteration, rank=self.rank)
 
 

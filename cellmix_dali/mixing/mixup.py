@@ -21,7 +21,7 @@ class Mixup(TileMixer):
     alpha : float, default 1.0
         Of the Beta distribution. The paper's: 1 on CIFAR, 0.2 on ImageNet.
     p, seed, rank
-        As of `cellmix_dali.mixing.mixer.Mixer`.
+        See `cellmix_dali.mixing.mixer.Mixer`.
 
     Raises
     ------

@@ -47,19 +47,19 @@ def resample(image: NDArray[np.generic], size: tuple[int, int], interpolation: s
 
 
 def rounded(values: NDArray[np.floating], dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
-    """Give floats as another type; integers are the nearest, halves away from zero as in DALI and C."""
+    """Return floats as another type; integers are the nearest, halves away from zero as in DALI and C."""
     if np.issubdtype(dtype, np.integer):
         values = np.trunc(values + np.copysign(0.5, values))
     return np.asarray(values.astype(dtype))
 
 
 def nearest_index(source: int, target: int) -> NDArray[np.int64]:
-    """Give for each of `target` pixels the one of `source` pixels whose area its centre lies in."""
+    """Return for each of `target` pixels the one of `source` pixels whose area its centre lies in."""
     return (2 * np.arange(target) + 1) * source // (2 * target)
 
 
 def triangle_weights(source: int, target: int) -> NDArray[np.float64]:
-    """Give the (target, source) matrix of linear interpolation with antialiasing; rows sum to 1.
+    """Return the (target, source) matrix of linear interpolation with antialiasing; rows sum to 1.
 
     Beyond the border lies the border's pixel, as in DALI (Pillow and torch leave out what lies beyond).
     """

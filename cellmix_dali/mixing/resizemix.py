@@ -28,7 +28,7 @@ class ResizeMix(TileMixer):
         How the partner is shrunk: see `cellmix_dali.mixing.resampling`. "nearest" gives the same pixels in every
         engine; "linear", antialiased, within 1 level.
     p, seed, rank
-        As of `cellmix_dali.mixing.mixer.Mixer`.
+        See `cellmix_dali.mixing.mixer.Mixer`.
 
     Raises
     ------

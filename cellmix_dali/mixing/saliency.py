@@ -19,7 +19,7 @@ _SIGMA = 2.5  # the blur of the map, in its pixels: the paper's
 
 
 def saliency_peaks(images: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """Give each image's most salient pixel.
+    """Return each image's most salient pixel.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def saliency_peaks(images: NDArray[np.uint8]) -> NDArray[np.int32]:
 
 
 def scaled_peaks(small: NDArray[np.uint8], tile_size: tuple[int, int]) -> NDArray[np.int32]:
-    """Give the most salient pixels of tiles, from copies of them.
+    """Return the most salient pixels of tiles, from copies of them.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def scaled_peaks(small: NDArray[np.uint8], tile_size: tuple[int, int]) -> NDArra
 
 
 def saliency_map(images: NDArray[np.unsignedinteger]) -> NDArray[np.float32]:
-    """Give the saliency (n, height, width) of images (n, height, width, channels): the spectral residual, blurred."""
+    """Return the saliency (n, height, width) of images (n, height, width, channels): the spectral residual, blurred."""
     pixels = images.astype(np.float32)
     grey = pixels @ _LUMA if images.shape[3] == 3 else pixels[..., 0]
     spectrum = np.fft.rfft2(grey)

@@ -70,7 +70,7 @@ class SaliencyMix(TileMixer):
     alpha : float, default 1.0
         Of the Beta distribution; the paper's 1 makes lambda uniform.
     p, seed, rank
-        As of `cellmix_dali.mixing.mixer.Mixer`. The paper's p: 0.5 on CIFAR, 1 on ImageNet.
+        See `cellmix_dali.mixing.mixer.Mixer`. The paper's p: 0.5 on CIFAR, 1 on ImageNet.
 
     Raises
     ------
@@ -85,7 +85,7 @@ class SaliencyMix(TileMixer):
         self.alpha = number("alpha", alpha, low=0.0, above_low=True)
 
     def draw_cut(self, batch_size: int, tile_size: int | tuple[int, int], *, epoch: int, iteration: int) -> SaliencyCut:
-        """Draw what does not depend on the images; arguments as of `draw`."""
+        """Draw what does not depend on the images; for the arguments see `draw`."""
         self.check_batch_size(batch_size)
         tile = tile_shape(tile_size)
         random = self._random(epoch, iteration)
@@ -110,7 +110,7 @@ class SaliencyMix(TileMixer):
         batch_size, tile_size, epoch, iteration
             As of every mixer.
         peaks : int array (batch, 2)
-            Each sample's most salient pixel, y and x, as of `cellmix_dali.mixing.saliency.saliency_peaks`.
+            Each sample's most salient pixel, y and x, see `cellmix_dali.mixing.saliency.saliency_peaks`.
         """
         if peaks is None:
             raise ArgumentError("SaliencyMix needs peaks=saliency_peaks(images): where each image is most salient.")

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._arguments import integer
-from .._moment import is_folder
+from .._random import generator
 from ..errors import ArgumentError
-from ..grids import grid_tiles, tissue_shares
-from ..mixing.random import generator
 from ..shards import image_sizes, is_sharded, open_tiles, tile_classes, tile_edge
 from ..slides import open_slide
-from ..tiles import TileTable
-from ..tissue_methods import DEFAULT_METHOD, TissueMethod, find_method
+from ..storage.moment import is_folder
+from ..tables.grids import grid_tiles, tissue_shares
+from ..tables.tile_table import TileTable
+from ..tissue.methods import DEFAULT_METHOD, TissueMethod, find_method
 
 __all__ = ["ChosenTiles", "choose_tiles"]
 
@@ -37,7 +37,7 @@ class ChosenTiles:
     tile_size : int
         Side of the images in pixels.
     edge : str
-        "skip" or "pad", as of `cellmix_dali.plugins.TileSource`.
+        "skip" or "pad", see `cellmix_dali.plugins.TileSource`.
     classes : tuple of str or None
         Names of the labels; None where the tiles have no labels.
     """
@@ -48,7 +48,7 @@ class ChosenTiles:
     classes: tuple[str, ...] | None = None
 
     def labels(self) -> NDArray[np.float32]:
-        """Give class shares, float32 (tiles, classes); without labels, every tile is a class of its own."""
+        """Return class shares, float32 (tiles, classes); without labels, every tile is a class of its own."""
         label = self.table.label
         if self.classes is None or label is None:
             return np.eye(len(self.table), dtype=np.float32)
@@ -80,11 +80,11 @@ def choose_tiles(
     tile_size : int, optional
         Side of the images in pixels; by default 256 of a slide, and that of the table's tiles.
     mpp, mpp_override : float, optional
-        Of a slide alone, as of `cellmix_dali.grids.grid_tiles`.
+        Of a slide alone, see `cellmix_dali.tables.grid_tiles`.
     tissue : float, default 0.5
         Least share of tissue in a tile of a slide.
     tissue_method : str or callable, default "density"
-        How tissue is found, as of `cellmix_dali.tissue.tissue_mask`.
+        How tissue is found, see `cellmix_dali.tissue.tissue_mask`.
     labels : bool, default True
         Whether a table's labels are used.
     seed : int, default 0

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .._arguments import integer
-from .._columns import UserTable
 from ..errors import ArgumentError
+from ..tables.columns import UserTable
 
 __all__ = ["LossRecord", "made_up_losses", "read_losses"]
 

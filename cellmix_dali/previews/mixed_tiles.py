@@ -13,7 +13,7 @@ from ..errors import CellMixDaliError
 from ..mixing import METHODS
 from ..mixing.cellmix import patch_grid
 from ..plugins import TileSource, mix, tiles
-from ..plugins._dali import Pipeline, fn, types
+from ..plugins.dali import Pipeline, fn, types
 from .chosen_tiles import ChosenTiles
 
 __all__ = ["MixedTiles", "middle_patch_size", "mix_tiles"]
@@ -38,7 +38,7 @@ class MixedTiles(NamedTuple):
 
 
 def middle_patch_size(tile_size: int) -> int:
-    """Give the patch size nearest to a quarter of the tile."""
+    """Return the patch size nearest to a quarter of the tile."""
     return nearest_patch_size(legal_patch_sizes(tile_size, token_size=1), tile_size // 4)
 
 

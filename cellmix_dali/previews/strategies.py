@@ -75,7 +75,7 @@ def run_strategies(
     patch_size, fix_ratio : int and float, optional
         Of the strategies "fixed".
     tile_size, token_size, basic_ratio, threshold, threshold_factor, warmup_epochs, jump, loop_epochs, seed
-        As of `cellmix_dali.Curriculum`.
+        See `cellmix_dali.Curriculum`.
 
     Returns
     -------

@@ -42,7 +42,7 @@ class Balanced:
         self._group_sizes = np.diff(self._group_firsts, append=size)
 
     def __call__(self, positions: NDArray[np.int64], epoch: int) -> NDArray[np.int64]:
-        """Give the row at each position."""
+        """Return the row at each position."""
         count = len(self._group_sizes)
         turn, place = np.divmod(positions, count)
         group = scattered(place, count, seed=self._seed, epoch=epoch, purpose=Purpose.GROUPS, which=turn)

@@ -17,7 +17,7 @@ class Rows(Protocol):
     """Gives the rows at positions of an epoch."""
 
     def __call__(self, positions: NDArray[np.int64], epoch: int) -> NDArray[np.int64]:
-        """Give the row at each position."""
+        """Return the row at each position."""
         ...
 
 
@@ -26,7 +26,7 @@ class InOrder:
     """The table's own order, in every epoch."""
 
     def __call__(self, positions: NDArray[np.int64], epoch: int) -> NDArray[np.int64]:  # noqa: ARG002
-        """Give the row at each position."""
+        """Return the row at each position."""
         return positions
 
 
@@ -38,7 +38,7 @@ class ShuffledRows:
     seed: int
 
     def __call__(self, positions: NDArray[np.int64], epoch: int) -> NDArray[np.int64]:
-        """Give the row at each position."""
+        """Return the row at each position."""
         return permuted(positions, self.size, seed=self.seed, epoch=epoch)
 
 
@@ -57,7 +57,7 @@ class ShuffledBlocks:
     window_rows: int
 
     def __call__(self, positions: NDArray[np.int64], epoch: int) -> NDArray[np.int64]:
-        """Give the row at each position."""
+        """Return the row at each position."""
         runs = self.size // self.block_rows
         row = self._out_of_window(positions, epoch)
         in_full = row < runs * self.block_rows

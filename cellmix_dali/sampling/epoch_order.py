@@ -121,7 +121,7 @@ class EpochOrder:
         return max(0, -(-mine // (self.batch_size * self.world_size)))
 
     def batch(self, epoch: int, iteration: int) -> NDArray[np.int64]:
-        """Give the sample numbers of one batch.
+        """Return the sample numbers of one batch.
 
         Parameters
         ----------
@@ -147,7 +147,7 @@ class EpochOrder:
         return self._at(first, self.batch_size, epoch)
 
     def of_all_ranks(self, epoch: int, iteration: int) -> NDArray[np.int64]:
-        """Give the sample numbers of one iteration on all ranks, one rank after the other; the same on every rank."""
+        """Return the sample numbers of one iteration on all ranks, one rank after the other; the same on every rank."""
         count = self.world_size * self.batch_size
         return self._at(iteration * count, count, epoch)
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..mixing.random import generator
+from .._random import generator
 
 __all__ = ["Purpose", "draws", "permuted", "scattered"]
 

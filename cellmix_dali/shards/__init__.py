@@ -1,16 +1,14 @@
 """Training shards: finished tiles in WebDataset tar files, with an index for DALI and a table of them all.
 
 A collection's folder holds ``tiles.parquet`` and shards ``NAME.tar``, each with its DALI index ``NAME.idx``.
-`ShardWriter` and `write_tiles` make them, `open_tiles` and `ShardReader` read them; `fn.readers.webdataset` of DALI and
-the package ``webdataset`` read the shards, too.
+`ShardWriter` and `write_tiles` make them, `open_tiles` and `cellmix_dali.reading.ShardReader` read them. DALI's
+`fn.readers.webdataset` and the package ``webdataset`` read the shards, too.
 """
 
 from __future__ import annotations
 
-from .aside import WriteError, remove_parts, write_aside
 from .digest import shard_digest
 from .encoding import Encoding, can_copy, copy_blocks
-from .reader import ShardReader, tile_reader
 from .table import (
     TILES_FILE,
     image_sizes,
@@ -27,23 +25,18 @@ from .writer import ShardWriter
 
 __all__ = [
     "Encoding",
-    "ShardReader",
     "ShardWriter",
     "TILES_FILE",
-    "WriteError",
     "can_copy",
     "copy_blocks",
     "image_sizes",
     "is_sharded",
     "open_tiles",
-    "remove_parts",
     "shard_digest",
     "tile_classes",
     "tile_edge",
-    "tile_reader",
     "tile_rows",
     "tile_schema",
     "with_split_columns",
-    "write_aside",
     "write_tiles",
 ]

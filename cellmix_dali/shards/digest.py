@@ -23,7 +23,7 @@ class ShardDigest:
         self._sha256.update(sha256)
 
     def hexdigest(self) -> str:
-        """Give the digest so far."""
+        """Return the digest so far."""
         return self._sha256.hexdigest()
 
 

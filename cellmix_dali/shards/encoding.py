@@ -116,7 +116,7 @@ def can_copy(slide: Slide, level: int, x: ArrayLike, y: ArrayLike, size: ArrayLi
 
 
 def copy_blocks(slide: Slide, level: int, x: ArrayLike, y: ArrayLike) -> list[memoryview | SlideError | None]:
-    """Give the images of windows that are one block each, as the slide file has them, without encoding anew.
+    """Return the images of windows that are one block each, as the slide file has them, without encoding anew.
 
     Parameters
     ----------

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from .._foreign_files import names_in
-from .._moment import is_folder, may_be_file
 from ..errors import ArgumentError
-from ..split_columns import SPLIT_COLUMNS
-from ..tiles import TileTable
-from .aside import write_aside
+from ..storage.aside import write_aside
+from ..storage.foreign_files import names_in
+from ..storage.moment import is_folder, may_be_file
+from ..tables.split_columns import SPLIT_COLUMNS
+from ..tables.tile_table import TileTable
 
 __all__ = [
     "TILES_FILE",
@@ -57,11 +57,11 @@ _ROW_GROUP = 1 << 17
 
 
 def tile_schema(*, labelled: bool, sharded: bool, said: Sequence[str] = ()) -> pa.Schema:
-    """Give the columns of ``tiles.parquet``.
+    """Return the columns of ``tiles.parquet``.
 
-    ``slide`` (path), ``level``, ``x``, ``y``, ``size`` (the window, in pixels of the level, as of
-    `cellmix_dali.tiles.TileTable`), ``tile_size`` (side of the finished image in pixels), ``mpp`` (microns per pixel of
-    the finished image; may be empty), ``tissue`` (share of the window that is tissue, 0 to 1; may be empty).
+    ``slide`` (path), ``level``, ``x``, ``y``, ``size`` (the window, in pixels of the level; see
+    `cellmix_dali.tables.TileTable`), ``tile_size`` (side of the finished image in pixels), ``mpp`` (microns per pixel
+    of the finished image; may be empty), ``tissue`` (share of the window that is tissue, 0 to 1; may be empty).
 
     Parameters
     ----------
@@ -289,7 +289,7 @@ def is_sharded(table: TileTable) -> bool:
 
 
 def image_sizes(table: TileTable) -> NDArray[np.int64]:
-    """Give the side of each tile's image as it is read, in pixels: of the finished image, or of the window."""
+    """Return the side of each tile's image as it is read, in pixels: of the finished image, or of the window."""
     if not is_sharded(table):
         return table.size
     sizes: NDArray[np.int64] = table.arrow["tile_size"].to_numpy()
@@ -297,7 +297,7 @@ def image_sizes(table: TileTable) -> NDArray[np.int64]:
 
 
 def tile_classes(table: TileTable) -> tuple[str, ...] | None:
-    """Give the names of the labels that the table's file states."""
+    """Return the names of the labels that the table's file states."""
     stated = (table.arrow.schema.metadata or {}).get(_CLASSES)
     if stated is None:
         return None
@@ -311,6 +311,6 @@ def tile_classes(table: TileTable) -> tuple[str, ...] | None:
 
 
 def tile_edge(table: TileTable) -> str:
-    """Give what was done at the slides' edges, as the table's file states it: "skip" or "pad"."""
+    """Return what was done at the slides' edges, as the table's file states it: "skip" or "pad"."""
     stated: bytes = (table.arrow.schema.metadata or {}).get(_EDGE, b"skip")
     return stated.decode()

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import ArgumentError
-from .aside import Aside, WriteError, sync_folder, told
+from ..storage.aside import Aside, WriteError, sync_folder, told
 from .digest import ShardDigest
 
 __all__ = ["ShardWriter"]
@@ -156,7 +156,7 @@ class ShardWriter:
 
     @property
     def digests(self) -> dict[str, str]:
-        """Digest of each finished shard by its file name, as of `cellmix_dali.shards.shard_digest`."""
+        """Digest of each finished shard by its file name, see `cellmix_dali.shards.shard_digest`."""
         return dict(zip(self._names, self._digests, strict=False))
 
     def discard(self) -> None:

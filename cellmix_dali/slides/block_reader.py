@@ -10,11 +10,11 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from cellmix_dali._open_file import OpenFile
 from cellmix_dali.errors import SlideError
 from cellmix_dali.slides.damage import BlockCheck
 from cellmix_dali.slides.tiff import TiffLevel
 from cellmix_dali.slides.usual_blocks import UsualHeader, read_usual
+from cellmix_dali.storage.open_file import OpenFile
 
 __all__ = ["Block", "BlockReader", "read_blocks"]
 
@@ -136,7 +136,7 @@ def read_blocks(
     Returns
     -------
     list of (uint8 array, SlideError or None)
-        As of `BlockReader.read`.
+        See `BlockReader.read`.
     """
     from cellmix_dali.slides._quick import look_up  # numba takes a second to import
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cellmix_dali._moment import MOMENT, probe, refusal
-from cellmix_dali._path_problem import path_problem
 from cellmix_dali.errors import NotReadError, SlideError
 from cellmix_dali.slides import openslide, samples, tiff
 from cellmix_dali.slides.levels import Box, Level
 from cellmix_dali.slides.scales import ScaledLevel, true_scales
+from cellmix_dali.storage.moment import MOMENT, probe, refusal
+from cellmix_dali.storage.paths import path_problem
 
 __all__ = ["Found", "look_at"]
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cellmix_dali._kept_open import KeptOpen
-from cellmix_dali._moment import refusal
 from cellmix_dali.errors import MissingDependencyError, NotReadError
+from cellmix_dali.storage.kept_open import KeptOpen
+from cellmix_dali.storage.moment import refusal
 
 if TYPE_CHECKING:
     from types import ModuleType

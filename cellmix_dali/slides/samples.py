@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from cellmix_dali._moment import moment_of
 from cellmix_dali.errors import SlideError
 from cellmix_dali.slides.ome import Ome, read_ome
+from cellmix_dali.storage.moment import moment_of
 
 __all__ = ["MOST_BLOCK_PIXELS", "check_block_size", "check_pictures", "check_properties", "check_tiff", "ome_of"]
 
@@ -194,7 +194,7 @@ def check_tiff(path: Path) -> None:
     Raises
     ------
     SlideError
-        As of `check_block_size`, `check_byte_counts` and `check_pictures`. A file whose directories cannot be read is
+        See `check_block_size`, `check_byte_counts` and `check_pictures`. A file whose directories cannot be read is
         left to OpenSlide.
     """
     try:

@@ -14,8 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cellmix_dali._moment import refusal
-from cellmix_dali._open_file import KeptFile, OpenFile
 from cellmix_dali.errors import ArgumentError, SlideError
 from cellmix_dali.slides.block_reader import BlockReader
 from cellmix_dali.slides.damage import BlockCheck
@@ -23,6 +21,8 @@ from cellmix_dali.slides.jp2 import CODESTREAM, bare_codestream
 from cellmix_dali.slides.levels import Level
 from cellmix_dali.slides.opening import look_at
 from cellmix_dali.slides.tiff import TiffLevel
+from cellmix_dali.storage.moment import refusal
+from cellmix_dali.storage.open_file import KeptFile, OpenFile
 
 __all__ = ["Slide", "open_slide"]
 

@@ -18,12 +18,12 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from cellmix_dali._moment import moment_of, refusal
 from cellmix_dali.errors import SlideError
 from cellmix_dali.slides.jp2 import strange_colours
 from cellmix_dali.slides.jpeg import BlockStreams, segments
 from cellmix_dali.slides.jpeg2000 import parse_codestream
 from cellmix_dali.slides.samples import check_block_size, check_pictures, ome_of
+from cellmix_dali.storage.moment import moment_of, refusal
 
 __all__ = [
     "CONVERT",

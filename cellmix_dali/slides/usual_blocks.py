@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cellmix_dali._buffers import BufferPool
-from cellmix_dali._open_file import OpenFile
+from cellmix_dali.storage.buffers import BufferPool
+from cellmix_dali.storage.open_file import OpenFile
 
 __all__ = ["UsualHeader", "read_usual"]
 
@@ -34,7 +34,7 @@ class UsualHeader:
         self.longer = len(new_lead) - len(lead)
         #: What streams begin with.
         self.header = new_lead
-        #: As of `read_quickly`, but for the file.
+        #: See `read_quickly`, but for the file.
         self.row = (self._lead.ctypes.data, len(lead), self._new_lead.ctypes.data, len(new_lead), int(zeros))
 
 

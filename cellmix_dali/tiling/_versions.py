@@ -13,7 +13,7 @@ _DALI = ("nvidia-dali-cuda120", "nvidia-dali-cuda130")  # one of the two
 
 
 def versions() -> dict[str, str]:
-    """Give the names and versions, without importing anything."""
+    """Return the names and versions, without importing anything."""
     found = {"cellmix_dali": __version__}
     for name in (*_PACKAGES, *_DALI):
         try:

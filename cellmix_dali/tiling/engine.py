@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from .._cores import usable_cores
 from ..errors import CellMixDaliError, MissingDependencyError
-from ..shards import WriteError
+from ..storage.aside import WriteError
 from .tasks import Failure, Outcome, Task, do_task
 
 __all__ = ["DaskEngine", "Engine", "JobStoppedError", "SerialEngine", "make_engine"]

@@ -16,11 +16,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .. import _arguments
-from .._moment import may_be_file
-from .._patience import RETRY_SECONDS, SLIDE_TIMEOUT, Retry
 from ..errors import DAMAGED, NOT_READ
-from ..one_resolution import check_one_resolution
-from ..shards import TILES_FILE, remove_parts, tile_schema, with_split_columns, write_aside, write_tiles
+from ..shards import TILES_FILE, tile_schema, with_split_columns, write_tiles
+from ..storage.aside import remove_parts, write_aside
+from ..storage.moment import may_be_file
+from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT, Retry
+from ..tables.one_resolution import check_one_resolution
 from ._versions import versions
 from .deadline import forget_deadlines
 from .engine import Engine, make_engine
@@ -64,7 +65,7 @@ def tile_slides(
     Parameters
     ----------
     sources : str, Path, or sequence of them
-        Slide files, folders, patterns, or one list of slides, as of `cellmix_dali.tiling.find_slides`.
+        Slide files, folders, patterns, or one list of slides, see `cellmix_dali.tiling.find_slides`.
     out : str or Path
         The job's folder: ``shards/``, ``tiles.parquet``, ``overviews/``, ``report.html``, ``report.json``,
         ``bad_tiles.jsonl``, ``manifest.json``, and the tables of slides and parts in ``plans/`` and ``parts/``.

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .._folder_lock import FolderLock
-from .._foreign_files import reading
 from ..errors import ArgumentError, NotReadError
-from ..shards import WriteError, write_aside
-from ..split_columns import SPLIT_COLUMNS
+from ..storage.aside import WriteError, write_aside
+from ..storage.folder_lock import FolderLock
+from ..storage.foreign_files import reading
+from ..tables.split_columns import SPLIT_COLUMNS
 from .records import PartRecord, PlanRecord, inputs_of
 from .settings import Json, TilingSettings, differences, settings_hash
 from .slides import Collection

@@ -21,7 +21,7 @@ from ..errors import NotReadError, SlideError, kind_of
 from ..shards import Encoding, ShardWriter, can_copy, copy_blocks, tile_rows, write_tiles
 from ..slides import Slide, open_slide
 from ..slides.jpeg import parse_header
-from ..tiles import TileTable
+from ..tables.tile_table import TileTable
 from .records import BadTile, PartRecord, PlanRecord, file_stamps
 from .settings import TilingSettings
 from .slides import JobSlide

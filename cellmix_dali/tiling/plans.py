@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..annotation_origin import annotations_of, beyond_the_tissue
+from ..annotations.origin import annotations_of, beyond_the_tissue
 from ..errors import ArgumentError
-from ..grids import grid_tiles, level0_windows, thumbnail_size, tissue_shares
-from ..overview import overview_picture
-from ..resolution import mpp_problem, slide_mpp
-from ..shards import tile_rows, write_aside, write_tiles
+from ..shards import tile_rows, write_tiles
 from ..slides import Slide, open_slide
-from ..tiles import TileTable
-from ..tissue_masks import TissueMask, find_tissue, mask_from_geojson, mask_from_png
+from ..slides.resolution import mpp_problem, slide_mpp
+from ..storage.aside import write_aside
+from ..tables.grids import grid_tiles, level0_windows, thumbnail_size, tissue_shares
+from ..tables.tile_table import TileTable
+from ..tissue.overview import overview_picture
+from ..tissue.slide_mask import TissueMask, find_tissue, mask_from_geojson, mask_from_png
 from .parts import plan_file
 from .records import Input, PlanRecord, file_stamps
 from .settings import TilingSettings

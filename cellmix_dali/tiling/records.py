@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from .._moment import MOMENT, refusal
 from ..errors import DAMAGED, NOT_READ
 from ..shards import shard_digest
+from ..storage.moment import MOMENT, refusal
 from .slides import JobSlide
 
 __all__ = ["BadTile", "FileStamp", "Input", "PartRecord", "PlanRecord", "file_stamps", "inputs_of", "intact"]
@@ -57,8 +57,8 @@ class FileStamp:
 class BadTile:
     """A tile that was left out since it cannot be read: its window in pixels of its level, why, and the kind of fault.
 
-    The kinds are those of `cellmix_dali.faults.Fault`. A job that resumes makes a part anew that has a tile which was
-    "not read".
+    The kinds are those of `cellmix_dali.reading.faults.Fault`. A job that resumes makes a part anew that has a tile
+    which was "not read".
     """
 
     level: int
@@ -117,7 +117,7 @@ class PlanRecord:
     seconds: float = field(default=0.0, compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Give JSON values."""
+        """Return JSON values."""
         return asdict(self)
 
     @classmethod
@@ -172,7 +172,7 @@ class PartRecord:
         return self.copied + self.encoded
 
     def to_json(self) -> dict[str, Any]:
-        """Give JSON values."""
+        """Return JSON values."""
         return asdict(self)
 
     @classmethod

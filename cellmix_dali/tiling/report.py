@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ..shards import write_aside
+from ..storage.aside import write_aside
 from .report_page import write_page
 
 __all__ = ["JobReport", "SlideResult", "Timing", "write_report"]
@@ -159,12 +159,12 @@ class JobReport:
         }
 
     def tiles_per_second(self) -> float | None:
-        """Give the tiles that this run made in a second; None where it took no time."""
+        """Return the tiles that this run made in a second; None where it took no time."""
         tiles = self.totals()["tiles"] if self.timing.tiles is None else self.timing.tiles
         return tiles / self.timing.seconds if self.timing.seconds > 0 else None
 
     def to_json(self) -> dict[str, Any]:
-        """Give the report as JSON values.
+        """Return the report as JSON values.
 
         Returns
         -------

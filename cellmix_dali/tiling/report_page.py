@@ -32,7 +32,7 @@ class _Pictures:
         self.shown = self.over = 0
 
     def url(self, path: str | None) -> str | None:
-        """Give a picture's data URL; None where there is none, it cannot be read, or the page is full."""
+        """Return a picture's data URL; None where there is none, it cannot be read, or the page is full."""
         if path is None:
             return None
         try:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from .._arguments import integer, number
-from .._moment import is_folder
-from ..annotation_origin import Origin, check_origin
+from ..annotations.origin import Origin, check_origin
 from ..errors import ArgumentError, unknown_name
-from ..grids import Edge, check_grid
-from ..resolution import check_resolution
 from ..shards import Encoding
-from ..tissue_methods import DEFAULT_METHOD, find_method
+from ..slides.resolution import check_resolution
+from ..storage.moment import is_folder
+from ..tables.grids import Edge, check_grid
+from ..tissue.methods import DEFAULT_METHOD, find_method
 
 __all__ = ["Align", "Format", "Json", "TilingSettings", "differences", "settings_hash"]
 
@@ -38,7 +38,7 @@ class TilingSettings:
     tile_size : int, default 256
         Side of a finished tile in pixels.
     mpp, level, magnification, mpp_override
-        The resolution, as of `cellmix_dali.resolution.choose_level`; by default level 0.
+        The resolution, see `cellmix_dali.slides.resolution.choose_level`; by default level 0.
     overlap : int, default 0
         Pixels of the finished tile that neighbours share.
     edge : {"skip", "pad"}, default "skip"
@@ -50,7 +50,7 @@ class TilingSettings:
     tissue : float, default 0.5
         Least share of tissue in a tile, 0 to 1; 0 takes all tiles.
     tissue_method : str, default "density"
-        How tissue is found where neither masks nor annotations say it: a name of `cellmix_dali.tissue_methods.METHODS`,
+        How tissue is found where neither masks nor annotations say it: a name of `cellmix_dali.tissue.methods.METHODS`,
         or ``module:function`` of your own, which every worker imports.
     mask : Path, optional
         Folder of pictures that say where tissue is, one a slide: ``a.png`` or ``a.svs.png`` for ``a.svs``, in the
@@ -166,7 +166,7 @@ class TilingSettings:
         return self.annotations is not None and self.classes is not None
 
     def to_json(self) -> dict[str, Json]:
-        """Give the settings as JSON values, in a fixed order."""
+        """Return the settings as JSON values, in a fixed order."""
         found: dict[str, Json] = {}
         for field in fields(self):
             value = getattr(self, field.name)
@@ -177,7 +177,7 @@ class TilingSettings:
 
 
 def settings_hash(values: Mapping[str, Json]) -> str:
-    """Give the SHA-256 of JSON values, whatever their order."""
+    """Return the SHA-256 of JSON values, whatever their order."""
     text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR
 
-from .._moment import MOMENT, is_folder, may_be_file, refusal
-from .._path_problem import home_expanded, is_link, shown
 from ..errors import ArgumentError, SlideError
-from ..slide_list import read_slide_list
 from ..slides import SLIDE_SUFFIXES
 from ..slides.identity import Repeats, unique_slides
-from ..split_columns import SPLIT_COLUMNS
+from ..storage.moment import MOMENT, is_folder, may_be_file, refusal
+from ..storage.paths import home_expanded, is_link, shown
+from ..tables.slide_list import read_slide_list
+from ..tables.split_columns import SPLIT_COLUMNS
 from .settings import TilingSettings
 
 __all__ = ["Collection", "JobSlide", "find_slides"]
@@ -94,7 +94,7 @@ def find_slides(sources: Sequence[str | Path], settings: TilingSettings) -> Coll
     ----------
     sources : sequence of str or Path
         Slide files, folders (the slides directly in them, by name), patterns such as ``/data/*/*.svs``, or one list of
-        slides (CSV or Parquet) as of `cellmix_dali.slide_list.read_slide_list`. A slide that is reached by several
+        slides (CSV or Parquet), see `cellmix_dali.tables.read_slide_list`. A slide that is reached by several
         files (links, the instances of a DICOM series) counts once; a list must not name it twice. Slides of a list need
         not be there: those that are not fail later, and the job goes on.
     settings : TilingSettings

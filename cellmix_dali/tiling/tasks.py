@@ -8,12 +8,12 @@ from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from .._moment import moment_of
-from .._patience import RETRY_SECONDS, Retry
 from ..errors import DAMAGED, NOT_READ, CellMixDaliError, MissingDependencyError, NotReadError, SlideError
-from ..resolution import choose_level
-from ..shards import WriteError
 from ..slides import open_slide
+from ..slides.resolution import choose_level
+from ..storage.aside import WriteError
+from ..storage.moment import moment_of
+from ..storage.patience import RETRY_SECONDS, Retry
 from .deadline import deadline, where_it_hung
 from .parts import make_part
 from .plans import plan_slide
@@ -74,7 +74,7 @@ class Task:
 class Failure:
     """Work that cannot be done: for a reason that lies in its slide, or one of the moment, as the kind of fault says.
 
-    The kinds are those of `cellmix_dali.faults.Fault`.
+    The kinds are those of `cellmix_dali.reading.faults.Fault`.
     """
 
     reason: str

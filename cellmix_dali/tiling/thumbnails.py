@@ -31,7 +31,7 @@ def thumbnail_of(slide: Slide, max_size: int) -> tuple[NDArray[np.uint8], NDArra
     Returns
     -------
     picture : uint8 array (height, width, 3)
-        As of `Slide.thumbnail`; grey where the slide cannot be read.
+        See `Slide.thumbnail`; grey where the slide cannot be read.
     unread : bool array (height, width)
         True there.
 

@@ -14,7 +14,7 @@ import torch
 
 from .._plain import plain
 from ..errors import ArgumentError
-from ..shards.aside import write_aside
+from ..storage.aside import write_aside
 
 __all__ = ["CHECKPOINT", "Checkpoint", "stop_signals"]
 
@@ -50,7 +50,7 @@ class Checkpoint:
             torch.save({"about": self._about, "state": dict(state)}, file)
 
     def load(self) -> dict[str, Any] | None:
-        """Give the state; None where there is none.
+        """Return the state; None where there is none.
 
         Raises
         ------

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
-from ..annotation_origin import Origin
+from ..annotations.origin import Origin
 from ..errors import ArgumentError
-from ..grids import Edge
-from ..slide_list import read_slide_list, tiles_of_slides
 from ..slides import open_slide
-from ..splits import split_tiles
-from ..tissue_methods import DEFAULT_METHOD, TissueMethod
+from ..tables.grids import Edge
+from ..tables.slide_list import read_slide_list, tiles_of_slides
+from ..tables.splits import split_tiles
+from ..tissue.methods import DEFAULT_METHOD, TissueMethod
 from .data import TrainingData
 
 __all__ = ["collection_data"]
@@ -46,15 +46,15 @@ def collection_data(
     ----------
     slide_list : Path
         CSV with the column ``slide``, and ``label`` unless there are annotations; optionally ``mpp``, ``patient``,
-        ``split``, ``fold``. See `cellmix_dali.slide_list.read_slide_list`.
+        ``split``, ``fold``. See `cellmix_dali.tables.read_slide_list`.
     tile_size, mpp, level, magnification, mpp_override, overlap, edge, tissue, tissue_method
-        See `cellmix_dali.slide_list.tiles_of_slides`.
+        See `cellmix_dali.tables.tiles_of_slides`.
     annotations, annotations_origin, classes
-        As of `cellmix_dali.slide_list.tiles_of_slides`.
+        See `cellmix_dali.tables.tiles_of_slides`.
     hold_out, fold
-        What is tested on, as of `cellmix_dali.splits.split_tiles`.
+        What is tested on, see `cellmix_dali.tables.splits.split_tiles`.
     mixed_resolutions : bool, default False
-        Whether tiles of different scale are meant, as of `cellmix_dali.slide_list.tiles_of_slides`.
+        Whether tiles of different scale are meant, see `cellmix_dali.tables.tiles_of_slides`.
     skip_bad_slides : bool, default False
         Whether slides that cannot be read are left out, and reported, instead of stopping.
     seed : int, default 0

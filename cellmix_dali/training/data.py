@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..slide_list import SlideFault
-from ..tiles import TileTable
+from ..tables.slide_list import SlideFault
+from ..tables.tile_table import TileTable
 
 __all__ = ["TrainingData", "left_and_right"]
 

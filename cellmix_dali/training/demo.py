@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from .._moment import is_folder
-from ..annotations import read_geojson
+from ..annotations.geojson import read_geojson
 from ..errors import ArgumentError, SlideError
-from ..grids import grid_tiles, tissue_shares
 from ..slides import SLIDE_SUFFIXES, Slide, open_slide
 from ..slides.identity import unique_slides
+from ..storage.moment import is_folder
 from ..synthetic import CLASSES, render_slides
-from ..tiles import TileTable
+from ..tables.grids import grid_tiles, tissue_shares
+from ..tables.tile_table import TileTable
 from .data import TrainingData, left_and_right
 
 __all__ = ["RENDERED_TILE", "rendered_data", "slide_data"]

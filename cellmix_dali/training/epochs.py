@@ -63,7 +63,7 @@ class Optimisation:
         return float(loss.detach())
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the state of all parts, and of PyTorch's random numbers, by which models drop out."""
+        """Return the state of all parts, and of PyTorch's random numbers, by which models drop out."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -242,7 +242,7 @@ class Epochs:
         self._entry = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Give all that the rest depends on."""
+        """Return all that the rest depends on."""
         return {
             **self.optimisation.state_dict(),
             "loader": self.loader.state_dict(),

@@ -32,7 +32,7 @@ class TestedSet:
     Attributes
     ----------
     scores : mapping of str to float
-        As of `cellmix_dali.training.metrics.scores`.
+        See `cellmix_dali.training.metrics.scores`.
     confusion : Tensor int64 (classes, classes)
         Images by class (rows) and answer (columns).
     """
@@ -145,7 +145,7 @@ def train_and_test(
 
 
 def warm_up_and_cosine(step: int, steps: int) -> float:
-    """Give the learning rate's share of its highest: it rises for a twentieth of the steps, then falls as a cosine.
+    """Return the learning rate's share of its highest: it rises for a twentieth of the steps, then falls as a cosine.
 
     Half a cosine's period down to zero, without restarts (Loshchilov & Hutter, "SGDR", ICLR 2017).
     """

@@ -12,10 +12,10 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .._foreign_files import reading
-from .._moment import is_folder, may_be_file
 from ..errors import ArgumentError
 from ..pipelines.images import IMAGE_SUFFIXES, unreadable_images
+from ..storage.foreign_files import reading
+from ..storage.moment import is_folder, may_be_file
 
 __all__ = [
     "ImageData",
@@ -373,7 +373,7 @@ def _chosen(rows: list[Row], only: str | None, path: Path) -> list[Row]:
 
 
 def folds_of(rows: Sequence[Row]) -> list[str]:
-    """Give the folds that rows name, in their order: numbers by their value, then other names."""
+    """Return the folds that rows name, in their order: numbers by their value, then other names."""
     return sorted({row["fold"] for row in rows}, key=lambda name: (not name.isdigit(), name.zfill(9)))
 
 

@@ -16,7 +16,7 @@ import torch
 
 from ..curriculum import Curriculum
 from ..errors import ArgumentError, MissingDependencyError
-from ..pipelines._epoch_loader import EpochLoader
+from ..pipelines.epoch_loader import EpochLoader
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl

@@ -33,7 +33,7 @@ class Batches(Protocol):
 
 @torch.inference_mode()
 def answers(model: nn.Module, loader: Batches, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Give the model's logits (images, classes) and the labels int64 (images,) of one pass, on the CPU."""
+    """Return the model's logits (images, classes) and the labels int64 (images,) of one pass, on the CPU."""
     model.eval()
     logits, labels = [], []
     for batch in loader:

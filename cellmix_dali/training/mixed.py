@@ -14,7 +14,7 @@ from ..curriculum import Curriculum
 from ..mixing import METHODS, canonical_method, make_mixer
 from ..pictures import mixed_picture
 from ..plugins import PlanSource, mix
-from ..plugins._dali import Pipeline
+from ..plugins.dali import Pipeline
 from .settings import TrainingSettings
 
 __all__ = ["SHOWN", "alternating", "draw_mixed"]

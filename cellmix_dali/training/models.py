@@ -50,7 +50,7 @@ def check_model(name: str, image_size: int, *, pretrained: bool = False) -> None
 
 
 def default_learning_rate(name: str) -> float:
-    """Give the highest learning rate that suits a model."""
+    """Return the highest learning rate that suits a model."""
     return MODELS.get(name, _TIMM_RATE)
 
 

@@ -16,14 +16,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..curriculum import Curriculum
-from ..decoding import KINDS, PIXELS, stream_kind
 from ..errors import CellMixDaliError, SlideError
-from ..faults import place_of
 from ..pictures import curriculum_picture
 from ..pipelines import TileLoader, evaluate_loader, train_loader
-from ..pipelines._device import routes_taken
+from ..pipelines.device import routes_taken
 from ..plugins import PlanSource, TileSource, tiles
-from ..reading import TileReader
+from ..reading.faults import place_of
+from ..reading.slides import TileReader
+from ..slides.stream_kinds import KINDS, PIXELS, stream_kind
 from .checkpoint import Checkpoint
 from .data import TrainingData
 from .epochs import Entry, Epochs, Listener, Optimisation

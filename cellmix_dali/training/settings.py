@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from ..curriculum import Curriculum
 from ..errors import ArgumentError
 from ..mixing import METHODS, canonical_method, make_mixer, mixes
-from ..pipelines._device import device_id
-from ..plugins._paste import check_engine
+from ..pipelines.device import device_id
+from ..plugins.engines.paste import check_engine
 from ..plugins.normalise import default_engine
 from .models import check_model
 

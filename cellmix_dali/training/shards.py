@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError
-from ..one_resolution import mixed_resolutions
 from ..shards import is_sharded, open_tiles, tile_classes, tile_edge
-from ..splits import split_tiles
-from ..tiles import TileTable
+from ..tables.one_resolution import mixed_resolutions
+from ..tables.splits import split_tiles
+from ..tables.tile_table import TileTable
 from .data import TrainingData, left_and_right
 
 __all__ = ["shard_data"]
@@ -33,7 +33,7 @@ def shard_data(
     tile_size : int, optional
         Side of the images in pixels, to which the tiles are resized; by default their own.
     hold_out, fold
-        What is tested on, as of `cellmix_dali.splits.split_tiles`.
+        What is tested on, see `cellmix_dali.tables.splits.split_tiles`.
     seed : int, default 0
         Of the split.
 

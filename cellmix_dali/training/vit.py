@@ -44,7 +44,7 @@ class SmallViT(nn.Module):
         self.head = nn.Linear(width, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give logits (batch, num_classes) for float images (batch, 3, image_size, image_size)."""
+        """Return logits (batch, num_classes) for float images (batch, 3, image_size, image_size)."""
         tokens = self.embed(images).flatten(2).transpose(1, 2) + self.places
         logits: Tensor = self.head(self.norm(self.blocks(tokens)).mean(dim=1))
         return logits

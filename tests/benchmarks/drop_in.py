@@ -49,7 +49,7 @@ def drop_in(material: Material, rounds: int, report: Report) -> None:  # noqa: A
 
 
 def _authors() -> tuple[Make | None, str]:
-    """Give the authors' maker, or why there is none."""
+    """Return the authors' maker, or why there is none."""
     try:
         from CellMix.online_augmentations import get_online_augmentation as make
     except Exception as error:  # its imports fail in more ways than ImportError
@@ -58,7 +58,7 @@ def _authors() -> tuple[Make | None, str]:
 
 
 def _rival(make: Make | None, method: str, images: torch.Tensor, labels: torch.Tensor) -> tuple[Contestant | None, str]:
-    """Give what the drop-in is compared with, or why there is nothing."""
+    """Return what the drop-in is compared with, or why there is nothing."""
     if make is not None:
         try:
             rival = _contestant(_THEIRS, make, method, images, labels, 1)

@@ -24,7 +24,7 @@ _ELSEWHERE = ("OpenSlide + DataLoader", "blocks into shards", "cp")  # other pro
 
 
 def page(bench: Bench, pictures: Sequence[str]) -> str:
-    """Give the page: what ran, every ratio with its aim and its rounds, and all tables.
+    """Return the page: what ran, every ratio with its aim and its rounds, and all tables.
 
     Parameters
     ----------

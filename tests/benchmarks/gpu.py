@@ -30,10 +30,10 @@ from settings import BLOCK, CLASSES, FIX_RATIO, METHOD, PATCH
 from cellmix_dali import CellMix, TileTable, open_slide
 from cellmix_dali.errors import MissingDependencyError
 from cellmix_dali.pipelines import TileLoader, evaluate_pipeline, train_loader
-from cellmix_dali.pipelines._device import decoder_routes, device_id
+from cellmix_dali.pipelines.device import decoder_routes, device_id
 from cellmix_dali.plugins import PlanSource, TileSource
-from cellmix_dali.plugins._cell_table import cell_tables
-from cellmix_dali.plugins._cuda_engine import constants, launch
+from cellmix_dali.plugins.engines.cell_table import cell_tables
+from cellmix_dali.plugins.engines.cuda import constants, launch
 from cellmix_dali.plugins.normalise import MEAN, STD, default_engine
 
 BATCH, TILES, THREADS, WORKERS = 256, 8192, 8, 4

@@ -26,7 +26,7 @@ _PACKAGES = (
 
 
 def machine() -> dict[str, Any]:
-    """Give processor, cores, memory, and how busy the machine is now."""
+    """Return processor, cores, memory, and how busy the machine is now."""
     pages, page = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -40,7 +40,7 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Give the versions of what is installed of what is measured."""
+    """Return the versions of what is installed of what is measured."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:

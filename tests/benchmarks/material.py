@@ -38,7 +38,7 @@ class Material:
     side: int
 
     def blocks(self, slide: Path, tiles: int) -> TileTable:
-        """Give tiles that are one block each, spread over the whole slide."""
+        """Return tiles that are one block each, spread over the whole slide."""
         with open_slide(slide) as opened:
             table = grid_tiles(opened, BLOCK)
         rows = np.random.default_rng(0).permutation(len(table))[: tiles // BATCH * BATCH]
@@ -57,7 +57,7 @@ class Material:
         return TileTable.concat(parts)
 
     def windows(self, slide: Path, tiles: int) -> TileTable:
-        """Give tiles anywhere."""
+        """Return tiles anywhere."""
         corners = np.random.default_rng(1).integers(0, self.side - WINDOW + 1, (2, tiles))
         return TileTable.from_columns(
             slide, x=corners[0], y=corners[1], size=WINDOW, label=np.arange(tiles, dtype=np.int32) % CLASSES

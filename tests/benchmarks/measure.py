@@ -78,12 +78,12 @@ def alternate(contestants: Sequence[Contestant], rounds: int) -> dict[str, Serie
 
 
 def rounds_of(series: dict[str, Series], over: str, under: str) -> list[float]:
-    """Give each round's ratio of two contestants; nothing if one of them did not run."""
+    """Return each round's ratio of two contestants; nothing if one of them did not run."""
     if over not in series or under not in series:
         return []
     return quotients(series[over].tiles_per_s, series[under].tiles_per_s)
 
 
 def quotients(over: Sequence[float], under: Sequence[float]) -> list[float]:
-    """Give one figure over another, round by round."""
+    """Return one figure over another, round by round."""
     return [round(a / b, 4) for a, b in zip(over, under, strict=True)]

@@ -19,7 +19,7 @@ _BATCH = 32
 
 
 def memory_over_epochs(table: TileTable, epochs: int) -> dict[int, float]:
-    """Give the resident memory in MiB after epochs 1, 10, 20, ... of training on the table."""
+    """Return the resident memory in MiB after epochs 1, 10, 20, ... of training on the table."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_train, table.slides[0], table.x.tolist(), table.y.tolist(), epochs).result()
 

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from cellmix_dali.sampling import EpochOrder
-from cellmix_dali.tiles import TileTable
+from cellmix_dali.tables import TileTable
 
 AT_ONCE = 10_000_000
 COLUMNS = {"slide": np.int32, "level": np.int8, "x": np.int32, "y": np.int32, "size": np.int16, "label": np.int32}

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tissue_pictures import CASES, measure
 
-from cellmix_dali.tissue_methods import METHODS
+from cellmix_dali.tissue.methods import METHODS
 
 _HEAD = """# Tissue: what is found
 

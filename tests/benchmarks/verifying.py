@@ -16,7 +16,7 @@ from settings import THREADS
 
 from cellmix_dali import TileTable
 from cellmix_dali.plugins import TileSource
-from cellmix_dali.reading import VERIFY
+from cellmix_dali.reading.slides import VERIFY
 from cellmix_dali.shards import open_tiles
 from cellmix_dali.tiling import TilingSettings, tile_slides
 

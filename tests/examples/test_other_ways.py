@@ -14,7 +14,7 @@ import torch
 from cellmix_dali import CellMix, Curriculum, TileTable
 from cellmix_dali.pipelines import train_loader
 from cellmix_dali.plugins import PlanSource
-from cellmix_dali.reading import TileReader
+from cellmix_dali.reading.slides import TileReader
 from cellmix_dali.sampling import EpochOrder
 
 Load = Callable[[str], ModuleType]

@@ -25,7 +25,7 @@ class Outage:
     ----------
     monkeypatch : pytest.MonkeyPatch
     number : int
-        The error, as of `errno`.
+        The error, see `errno`.
     paths : Path
         Files, or folders of them.
     calls : int, optional

@@ -28,9 +28,9 @@ from nvidia.dali import fn, types
 from nvidia.dali.pipeline import Pipeline
 
 from cellmix_dali.errors import SlideError
-from cellmix_dali.reading import EncodedTile, TileReader
+from cellmix_dali.reading.slides import EncodedTile, TileReader
 from cellmix_dali.slides import Slide, open_slide
-from cellmix_dali.tiles import TileTable
+from cellmix_dali.tables import TileTable
 
 SECONDS = 20  # an alarm ends the child
 LOOKED_AT = 6  # tiles decoded of those that are not what they were

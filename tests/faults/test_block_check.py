@@ -94,6 +94,8 @@ def test_what_is_seen_in_jpeg() -> None:
         (put(frame + 5, (60000).to_bytes(2, "big") * 2), "it says it is 60000 x 60000 pixels"),
         (put(frame + 1, b"\xc9"), "lossless or arithmetic"),
         (put(frame + 11, b"\x00"), r"components are sampled \(\(0, 0\)"),
+        (put(frame + 11, b"\x51"), r"components are sampled \(\(5, 1\)"),
+        (put(frame + 11, b"\x15"), r"components are sampled \(\(1, 5\)"),
         (put(frame + 4, b"\x0c"), "components of (12, 12, 12) bits"),
         (put(block.index(b"\xff\xdb") + 20, b"\0"), "quantisation table has a value of 0"),
         (block[:-2], "no end"),
@@ -112,6 +114,8 @@ def test_what_is_seen_in_jpeg() -> None:
         found = wrong(broken)
         assert found is not None, words
         assert words in found or re.search(words, found), found
+    for most in (b"\x41", b"\x14"):  # four of each is what the standard allows
+        assert "are sampled" not in (wrong(put(frame + 11, most)) or "")
 
 
 JUNK = [b"more", bytes(range(1, 17)), b"\xff\xd9" * 3, b"\xff\xc4\xff\xd3 text", b"\0\xff" * 40 + b"end"]

@@ -18,9 +18,9 @@ from damage_kinds import segments
 
 from cellmix_dali import TileTable, grid_tiles, open_slide
 from cellmix_dali.errors import ArgumentError, CellMixDaliError, SlideError
-from cellmix_dali.faults import FaultLog, Substitutes
 from cellmix_dali.pipelines import TileLoader, evaluate_loader, train_loader
 from cellmix_dali.plugins import TileSource
+from cellmix_dali.reading.faults import FaultLog, Substitutes
 from cellmix_dali.synthetic import RenderedSlide
 
 Batch = dict[str, torch.Tensor]

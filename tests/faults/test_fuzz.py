@@ -15,7 +15,7 @@ from run_kinds import forget_peak, memory
 
 from cellmix_dali import TileTable, open_slide
 from cellmix_dali.errors import CellMixDaliError, SlideError
-from cellmix_dali.reading import EncodedTile, TileReader
+from cellmix_dali.reading.slides import EncodedTile, TileReader
 
 EXAMPLES, SECONDS, BYTES = 1000, 5, 500e6
 

@@ -19,16 +19,17 @@ from outage import BadSector, Outage
 from slide_files import directory, picture, write_tiff
 
 from cellmix_dali import TileTable, grid_tiles, open_slide
-from cellmix_dali._moment import MOMENT, moment_of, probe, refusal
-from cellmix_dali._patience import AT_ONCE, Patience, Retry
 from cellmix_dali.errors import ArgumentError, NotReadError, SlideError
-from cellmix_dali.faults import FaultLog
 from cellmix_dali.pipelines import TileLoader, evaluate_loader, train_loader
 from cellmix_dali.plugins import TileSource
-from cellmix_dali.reading import EncodedTile, TileReader
-from cellmix_dali.shards import ShardReader, ShardWriter, copy_blocks, open_tiles, tile_rows, write_tiles
-from cellmix_dali.slide_list import SlideList, tiles_of_slides
+from cellmix_dali.reading import ShardReader
+from cellmix_dali.reading.faults import FaultLog
+from cellmix_dali.reading.slides import EncodedTile, TileReader
+from cellmix_dali.shards import ShardWriter, copy_blocks, open_tiles, tile_rows, write_tiles
 from cellmix_dali.slides.openslide import OpenSlideFile
+from cellmix_dali.storage.moment import MOMENT, moment_of, probe, refusal
+from cellmix_dali.storage.patience import AT_ONCE, Patience, Retry
+from cellmix_dali.tables import SlideList, tiles_of_slides
 
 SHORT = Retry(seconds=0.3, first=0.01, longest=0.05)
 ERRORS = ("EMFILE", "ENFILE", "EACCES", "EPERM", "ETIMEDOUT", "EIO", "ESTALE", "EAGAIN", "ENOMEM", "EHOSTUNREACH")
@@ -136,6 +137,9 @@ def test_pauses_grow_and_fill_the_time() -> None:
     assert max(pauses) == 10
     assert sorted(pauses[:-1]) == pauses[:-1]
     assert list(AT_ONCE.pauses()) == []
+    assert list(Retry(seconds=0.5, first=0.125, growth=1).pauses()) == [0.125] * 4
+    with pytest.raises(ArgumentError, match="growth"):
+        Retry(growth=0.99)
     for bad in (-1, float("nan"), "long"):
         with pytest.raises(ArgumentError, match="retry_seconds"):
             Retry(seconds=bad)  # type: ignore[arg-type]
@@ -419,8 +423,8 @@ def test_a_tile_is_noted_once_of_each_kind(tmp_path: Path) -> None:
 HOG = """
 import os, pickle, resource, sys, threading, time
 import numpy as np
-from cellmix_dali._patience import Retry
-from cellmix_dali.reading import EncodedTile, TileReader
+from cellmix_dali.storage.patience import Retry
+from cellmix_dali.reading.slides import EncodedTile, TileReader
 from cellmix_dali.errors import NotReadError
 table = pickle.loads(open(sys.argv[1], "rb").read())
 rows = np.arange(len(table))

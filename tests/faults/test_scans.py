@@ -18,7 +18,7 @@ from slide_files import Directory, write_tiff
 from cellmix_dali import TileTable, grid_tiles, open_slide
 from cellmix_dali.errors import ArgumentError, SlideError
 from cellmix_dali.pipelines import evaluate_loader, train_loader
-from cellmix_dali.reading import TileReader
+from cellmix_dali.reading.slides import TileReader
 from cellmix_dali.shards import open_tiles
 from cellmix_dali.slides._scan import ScanCheck
 from cellmix_dali.slides.damage import BlockCheck

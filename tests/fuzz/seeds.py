@@ -16,16 +16,16 @@ from PIL import Image
 
 from cellmix_dali import Curriculum, TileTable, grid_tiles, open_slide
 from cellmix_dali.annotations import read_geojson
-from cellmix_dali.coordinates import read_h5
 from cellmix_dali.errors import CellMixDaliError
 from cellmix_dali.previews.loss_record import read_losses
-from cellmix_dali.reading import TileReader
+from cellmix_dali.reading.slides import TileReader
 from cellmix_dali.shards import open_tiles
-from cellmix_dali.slide_list import read_slide_list
 from cellmix_dali.synthetic import render_slides
-from cellmix_dali.tile_labels import with_label_column
+from cellmix_dali.tables import read_slide_list
+from cellmix_dali.tables.coordinates import read_h5
+from cellmix_dali.tables.labels import with_label_column
 from cellmix_dali.tiling import TilingSettings, tile_slides
-from cellmix_dali.tissue_masks import mask_from_geojson, mask_from_png
+from cellmix_dali.tissue.slide_mask import mask_from_geojson, mask_from_png
 from cellmix_dali.training.checkpoint import CHECKPOINT, Checkpoint
 from cellmix_dali.training.images import read_folds
 
@@ -199,7 +199,7 @@ def _of_a_job(folder: Path, slide: Path) -> list[Target]:
     def trained(path: Path) -> Any:
         table = open_tiles(path)
         try:
-            from cellmix_dali.shards import ShardReader
+            from cellmix_dali.reading import ShardReader
 
             ShardReader(table, verify="hash").read(np.arange(len(table)))
         except CellMixDaliError:

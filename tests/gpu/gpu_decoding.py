@@ -12,7 +12,7 @@ from nvidia.dali.pipeline import Pipeline
 from PIL import Image
 
 from cellmix_dali import open_slide
-from cellmix_dali.pipelines._device import KINDS, decoder_device, decoder_routes, keeps_colours, probe_stream
+from cellmix_dali.pipelines.device import KINDS, decoder_device, decoder_routes, keeps_colours, probe_stream
 from cellmix_dali.synthetic import RenderedSlide
 
 # Largest and mean difference in levels of 255, fancy upsampling on. Set before any GPU was seen: to be confirmed there.

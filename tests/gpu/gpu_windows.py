@@ -10,7 +10,7 @@ import torch
 
 from cellmix_dali import TileTable, open_slide
 from cellmix_dali.pipelines import evaluate_loader, train_loader
-from cellmix_dali.pipelines._device import decoder_routes, source_decoder
+from cellmix_dali.pipelines.device import decoder_routes, source_decoder
 from cellmix_dali.plugins import TileSource
 from cellmix_dali.synthetic import RenderedSlide
 

@@ -472,7 +472,7 @@ def mixed_precision(asked: Asked) -> Iterator[Row]:
     "The kernel of engine `numba` alone, against a copy on the device of as many bytes; 1.0 is as fast as the copy.",
 )
 def kernel(asked: Asked) -> Iterator[Row]:
-    """As of `benchmarks/gpu.py`."""
+    """See `benchmarks/gpu.py`."""
     if not asked.gpu:
         return
     import gpu as benchmark

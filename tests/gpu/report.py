@@ -30,7 +30,7 @@ from page import page  # noqa: E402
 from questions import QUESTIONS  # noqa: E402
 
 from cellmix_dali.errors import MissingDependencyError  # noqa: E402
-from cellmix_dali.pipelines._device import device_id  # noqa: E402
+from cellmix_dali.pipelines.device import device_id  # noqa: E402
 
 TESTS, BENCHMARK = "tests", "benchmark"
 PARTS = (TESTS, *QUESTIONS, BENCHMARK)

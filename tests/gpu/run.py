@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from cellmix_dali.errors import MissingDependencyError
-from cellmix_dali.pipelines._device import device_id
+from cellmix_dali.pipelines.device import device_id
 
 FOLDER = Path(__file__).parent
 

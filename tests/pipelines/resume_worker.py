@@ -25,7 +25,7 @@ import torch
 from cellmix_dali import Curriculum, TileTable
 from cellmix_dali.pipelines import TileLoader, train_loader
 from cellmix_dali.plugins import tile_source
-from cellmix_dali.reading import TileReader
+from cellmix_dali.reading.slides import TileReader
 
 EPOCHS = 3
 #: Name: which table, and by which way its tiles are then read.

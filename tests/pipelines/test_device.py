@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cellmix_dali.pipelines._device import KINDS, decoder_device, decoder_routes, keeps_colours, probe_stream
+from cellmix_dali.pipelines.device import KINDS, decoder_device, decoder_routes, keeps_colours, probe_stream
 from cellmix_dali.slides.jpeg import parse_header
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from cellmix_dali import TileTable
 from cellmix_dali.mixing import make_mixer
 from cellmix_dali.pipelines import evaluate_image_loader, evaluate_loader, train_image_loader, train_loader
-from cellmix_dali.plugins._host_batch import drawn_flips
+from cellmix_dali.plugins.host_batch import drawn_flips
 from cellmix_dali.sampling import EpochOrder
 
 BATCH, SIDE = 4, 16

@@ -16,13 +16,7 @@ from PIL import Image
 from cellmix_dali import Curriculum
 from cellmix_dali.errors import ArgumentError, CellMixDaliError
 from cellmix_dali.mixing import METHODS
-from cellmix_dali.pipelines import (
-    ImageCache,
-    ImageLoader,
-    evaluate_image_loader,
-    train_image_loader,
-    unreadable_images,
-)
+from cellmix_dali.pipelines import ImageCache, ImageLoader, evaluate_image_loader, train_image_loader, unreadable_images
 
 Batch = dict[str, torch.Tensor]
 COUNT, CLASSES, SIDE, BATCH = 22, 3, 64, 4

@@ -13,8 +13,8 @@ from closed_loader import check_closed_within_a_pass
 from numpy.typing import NDArray
 
 from cellmix_dali import CellMix, Curriculum, TileTable, grid_tiles, open_slide
+from cellmix_dali._random import generator
 from cellmix_dali.errors import ArgumentError, CellMixDaliError, MissingDependencyError
-from cellmix_dali.mixing.random import generator
 from cellmix_dali.pipelines import evaluate_loader, train_loader
 from cellmix_dali.synthetic import RenderedSlide
 

@@ -19,7 +19,7 @@ from cellmix_dali import TileTable
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.pipelines import evaluate_image_loader, evaluate_loader, train_image_loader, train_loader
 from cellmix_dali.pipelines.read import read_table
-from cellmix_dali.plugins._device_names import device_name
+from cellmix_dali.plugins.device_names import device_name
 
 SETTINGS: dict[str, Any] = {"num_classes": 3, "batch_size": 4, "seed": 3, "engine": "native"}
 CELLMIX: dict[str, Any] = {"patch_size": 64, "fix_ratio": 0.5}

@@ -17,15 +17,8 @@ from numpy.typing import NDArray
 
 from cellmix_dali import TileTable, grid_tiles, open_slide
 from cellmix_dali.errors import ArgumentError, MissingDependencyError, SlideError
-from cellmix_dali.pipelines import (
-    DecodedTiles,
-    _decoded_blocks,
-    _halving,
-    _tissue,
-    decoded_tiles,
-    read_table,
-    tile_pipeline,
-)
+from cellmix_dali.pipelines import DecodedTiles, _halving, _tissue, decoded_tiles, read_table, tile_pipeline
+from cellmix_dali.pipelines import _block_cache as _decoded_blocks
 from cellmix_dali.pipelines._cutting import WindowCutter
 from cellmix_dali.plugins import TileSource
 from cellmix_dali.slides._scan import ScanCheck
@@ -299,6 +292,8 @@ def test_what_is_refused(rendered: list[RenderedSlide], table: TileTable, tmp_pa
     ):
         with pytest.raises(ArgumentError, match=message):
             decoded_tiles(bad, **arguments)
+    least = decoded_tiles(own, batch_size=1, num_threads=1)
+    assert [len(part.rows) for part in least] == [1] * len(own)
     mixed = TileTable.from_columns(rendered[0].path, x=[0, 0], y=[0, 0], size=[64, 65])
     with pytest.raises(ArgumentError, match="from 64 to 65 pixels"):
         decoded_tiles(mixed)

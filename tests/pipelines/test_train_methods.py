@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from cellmix_dali import Curriculum, TileTable, open_slide
+from cellmix_dali._random import generator
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.mixing import METHODS, SaliencyMix, make_mixer, saliency_peaks
-from cellmix_dali.mixing.random import generator
 from cellmix_dali.pipelines import train_loader
 
 BATCH, SEED = 8, 5

@@ -14,9 +14,10 @@ from nvidia.dali import fn, types
 from nvidia.dali.pipeline import Pipeline
 
 from cellmix_dali.mixing import make_mixer
-from cellmix_dali.plugins import PlanSource, _cuda_kernel
-from cellmix_dali.plugins._cell_table import cell_tables
-from cellmix_dali.plugins._cuda_engine import constants, mixed_and_normalised, normalised_on_gpu
+from cellmix_dali.plugins import PlanSource
+from cellmix_dali.plugins.engines import cuda_kernel as _cuda_kernel
+from cellmix_dali.plugins.engines.cell_table import cell_tables
+from cellmix_dali.plugins.engines.cuda import constants, mixed_and_normalised, normalised_on_gpu
 
 
 def tensors(images: np.ndarray, shift: int) -> list[torch.Tensor]:

@@ -13,11 +13,11 @@ from nvidia.dali.pipeline import Pipeline
 
 from cellmix_dali import TileTable
 from cellmix_dali.mixing import METHODS, make_mixer
-from cellmix_dali.pipelines import _device as device_module
+from cellmix_dali.pipelines import device as device_module
 from cellmix_dali.pipelines import evaluate_pipeline, train_pipeline
 from cellmix_dali.plugins import PlanSource, TileSource, tiles
-from cellmix_dali.plugins._assemble import assembled, laid_over
-from cellmix_dali.reading import TileReader
+from cellmix_dali.plugins.assemble import assembled, laid_over
+from cellmix_dali.reading.slides import TileReader
 from cellmix_dali.synthetic import RenderedSlide
 
 BATCH = 8

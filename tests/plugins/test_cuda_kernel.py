@@ -17,9 +17,9 @@ import pytest
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.mixing import CELLMIX_VARIANTS, CellMix, make_mixer
 from cellmix_dali.plugins import PlanSource
-from cellmix_dali.plugins._cell_table import cell_tables, tables_of_batch
-from cellmix_dali.plugins._cuda_kernel import BLOCK
-from cellmix_dali.plugins._paste import check_engine
+from cellmix_dali.plugins.engines.cell_table import cell_tables, tables_of_batch
+from cellmix_dali.plugins.engines.cuda_kernel import BLOCK
+from cellmix_dali.plugins.engines.paste import check_engine
 
 BATCH = 8  # a multiple of all groups
 MOMENTS = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
@@ -106,7 +106,7 @@ PTX = """
 import json
 from numba import cuda
 from numba.cuda import types
-from cellmix_dali.plugins import _cuda_kernel as kernel
+from cellmix_dali.plugins.engines import cuda_kernel as kernel
 
 signature = types.void(*[types.int64] * 6, *[types.float32] * 6)
 found = {}

@@ -289,7 +289,7 @@ def test_saliencymix_pastes_what_is_salient(engine: str) -> None:
 def test_peaks_of_large_batches_are_those_of_each_image() -> None:
     """They are found a few images at a time; the last few may be fewer."""
     from cellmix_dali.mixing.saliency import SALIENCY_SIDE, scaled_peaks
-    from cellmix_dali.plugins._saliency import _peaks
+    from cellmix_dali.plugins.saliency import _peaks
 
     shape = (19, SALIENCY_SIDE, SALIENCY_SIDE, 3)
     given = np.random.default_rng(6).integers(0, 256, shape, dtype=np.uint8)
@@ -373,7 +373,7 @@ def test_cellmix_refuses_another_methods_plan() -> None:
 @pytest.mark.parametrize("kind", ["fill", "resize", "share", "mask"])
 def test_a_kernel_that_is_wrong_is_found_out(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from cellmix_dali.errors import CellMixDaliError
-    from cellmix_dali.plugins import _numba_engine
+    from cellmix_dali.plugins.engines import cpu as _numba_engine
 
     monkeypatch.setattr(_numba_engine, "_numba_node", lambda given, *_: fn.copy(given))
     _numba_engine._self_check.cache_clear()

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from nvidia.dali.pipeline import Pipeline
 from PIL import Image
 
-from cellmix_dali import CellMix, TileTable, _open_file, grid_tiles, open_slide
+from cellmix_dali import CellMix, TileTable, grid_tiles, open_slide
 from cellmix_dali.errors import ArgumentError, CellMixDaliError, SlideError
 from cellmix_dali.plugins import EpochClock, PlanSource, TileSource, tiles
-from cellmix_dali.reading import EncodedTile, TileReader
+from cellmix_dali.reading.slides import EncodedTile, TileReader
 from cellmix_dali.slides import Slide
+from cellmix_dali.storage import open_file as _open_file
 from cellmix_dali.synthetic import RenderedSlide
 
 
@@ -272,8 +273,10 @@ def test_clock() -> None:
         clock.at(SimpleNamespace(epoch_idx=1, iteration=1))
     clock.cut_short(False)
     assert clock.at(SimpleNamespace(epoch_idx=1, iteration=1)) == (5, 1)
-    with pytest.raises(ArgumentError, match="Cannot start at epoch 0, iteration 4"):
-        clock.start(0, 4)
+    clock.start(0, 3)  # after the last batch
+    for epoch, iteration in ((0, 4), (-1, 0), (0, -1)):
+        with pytest.raises(ArgumentError, match=f"Cannot start at epoch {epoch}, iteration {iteration}"):
+            clock.start(epoch, iteration)
 
 
 def test_what_is_refused(table: TileTable, tmp_path: Path) -> None:

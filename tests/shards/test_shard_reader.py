@@ -12,21 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cellmix_dali import TileTable, _open_file, grid_tiles, open_slide
+from cellmix_dali import TileTable, grid_tiles, open_slide
 from cellmix_dali.errors import ArgumentError, SlideError
-from cellmix_dali.reading import EncodedTile, TileReader
-from cellmix_dali.shards import (
-    Encoding,
-    ShardReader,
-    ShardWriter,
-    open_tiles,
-    tile_reader,
-    tile_rows,
-    write_tiles,
-)
-from cellmix_dali.shards import (
-    reader as reader_module,
-)
+from cellmix_dali.reading import ShardReader, tile_reader
+from cellmix_dali.reading import shards as reader_module
+from cellmix_dali.reading.slides import EncodedTile, TileReader
+from cellmix_dali.shards import Encoding, ShardWriter, open_tiles, tile_rows, write_tiles
+from cellmix_dali.storage import open_file as _open_file
 from cellmix_dali.synthetic import RenderedSlide
 
 Collect = Callable[..., TileTable]

@@ -12,9 +12,9 @@ import pytest
 
 from cellmix_dali import TileTable
 from cellmix_dali.errors import ArgumentError
+from cellmix_dali.reading import ShardReader
 from cellmix_dali.shards import (
     TILES_FILE,
-    ShardReader,
     ShardWriter,
     image_sizes,
     is_sharded,

@@ -18,7 +18,8 @@ from nvidia.dali import fn, pipeline_def, types
 from PIL import Image
 
 from cellmix_dali.errors import ArgumentError, SlideError
-from cellmix_dali.shards import Encoding, ShardWriter, WriteError, remove_parts, shard_digest, write_aside
+from cellmix_dali.shards import Encoding, ShardWriter, shard_digest
+from cellmix_dali.storage.aside import WriteError, remove_parts, write_aside
 
 
 def tiles(count: int, side: int = 48) -> list[bytes]:

@@ -12,9 +12,9 @@ import openslide
 import pytest
 
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.slide_list import SlideList, read_slide_list, tiles_of_slides
 from cellmix_dali.slides.identity import slide_identity, unique_slides
 from cellmix_dali.synthetic import RenderedSlide
+from cellmix_dali.tables import SlideList, read_slide_list, tiles_of_slides
 from cellmix_dali.tiling import TilingSettings, find_slides, tile_slides
 from cellmix_dali.training import slide_data
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from slide_files import jpeg, picture, without
 
-from cellmix_dali.slides.jpeg import BlockStreams, parse_header
+from cellmix_dali.slides.jpeg import BlockStreams, parse_header, segments
 from cellmix_dali.slides.jpeg2000 import parse_codestream
 
 JFIF = b"\xff\xe0\x00\x10JFIF\0\x01\x01\x00\x00\x01\x00\x01\x00\x00"
@@ -189,3 +189,11 @@ def test_jpeg2000_header(bare):
 def test_jpeg2000_broken_headers_are_refused(broken):
     with pytest.raises(ValueError, match="JPEG 2000"):
         parse_codestream(broken)
+
+
+def test_a_segment_may_be_empty_and_not_shorter() -> None:
+    """Its length counts itself, two bytes: a comment of none is the least."""
+    assert [marker for marker, _, _ in segments(b"\xff\xd8\xff\xfe\x00\x02\xff\xd9")] == [0xFE]
+    for comment in (b"\xff\xfe\x00\x01", b"\xff\xfe\x00\x05"):
+        with pytest.raises(ValueError, match="is cut short"):
+            list(segments(b"\xff\xd8" + comment + b"\xff\xd9"))

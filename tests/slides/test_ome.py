@@ -12,7 +12,7 @@ from slide_files import directory, picture, write_tiff
 
 from cellmix_dali import open_slide, read_tiles
 from cellmix_dali.errors import SlideError
-from cellmix_dali.inspection import inspect_slide
+from cellmix_dali.slides.inspection import inspect_slide
 from cellmix_dali.slides.ome import read_ome
 
 PICTURE = picture(320, 256)

@@ -12,14 +12,14 @@ import pytest
 from slide_files import directory, write_tiff
 
 from cellmix_dali import grid_tiles, open_slide
-from cellmix_dali.grids import tissue_tiles
-from cellmix_dali.inspection import inspect_slide
 from cellmix_dali.pipelines import read_tiles
-from cellmix_dali.slide_list import SlideList, tiles_of_slides
+from cellmix_dali.slides.inspection import inspect_slide
 from cellmix_dali.slides.scales import true_scales
 from cellmix_dali.synthetic import render_tissue
+from cellmix_dali.tables import SlideList, tiles_of_slides
+from cellmix_dali.tables.grids import tissue_tiles
 from cellmix_dali.tiling import TilingSettings, tile_slides
-from cellmix_dali.tissue_masks import find_tissue
+from cellmix_dali.tissue.slide_mask import find_tissue
 
 BLOCK = 256
 Sizes = list[tuple[int, int]]

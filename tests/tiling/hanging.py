@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cellmix_dali.synthetic import write_slide
-from cellmix_dali.tissue_methods import METHODS
+from cellmix_dali.tissue.methods import METHODS
 
 METHOD = "hanging:tissue"
 SIDE = 272  # of the slide at which it waits

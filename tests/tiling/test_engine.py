@@ -20,7 +20,7 @@ from hanging import METHOD, slide_that_hangs
 from tiling_jobs import TINY, Tree, assert_same, serial, tree
 
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.shards import WriteError
+from cellmix_dali.storage.aside import WriteError
 from cellmix_dali.tiling import JobState, JobStoppedError, TilingSettings, tile_slides
 
 
@@ -232,7 +232,7 @@ def test_few_files_may_be_open(tiny: list[Path], tmp_path: Path) -> None:
 _HOLDER = """
 import os, sys, time
 from pathlib import Path
-from cellmix_dali._folder_lock import FolderLock
+from cellmix_dali.storage.folder_lock import FolderLock
 lock = FolderLock(Path(sys.argv[1]), "tiling job")
 if os.fork() == 0:  # as a library may that starts processes without a word
     time.sleep(float(sys.argv[2]))

@@ -17,7 +17,7 @@ import pytest
 from tiling_jobs import TINY, Tree, assert_same, serial, tree
 
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.shards import WriteError
+from cellmix_dali.storage.aside import WriteError
 from cellmix_dali.tiling import TilingSettings
 
 

@@ -19,9 +19,9 @@ from tiling_jobs import SMALL, assert_same, serial, tree
 
 from cellmix_dali import TileTable, open_slide
 from cellmix_dali.errors import ArgumentError, SlideError
-from cellmix_dali.grids import grid_tiles, tissue_shares
 from cellmix_dali.pipelines import read_table
 from cellmix_dali.shards import open_tiles, tile_classes, tile_edge
+from cellmix_dali.tables.grids import grid_tiles, tissue_shares
 from cellmix_dali.tiling import JobState, TilingSettings, tile_slides
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cellmix_dali.shards import WriteError
+from cellmix_dali.storage.aside import WriteError
 from cellmix_dali.tiling import report_page
 from cellmix_dali.tiling.report import JobReport, SlideResult, Timing, write_report
 

@@ -1,0 +1,337 @@
+"""From rows of a tile table to encoded streams, and where their pixels go."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ArgumentError, SlideError, unknown_name
+from ..slides import Level, Slide
+from ..slides.block_reader import Block, BlockReader, read_blocks
+from ..slides.pool import OpenSlides
+from ..slides.ppm import ppm
+from ..slides.stream_kinds import KINDS, stream_kind
+from ..storage.open_file import read_in_parts
+from ..storage.patience import AT_ONCE, Patience, Retry
+from ..tables.tile_table import TileTable
+from .windows import cut_windows, extents, lie, of_rows, on_level
+
+__all__ = ["VERIFY", "EncodedTile", "TileReader"]
+
+#: What is verified of a tile before it is handed on. "headers": what shows without following the codes. "scan": the
+#: codes of JPEG scans, too. "hash": of tiles in shards, the SHA-256 that was taken when they were written.
+VERIFY = ("headers", "scan", "hash")
+
+_LOOKED_AT = 4  # slides that are opened beforehand to see of how many blocks their tiles are made
+_MOST_SLOTS = 16
+# A picture of one pixel stands in for a block that a tile does not have; whatever is pasted later hides it.
+_NOTHING = ppm(np.full((1, 1, 3), 255, np.uint8))
+_NOWHERE = 0, 0, 1, 1  # of a level of no size: all windows lie beyond it
+_ONE_PIXEL = np.array([[0, 0], [0, 0], [1, 1], [0, 0], [1, 1]], np.int32)
+
+
+class _Source(NamedTuple):
+    # A level of a slide.
+    level: Level | None  # None where there is none of that number
+    reader: BlockReader | None  # None where OpenSlide reads the slide
+    extents: tuple[int, int, int, int]
+
+
+class _Windows(NamedTuple):
+    # Windows of levels that are read directly.
+    readers: Sequence[BlockReader | None]
+    which: NDArray[np.int64]  # (n,): the reader of each
+    of: NDArray[np.int64]  # (n, 4): extents of its level
+    windows: NDArray[np.int64]  # (n, 3): x, y and size
+
+
+class EncodedTile(NamedTuple):
+    """One tile, still encoded.
+
+    Attributes
+    ----------
+    streams : tuple of uint8 arrays (bytes,)
+        One stream a slot, in the order in which they are pasted.
+    geometry : int32 array (slots, 5, 2)
+        Where the streams' pixels go, see `cellmix_dali.reading.windows.Pieces`.
+    way : str
+        "direct": the file's own blocks; "openslide": pixels that OpenSlide has read; "shard": a tile of a shard.
+    """
+
+    streams: tuple[NDArray[np.uint8], ...]
+    geometry: NDArray[np.int32]
+    way: str
+
+
+class TileReader:
+    """Reads rows of a tile table as encoded streams; several threads may read at once.
+
+    A tile whose window lies on blocks of a directly readable slide comes as these blocks; any other as the pixels that
+    OpenSlide reads, in a PPM stream, which the same decoder takes. Each tile has the same number of slots.
+
+    Parameters
+    ----------
+    table : TileTable
+        The tiles.
+    slots : int, optional
+        The most blocks a tile may have to be read directly. By default what the tiles of the first few slides need.
+    edge : {"skip", "pad"}, default "skip"
+        Whether windows may reach over the right and lower edge of their level. "pad": what lies beyond is white.
+    lenient : bool, default False
+        Whether a slide that cannot be opened may be among the first ones, as long as another one can.
+    retry : Retry, optional
+        How long what cannot be read for a reason of the moment is tried again. By default it is not.
+    verify : {"headers", "scan"}, default "headers"
+        See `VERIFY`.
+
+    Raises
+    ------
+    SlideError
+        If one of the first slides cannot be opened, or, when lenient, none of them.
+    NotReadError
+        If that is for a reason of the moment.
+
+    Attributes
+    ----------
+    slots : int
+        Streams a tile, one more for the white background with ``edge="pad"``.
+    whole : bool
+        Whether each tile is just one stream in full, so that nothing is to be put together. It is decided by the first
+        slides; a tile of a later one that is a part of a block, or of several, is then read through OpenSlide.
+    kinds : frozenset of str
+        Which of `cellmix_dali.slides.stream_kinds.KINDS` the tiles of the first slides hold; none where OpenSlide
+        reads them all.
+    """
+
+    def __init__(
+        self,
+        table: TileTable,
+        *,
+        slots: int | None = None,
+        edge: str = "skip",
+        lenient: bool = False,
+        retry: Retry = AT_ONCE,
+        verify: str = "headers",
+    ) -> None:
+        self.table = table
+        if verify not in VERIFY:
+            raise unknown_name("verify", verify, VERIFY)
+        if verify == "hash":
+            raise ArgumentError(
+                "verify='hash' compares with the hashes of tiles in shards, and these tiles are read from slides, "
+                "which have none: use verify='scan'."
+            )
+        self._scans = verify == "scan"
+        if edge not in ("skip", "pad"):
+            raise unknown_name("edge", edge, ("skip", "pad"))
+        self.pad = edge == "pad"
+        self._slides = OpenSlides(table.slides)
+        self._patience = Patience(retry)
+        self._sources: dict[tuple[int, int], _Source] = {}
+        self._direct: frozenset[str] = frozenset(KINDS)
+        self._blocks, whole, self.kinds = self._look_at_first_slides(lenient)
+        if slots is not None:
+            self._blocks = slots
+        if self._blocks < 1:
+            raise ArgumentError(f"slots={slots}: a tile has at least one stream.")
+        self.slots = self._blocks + self.pad
+        self.whole = whole and self.slots == 1
+
+    def read(self, rows: NDArray[np.int64], *, patient: bool = True) -> list[EncodedTile | SlideError]:
+        """Read tiles; in the place of one that cannot be read stands the reason.
+
+        Parameters
+        ----------
+        rows : int64 array (n,)
+            Rows of the table.
+        patient : bool, default True
+            Whether to try again, see `retry`, where the reason is one of the moment (`NotReadError`).
+        """
+        return self._patience.read(self._read_now, rows, self.table.slide) if patient else self._read_now(rows)
+
+    def stop_waiting(self) -> None:
+        """Let threads that wait before they try again go on at once, now and later."""
+        self._patience.stop()
+
+    def _read_now(self, rows: NDArray[np.int64]) -> list[EncodedTile | SlideError]:
+        """Read tiles, each once."""
+        return read_in_parts(self._read, rows, self.table.slide) if len(rows) else []
+
+    def _read(self, rows: NDArray[np.int64]) -> list[EncodedTile | SlideError]:
+        """Read tiles of a few slides."""
+        sources, which = self._sources_of(rows)
+        of = np.array([_NOWHERE if isinstance(source, SlideError) else source.extents for source in sources])[which]
+        windows = of_rows(self.table, rows)
+        found: list[EncodedTile | SlideError | None] = [None] * len(rows)
+        outside, whole, _ = lie(of, windows, self.pad)
+        for place in np.flatnonzero(outside).tolist():
+            source = sources[which[place]]
+            if isinstance(source, SlideError):
+                found[place] = source
+            else:
+                found[place] = self._beyond(int(rows[place]), source.level)
+        readers = [None if isinstance(source, SlideError) else source.reader for source in sources]
+        direct = np.array([reader is not None for reader in readers])[which] & ~outside
+        if not self.whole:
+            whole[:] = False
+        for own, read in ((direct & whole, self._whole_tiles), (direct & ~whole, self._cut_tiles)):
+            places = np.flatnonzero(own)
+            if places.size:
+                tiles = read(_Windows(readers, which[places], of[places], windows[places]))
+                for place, tile in zip(places.tolist(), tiles, strict=True):
+                    found[place] = tile
+        for place, tile in enumerate(found):
+            if tile is None:
+                found[place] = self._pixels(int(rows[place]))
+        return cast("list[EncodedTile | SlideError]", found)
+
+    def only(self, kinds: Iterable[str]) -> None:
+        """Read only blocks of these of `cellmix_dali.slides.stream_kinds.KINDS` directly, others through OpenSlide."""
+        self._direct = frozenset(kinds)
+        self._sources.clear()
+
+    def close(self) -> None:
+        """Close the slides."""
+        self._slides.close()
+        self._sources.clear()
+
+    def slide(self, number: int) -> Slide:
+        """Return a slide by its number in the table."""
+        return self._slides[number]
+
+    def _sources_of(self, rows: NDArray[np.int64]) -> tuple[list[_Source | SlideError], NDArray[np.int64]]:
+        """Return the levels that tiles lie on, or why they cannot be read, and the number of each tile's."""
+        keys = zip(self.table.slide[rows].tolist(), self.table.level[rows].tolist(), strict=True)
+        numbers: dict[tuple[int, int], int] = {}
+        which = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
+        return [self._source(*key) for key in numbers], which
+
+    def _source(self, number: int, level: int) -> _Source | SlideError:
+        """A level of a slide, opened where it is not; its reader remembers the blocks' header."""
+        try:
+            slide = self._slides[number]
+        except SlideError as error:
+            return error
+        source = self._sources.get((number, level))
+        if source is None:
+            if level >= len(slide.levels):
+                new = _Source(None, None, _NOWHERE)
+            else:
+                of = slide.levels[level]
+                direct = slide.route == "direct" and stream_kind(of.compression, of.colour) in self._direct
+                new = _Source(of, slide.block_reader(level, scans=self._scans) if direct else None, extents(of))
+            source = self._sources.setdefault((number, level), new)
+        return source
+
+    def _whole_tiles(self, given: _Windows) -> list[EncodedTile | SlideError | None]:
+        """Read tiles that are one block each: nothing is cut. None stands for a blank one."""
+        columns, rows = (given.windows[:, :2] // given.of[:, 2:]).T
+        blocks = read_blocks(given.readers, given.which, columns, rows)
+        return [
+            EncodedTile((block,), _uncut(side), "direct") if isinstance(block, np.ndarray) else block
+            for block, side in zip(blocks, given.windows[:, 2].tolist(), strict=True)
+        ]
+
+    def _cut_tiles(self, given: _Windows) -> list[EncodedTile | SlideError | None]:
+        """Read the blocks of tiles. None stands for one with a blank block, or with too many.
+
+        Damage is looked for in their blocks, too: OpenSlide shows them as well as it can.
+        """
+        cuts = cut_windows(given.of, given.windows)
+        which = np.repeat(given.which, np.diff(cuts.firsts))
+        blocks = _read_each_once(given.readers, which, cuts.columns, cuts.rows)
+        most = 0 if self.whole else self._blocks
+        found: list[EncodedTile | SlideError | None] = []
+        for side, (first, end) in zip(given.windows[:, 2].tolist(), pairwise(cuts.firsts.tolist()), strict=True):
+            streams = [block for block in blocks[first:end] if isinstance(block, np.ndarray)]
+            if len(streams) == end - first <= most:
+                found.append(self._tile(streams, cuts.geometry[first:end], side, "direct"))
+            else:
+                found.append(next((block for block in blocks[first:end] if isinstance(block, SlideError)), None))
+        return found
+
+    def _pixels(self, row: int) -> EncodedTile | SlideError:
+        """Read a tile's pixels; beyond the level they are white."""
+        x, y, size = int(self.table.x[row]), int(self.table.y[row]), int(self.table.size[row])
+        try:
+            slide = self._slides[int(self.table.slide[row])]
+            stream = ppm(slide.read_region(int(self.table.level[row]), x, y, size, size))
+        except SlideError as error:
+            return error
+        return self._tile([stream], _uncut(size), size, "openslide")
+
+    def _tile(self, streams: list[NDArray[np.uint8]], cut: NDArray[np.int32], size: int, way: str) -> EncodedTile:
+        """Fill up the slots: stand-ins first, so that what is real hides them."""
+        empty = self.slots - len(streams)
+        if not empty:
+            return EncodedTile(tuple(streams), cut, way)
+        fill = [_NOTHING] * empty
+        geometry = np.empty((self.slots, 5, 2), np.int32)
+        geometry[:empty] = _ONE_PIXEL
+        geometry[empty:] = cut
+        if self.pad and int(cut[:, 2].prod(axis=1, dtype=np.int64).sum()) < size * size:
+            fill[0], geometry[0] = ppm(np.full((size, size, 3), 255, np.uint8)), _uncut(size)
+        return EncodedTile((*fill, *streams), geometry, way)
+
+    def _beyond(self, row: int, level: Level | None) -> SlideError:
+        where = self.table.describe(row)
+        if level is None:
+            levels = len(self._slides[int(self.table.slide[row])].levels)
+            return SlideError(f"There is no such level: {where}; levels: {levels}.")
+        return SlideError(
+            f"The tile lies over the edge of its level of {level.width} x {level.height} pixels: {where}. Leave it "
+            "out, or read with edge='pad'."
+        )
+
+    def _look_at_first_slides(self, lenient: bool) -> tuple[int, bool, frozenset[str]]:
+        """The most blocks that a tile of the first slides is made of, if each is one whole block, and their kinds."""
+        table, most, whole = self.table, 1, True
+        refused: list[SlideError] = []
+        kinds: set[str] = set()
+        numbers = np.unique(table.slide[: 1 << 20])[:_LOOKED_AT].tolist()
+        for number in numbers:
+            try:
+                slide = self._patience.call(partial(self._slides.__getitem__, number), number)
+            except SlideError as error:
+                refused.append(error)
+                continue
+            if slide.route != "direct":
+                continue
+            mine = table.slide == number
+            for level in np.unique(table.level[mine]).tolist():
+                if level < len(slide.levels):
+                    on = np.flatnonzero(mine & (table.level == level))
+                    kinds.add(stream_kind(slide.levels[level].compression, slide.levels[level].colour))
+                    _, are_whole, blocks = lie(*on_level(slide.levels[level], table, on), self.pad)
+                    most, whole = max(most, int(blocks.max())), whole and bool(are_whole.all())
+        if refused and (not lenient or len(refused) == len(numbers)):
+            raise refused[0]
+        return min(most, _MOST_SLOTS), whole, frozenset(kinds)
+
+
+@functools.lru_cache(maxsize=64)
+def _uncut(size: int) -> NDArray[np.int32]:
+    """The geometry of a stream that is a tile; not to be written to."""
+    geometry = _ONE_PIXEL[None] * np.int32(size)
+    geometry.flags.writeable = False
+    return geometry
+
+
+def _read_each_once(
+    readers: Sequence[BlockReader | None], which: NDArray[np.int64], columns: NDArray[np.int64], rows: NDArray[np.int64]
+) -> list[Block]:
+    """Read blocks, of which neighbours may want the same."""
+    keys = np.stack([which, rows, columns])
+    order = np.lexsort(keys[::-1])
+    new = np.ones(len(order), bool)
+    new[1:] = (keys[:, order[1:]] != keys[:, order[:-1]]).any(axis=0)
+    first, number = order[new], np.empty(len(order), np.int64)
+    number[order] = np.cumsum(new) - 1
+    blocks = read_blocks(readers, which[first], columns[first], rows[first])
+    return [blocks[each] for each in number.tolist()]

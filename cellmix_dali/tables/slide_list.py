@@ -1,0 +1,400 @@
+"""Collections of slides: the list of them, the table of all their tiles, and labels for tiles."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ..annotations.origin import Origin, annotations_of, beyond_the_tissue, check_origin
+from ..errors import DAMAGED, ArgumentError, CellMixDaliError, MissingDependencyError, SlideError, kind_of, unknown_name
+from ..slides import Slide, open_slide
+from ..slides.identity import slide_identity, unique_slides
+from ..slides.resolution import MPP_RANGE, check_resolution, choose_level
+from ..storage.moment import is_folder, may_be_file
+from ..storage.paths import home_expanded, path_problem
+from ..tissue.methods import DEFAULT_METHOD, TissueMethod, find_method
+from .columns import UserTable
+from .grids import Edge, check_grid, grid_tiles, level0_windows, tissue_shares
+from .labels import with_label_column
+from .one_resolution import check_one_resolution
+from .split_columns import SPLIT_COLUMNS, SPLITS, check_apart, read_split_columns
+from .tile_table import TileTable
+
+__all__ = ["SlideFault", "SlideList", "read_slide_list", "tiles_of_slides", "with_label_column"]
+
+
+@dataclass(frozen=True, eq=False)
+class SlideList:
+    """Slides of a collection, and what is known of each.
+
+    Attributes
+    ----------
+    slides : tuple of Path
+        The slide files, all different.
+    labels : int32 array (n,) or None
+        Class index of each slide.
+    classes : tuple of str or None
+        Names of the classes; None without labels.
+    mpp : float64 array (n,) or None
+        Microns per pixel of each slide's first level, whatever its file says; NaN where the file is believed.
+    patient : tuple of str (n,) or None
+        Whose each slide is: no patient may be trained and tested on.
+    split : tuple of str (n,) or None
+        "train", "val" or "test", each slide's side.
+    fold : tuple of str (n,) or None
+        Each slide's fold.
+    """
+
+    slides: tuple[Path, ...]
+    labels: NDArray[np.int32] | None = None
+    classes: tuple[str, ...] | None = None
+    mpp: NDArray[np.float64] | None = None
+    patient: tuple[str, ...] | None = None
+    split: tuple[str, ...] | None = None
+    fold: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        columns = {name: getattr(self, name) for name in ("labels", "mpp", *SPLIT_COLUMNS)}
+        for name, column in columns.items():
+            if column is not None and len(column) != len(self.slides):
+                raise ArgumentError(f"{len(self.slides)} slides and {len(column)} {name}: give one a slide.")
+        if self.labels is not None and len(self.labels):
+            count = len(self.classes or ())
+            if self.labels.min() < 0 or self.labels.max() >= count:
+                raise ArgumentError(f"Labels of slides go from 0 to {count - 1}, as there are {count} classes.")
+        wrong = set(self.split or ()) - set(SPLITS)
+        if wrong:
+            raise unknown_name("split", min(wrong), SPLITS)
+        for name in ("split", "fold"):
+            if self.patient is not None and columns[name] is not None:
+                check_apart(self.patient, columns[name], name, lambda row: str(self.slides[row]))
+
+    def __len__(self) -> int:
+        return len(self.slides)
+
+
+@dataclass(frozen=True)
+class SlideFault:
+    """A slide that was left out, and why.
+
+    Attributes
+    ----------
+    slide : Path
+        The slide file.
+    reason : str
+        For a person.
+    kind : {"damaged", "not read"}
+        See `cellmix_dali.reading.faults.Fault`; "damaged" stands for all that lies in the slide or its annotations.
+    """
+
+    slide: Path
+    reason: str
+    kind: str = DAMAGED
+
+
+def read_slide_list(path: str | Path, *, classes: Sequence[str] | None = None, check_files: bool = True) -> SlideList:
+    """Read a list of slides from a CSV.
+
+    Parameters
+    ----------
+    path : str or Path
+        A CSV (UTF-8, commas, a header) with the columns ``slide`` (path; a relative one starts at the CSV's folder)
+        and, optionally, ``label`` (class name, or class index), ``mpp`` (microns per pixel of the slide's first
+        level, instead of what its file says; may be empty in some rows), ``patient`` (or ``group``, which counts where
+        there is no ``patient``: slides of one stay on one side of a split), ``split`` (train, val or test) and
+        ``fold``. Other columns are passed over.
+    classes : sequence of str, optional
+        The classes in the order of their indices. By default the names in the list, sorted; if the list holds whole
+        numbers only, these are the indices.
+    check_files : bool, default True
+        Whether all slides must be there. With False, `tiles_of_slides` meets those that are not.
+
+    Returns
+    -------
+    SlideList
+
+    Raises
+    ------
+    ArgumentError
+        If the list cannot be read, has no or a misspelt column, a cell that cannot be used, a slide twice, or a
+        patient on two sides of its split or in two folds.
+    SlideError
+        If slides are not there; the first 5 are named.
+    """
+    table = UserTable(Path(path).absolute(), ("slide",), ("label", "mpp", "patient", "group", "split", "fold"))
+    slides: list[Path] = []
+    seen: dict[Hashable, int] = {}
+    for row, name in enumerate(table.text("slide")):
+        if not name:
+            table.fail(row, "column 'slide' is empty. Name a slide file, or remove the row.")
+        slide = table.path.parent / home_expanded(name)
+        first = seen.setdefault(slide_identity(slide), row)
+        if first != row:
+            other = table.text("slide")[first]
+            how = "" if other == name else f", as {other}: both files are one slide"
+            table.fail(row, f"{slide} is already in {table.where(first)}{how}. Remove one of the two.")
+        slides.append(slide)
+    for slide in slides if check_files else ():
+        problem = path_problem(slide)
+        if problem is not None:
+            raise SlideError(f"A slide of {table.path} cannot be read: {problem}")
+    missing = [str(slide) for slide in slides if check_files and not slide.is_file()]
+    if missing:
+        more = f", and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise SlideError(
+            f"{len(missing)} of the {len(slides)} slides in {table.path} are not there: "
+            f"{', '.join(missing[:5])}{more}. Correct the paths (relative ones start at {table.path.parent})."
+        )
+    labels, names = table.class_indices("label", classes) if "label" in table else (None, None)
+    mpp = None
+    if "mpp" in table:
+        mpp = np.array([_mpp(table, row, cell) for row, cell in enumerate(table.text("mpp"))])
+    return SlideList(tuple(slides), labels, names, mpp, **read_split_columns(table))
+
+
+def _mpp(table: UserTable, row: int, cell: str) -> float:
+    """A cell of the column mpp; NaN if it is empty."""
+    try:
+        value = float(cell) if cell else math.nan
+    except ValueError:
+        value = -1.0
+    if cell and not MPP_RANGE[0] <= value <= MPP_RANGE[1]:
+        low, high = MPP_RANGE
+        table.fail(row, f"mpp is {cell!r}. Give microns per pixel from {low:g} to {high:g}, or leave it empty.")
+    return value
+
+
+def tiles_of_slides(
+    slide_list: SlideList,
+    tile_size: int,
+    *,
+    mpp: float | None = None,
+    level: int | None = None,
+    magnification: float | None = None,
+    mpp_override: float | None = None,
+    overlap: int = 0,
+    edge: Edge = "skip",
+    tissue: float | None = 0.5,
+    tissue_method: str | TissueMethod = DEFAULT_METHOD,
+    annotations: str | Path | None = None,
+    annotations_origin: Origin = "bounds",
+    classes: Sequence[str] | None = None,
+    min_share: float = 0.5,
+    on_error: Literal["raise", "skip"] = "raise",
+    mixed_resolutions: bool = False,
+    on_note: Callable[[str], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[TileTable, list[SlideFault]]:
+    """Make the tile table of a collection of slides.
+
+    Parameters
+    ----------
+    slide_list : SlideList
+        The slides. Without `annotations`, its labels, where it has some, go to all tiles of a slide.
+    tile_size, mpp, level, magnification, overlap, edge
+        See `cellmix_dali.grid_tiles`.
+    mpp_override : float, optional
+        Microns per pixel of the first level of all slides for which the list's column ``mpp`` says none.
+    tissue : float or None, default 0.5
+        Least share of a tile's area that is tissue, see `cellmix_dali.tables.grids.tissue_tiles`; None takes all tiles.
+        It holds for annotated tiles too.
+    tissue_method : str or callable, default "density"
+        How tissue is found, see `cellmix_dali.tissue.tissue_mask`.
+    annotations : str or Path, optional
+        Folder with the slides' QuPath annotations, one file a slide: ``a.geojson`` or ``a.svs.geojson`` for
+        ``a.svs``. A tile gets the class whose polygons cover most of its area (the first of `classes` if two cover
+        the same), provided that they cover `min_share` of it; tiles on borders where no class does are left out, as
+        are those outside all polygons.
+    annotations_origin : {"bounds", "level0"}, default "bounds"
+        Where coordinates of the annotations begin: at the slide's bounds, as QuPath exports them, or at the first pixel
+        of the first level.
+    classes : sequence of str, optional
+        Classes of the annotations in the order of their indices; by default those of the list.
+    min_share : float, default 0.5
+        Least share of a tile's area that its class covers, above 0, at most 1. Above 0.5, a tile between two classes
+        is left out rather than given to the larger one.
+    on_error : {"raise", "skip"}, default "raise"
+        What happens on a slide or annotation that cannot be read, or that does not fit (too coarse, too small, no
+        mpp): stop, or leave the slide out and go on.
+    mixed_resolutions : bool, default False
+        Whether tiles of different scale are meant. Without it, and where neither `mpp` nor `magnification` is asked
+        for, slides whose tiles' mpps differ by more than 5 %, or are known for some slides only, are refused before
+        any tissue is looked for.
+    on_note : callable, optional
+        Called with what a person should know of a slide: levels that have another scale than their size says, or are
+        left out; annotations that begin at its bounds, or lie mostly outside it or its tissue. By default
+        ``warnings.warn``.
+    progress : callable, optional
+        Called with (slides done, slides) after each.
+
+    Returns
+    -------
+    table : TileTable
+        Tiles slide by slide, in the order of the list; with the columns ``patient``, ``split`` and ``fold`` (text) that
+        the list has, for `cellmix_dali.tables.splits.split_tiles`.
+    faults : list of SlideFault
+        The slides that gave no tile: skipped, or without a tile that has tissue and a label. Such a slide is no
+        error and stops nothing, whatever `on_error`.
+
+    Raises
+    ------
+    ArgumentError
+        If an argument is out of range, no slide gives a tile, or the tiles would be of different scale; with
+        ``on_error="raise"`` also if one does not fit.
+    SlideError
+        With ``on_error="raise"``, if a slide cannot be read.
+    """
+    check_resolution(tile_size, mpp=mpp, level=level, magnification=magnification, mpp_override=mpp_override)
+    check_grid(tile_size, overlap=overlap, edge=edge)
+    if not len(slide_list):
+        raise ArgumentError("The list of slides is empty: give at least one slide.")
+    if on_error not in ("raise", "skip"):
+        raise unknown_name("on_error", on_error, ("raise", "skip"))
+    for repeated in unique_slides(slide_list.slides)[1]:
+        raise ArgumentError(
+            f"{repeated.slide} and {repeated.also[0]} are one slide: its tiles would be there twice. Leave one out."
+        )
+    for name, share in (("tissue", tissue), ("min_share", min_share)):
+        if share is not None and not 0 <= share <= 1:
+            raise ArgumentError(f"{name}={share} is out of range: give a share of a tile's area, 0 to 1.")
+    find_method(tissue_method)  # refuses an unknown one before a slide is opened
+    labeller = None
+    if annotations is not None:
+        check_origin(annotations_origin)
+        labeller = _Labeller(Path(annotations), slide_list, classes, min_share, annotations_origin)
+    tell = warnings.warn if on_note is None else on_note
+    tables: list[TileTable] = []
+    faults: list[SlideFault] = []
+    overrides = [mpp_override] * len(slide_list)
+    if slide_list.mpp is not None:
+        overrides = [mpp_override if math.isnan(own) else float(own) for own in slide_list.mpp]
+    opened: dict[Path, Slide] = {}
+    if mpp is None and magnification is None and not mixed_resolutions and len(slide_list) > 1:
+        opened = _of_one_scale(slide_list, tile_size, level, overrides)
+    for number, path in enumerate(slide_list.slides):
+        try:
+            with opened.pop(path, None) or open_slide(path) as slide:
+                table = grid_tiles(
+                    slide,
+                    tile_size,
+                    mpp=mpp,
+                    level=level,
+                    magnification=magnification,
+                    mpp_override=overrides[number],
+                    overlap=overlap,
+                    edge=edge,
+                )
+                for told in slide.notes:
+                    tell(f"{path}: {told}")
+                empty = "none of its tiles is covered enough by the annotations"
+                if labeller is not None:
+                    labels, told = labeller.labels(slide, *level0_windows(slide, table))
+                    if told:
+                        tell(f"{path}: {told}")
+                    table = table.with_labels(labels).select(labels >= 0)
+                elif slide_list.labels is not None:
+                    table = table.with_labels(np.full(len(table), slide_list.labels[number]))
+                if len(table) and tissue is not None:
+                    enough = tissue_shares(slide, table, tissue_method=tissue_method) >= tissue
+                    if labeller is not None and (told := beyond_the_tissue(slide, annotations_origin, enough)):
+                        tell(f"{path}: {told}")
+                    table = table.select(enough)
+                    empty = f"none of its tiles has {tissue:g} of tissue"
+        except MissingDependencyError:
+            raise
+        except CellMixDaliError as error:
+            if on_error == "raise":
+                raise
+            faults.append(SlideFault(path, str(error), kind_of(error)))
+        else:
+            if len(table):
+                tables.append(_with_split_columns(table, slide_list, number))
+            else:
+                faults.append(SlideFault(path, f"{path} gives no tile: {empty}."))
+        if progress is not None:
+            progress(number + 1, len(slide_list))
+    if not tables:
+        reasons = " ".join(fault.reason for fault in faults[:3])
+        raise ArgumentError(f"None of the {len(slide_list)} slides gives a tile. {reasons}".rstrip())
+    return TileTable.concat(tables), faults
+
+
+def _of_one_scale(
+    slide_list: SlideList, tile_size: int, level: int | None, overrides: Sequence[float | None]
+) -> dict[Path, Slide]:
+    """Refuse slides whose tiles would be of different scale; what is wrong with a slide else is met later.
+
+    Gives the slides, so that none is looked into twice; their files are closed until they are read.
+    """
+    opened: dict[Path, Slide] = {}
+    mpps: list[float | None] = []
+    for path, override in zip(slide_list.slides, overrides, strict=True):
+        try:
+            with open_slide(path) as slide:
+                choice = choose_level(slide, tile_size, level=level, mpp_override=override)
+        except CellMixDaliError:
+            continue
+        opened[path] = slide
+        mpps.append(choice.level_mpp)
+    check_one_resolution(tuple(opened), mpps)
+    return opened
+
+
+def _with_split_columns(table: TileTable, slide_list: SlideList, number: int) -> TileTable:
+    """A slide's tiles with what the list says of its patient, split and fold."""
+    arrow = table.arrow
+    for name in SPLIT_COLUMNS:
+        column = getattr(slide_list, name)
+        if column is not None:
+            codes = pa.array(np.zeros(len(table), np.int32))
+            arrow = arrow.append_column(name, pa.DictionaryArray.from_arrays(codes, pa.array([column[number]])))
+    return TileTable(arrow, check=False)
+
+
+class _Labeller:
+    """Labels tiles by the annotations in a folder."""
+
+    def __init__(
+        self, folder: Path, slide_list: SlideList, classes: Sequence[str] | None, min_share: float, origin: Origin
+    ) -> None:
+        if not is_folder(folder):
+            raise ArgumentError(f"There is no folder of annotations at {folder}. Check the path.")
+        chosen = classes if classes is not None else slide_list.classes
+        if chosen is None:
+            raise ArgumentError("annotations without classes: name them in the order of their indices, classes=[...].")
+        if min_share == 0:
+            raise ArgumentError("min_share=0: with annotations give a share above 0.")
+        self.folder, self.classes, self.min_share, self.origin = folder, chosen, min_share, origin
+        stem, count = max(Counter(slide.stem for slide in slide_list.slides).items(), key=lambda item: item[1])
+        if count > 1:
+            # One file would label the tiles of several slides.
+            raise ArgumentError(
+                f"{count} slides of the list are named {stem!r} and would share annotations. Rename them, or make one "
+                "table for each and join them by TileTable.concat."
+            )
+
+    def labels(
+        self, slide: Slide, x: NDArray[np.float64], y: NDArray[np.float64], size: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int32], str]:
+        """Class indices of tiles given in pixels of level 0, -1 where no class covers enough; and a note, or none."""
+        names = f"{slide.path.stem}.geojson", f"{slide.path.name}.geojson"
+        path = next((self.folder / name for name in names if may_be_file(self.folder / name)), None)
+        if path is None:
+            raise ArgumentError(
+                f"There are no annotations for {slide.path} in {self.folder}: looked for {' and '.join(names)}. "
+                "Export them from QuPath as GeoJSON, or leave the slide out of the list."
+            )
+        try:
+            found, told = annotations_of(path, slide, origin=self.origin)
+            return found.label_tiles(x, y, size, size, self.classes, min_share=self.min_share), told
+        except ArgumentError as error:
+            raise error if str(path) in str(error) else ArgumentError(f"{path}: {error}") from error

@@ -1,0 +1,72 @@
+"""Files of tile tables: Arrow, which is mapped, and Parquet, which is read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..errors import unknown_name
+from ..storage.foreign_files import map_arrow, read_parquet
+
+__all__ = ["read_parquet_tiles", "read_tile_file", "write_tile_file"]
+
+_ARROW = (".arrow", ".feather", ".ipc")
+_PARQUET = (".parquet", ".pq")
+_REMEDY = "It must be {kind}, whole: make or copy it again."
+_CHECKED = b"cellmix_dali.checked_rows"  # in a file's metadata: how many rows were checked before it was written
+
+
+def read_tile_file(path: Path) -> tuple[pa.Table, bool]:
+    """Map or read a file by its suffix; give its columns, and whether its rows were checked when it was written.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such file, or it is of another kind or broken.
+    """
+    suffix = _suffix(path)
+    if suffix in _PARQUET:
+        return read_parquet_tiles(path), False
+    kind = "an Arrow file (the random-access kind, not a stream)"
+    table = map_arrow(path, "The tile table", _REMEDY.format(kind=kind))
+    return table, (table.schema.metadata or {}).get(_CHECKED) == str(table.num_rows).encode()
+
+
+def read_parquet_tiles(path: Path) -> pa.Table:
+    """Read a Parquet file, whatever its suffix; see `read_tile_file`."""
+    return read_parquet(path, "The tile table", _REMEDY.format(kind="a Parquet file"))
+
+
+def write_tile_file(table: pa.Table, path: Path) -> None:
+    """Write checked columns to a file, of the kind that its suffix says; it takes its place when it is complete.
+
+    Raises
+    ------
+    ArgumentError
+        If the suffix is none of a tile table.
+    """
+    suffix = _suffix(path)
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), _CHECKED: str(table.num_rows).encode()})
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        if suffix in _PARQUET:
+            pq.write_table(table, part)
+        else:
+            if any(column.num_chunks > 1 for column in table.columns):
+                table = table.combine_chunks()
+            with pa.ipc.new_file(str(part), table.schema) as file:
+                file.write_table(table)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _suffix(path: Path) -> str:
+    """The suffix of a tile table's file; refused if it is none."""
+    suffix = path.suffix.lower()
+    if suffix not in (*_ARROW, *_PARQUET):
+        raise unknown_name("suffix of a tile table", path.suffix, (*_ARROW, *_PARQUET))
+    return suffix

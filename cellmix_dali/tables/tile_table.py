@@ -1,0 +1,398 @@
+"""The tile table: one row a training image, kept as Arrow columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import ArrayLike, NDArray
+
+from .._arguments import SHARE_TOLERANCE
+from ..errors import ArgumentError
+from ..storage.foreign_files import names_in
+from .tile_files import read_parquet_tiles, read_tile_file, write_tile_file
+
+__all__ = ["TileTable"]
+
+_Integer = TypeVar("_Integer", bound=np.signedinteger[Any])
+
+_INTEGERS: dict[str, type[np.int32 | np.int64]] = {"level": np.int32, "x": np.int64, "y": np.int64, "size": np.int32}
+_LOWEST = {"level": 0, "x": 0, "y": 0, "size": 1}
+_ROWS_AT_ONCE = 2**20
+
+
+class TileTable:
+    """Tiles of slides: where each lies and what it shows.
+
+    The columns are views of the Arrow table wherever Arrow and numpy hold them alike; so a table of any length can be
+    used from its file (see `open`) without being read into memory.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        Columns ``slide`` (path, string or dictionary of strings), ``level`` (0 is the finest), ``x``, ``y`` (upper left
+        corner, in pixels of that level), ``size`` (side in pixels of that level) and, optionally, ``label`` (class
+        index, or a list of class shares). Other columns are kept as they are.
+    check : bool, default True
+        Whether to look for numbers that are too small in every row; leave that out only for rows that were checked
+        before, where reading all of them costs too much.
+
+    Raises
+    ------
+    ArgumentError
+        If one of these columns is missing, of a wrong type, or holds nulls or negative numbers.
+
+    Attributes
+    ----------
+    arrow : pyarrow.Table
+        The table.
+    slides : tuple of str
+        Paths of the slides.
+    slide : int32 array (n,)
+        Index into `slides`.
+    level, x, y, size : integer arrays (n,)
+        The columns, read-only.
+    label : int32 array (n,), float32 array (n, classes), or None
+        The labels.
+    """
+
+    def __init__(self, table: pa.Table, *, check: bool = True) -> None:
+        missing = [name for name in ("slide", *_INTEGERS) if name not in table.column_names]
+        if missing:
+            raise ArgumentError(
+                f"The tile table has no column {missing[0]!r} (it has: {', '.join(table.column_names)}). "
+                "Needed: slide, level, x, y, size; optional: label."
+            )
+        self.arrow = table
+        slide = self._slide_column()
+        self.slides: tuple[str, ...] = names_in("slide", slide.dictionary)
+        self.slide: NDArray[np.int32] = slide.indices.to_numpy().astype(np.int32, copy=False)
+        self.level = self._integers("level", check)
+        self.x = self._integers("x", check)
+        self.y = self._integers("y", check)
+        self.size = self._integers("size", check)
+        self.label = self._labels() if "label" in table.column_names else None
+
+    @classmethod
+    def from_columns(
+        cls,
+        slide: str | Path | Sequence[str | Path],
+        *,
+        x: ArrayLike,
+        y: ArrayLike,
+        size: ArrayLike,
+        level: ArrayLike = 0,
+        label: ArrayLike | None = None,
+    ) -> TileTable:
+        """Make a table from columns; a single value stands for all rows.
+
+        Raises
+        ------
+        ArgumentError
+            If columns differ in length, or hold numbers that are not whole.
+        """
+        xs = np.atleast_1d(np.asarray(x))
+        rows = len(xs)
+        if isinstance(slide, str | Path):
+            names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array([str(slide)]))
+        elif len(slide) == rows:
+            names = pa.array([str(path) for path in slide], pa.string()).dictionary_encode()
+        else:
+            raise ArgumentError(f"slide has {len(slide)} values, x has {rows}: give one for each tile, or one for all.")
+        columns: dict[str, pa.Array] = {"slide": names}
+        for (name, dtype), values in zip(_INTEGERS.items(), (level, xs, y, size), strict=True):
+            columns[name] = pa.array(_whole(name, values, rows, dtype))
+        if label is not None:
+            columns["label"] = _label_column(label, rows)
+        return cls(pa.table(columns))
+
+    @classmethod
+    def open(cls, path: str | Path) -> TileTable:
+        """Open a tile table's file: Arrow (``.arrow``, ``.feather``, ``.ipc``) or Parquet (``.parquet``, ``.pq``).
+
+        An Arrow file that `save` wrote is only mapped: 100 million rows open at once, and memory holds no more of it
+        than the system's cache of the pages that were touched. Its rows were checked when it was written and are not
+        read again for that. Another program's Arrow file is checked, which reads four columns once; where it has
+        several record batches or is compressed, its columns are copied to memory, so open it and `save` it once.
+        Parquet is compressed: it is read to memory and checked.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file. An Arrow file must stay as it is while the table is in use.
+
+        Returns
+        -------
+        TileTable
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such file, it is of another kind or broken, or is no tile table.
+        """
+        table, checked = read_tile_file(Path(path))
+        try:
+            return cls(table, check=not checked)
+        except ArgumentError as error:
+            raise ArgumentError(f"{path}: {error}") from error
+
+    def save(self, path: str | Path) -> None:
+        """Write the table to a file, Arrow or Parquet by its suffix as for `open`.
+
+        An Arrow file is uncompressed and holds one record batch, so that `open` need not read it. An existing file is
+        replaced only when the new one is complete, and may be the one that this table was opened from.
+
+        Parameters
+        ----------
+        path : str or Path
+            Where to.
+
+        Raises
+        ------
+        ArgumentError
+            If the suffix is none of those.
+        """
+        write_tile_file(self.arrow, Path(path))
+
+    @classmethod
+    def from_parquet(cls, path: str | Path) -> TileTable:
+        """Read a table from a Parquet file, whatever its suffix."""
+        place = Path(path)
+        table = read_parquet_tiles(place)
+        try:
+            return cls(table)
+        except ArgumentError as error:
+            raise ArgumentError(f"{place}: {error}") from error
+
+    def to_parquet(self, path: str | Path) -> None:
+        """Write the table to a Parquet file, whatever its suffix."""
+        pq.write_table(self.arrow, path)
+
+    @classmethod
+    def concat(cls, tables: Sequence[TileTable]) -> TileTable:
+        """Join tables, in order; a column that only some have is empty in the others.
+
+        Raises
+        ------
+        ArgumentError
+            If there are no tables, some are labelled and some are not, or columns are of types that do not go together.
+        """
+        if not tables:
+            raise ArgumentError("There are no tile tables to join: give at least one.")
+        unlabelled = sum(table.label is None for table in tables)
+        if 0 < unlabelled < len(tables):
+            raise ArgumentError(
+                f"{unlabelled} of {len(tables)} tile tables have no labels: label them first (with_labels), or none."
+            )
+        try:
+            joined = pa.concat_tables([table.arrow for table in tables], promote_options="permissive")
+        except pa.ArrowException as error:
+            raise ArgumentError(f"The tile tables do not go together: {error}.") from error
+        return cls(joined)
+
+    def select(self, rows: ArrayLike) -> TileTable:
+        """Return the rows of a boolean mask or of row numbers, in that order.
+
+        Slides that no chosen row lies on leave `slides`, so that a part of a table needs no other files than its own.
+
+        Raises
+        ------
+        ArgumentError
+            If the mask is of another length than the table, or a row number is not in it.
+        """
+        chosen = np.asarray(rows)
+        if chosen.dtype == bool:
+            if chosen.shape != (len(self),):
+                raise ArgumentError(
+                    f"A mask of shape {chosen.shape} does not fit the {len(self)} rows of the tile table."
+                )
+            chosen = np.flatnonzero(chosen)
+        if chosen.ndim != 1 or (chosen.size and chosen.dtype.kind not in "iu"):
+            raise ArgumentError(
+                f"rows of shape {chosen.shape} and type {chosen.dtype}: give a mask or a list of row numbers."
+            )
+        if chosen.size and (chosen.min() < 0 or chosen.max() >= len(self)):
+            raise ArgumentError(f"Rows go from 0 to {len(self) - 1}, chosen were {chosen.min()} to {chosen.max()}.")
+        taken = self.arrow.take(pa.array(chosen.astype(np.int64)))
+        used, slide = np.unique(self.slide[chosen.astype(np.int64)], return_inverse=True)
+        names = pa.array([self.slides[number] for number in used], pa.string())
+        column = pa.DictionaryArray.from_arrays(pa.array(slide.astype(np.int32)), names)
+        return TileTable(taken.set_column(taken.column_names.index("slide"), "slide", column))
+
+    def with_labels(self, label: ArrayLike) -> TileTable:
+        """Return the same tiles with other labels: class indices (n,) or class shares (n, classes).
+
+        Raises
+        ------
+        ArgumentError
+            If there is not one label a tile, or class indices are not whole numbers.
+        """
+        column = _label_column(label, len(self))
+        table = self.arrow.drop_columns(["label"]) if "label" in self.arrow.column_names else self.arrow
+        return TileTable(table.append_column("label", column), check=False)
+
+    def check_labels(self, num_classes: int) -> None:
+        """Raise `ArgumentError` if there are no labels, or one does not fit the number of classes.
+
+        Class indices are from 0 to ``num_classes - 1``; class shares are at least 0 and add up to 1 within 0.001.
+        """
+        if self.label is None:
+            raise ArgumentError("The tile table has no column 'label': training and evaluation need one.")
+        if self.label.ndim == 2 and self.label.shape[1] != num_classes:
+            raise ArgumentError(
+                f"The tile table's labels are shares of {self.label.shape[1]} classes, num_classes={num_classes}."
+            )
+        for first in range(0, len(self), _ROWS_AT_ONCE):
+            part = self.label[first : first + _ROWS_AT_ONCE]
+            if part.ndim == 2:
+                # Not-a-number is neither at least 0 nor near 1.
+                fits = (part >= 0).all(axis=1) & (abs(part.sum(axis=1) - 1) <= SHARE_TOLERANCE)
+            else:
+                fits = (part >= 0) & (part < num_classes)
+            if not fits.all():
+                self._refuse_label(first + int(np.argmin(fits)), num_classes)
+
+    def describe(self, row: int) -> str:
+        """Say for a person which tile a row is."""
+        return (
+            f"{self._slide_of(row)}, level {self.level[row]}, x {self.x[row]}, y {self.y[row]}, size {self.size[row]}"
+        )
+
+    def __len__(self) -> int:
+        return int(self.arrow.num_rows)
+
+    def __repr__(self) -> str:
+        labels = "no labels" if self.label is None else "class shares" if self.label.ndim == 2 else "class indices"
+        return f"<TileTable: {len(self)} tiles of {len(self.slides)} slides, {labels}>"
+
+    def _slide_of(self, row: int) -> str:
+        """The slide of a tile, for a person; a damaged table may name none."""
+        number = int(self.slide[row])
+        return self.slides[number] if 0 <= number < len(self.slides) else f"slide number {number}, which has no name"
+
+    def _refuse_label(self, row: int, num_classes: int) -> None:
+        """Raise the error for the first label that does not fit."""
+        assert self.label is not None
+        if self.label.ndim == 2:
+            raise ArgumentError(
+                f"The class shares of tile {row} ({self.describe(row)}) are {self.label[row].tolist()}: they must be "
+                "at least 0 and add up to 1."
+            )
+        wrong = np.count_nonzero((self.label < 0) | (self.label >= num_classes))
+        raise ArgumentError(
+            f"Label {int(self.label[row])} of tile {row} ({self.describe(row)}) is out of range: with "
+            f"num_classes={num_classes} labels go from 0 to {num_classes - 1}. {wrong} tile(s) have such a label."
+        )
+
+    def _column(self, name: str) -> pa.Array:
+        """A column without empty cells, in one piece; the table keeps the piece, so that memory holds it once."""
+        column = self.arrow[name]
+        if column.null_count:
+            raise ArgumentError(
+                f"Column {name!r} of the tile table has {column.null_count} empty cells: fill them, "
+                "or leave those rows out."
+            )
+        if column.num_chunks == 1:
+            return column.chunk(0)  # combine_chunks would copy even this
+        whole = column.combine_chunks()
+        self._keep(name, whole)
+        return whole
+
+    def _keep(self, name: str, column: pa.Array) -> None:
+        """Put another form of a column into the table."""
+        self.arrow = self.arrow.set_column(self.arrow.column_names.index(name), name, column)
+
+    def _slide_column(self) -> pa.DictionaryArray:
+        """The slides' names as a dictionary, in one piece."""
+        names = self.arrow["slide"]
+        is_dictionary = pa.types.is_dictionary(names.type)
+        of = names.type.value_type if is_dictionary else names.type
+        if not (pa.types.is_string(of) or pa.types.is_large_string(of) or pa.types.is_null(of)):
+            raise ArgumentError(f"Column 'slide' of the tile table must hold paths (strings), it holds {of}.")
+        if not is_dictionary and not names.null_count:
+            self._keep("slide", names.dictionary_encode())
+        column = self._column("slide")
+        if column.dictionary.null_count:
+            raise ArgumentError(
+                "Column 'slide' of the tile table names an empty path: fill it, or leave those rows out."
+            )
+        return column
+
+    def _integers(self, name: str, check: bool) -> NDArray[np.int64]:
+        """A column as a numpy view, checked."""
+        of = self.arrow[name].type
+        if not pa.types.is_integer(of):
+            raise ArgumentError(f"Column {name!r} of the tile table must hold integers, it holds {of}.")
+        values: NDArray[np.int64] = self._column(name).to_numpy()
+        if values.dtype.kind == "u":
+            values = values.astype(np.int64)  # differences of unsigned numbers wrap around
+        if check and len(values) and values.min() < _LOWEST[name]:
+            row = int(values.argmin())
+            raise ArgumentError(f"Column {name!r} of the tile table holds {values[row]} in row {row}: too small.")
+        return values
+
+    def _labels(self) -> NDArray[np.int32] | NDArray[np.float32]:
+        """The labels as an array."""
+        of = self.arrow["label"].type
+        if pa.types.is_integer(of):
+            values: NDArray[np.int64] = self._column("label").to_numpy()
+            return _whole("label", values, len(self), np.int32)
+        is_list = pa.types.is_list(of) or pa.types.is_large_list(of)
+        if not (is_list or pa.types.is_fixed_size_list(of)) or not (
+            pa.types.is_floating(of.value_type) or pa.types.is_integer(of.value_type)
+        ):
+            raise ArgumentError(
+                f"Column 'label' of the tile table holds {of}: it must hold class indices (integers) or lists of "
+                "class shares."
+            )
+        column = self._column("label")
+        if is_list:
+            lengths = np.unique(np.diff(column.offsets.to_numpy()))
+            if len(lengths) > 1:
+                raise ArgumentError(
+                    f"Column 'label' of the tile table holds lists of {lengths[0]} to {lengths[-1]} class shares: "
+                    "every tile needs one share a class."
+                )
+        flat = column.flatten()
+        if flat.null_count:
+            raise ArgumentError(
+                f"Column 'label' of the tile table has {flat.null_count} empty class shares: fill them."
+            )
+        shares: NDArray[np.float32] = flat.to_numpy().astype(np.float32, copy=False)
+        return shares.reshape(len(self), -1) if len(self) else shares.reshape(0, 0)
+
+
+def _whole(name: str, values: ArrayLike, rows: int, dtype: type[_Integer]) -> NDArray[_Integer]:
+    """Numbers as integers of a type, one a row; refused where that would change one."""
+    given = np.asarray(values)
+    if given.ndim and given.shape != (rows,):
+        raise ArgumentError(
+            f"{name} has shape {given.shape}, there are {rows} tiles: give one for each tile, or one for all."
+        )
+    if given.dtype == dtype and given.ndim:
+        return given
+    with np.errstate(invalid="ignore"):
+        whole = given.astype(dtype) if given.dtype.kind in "iufb" else None
+    if whole is None or not np.array_equal(whole, given):
+        wrong = given if whole is None else np.atleast_1d(given)[np.atleast_1d(whole != given)][0]
+        raise ArgumentError(
+            f"{name} holds {wrong!r}: whole numbers are needed that fit into {np.dtype(dtype).itemsize * 8} bits."
+        )
+    return np.broadcast_to(whole, (rows,))
+
+
+def _label_column(label: ArrayLike, rows: int) -> pa.Array:
+    """Labels as an Arrow column."""
+    given = np.asarray(label)
+    if given.ndim != 2:
+        return pa.array(_whole("label", given, rows, np.int32))
+    if len(given) != rows or given.shape[1] < 1:
+        raise ArgumentError(
+            f"label has shape {given.shape}, there are {rows} tiles: give shares of shape (tiles, classes)."
+        )
+    flat = pa.array(np.ascontiguousarray(given, np.float32).ravel())
+    return pa.FixedSizeListArray.from_arrays(flat, given.shape[1])

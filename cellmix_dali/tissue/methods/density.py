@@ -1,0 +1,112 @@
+"""Colour that is absorbed more than by the picture's own glass, by two thresholds above the glass's noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFilter
+
+from ..glass import glass_of
+from ..ink import ink_mask
+from ..morphology import dilated, eroded, reached
+from ._cleaning import cleaned
+from .saturation import by_saturation
+
+__all__ = ["by_density"]
+
+BoolArray = npt.NDArray[np.bool_]
+ByteArray = npt.NDArray[np.uint8]
+FloatArray = npt.NDArray[np.float32]
+
+# How much more of one colour is absorbed than of another, in optical density above glass, that may be tissue: so many
+# standard deviations of glass, within this range. Sure tissue has so many times as much.
+_DEVIATIONS, _LEAST, _MOST, _SURE = 5.0, 0.0095, 0.03, 1.5
+_BLOCK = 8  # sure tissue, and what hangs together with it, is looked for in blocks of so many pixels a side
+_FULL, _PART = 0.6, 0.25  # share of a block that may be tissue, where it is sure and where it hangs on
+_STRONG = 0.05  # what is thin is tissue from this density on
+_SHINES, _FRINGE, _REACH = 0.1, 0.03, 3  # so strong tissue makes glass so coloured, so many pixels around
+_WITHIN = 0.7  # part of the threshold that a block surrounded by tissue has to have on the mean
+_WAY = 64  # blocks from sure tissue on
+_BLACK = 40  # a pixel whose brightest channel is below this is no tissue but background, pen or shadow: of 255
+_BLANK = 6  # white without a grain so many pixels to all sides is what a scanner left out
+
+
+def by_density(rgb: ByteArray) -> BoolArray:
+    """Find what absorbs some colour more than others, beside the picture's own glass.
+
+    The colour of glass is that of the brightest even part (`cellmix_dali.tissue.glass`). Against it, optical densities
+    are taken: dust, shadows and uneven light absorb all colours alike, stains do not, so the greatest density less the
+    least is looked at. What is above the noise of glass may be tissue; it is tissue where it fills a block of 8 pixels
+    with half as much again, or hangs together with such a block (hysteresis: J. Canny, 1986). So strong tissue does
+    not decide over pale tissue beside it. A picture without glass is left to the method "saturation".
+
+    Parameters
+    ----------
+    rgb : uint8 array (height, width, 3)
+
+    Returns
+    -------
+    bool array (height, width)
+    """
+    smooth = np.asarray(Image.fromarray(rgb).filter(ImageFilter.GaussianBlur(1.5)))
+    glass = glass_of(smooth)
+    if glass is None:
+        return by_saturation(rgb)
+    colour, where, sample = glass
+    top = smooth.max(2)
+    ink = ink_mask(rgb)
+    chroma = _chroma(smooth, colour)
+    plain = _chroma(sample, colour)[where]
+    middle = float(np.median(plain))
+    deviation = 1.4826 * float(np.median(np.abs(plain - middle)))
+    low = min(max(middle + _DEVIATIONS * deviation, _LEAST), _MOST)
+    # A level of noise is more density where there is less light.
+    chroma *= top * np.float32(1 / colour.max())
+    blank = dilated(eroded((rgb == 255).all(2), _BLANK), _BLANK + 4)
+    barred = ink | blank | (top < _BLACK)
+    chroma[barred] = 0
+    likely = chroma > low
+    # Smoothed, strong tissue shines a little on the glass beside it.
+    likely &= (chroma > _FRINGE) | ~dilated(chroma > _SHINES, _REACH)
+    part, strength = _in_blocks(likely.astype(np.float32)), _in_blocks(np.minimum(chroma, np.float32(4 * low)))
+    sure = (part >= _FULL) & (strength >= _SURE * low)
+    # Two blocks each way: lines of cover slips and hairs are thin. Thin tissue has to be strong.
+    sure = _squares(sure) | (_in_blocks(cleaned(chroma > _STRONG, 2).astype(np.float32)) > 0)
+    blocks = reached(sure, part >= _PART, _WAY)
+    # Within tissue, what is paler than the threshold between its nuclei and fibres is tissue as well.
+    filled = eroded(blocks, 1) & (strength >= _WITHIN * low)
+    mask = (likely & _enlarged(dilated(blocks, 1), likely.shape)) | _enlarged(filled, likely.shape)
+    found: BoolArray = cleaned(mask & ~barred, 2) & ~barred
+    return found
+
+
+def _enlarged(blocks: BoolArray, shape: tuple[int, ...]) -> BoolArray:
+    """Blocks as pixels."""
+    tall = np.repeat(blocks, _BLOCK, axis=0)[: shape[0]]
+    pixels: BoolArray = np.repeat(tall, _BLOCK, axis=1)[:, : shape[1]]
+    return pixels
+
+
+def _chroma(rgb: ByteArray, glass: FloatArray) -> FloatArray:
+    """Greatest optical density above glass less the least, of three channels."""
+    values = np.maximum(np.arange(256, dtype=np.float32), 1)
+    red, green, blue = (np.log10(glass[c] / values).astype(np.float32)[rgb[..., c]] for c in range(3))
+    spread: FloatArray = np.maximum(np.maximum(red, green), blue)
+    spread -= np.minimum(np.minimum(red, green), blue)
+    return spread
+
+
+def _squares(mask: BoolArray) -> BoolArray:
+    """What lies in a square of 2 x 2 that is True; beyond the rim, all is as at the rim."""
+    padded = np.pad(mask, 1, mode="edge")
+    full = padded[1:, 1:] & padded[1:, :-1] & padded[:-1, 1:] & padded[:-1, :-1]
+    found: BoolArray = full[1:, 1:] | full[1:, :-1] | full[:-1, 1:] | full[:-1, :-1]
+    return found
+
+
+def _in_blocks(values: FloatArray) -> FloatArray:
+    """Means of blocks of `_BLOCK` pixels a side; those at the rim are filled up by repetition."""
+    rows, columns = (-(-side // _BLOCK) * _BLOCK for side in values.shape)
+    padded = np.pad(values, ((0, rows - values.shape[0]), (0, columns - values.shape[1])), mode="edge")
+    means: FloatArray = padded.reshape(rows // _BLOCK, _BLOCK, columns // _BLOCK, _BLOCK).mean((1, 3))
+    return means

@@ -1,0 +1,118 @@
+"""The engines: what moves the pixels of a plan. Here DALI's own operators; `_numba_engine` is the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cellmix_dali.errors import ArgumentError, unknown_name
+
+from ..assemble import laid_over
+from ..dali import DataNode, fn, types
+from ..nearest import resized_nearest
+from ..plan_arrays import PlanNodes
+
+__all__ = ["ENGINES", "check_engine", "move_pixels"]
+
+ENGINES = ("native", "numba")
+
+
+def check_engine(engine: str, device: str) -> None:
+    """Raise an error if there is no such engine, or this machine lacks what it needs for images on that device.
+
+    Raises
+    ------
+    ArgumentError
+        For an unknown engine.
+    MissingDependencyError
+        For engine "numba" on the GPU without numba-cuda.
+    """
+    if engine not in ENGINES:
+        raise unknown_name("engine", engine, ENGINES)
+    if engine == "numba" and device == "gpu":
+        from . import cuda as _cuda_engine  # noqa: F401
+
+
+def move_pixels(
+    images: DataNode,
+    plan: PlanNodes,
+    *,
+    engine: str = "native",
+    dtype: types.DALIDataType | None = None,
+    name: str | None = None,
+) -> DataNode:
+    """Apply a plan to images; its kind is any but "saliency" (see `_saliency.placed_boxes`)."""
+    if engine == "numba":
+        if images.device == "gpu":
+            raise ArgumentError(
+                "On the GPU engine='numba' mixes and normalises in one pass: use "
+                "cellmix_dali.plugins.normalise.normalise(images, plan=..., engine='numba'), or engine='native' to "
+                "mix alone."
+            )
+        from .cpu import move_pixels_numba
+
+        return move_pixels_numba(images, plan, dtype=dtype, name=name)
+    options: dict[str, Any] = {} if name is None else {"name": name}
+    if plan.action.kind == "paste":
+        # The paste casts on its way.
+        return _paste(images, plan, options if dtype is None else options | {"dtype": dtype})
+    mixed = {"fill": _fill, "resize": _resize, "share": _share, "mask": _mask}[plan.action.kind](images, plan, options)
+    return mixed if dtype is None else fn.cast(mixed, dtype=dtype)
+
+
+def _paste(images: DataNode, plan: PlanNodes, options: dict[str, Any]) -> DataNode:
+    """Paste regions of the batch's samples over each other."""
+    return fn.multi_paste(
+        images,
+        in_ids=plan.in_ids,
+        in_anchors=plan.in_anchors,
+        out_anchors=plan.out_anchors,
+        shapes=plan.shapes,
+        **options,
+    )
+
+
+def _fill(images: DataNode, plan: PlanNodes, options: dict[str, Any]) -> DataNode:
+    """Overwrite a box by a constant."""
+    return fn.erase(
+        images,
+        anchor=fn.cast(plan.out_anchors[0], dtype=types.FLOAT),
+        shape=fn.cast(plan.shapes[0], dtype=types.FLOAT),
+        axis_names="HW",
+        fill_value=list(map(float, plan.action.fill)),
+        **options,
+    )
+
+
+def _resize(images: DataNode, plan: PlanNodes, options: dict[str, Any]) -> DataNode:
+    """Paste a box of the partner, resized, over each sample."""
+    partner = _partner(images, plan)
+    place, start = plan.out_anchors[0], fn.cast(plan.in_anchors[0], dtype=types.FLOAT)
+    taken, size = (fn.cast(plan.shapes[which], dtype=types.FLOAT) for which in (0, 1))
+    if plan.action.interpolation == "nearest":
+        box = resized_nearest(partner, size, start, taken)
+    else:
+        part = fn.slice(partner, plan.in_anchors[0], plan.shapes[0], axes=[0, 1])
+        box = fn.resize(part, size=size, interp_type=types.INTERP_LINEAR, antialias=True)
+    return laid_over(images, box, place=place, shape=plan.shapes[1], options=options)
+
+
+def _share(images: DataNode, plan: PlanNodes, options: dict[str, Any]) -> DataNode:
+    """Blend with the partner by a share."""
+    share = plan.share[0].gpu() if images.device == "gpu" else plan.share[0]
+    blend = images * share + _partner(images, plan) * (1.0 - share)
+    return fn.cast_like(blend, images, **options)  # rounds to the nearest
+
+
+def _mask(images: DataNode, plan: PlanNodes, options: dict[str, Any]) -> DataNode:
+    """Take each pixel from the sample or from its partner."""
+    mask = plan.mask.gpu() if images.device == "gpu" else plan.mask
+    own = fn.expand_dims(fn.reinterpret(mask, layout="HW"), axes=[2], new_axis_names="C")
+    # In bytes the difference may wrap around, and the sum wraps back: exact. One product by the mask, which has fewer
+    # channels, is much faster than two.
+    partner = _partner(images, plan)
+    return fn.cast_like(partner + (images - partner) * own, images, **options)
+
+
+def _partner(images: DataNode, plan: PlanNodes) -> DataNode:
+    """Each sample's partner in its place."""
+    return fn.permute_batch(images, indices=plan.in_ids[0])

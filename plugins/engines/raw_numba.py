@@ -1,0 +1,86 @@
+"""Compiled operators on DALI's CPU buffers, compiled once a machine.
+
+`nvidia.dali.plugin.numba` compiles a frame around every operator, which takes seconds in each process. Here compiled
+functions take what DALI's backend hands over (addresses, see `RUN` and `SETUP`), and numba keeps them on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from numba import cfunc
+from numba import types as numba_types
+from nvidia.dali.plugin.numba import NumbaFunction
+
+from ..dali import DataNode, types
+
+__all__ = ["RUN", "RUN_SAMPLE", "SETUP", "compiled_callback", "raw_operator"]
+
+_U64, _I32 = numba_types.uint64, numba_types.int32
+#: Addresses of the outputs' data (outputs, samples), of their shapes (outputs, samples) and of their numbers of
+#: dimensions (outputs,), and how many outputs there are; the same of the inputs; the number of samples. Addresses and
+#: shapes are int64, the rest is int32.
+RUN = numba_types.void(_U64, _U64, _U64, _I32, _U64, _U64, _U64, _I32, _I32)
+#: The same of one sample at a time, which DALI's threads share among themselves.
+RUN_SAMPLE = numba_types.void(_U64, _U64, _U64, _I32, _U64, _U64, _U64, _I32)
+#: The same without the data; the outputs' shapes are to be filled in.
+SETUP = numba_types.void(_U64, _U64, _I32, _U64, _U64, _I32, _I32)
+
+
+def compiled_callback(signature: Any) -> Callable[[Callable[..., None]], Any]:
+    """Compile a function for DALI's backend; nothing in it may raise."""
+
+    def compile_it(function: Callable[..., None]) -> Any:
+        try:
+            return cfunc(signature, cache=True)(function)
+        except RuntimeError:  # no folder can keep the result
+            return cfunc(signature)(function)
+
+    return compile_it
+
+
+class _RawNumbaFunction(NumbaFunction):  # type: ignore[misc]
+    """DALI's operator without its frame: the callbacks are compiled already."""
+
+    def _get_run_fn_cpu(self, run_fn: Any, *_: object) -> int:
+        return int(run_fn.address)
+
+    def _get_setup_fn_cpu(self, setup_fn: Any) -> int:
+        return int(setup_fn.address)
+
+
+def raw_operator(
+    run: Any,
+    setup: Any,
+    *,
+    in_types: Sequence[types.DALIDataType],
+    in_dimensions: Sequence[int],
+    out_type: types.DALIDataType,
+    out_dimensions: int,
+    batch: bool,
+) -> Callable[..., DataNode]:
+    """Make an operator on the CPU with one output.
+
+    Parameters
+    ----------
+    run, setup
+        Made by `compiled_callback`, of the signatures `RUN` (or `RUN_SAMPLE`) and `SETUP`.
+    in_types, in_dimensions
+        Type and number of dimensions of each input.
+    out_type, out_dimensions
+        Those of the output.
+    batch : bool
+        Whether it is called once a batch, or once a sample in DALI's threads.
+    """
+    operator: Callable[..., DataNode] = _RawNumbaFunction(
+        run_fn=run,
+        setup_fn=setup,
+        out_types=[out_type],
+        in_types=list(in_types),
+        outs_ndim=[out_dimensions],
+        ins_ndim=list(in_dimensions),
+        batch_processing=batch,
+        device="cpu",
+    )
+    return operator

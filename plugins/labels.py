@@ -1,0 +1,57 @@
+"""Soft labels in the graph: the mixing matrix times the batch's labels, by native operators."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cellmix_dali._arguments import SHARE_TOLERANCE
+
+from .dali import DataNode, fn, types
+
+__all__ = ["mix_labels", "soft_rows"]
+
+
+def mix_labels(labels: DataNode, weights: DataNode, num_classes: int, batch_size: int, *, soft: bool) -> DataNode:
+    """Return float32 (num_classes,): row i of the mixing matrix times the labels of all samples.
+
+    DALI has no operator across the samples of a batch but the paste: it gathers the batch's label rows in every
+    sample, (batch, num_classes), which the sample's own weights then sum up.
+    """
+    row = fn.reshape(soft_rows(labels, num_classes, soft=soft), shape=[1, num_classes, 1], layout="HWC")
+    order = np.arange(batch_size, dtype=np.int32)
+    gathered = fn.multi_paste(
+        row,
+        in_ids=types.Constant(order, device="cpu"),
+        out_anchors=types.Constant(np.stack([order, np.zeros_like(order)], axis=-1), device="cpu"),
+        shapes=types.Constant(np.tile(np.array([[1, num_classes]], np.int32), (batch_size, 1)), device="cpu"),
+        output_size=[batch_size, num_classes],
+    )
+    gathered = fn.reshape(gathered, shape=[batch_size, num_classes], layout="")
+    return fn.reductions.sum(gathered * fn.reshape(weights, shape=[batch_size, 1], layout=""), axes=[0])
+
+
+def soft_rows(labels: DataNode, num_classes: int, *, soft: bool) -> DataNode:
+    """Return float32 (num_classes,) on the CPU, of class indices or soft labels; the graph raises for wrong ones."""
+    if labels.device == "gpu":
+        labels = labels.cpu()
+    if soft:
+        return _checked(fn.cast(labels, dtype=types.FLOAT), num_classes)
+    return fn.reshape(_one_hot(labels, num_classes), shape=[num_classes], layout="")
+
+
+def _checked(row: DataNode, num_classes: int) -> DataNode:
+    """Soft labels; a slice raises where the shares do not add up to 1, or one is negative or not a number."""
+    row = fn.reshape(row, shape=[num_classes], layout="")
+    total = fn.reductions.sum(row, axes=[0])
+    # Comparisons with NaN are false.
+    fits = (fn.reductions.min(row, axes=[0]) >= 0) & (total > 1 - SHARE_TOLERANCE) & (total < 1 + SHARE_TOLERANCE)
+    off = 1 - fn.reshape(fn.cast(fits, dtype=types.INT32), shape=[1], layout="")
+    one = types.Constant(np.ones(1, np.float32), device="cpu")
+    return row * fn.slice(one, off, 1, axes=[0])  # raises if soft labels are not shares, 0 to 1, that add up to 1
+
+
+def _one_hot(labels: DataNode, num_classes: int) -> DataNode:
+    """Rows of the unit matrix; unlike `fn.one_hot`, a slice raises for a label out of range."""
+    index = fn.reshape(fn.cast(labels, dtype=types.INT32), shape=[1], layout="")
+    unit = types.Constant(np.eye(num_classes, dtype=np.float32), device="cpu")
+    return fn.slice(unit, index, 1, axes=[0])  # raises if a label is not in 0 .. num_classes - 1
