@@ -46,7 +46,7 @@ kills: .venv/.installed
 
 # About fifteen minutes on two cores. Peers are measured where they are installed: see docs/performance.md.
 bench: .venv/.installed
-	$(BIN)/python tests/benchmarks/run.py
+	$(BIN)/python benchmarks/run.py
 
 # The three need a GPU, and end with an error where there is none. Where the packages lie elsewhere than in .venv:
 # make gpu-report GPU_PYTHON=python3
@@ -56,7 +56,7 @@ test-gpu: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),.venv/.installed)
 	$(GPU_PYTHON) tests/gpu/run.py
 
 bench-gpu: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),.venv/.installed)
-	$(GPU_PYTHON) tests/benchmarks/gpu.py
+	$(GPU_PYTHON) benchmarks/gpu.py
 
 # The tests, the benchmark in short, and the questions that only a GPU answers: gpu-report.json, docs/gpu-figures.md.
 gpu-report: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),.venv/.installed)
@@ -66,7 +66,7 @@ gpu-report: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),.venv/.installed)
 BENCH ?= bench.json
 
 figures: .venv/.installed
-	$(BIN)/python tests/benchmarks/figures.py $(BENCH) docs/
+	$(BIN)/python benchmarks/figures.py $(BENCH) docs/
 
 clean:
 	rm -rf .venv demo-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -18,6 +18,17 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "slides"
 ODD = SHARED.with_name("odd")
 
 
+# Folders whose tests take seconds: `pytest -m quick`.
+QUICK = ("annotations", "curriculum", "mixing", "reading", "sampling", "synthetic", "tables")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of the quick folders."""
+    for item in items:
+        if item.path.parent.name in QUICK:
+            item.add_marker(pytest.mark.quick)
+
+
 @pytest.fixture(scope="session")
 def real() -> Callable[[str], Path]:
     """Path of a real slide; skips where the folder of slides is missing."""

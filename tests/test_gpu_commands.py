@@ -19,14 +19,14 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        ("gpu/run.py", "No test was run."),
+        ("tests/gpu/run.py", "No test was run."),
         ("benchmarks/gpu.py", "Nothing was measured."),
-        ("gpu/report.py", "Nothing was asked."),
+        ("tests/gpu/report.py", "Nothing was asked."),
     ],
 )
 def test_without_a_gpu_they_say_so_and_fail(script: str, words: str, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / script)],
+        [sys.executable, str(ROOT / script)],
         env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
         cwd=tmp_path,
         capture_output=True,

@@ -14,7 +14,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-BENCHMARKS = Path(__file__).parent / "benchmarks"
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SCRIPT = BENCHMARKS / "figures.py"
 sys.path.insert(0, str(BENCHMARKS))  # where they find each other when they are run
 bench_file, plots, figures = (importlib.import_module(name) for name in ("bench_file", "plots", "figures"))

@@ -5,7 +5,7 @@ the operator `addresses` has written down before.
 
 The pass is bound by memory: it reads each pixel once, eight at a time, from wherever the plan says, and writes past the
 caches (streaming stores), which spares reading what is overwritten. On 2 cores it runs at 1.0 to 1.6 times the speed of
-`numpy.copyto` of its result (tests/benchmarks/kernel.py).
+`numpy.copyto` of its result (benchmarks/kernel.py).
 
 Nothing here can raise: an exception inside a compiled operator is printed and its output left as garbage. The loops see
 raw addresses and plain sizes only.

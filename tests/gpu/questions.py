@@ -488,7 +488,7 @@ def main() -> int:
     parser.add_argument("--device", choices=("gpu", "cpu"), default="gpu")
     parser.add_argument("--seconds", type=float, default=1.0)
     given = parser.parse_args()
-    sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+    sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
     for row in QUESTIONS[given.name].answer(Asked(given.device, given.seconds)):
         print(json.dumps(row), flush=True)
     return 0

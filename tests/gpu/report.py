@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 FOLDER = Path(__file__).parent
-sys.path[:0] = [str(FOLDER), str(FOLDER.parent / "benchmarks")]
+sys.path[:0] = [str(FOLDER), str(FOLDER.parents[1] / "benchmarks")]
 
 from machine import machine, versions  # noqa: E402
 from page import page  # noqa: E402
@@ -99,7 +99,7 @@ def _command(part: str, given: argparse.Namespace, file: Path) -> list[str]:
         return [sys.executable, str(FOLDER / "run.py"), "--outcomes", str(file), "-q", "-p", "no:cacheprovider"]
     if part == BENCHMARK:
         options = ["--rounds", "2", "--side", "8192", "--out", str(file)]
-        return [sys.executable, str(FOLDER.parent / "benchmarks" / "gpu.py"), *options]
+        return [sys.executable, str(FOLDER.parents[1] / "benchmarks" / "gpu.py"), *options]
     options = ["--device", given.device, "--seconds", str(given.seconds)]
     return [sys.executable, str(FOLDER / "questions.py"), part, *options]
 

@@ -18,7 +18,7 @@ from cellmix_dali import TileTable, __version__
 from cellmix_dali.cli import app
 from cellmix_dali.synthetic import RenderedSlide, render_slides
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 Run = Callable[..., tuple[int, str, str]]
 
 

@@ -1,7 +1,7 @@
 """Writes a benchmark's figures as a page and pictures: ``make figures``.
 
-    python tests/benchmarks/figures.py bench.json docs/
-    python tests/benchmarks/figures.py bench-gpu.json docs/
+    python benchmarks/figures.py bench.json docs/
+    python benchmarks/figures.py bench-gpu.json docs/
 
 Files of runs on one machine may be given together, such as those of single groups: a later one's figures replace an
 earlier one's. Makes performance-figures.md with performance-ratios.png, performance-kernel.png and performance-host.png

@@ -1,6 +1,6 @@
 """Measures how much tissue each method finds on pictures with known truth, and writes docs/tissue-figures.md.
 
-Run from the project's folder: ``python tests/benchmarks/tissue.py docs/tissue-figures.md``.
+Run from the project's folder: ``python benchmarks/tissue.py docs/tissue-figures.md``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "tissue"))
 
 from tissue_pictures import CASES, measure
 
@@ -22,7 +22,7 @@ _HEAD = """# Tissue: what is found
 
 Pictures of 1160 x 620 px, rendered, restained by optical densities, compressed as JPEG (`tests/tissue_pictures.py`).
 Of each method: the share of the tissue that it finds on the piece where it finds least, and the share of the glass
-(with pens, dust and padding) that it takes. Written by `python tests/benchmarks/tissue.py docs/tissue-figures.md`.
+(with pens, dust and padding) that it takes. Written by `python benchmarks/tissue.py docs/tissue-figures.md`.
 
 """
 

@@ -15,7 +15,7 @@ from cellmix_dali.errors import ArgumentError
 from cellmix_dali.synthetic import render_tissue
 from cellmix_dali.tissue import tissue_mask, tissue_share
 
-SLIDES = Path(__file__).parents[2] / "shared" / "slides"
+SLIDES = Path(__file__).parents[3] / "shared" / "slides"
 
 
 def real_path(name):

@@ -16,7 +16,7 @@ from PIL import Image
 
 from cellmix_dali.training.models import make_model
 
-DATASETS = Path(__file__).resolve().parents[2] / "shared" / "datasets"
+DATASETS = Path(__file__).resolve().parents[3] / "shared" / "datasets"
 FIGURES = {"accuracy", "balanced_accuracy", "macro_f1", "auroc"}
 Run = Callable[..., tuple[int, str, str]]
 

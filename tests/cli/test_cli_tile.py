@@ -153,7 +153,7 @@ def test_folders_that_are_not_looked_into_are_told(run: Run, slides: list[Render
 def test_interrupted_by_ctrl_c(
     run: Run, slides: list[RenderedSlide], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tests = str(Path(__file__).parent / "tiling")
+    tests = str(Path(__file__).parents[1] / "tiling")
     monkeypatch.syspath_prepend(tests)
     from hanging import METHOD, slide_that_hangs
 

@@ -20,7 +20,7 @@ from cellmix_dali.shards import ShardWriter, copy_blocks, open_tiles, tile_rows,
 from cellmix_dali.storage.kept_open import KeptOpen
 from cellmix_dali.storage.open_file import KeptFile
 
-sys.path.append(str(Path(__file__).with_name("slides")))
+sys.path.append(str(Path(__file__).parents[1] / "slides"))
 
 from slide_files import directory, picture, write_tiff
 

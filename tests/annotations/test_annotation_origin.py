@@ -25,7 +25,7 @@ from cellmix_dali.tiling import TilingSettings, tile_slides
 from cellmix_dali.tissue.overview import overview_picture
 from cellmix_dali.tissue.slide_mask import TissueMask, mask_from_geojson, mask_from_png
 
-ODD = Path(__file__).resolve().parents[2] / "shared" / "odd"
+ODD = Path(__file__).resolve().parents[3] / "shared" / "odd"
 BOUNDS = Box(2000, 1500, 2900, 3700)
 
 
