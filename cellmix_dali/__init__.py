@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .mixing import CellMix, MixPlan, cellmix_plan
     from .mixing.online_augmentation import get_online_augmentation
     from .pipelines import evaluate_image_loader, evaluate_loader, read_tiles, train_image_loader, train_loader
-    from .plugins import PlanSource, TileSource, cellmix, mix, tiles
+    from .plugins import Draw, PlanSource, TileSource, cellmix, mix, tiles
     from .shards import open_tiles
     from .slides import open_slide
     from .tables import SlideList, TileTable, grid_tiles, read_slide_list, tiles_of_slides
@@ -25,6 +25,7 @@ __all__ = [
     "CellMix",
     "CellMixDaliError",
     "Curriculum",
+    "Draw",
     "MixPlan",
     "PlanSource",
     "SlideList",
@@ -58,7 +59,7 @@ _WHERE = {
     "mixing": ("CellMix", "MixPlan", "cellmix_plan"),
     "mixing.online_augmentation": ("get_online_augmentation",),
     "pipelines": (*("evaluate_image_loader", "evaluate_loader", "read_tiles", "train_image_loader", "train_loader"),),
-    "plugins": ("PlanSource", "TileSource", "cellmix", "mix", "tiles"),
+    "plugins": ("Draw", "PlanSource", "TileSource", "cellmix", "mix", "tiles"),
     "shards": ("open_tiles",),
     "slides": ("open_slide",),
     "tables": ("SlideList", "TileTable", "grid_tiles", "read_slide_list", "tiles_of_slides"),

@@ -32,6 +32,8 @@ def number(name: str, value: Any, low: float, high: float = math.inf, above_low:
     """Return `value` as a finite float between `low` and `high`; `above_low` leaves `low` itself out."""
     least = f"above {low:g}" if above_low else f"{low:g} or more"
     allowed = f"a number {least}" if math.isinf(high) else f"a number {least} and at most {high:g}"
+    if math.isinf(low):
+        allowed = "a finite number"
     try:
         real = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
     except OverflowError:  # an int too large for a float

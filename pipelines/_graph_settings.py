@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
 from cellmix_dali._arguments import integer
-from cellmix_dali.errors import unknown_name
-from cellmix_dali.plugins.dali import Pipeline
+from cellmix_dali.errors import ArgumentError, unknown_name
+from cellmix_dali.plugins import Augment, Draw
+from cellmix_dali.plugins.dali import DataNode, Pipeline
+from cellmix_dali.plugins.draw import Drawn
 from cellmix_dali.plugins.engines.paste import check_engine
 from cellmix_dali.plugins.normalise import DTYPES, MEAN, STD, channel_numbers, default_engine
 
@@ -38,6 +41,7 @@ class GraphSettings:
     dtype: str = "float32"
     num_threads: int | None = None
     prefetch_queue_depth: int | None = None
+    augment: Augment | None = None
 
     def __post_init__(self) -> None:
         device_id(self.device)
@@ -73,6 +77,30 @@ class GraphSettings:
         """Return the arguments of `cellmix_dali.plugins.normalise.normalise`."""
         return {"mean": self.mean, "std": self.std, "dtype": self.dtype, "engine": self.engine}
 
+    def augmented(self, images: DataNode, source: Drawn) -> DataNode:
+        """Change the images as the user's function says; without one they stay as they are."""
+        if self.augment is None:
+            return images
+        found = self.augment(images, Draw.of(source))
+        if not isinstance(found, DataNode):
+            raise ArgumentError(
+                f"augment={_told(self.augment)} returned {type(found).__name__}: it takes (images, draw), nodes of the "
+                "graph, and returns the images."
+            )
+        return found.gpu() if self.on_gpu else found
+
     def seen(self) -> dict[str, Any]:
         """Return what changes the tensors of a batch, as plain values."""
-        return {"mean": list(self.mean), "std": list(self.std), "dtype": self.dtype}
+        seen: dict[str, Any] = {"mean": list(self.mean), "std": list(self.std), "dtype": self.dtype}
+        return seen if self.augment is None else seen | {"augment": _told(self.augment)}
+
+
+def _told(augment: Any) -> str:
+    """A function's name, and what it was given beforehand; two of one name are told apart by that only."""
+    if isinstance(augment, partial):
+        given = [repr(each) for each in augment.args] + [
+            f"{name}={value!r}" for name, value in augment.keywords.items()
+        ]
+        return f"{_told(augment.func)}({', '.join(given)})"
+    named = augment if hasattr(augment, "__qualname__") else type(augment)
+    return f"{named.__module__}.{named.__qualname__}"

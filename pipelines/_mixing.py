@@ -23,16 +23,17 @@ def mixed_and_normalised(
     std: Sequence[float],
     dtype: str,
     engine: str | None,
+    sizes_checked: bool,
 ) -> tuple[DataNode, DataNode]:
     """Return normalised images, mixed by a plan of their size, and the labels, on the images' device.
 
     The labels were mixed by their source; but where boxes lie where the images say, so do the weights, and labels
-    (shares of `num_classes`) are mixed here.
+    (shares of `num_classes`) are mixed here. Where the sizes are not known to be those of the plan, the graph checks.
     """
     if plan is not None and plan.action.kind == "saliency":
         plan = placed_boxes(images, plan)
         assert num_classes is not None
         labels = mix_labels(labels, plan.weights, num_classes, Pipeline.current().max_batch_size, soft=True)
     gpu = images.device == "gpu"
-    images = normalise(images, mean=mean, std=std, plan=plan, dtype=dtype, engine=engine, sizes_checked=True)
+    images = normalise(images, mean=mean, std=std, plan=plan, dtype=dtype, engine=engine, sizes_checked=sizes_checked)
     return images, labels.gpu() if gpu else labels

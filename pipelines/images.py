@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 
 from cellmix_dali._ranks import ranks_of
 from cellmix_dali.errors import ArgumentError
+from cellmix_dali.plugins import Augment
 from cellmix_dali.plugins.dali import Pipeline
 from cellmix_dali.plugins.normalise import MEAN, STD
 from cellmix_dali.plugins.plan_source import CurriculumLike
@@ -56,6 +57,7 @@ def image_pipeline(
     dtype: str = "float32",
     num_threads: int | None = None,
     prefetch_queue_depth: int | None = None,
+    augment: Augment | None = None,
 ) -> Pipeline:
     """Define the pipeline over an image source, for training or evaluation.
 
@@ -63,7 +65,7 @@ def image_pipeline(
     ----------
     source : ImageSource
         If it draws plans, it mixes the labels itself (`num_classes` given).
-    device, engine, mean, std, dtype, num_threads, prefetch_queue_depth
+    device, engine, mean, std, dtype, num_threads, prefetch_queue_depth, augment
         See `cellmix_dali.pipelines.train_pipeline`. What ran on a GPU: docs/gpu.md.
 
     Returns
@@ -81,7 +83,7 @@ def image_pipeline(
     """
     if source.plans is not None and source.num_classes is None:
         raise ArgumentError("A source that draws plans must mix the labels, too: ImageSource(..., num_classes=...).")
-    return _graph(source, GraphSettings(device, engine, mean, std, dtype, num_threads, prefetch_queue_depth))
+    return _graph(source, GraphSettings(device, engine, mean, std, dtype, num_threads, prefetch_queue_depth, augment))
 
 
 def _graph(source: ImageSource, settings: GraphSettings) -> Pipeline:
@@ -90,12 +92,14 @@ def _graph(source: ImageSource, settings: GraphSettings) -> Pipeline:
     with pipeline:
         batch = source.nodes(device=decoder_device(settings.device))
         images = batch.images.gpu() if settings.on_gpu else batch.images
+        images = settings.augmented(images, source)
         # The source resizes to the plans' size, and mixes the labels.
         images, labels = mixed_and_normalised(
             images,
             batch.labels,
             batch.plan,
             num_classes=source.num_classes,
+            sizes_checked=settings.augment is None,
             **settings.normalising(),
         )
         applied = [] if batch.plan is None else [batch.plan.parameters]
@@ -129,6 +133,7 @@ def train_image_loader(
     num_threads: int | None = None,
     prefetch_queue_depth: int | None = None,
     cache: ImageCache | None = None,
+    augment: Augment | None = None,
 ) -> ImageLoader:
     """Make the loader of a training on image files.
 
@@ -162,7 +167,7 @@ def train_image_loader(
     rank, world_size : int, optional
         This process among those that train together. By default those of the process group or of
         the launcher (torchrun). Give both to have others.
-    device, engine, mean, std, dtype, num_threads, prefetch_queue_depth
+    device, engine, mean, std, dtype, num_threads, prefetch_queue_depth, augment
         See `image_pipeline`.
     cache : ImageCache, optional
         Holds the files decoded: it is filled with those that it lacks before this returns. Batches are the same
@@ -182,7 +187,7 @@ def train_image_loader(
     """
     follows_group = rank is None
     rank, world_size = ranks_of(rank, world_size)
-    settings = GraphSettings(device, engine, mean, std, dtype, num_threads, prefetch_queue_depth)
+    settings = GraphSettings(device, engine, mean, std, dtype, num_threads, prefetch_queue_depth, augment)
     plans = training_plans(
         method,
         tile_size=image_size,

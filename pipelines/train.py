@@ -11,7 +11,7 @@ import torch
 
 from cellmix_dali._ranks import ranks_of
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.plugins import TileSource, tiles
+from cellmix_dali.plugins import Augment, TileSource, tiles
 from cellmix_dali.plugins.dali import Pipeline, fn
 from cellmix_dali.plugins.normalise import MEAN, STD
 from cellmix_dali.plugins.plan_source import CurriculumLike
@@ -38,6 +38,7 @@ def train_pipeline(
     dtype: str = "float32",
     num_threads: int | None = None,
     prefetch_queue_depth: int | None = None,
+    augment: Augment | None = None,
 ) -> Pipeline:
     """Define the training pipeline over a tile source.
 
@@ -59,6 +60,10 @@ def train_pipeline(
         DALI's threads. By default as many as the process may use cores, at most 16.
     prefetch_queue_depth : int, optional
         Batches that DALI makes ahead. By default 2, on the GPU 4.
+    augment : callable, optional
+        ``augment(images, draw)`` changes the images, uint8 HWC, after the flips and before the mixing, by operators of
+        the graph and by the numbers of `draw` (see `cellmix_dali.plugins.Draw`); it returns them, of the same size and
+        type.
 
     Returns
     -------
@@ -77,7 +82,7 @@ def train_pipeline(
         raise ArgumentError(
             "The training pipeline needs a source that gives soft labels: TileSource(..., num_classes=...)."
         )
-    return _graph(source, GraphSettings(device, engine, mean, std, dtype, num_threads, prefetch_queue_depth))
+    return _graph(source, GraphSettings(device, engine, mean, std, dtype, num_threads, prefetch_queue_depth, augment))
 
 
 def _graph(source: TileSource, settings: GraphSettings) -> Pipeline:
@@ -88,12 +93,14 @@ def _graph(source: TileSource, settings: GraphSettings) -> Pipeline:
         images = batch.images.gpu() if settings.on_gpu else batch.images
         if batch.flips is not None:
             images = fn.flip(images, horizontal=batch.flips[0], vertical=batch.flips[1])
+        images = settings.augmented(images, source)
         # The source has checked that its tiles are of the plans' size, and mixed the labels.
         images, labels = mixed_and_normalised(
             images,
             batch.labels,
             batch.plan,
             num_classes=source.num_classes,
+            sizes_checked=settings.augment is None,
             **settings.normalising(),
         )
         applied = [] if batch.plan is None else [batch.plan.parameters]
@@ -132,6 +139,7 @@ def train_loader(
     num_threads: int | None = None,
     num_workers: int = 2,
     prefetch_queue_depth: int | None = None,
+    augment: Augment | None = None,
 ) -> TileLoader:
     """Make the loader that a training loop iterates over.
 
@@ -164,8 +172,8 @@ def train_loader(
         unless told otherwise. ``loader.faults`` says which.
     num_workers : int, default 2
         Threads that read slide files.
-    device, engine, mean, std, dtype, num_threads, prefetch_queue_depth
-        See `train_pipeline`.
+    device, engine, mean, std, dtype, num_threads, prefetch_queue_depth, augment
+        See `train_pipeline`. A state is told from another by the augmentation's name.
 
     Returns
     -------
@@ -183,7 +191,7 @@ def train_loader(
         raise ArgumentError("The tile table is empty: there is nothing to train on.")
     follows_group = rank is None
     rank, world_size = ranks_of(rank, world_size)
-    settings = GraphSettings(device, engine, mean, std, dtype, num_threads, prefetch_queue_depth)
+    settings = GraphSettings(device, engine, mean, std, dtype, num_threads, prefetch_queue_depth, augment)
     plans = training_plans(
         method,
         tile_size=int(image_sizes(table)[0]) if tile_size is None else tile_size,

@@ -2,13 +2,16 @@
 
 from .cellmix import CellMixParameters, cellmix
 from .clock import EpochClock
+from .draw import Augment, Draw
 from .mix import MixParameters, mix
 from .plan_source import PlanNodes, PlanSource
 from .tile_source import TileSource
 from .tiles import TileNodes, tiles
 
 __all__ = [
+    "Augment",
     "CellMixParameters",
+    "Draw",
     "EpochClock",
     "MixParameters",
     "PlanNodes",

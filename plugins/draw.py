@@ -1,0 +1,204 @@
+"""Random numbers in a graph that are a pure function of (seed, epoch, iteration, rank, ordinal).
+
+DALI's own `fn.random` numbers depend on what was drawn before them, so a training that goes on would see others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellmix_dali._arguments import number
+from cellmix_dali._random import generator
+from cellmix_dali.errors import ArgumentError
+from cellmix_dali.sampling import EpochOrder
+
+from .clock import BatchPosition, EpochClock
+from .dali import DataNode, fn, types
+
+__all__ = ["Augment", "Draw"]
+
+_STREAM = 1 << 16  # keeps the draws, one stream each, apart from all else under one seed
+_Numbers: TypeAlias = "Callable[[np.random.Generator, tuple[int, int]], NDArray[np.generic]]"
+
+
+class Drawn(Protocol):
+    """What a source says of itself: of tiles, of images."""
+
+    clock: EpochClock
+    batch_size: int
+    seed: int
+    rank: int
+    order: EpochOrder
+
+
+@dataclass
+class Draw:
+    """Draws for the graph that is being defined: each call gives a node on the host, with other values per sample.
+
+    The n-th call of a graph is the n-th stream of numbers, so a graph that is defined again, in this process or
+    another, on the CPU or the GPU, draws the same. A call that is added at the end changes none before it.
+
+    Parameters
+    ----------
+    clock : EpochClock
+        Says which batch it is: that of the graph's `TileSource`, `PlanSource` or image source.
+    batch_size : int
+        Samples per batch; all batches are full.
+    seed, rank : int, default 0
+        Of the numbers.
+    """
+
+    clock: EpochClock
+    batch_size: int
+    seed: int = 0
+    rank: int = 0
+    _drawn: list[tuple[int, _Numbers]] = field(default_factory=list, init=False, repr=False)
+    _node: DataNode | None = field(default=None, init=False, repr=False)
+
+    @classmethod
+    def of(cls, source: Drawn) -> Draw:
+        """Make the draws of a graph that a source feeds, under the source's seed and rank.
+
+        Parameters
+        ----------
+        source : TileSource or ImageSource
+            Whose batches are all full.
+
+        Raises
+        ------
+        ArgumentError
+            If its last batch may be short.
+        """
+        if not source.order.drop_last:
+            raise ArgumentError("Batches that are augmented by random draws must be full: use drop_last=True.")
+        return cls(source.clock, source.batch_size, source.seed, source.rank)
+
+    def uniform(self, low: float = 0.0, high: float = 1.0, shape: Sequence[int] = ()) -> DataNode:
+        """Draw evenly from [low, high).
+
+        Parameters
+        ----------
+        low, high : float
+            The range; low is not above high.
+        shape : sequence of int
+            Of each sample's numbers; by default one number.
+
+        Returns
+        -------
+        DataNode, float32 (*shape,)
+
+        Raises
+        ------
+        ArgumentError
+            If the range is none, or the shape holds no number.
+        """
+        low, high = number("low", low, -math.inf), number("high", high, -math.inf)
+        if low > high:
+            raise ArgumentError(f"low={low}, high={high}: low is at most high.")
+        return self._draw(shape, lambda random, size: low + random.random(size) * (high - low))
+
+    def normal(self, mean: float = 0.0, std: float = 1.0, shape: Sequence[int] = ()) -> DataNode:
+        """Draw from a normal distribution.
+
+        Parameters
+        ----------
+        mean, std : float
+            Of the distribution; std is not negative.
+        shape : sequence of int
+            See `uniform`.
+
+        Returns
+        -------
+        DataNode, float32 (*shape,)
+
+        Raises
+        ------
+        ArgumentError
+            If std is negative, or the shape holds no number.
+        """
+        mean, std = number("mean", mean, -math.inf), number("std", std, 0)
+        return self._draw(shape, lambda random, size: random.normal(mean, std, size))
+
+    def coin(self, p: float = 0.5, shape: Sequence[int] = ()) -> DataNode:
+        """Draw 1 with probability p, else 0.
+
+        Parameters
+        ----------
+        p : float, default 0.5
+            From 0 to 1.
+        shape : sequence of int
+            See `uniform`.
+
+        Returns
+        -------
+        DataNode, int32 (*shape,)
+            What `fn.flip(horizontal=...)` takes.
+
+        Raises
+        ------
+        ArgumentError
+            If p is no probability, or the shape holds no number.
+        """
+        p = number("p", p, 0, 1)
+        return fn.cast(self._draw(shape, lambda random, size: random.random(size) < p), dtype=types.INT32)
+
+    def choice(self, values: Sequence[float], shape: Sequence[int] = ()) -> DataNode:
+        """Draw one of some values, each as often.
+
+        Parameters
+        ----------
+        values : sequence of numbers
+            At least one.
+        shape : sequence of int
+            See `uniform`.
+
+        Returns
+        -------
+        DataNode (*shape,)
+            int32 if all values are whole numbers by their type, else float32.
+
+        Raises
+        ------
+        ArgumentError
+            If there are no values, or the shape holds no number.
+        """
+        offered = np.asarray(values)
+        if offered.ndim != 1 or not offered.size or offered.dtype.kind not in "iuf":
+            raise ArgumentError(f"values={values!r}: give a sequence of numbers to choose from.")
+        chosen = self._draw(shape, lambda random, size: offered[random.integers(0, offered.size, size)])
+        return chosen if offered.dtype.kind == "f" else fn.cast(chosen, dtype=types.INT32)
+
+    def _draw(self, shape: Sequence[int], numbers: _Numbers) -> DataNode:
+        """The node of a draw: a part of what the host makes per sample for all of them."""
+        count = math.prod(shape)
+        if count < 1 or any(side < 1 for side in shape):
+            raise ArgumentError(f"shape={tuple(shape)}: every side is at least 1.")
+        if self._node is None:
+            self._node = fn.external_source(source=self._values, batch=True, batch_info=True, dtype=types.FLOAT, ndim=1)
+        first = sum(size for size, _ in self._drawn)
+        self._drawn.append((count, numbers))
+        if not shape:
+            return self._node[first]
+        return fn.reshape(self._node[first : first + count], shape=list(shape))
+
+    def _values(self, info: BatchPosition) -> NDArray[np.float32]:
+        """All numbers of a batch, (batch, numbers)."""
+        epoch, iteration = self.clock.at(info)
+        columns = [
+            numbers(
+                generator(self.seed, epoch=epoch, iteration=iteration, rank=self.rank, stream=_STREAM + ordinal),
+                (self.batch_size, count),
+            ).astype(np.float32)
+            for ordinal, (count, numbers) in enumerate(self._drawn)
+        ]
+        return np.concatenate(columns, axis=1)
+
+
+#: A function of the graph that changes images (uint8 HWC) by draws, and keeps their size, type and device.
+Augment: TypeAlias = Callable[[DataNode, Draw], DataNode]
