@@ -13,7 +13,7 @@ from cellmix_dali.mixing.cellmix import fixed_patches
 
 from .clock import BatchPosition
 from .dali import DataNode, fn, types
-from .plan_arrays import PlanNodes, Settings, action_of
+from .plan_arrays import PlanNodes, Settings
 from .plan_source import drawn_arrays
 
 __all__ = ["drawn_plan"]
@@ -30,7 +30,7 @@ def drawn_plan(
 
     Only the parameters, the images' shapes and the batch's number pass through Python; no pixel does.
     """
-    action = action_of(mixer)
+    action = mixer.action
     fields = action.fields()
     inputs: list[DataNode] = []
     if isinstance(mixer, CellMix):

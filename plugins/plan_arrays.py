@@ -9,50 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cellmix_dali.errors import ArgumentError
-from cellmix_dali.mixing import BlendPlan, BoxPlan, CellMix, CutMix, Cutout, FMix, Mixer, MixPlan, Mixup, PatchPlan
-from cellmix_dali.mixing.resizemix import ResizeMix
-from cellmix_dali.mixing.saliencymix import SaliencyCut, SaliencyMix
+from cellmix_dali.mixing import Action, BlendPlan, BoxPlan, MixPlan, PatchPlan
+from cellmix_dali.mixing.saliencymix import SaliencyCut
 
 from .dali import DataNode, types
 from .patch_regions import patch_regions
 
-__all__ = ["Action", "PlanArrays", "PlanNodes", "Settings", "action_of", "box_regions", "plan_arrays"]
-
-
-@dataclass(frozen=True)
-class Action:
-    """What a mixer's plans do to pixels: known when the graph is defined, the same for all batches.
-
-    Attributes
-    ----------
-    kind : {"paste", "fill", "resize", "share", "mask", "saliency"}
-        What the arrays mean, see `PlanArrays`.
-    fill : tuple of int
-        Of "fill": the constant, for all channels or one a channel.
-    interpolation : {"nearest", "linear"}
-        Of "resize".
-    """
-
-    kind: str = "paste"
-    fill: tuple[int, ...] = (0,)
-    interpolation: str = "nearest"
-
-    def fields(self, *, weights: bool = True) -> tuple[str, ...]:
-        """Names of the arrays that the graph needs; the weights only if labels are mixed there."""
-        last = ("weights", "parameters") if weights and self.kind != "saliency" else ("parameters",)
-        return _FIELDS[self.kind] + last
-
-
-_REGIONS = ("in_ids", "in_anchors", "out_anchors", "shapes")
-_FIELDS = {
-    "paste": _REGIONS,
-    "fill": ("out_anchors", "shapes"),
-    "resize": _REGIONS,
-    "share": ("in_ids", "share"),
-    "mask": ("in_ids", "mask"),
-    "saliency": ("in_ids", "shapes"),
-}
+__all__ = ["PlanArrays", "PlanNodes", "Settings", "box_regions", "plan_arrays"]
 
 
 class PlanArrays(NamedTuple):
@@ -145,31 +108,6 @@ class Settings:
         every = np.empty((batch, len(row)), np.float64)
         every[:] = row
         return every
-
-
-def action_of(mixer: Mixer) -> Action:
-    """Return what a mixer's plans do.
-
-    Raises
-    ------
-    ArgumentError
-        If it is none of the methods that the operators know.
-    """
-    if isinstance(mixer, Cutout):
-        return Action("fill", fill=tuple(mixer.fill.tolist()))
-    if isinstance(mixer, ResizeMix):
-        return Action("resize", interpolation=mixer.interpolation)
-    kinds: dict[type[Mixer], str] = {
-        CellMix: "paste",
-        CutMix: "paste",
-        SaliencyMix: "saliency",
-        Mixup: "share",
-        FMix: "mask",
-    }
-    for known, kind in kinds.items():
-        if isinstance(mixer, known):
-            return Action(kind)
-    raise ArgumentError(f"{type(mixer).__name__} is no mixer whose plans can be applied: use mixing.make_mixer(...).")
 
 
 def plan_arrays(plan: MixPlan | SaliencyCut, action: Action, settings: Settings) -> PlanArrays:

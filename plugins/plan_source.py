@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from cellmix_dali._arguments import tile_shape
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.mixing import CellMix, Mixer, MixPlan, SaliencyMix, TileMixer
+from cellmix_dali.mixing import Action, CellMix, Mixer, MixPlan, SaliencyMix, TileMixer
 from cellmix_dali.mixing.cellmix import fixed_patches, patch_grid
 from cellmix_dali.mixing.saliencymix import SaliencyCut
 
 from .clock import BatchPosition, EpochClock
 from .dali import fn
-from .plan_arrays import Action, PlanArrays, PlanNodes, Settings, action_of, plan_arrays
+from .plan_arrays import PlanArrays, PlanNodes, Settings, plan_arrays
 
 __all__ = ["CurriculumLike", "PlanArrays", "PlanNodes", "PlanSource"]
 
@@ -88,8 +88,10 @@ class PlanSource:
         check_settings(mixer, curriculum=curriculum, patch_size=patch_size, fix_ratio=fix_ratio)
         mixer.check_batch_size(batch_size)
         self.mixer = mixer
-        self.action = action_of(mixer)
-        self.weights_known = not isinstance(mixer, SaliencyMix)
+        if not isinstance(mixer, Mixer):
+            raise ArgumentError(f"{mixer!r} is not a mixer whose plans can be applied: use mixing.make_mixer(...).")
+        self.action = mixer.action
+        self.weights_known = self.action.kind != "saliency"
         self.tile_size = tile_shape(tile_size)
         self.batch_size = batch_size
         self.clock = EpochClock(epoch_size)

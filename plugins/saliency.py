@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cellmix_dali.mixing import Action
 from cellmix_dali.mixing.saliency import SALIENCY_SIDE, scaled_peaks
 from cellmix_dali.mixing.saliencymix import SaliencyCut
 
 from .dali import DataNode, fn, types
 from .nearest import resized_nearest
-from .plan_arrays import Action, PlanNodes, box_regions
+from .plan_arrays import PlanNodes, box_regions
 
 __all__ = ["placed_boxes"]
 

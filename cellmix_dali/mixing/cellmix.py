@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._arguments import tile_shape
 from ..errors import ArgumentError, unknown_name
+from .action import Action
 from .mixer import Mixer
 from .plan import PatchPlan
 
@@ -140,10 +141,19 @@ class CellMix(Mixer):
         If the method is unknown or `p` is no probability.
     """
 
+    paper = "2301.11513"
+    label_weight = "the shares of patches by the tile they came from"
+    steered = True
+
     def __init__(self, method: str = "CellMix", *, p: float = 1.0, seed: int = 0, rank: int = 0) -> None:
         super().__init__(p=p, seed=seed, rank=rank)
         self.method = canonical_variant(method)
         self.variant = CELLMIX_VARIANTS[self.method]
+
+    @property
+    def action(self) -> Action:
+        """See `Mixer.action`."""
+        return Action("paste")
 
     def check_batch_size(self, batch_size: int) -> None:
         """Raise `ArgumentError` if the method's groups do not divide the batch."""

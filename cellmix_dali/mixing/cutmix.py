@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from .._arguments import number, tile_shape
 from ._boxes import clipped_boxes, cut_size
+from .action import Action
 from .box_plan import BoxPlan
-from .mixer import TileMixer
+from .mixer import PASTED_BOX, TileMixer
 
 __all__ = ["CutMix"]
 
@@ -32,10 +33,17 @@ class CutMix(TileMixer):
     """
 
     method = "CutMix"
+    paper = "1905.04899"
+    label_weight = PASTED_BOX
 
     def __init__(self, *, p: float = 1.0, seed: int = 0, rank: int = 0, alpha: float = 1.0) -> None:
         super().__init__(p=p, seed=seed, rank=rank)
         self.alpha = number("alpha", alpha, low=0.0, above_low=True)
+
+    @property
+    def action(self) -> Action:
+        """See `Mixer.action`."""
+        return Action("paste")
 
     def draw(self, batch_size: int, tile_size: int | tuple[int, int], *, epoch: int, iteration: int) -> BoxPlan:
         """Draw the plan of one batch; see `cellmix_dali.mixing.mixer.TileMixer.draw`."""

@@ -9,6 +9,7 @@ import numpy as np
 from .._arguments import integer, number, tile_shape
 from ..errors import ArgumentError
 from ._boxes import clipped_boxes
+from .action import Action
 from .box_plan import CONSTANT, BoxPlan
 from .mixer import TileMixer
 
@@ -43,6 +44,9 @@ class Cutout(TileMixer):
     """
 
     method = "Cutout"
+    paper = "1708.04552"
+    trigger = "sample"
+    label_weight = "1: the label stays as it is"
 
     def __init__(
         self,
@@ -62,6 +66,11 @@ class Cutout(TileMixer):
         if not values:
             raise ArgumentError("fill=() cannot be used: give one value from 0 to 255, or one a channel.")
         self.fill = np.array([integer("fill", value, low=0, high=255) for value in values], np.uint8)
+
+    @property
+    def action(self) -> Action:
+        """See `Mixer.action`."""
+        return Action("fill", fill=tuple(self.fill.tolist()))
 
     def draw(self, batch_size: int, tile_size: int | tuple[int, int], *, epoch: int, iteration: int) -> BoxPlan:
         """Draw the plan of one batch; see `cellmix_dali.mixing.mixer.TileMixer.draw`."""

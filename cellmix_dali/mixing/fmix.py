@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._arguments import number, tile_shape
+from .action import Action
 from .blend_plan import BlendPlan
 from .mixer import TileMixer
 
@@ -38,11 +39,18 @@ class FMix(TileMixer):
     """
 
     method = "FMix"
+    paper = "2002.12047"
+    label_weight = "the mask's mean, and the rest"
 
     def __init__(self, *, p: float = 1.0, seed: int = 0, rank: int = 0, alpha: float = 1.0, decay: float = 3.0) -> None:
         super().__init__(p=p, seed=seed, rank=rank)
         self.alpha = number("alpha", alpha, low=0.0, above_low=True)
         self.decay = number("decay", decay, low=0.0)
+
+    @property
+    def action(self) -> Action:
+        """See `Mixer.action`."""
+        return Action("mask")
 
     def draw(self, batch_size: int, tile_size: int | tuple[int, int], *, epoch: int, iteration: int) -> BlendPlan:
         """Draw the plan of one batch; see `cellmix_dali.mixing.mixer.TileMixer.draw`."""

@@ -1,15 +1,15 @@
-"""All methods by name."""
+"""All methods by name: a registry."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from ..errors import unknown_name
+from ..errors import ArgumentError, unknown_name
 from .cellmix import CELLMIX_VARIANTS, CellMix
 from .cutmix import CutMix
 from .cutout import Cutout
@@ -19,7 +19,7 @@ from .mixup import Mixup
 from .resizemix import ResizeMix
 from .saliencymix import SaliencyMix
 
-__all__ = ["METHODS", "Method", "canonical_method", "make_mixer", "mixer_parameters", "mixes"]
+__all__ = ["METHODS", "Method", "canonical_method", "make_mixer", "mixer_parameters", "mixes", "register_method"]
 
 
 @dataclass(frozen=True)
@@ -58,27 +58,46 @@ class Method:
     @property
     def is_cellmix(self) -> bool:
         """Whether patch size and fix ratio steer it."""
-        return issubclass(self.mixer, CellMix)
+        return self.mixer.steered
 
 
-_BOX = "the share of the tile that the pasted box leaves, and that which it covers"
+#: Every method by the authors' spelling: the eight of CellMix, those it is compared with, and what was registered.
+METHODS: dict[str, Method] = {}
 
-#: Every method: the eight of CellMix and those it is compared with.
-METHODS: dict[str, Method] = {
-    method.name: method
-    for method in (
-        *(
-            Method(name, "2301.11513", "batch", "the shares of patches by the tile they came from", CellMix)
-            for name in CELLMIX_VARIANTS
-        ),
-        Method("Cutout", "1708.04552", "sample", "1: the label stays as it is", Cutout),
-        Method("CutMix", "1905.04899", "batch", _BOX, CutMix),
-        Method("Mixup", "1710.09412", "batch", "lambda and 1 - lambda, as the pixels are blended", Mixup),
-        Method("SaliencyMix", "2006.01791", "batch", _BOX, SaliencyMix),
-        Method("ResizeMix", "2012.11101", "batch", _BOX, ResizeMix),
-        Method("FMix", "2002.12047", "batch", "the mask's mean, and the rest", FMix),
-    )
-}
+_Class = TypeVar("_Class", bound="type[Mixer]")
+
+
+def register_method(mixer: _Class, *names: str) -> _Class:
+    """Enter a mixer among the methods; a decorator of its class.
+
+    Operators, loaders and the command line then take it by its name. Its class says what there is to know: see `Mixer`.
+
+    Parameters
+    ----------
+    mixer : type
+        A `TileMixer` with `method`, `action`, `label_weight` and, if there is one, `paper`; of its ``__init__``, all
+        arguments but p, seed and rank are the method's parameters, and attributes of the same names.
+    *names : str
+        If it has several names, these: its first argument is then the name.
+
+    Returns
+    -------
+    type
+        The class itself.
+
+    Raises
+    ------
+    ArgumentError
+        If it is not such a class, or a name is taken.
+    """
+    if not (isinstance(mixer, type) and issubclass(mixer, Mixer)) or inspect.isabstract(mixer):
+        raise ArgumentError(f"{mixer!r} cannot be a method: give a class of TileMixer that has draw and action.")
+    for name in names or (mixer.method,):
+        taken = {_folded(known) for known in (*METHODS, "none")}
+        if _folded(name) in taken:
+            raise ArgumentError(f"There is a method {name!r} already: give the class another name, method = ...")
+        METHODS[name] = Method(name, mixer.paper, mixer.trigger, mixer.label_weight, mixer)
+    return mixer
 
 
 def canonical_method(name: str) -> str:
@@ -142,3 +161,8 @@ def mixer_parameters(mixer: Mixer) -> dict[str, Any]:
 def _folded(name: str) -> str:
     """A name without what makes no difference."""
     return str(name).lower().replace("-", "").replace("_", "")
+
+
+register_method(CellMix, *CELLMIX_VARIANTS)
+for _mixer in (Cutout, CutMix, Mixup, SaliencyMix, ResizeMix, FMix):
+    register_method(_mixer)

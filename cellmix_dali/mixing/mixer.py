@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import numpy as np
 
 from .._arguments import integer, number
 from .._random import generator
+from .action import Action
 from .plan import MixPlan
 
-__all__ = ["Mixer", "TileMixer"]
+__all__ = ["PASTED_BOX", "Mixer", "TileMixer"]
+
+#: `Mixer.label_weight` of methods that paste a box.
+PASTED_BOX = "the share of the tile that the pasted box leaves, and that which it covers"
 
 
 class Mixer(ABC):
@@ -36,14 +41,33 @@ class Mixer(ABC):
     ----------
     method : str
         Its name in `cellmix_dali.mixing.METHODS`.
+    action : Action
+        What its plans do to pixels.
+    paper : str
+        arXiv number.
+    trigger : {"batch", "sample"}
+        What the probability p decides about.
+    label_weight : str
+        What a sample's label weight means.
+    steered : bool
+        Whether patch size and fix ratio, and with them a curriculum, steer it.
     """
 
     method: str
+    paper: ClassVar[str] = ""
+    trigger: ClassVar[str] = "batch"
+    label_weight: ClassVar[str] = ""
+    steered: ClassVar[bool] = False
 
     def __init__(self, *, p: float = 1.0, seed: int = 0, rank: int = 0) -> None:
         self.p = number("p", p, low=0.0, high=1.0)
         self.seed = integer("seed", seed, low=0, high=2**64 - 1)
         self.rank = integer("rank", rank, low=0, high=2**64 - 1)
+
+    @property
+    @abstractmethod
+    def action(self) -> Action:
+        """What its plans do to pixels: known before any plan is drawn, the same for all batches."""
 
     def check_batch_size(self, batch_size: int) -> None:
         """Raise `ArgumentError` if batches of that size cannot be mixed."""

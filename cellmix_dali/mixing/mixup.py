@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .._arguments import number, tile_shape
+from .action import Action
 from .blend_plan import BlendPlan
 from .mixer import TileMixer
 
@@ -30,10 +31,17 @@ class Mixup(TileMixer):
     """
 
     method = "Mixup"
+    paper = "1710.09412"
+    label_weight = "lambda and 1 - lambda, as the pixels are blended"
 
     def __init__(self, *, p: float = 1.0, seed: int = 0, rank: int = 0, alpha: float = 1.0) -> None:
         super().__init__(p=p, seed=seed, rank=rank)
         self.alpha = number("alpha", alpha, low=0.0, above_low=True)
+
+    @property
+    def action(self) -> Action:
+        """See `Mixer.action`."""
+        return Action("share")
 
     def draw(self, batch_size: int, tile_size: int | tuple[int, int], *, epoch: int, iteration: int) -> BlendPlan:
         """Draw the plan of one batch; see `cellmix_dali.mixing.mixer.TileMixer.draw`."""

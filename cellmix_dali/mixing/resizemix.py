@@ -6,8 +6,9 @@ import numpy as np
 
 from .._arguments import number, tile_shape
 from ..errors import ArgumentError, unknown_name
+from .action import Action
 from .box_plan import BoxPlan
-from .mixer import TileMixer
+from .mixer import PASTED_BOX, TileMixer
 from .resampling import INTERPOLATIONS
 
 __all__ = ["ResizeMix"]
@@ -37,6 +38,8 @@ class ResizeMix(TileMixer):
     """
 
     method = "ResizeMix"
+    paper = "2012.11101"
+    label_weight = PASTED_BOX
 
     def __init__(
         self,
@@ -56,6 +59,11 @@ class ResizeMix(TileMixer):
         if interpolation not in INTERPOLATIONS:
             raise unknown_name("interpolation", interpolation, INTERPOLATIONS)
         self.interpolation = interpolation
+
+    @property
+    def action(self) -> Action:
+        """See `Mixer.action`."""
+        return Action("resize", interpolation=self.interpolation)
 
     def draw(self, batch_size: int, tile_size: int | tuple[int, int], *, epoch: int, iteration: int) -> BoxPlan:
         """Draw the plan of one batch; see `cellmix_dali.mixing.mixer.TileMixer.draw`."""

@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from .._arguments import number, tile_shape
 from ..errors import ArgumentError
 from ._boxes import clipped_boxes, cut_size
+from .action import Action
 from .box_plan import BoxPlan
-from .mixer import TileMixer
+from .mixer import PASTED_BOX, TileMixer
 
 __all__ = ["SaliencyCut", "SaliencyMix"]
 
@@ -79,10 +80,17 @@ class SaliencyMix(TileMixer):
     """
 
     method = "SaliencyMix"
+    paper = "2006.01791"
+    label_weight = PASTED_BOX
 
     def __init__(self, *, p: float = 1.0, seed: int = 0, rank: int = 0, alpha: float = 1.0) -> None:
         super().__init__(p=p, seed=seed, rank=rank)
         self.alpha = number("alpha", alpha, low=0.0, above_low=True)
+
+    @property
+    def action(self) -> Action:
+        """See `Mixer.action`."""
+        return Action("saliency")
 
     def draw_cut(self, batch_size: int, tile_size: int | tuple[int, int], *, epoch: int, iteration: int) -> SaliencyCut:
         """Draw what does not depend on the images; for the arguments see `draw`."""

@@ -1,0 +1,82 @@
+"""A method of one's own, entered from outside the package: everything takes it by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cellmix_dali import TileTable
+from cellmix_dali.errors import ArgumentError
+from cellmix_dali.mixing import METHODS, Action, BoxPlan, TileMixer, make_mixer, register_method
+from cellmix_dali.pipelines import train_loader
+
+
+class HalfMix(TileMixer):
+    """The lower part of each tile comes from its neighbour; here is all that a method needs."""
+
+    method = "HalfMix"
+    label_weight = "the share of the tile that stays"
+
+    def __init__(self, *, p: float = 1.0, seed: int = 0, rank: int = 0, share: float = 0.5) -> None:
+        super().__init__(p=p, seed=seed, rank=rank)
+        self.share = share
+
+    @property
+    def action(self) -> Action:
+        return Action("paste")
+
+    def draw(self, batch_size: int, tile_size: int | tuple[int, int], *, epoch: int, iteration: int) -> BoxPlan:
+        height, width = (tile_size, tile_size) if isinstance(tile_size, int) else tile_size
+        if self._random(epoch, iteration).random() >= self.p:
+            return BoxPlan.identity(batch_size, (height, width))
+        rows = int(height * self.share)
+        boxes = np.tile(np.array([height - rows, 0, rows, width]), (batch_size, 1))
+        return BoxPlan.pasted((height, width), np.roll(np.arange(batch_size), 1), boxes)
+
+
+@pytest.fixture
+def registered() -> Iterator[None]:
+    register_method(HalfMix)
+    yield
+    del METHODS["HalfMix"]
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize("engine", ["native", "numba"])
+def test_loaders_take_it(table: TileTable, engine: str) -> None:
+    options = {"num_classes": 3, "batch_size": 4, "flips": False, "seed": 2, "engine": engine}
+    own = {"method": "half-mix", "p": 1.0, "method_parameters": {"share": 0.25}}
+    with train_loader(table, **options, **own) as loader, train_loader(table, method=None, **options) as bare:  # type: ignore[arg-type]
+        for mixed, plain in zip(loader, bare, strict=True):
+            want, of = plain["images"].clone(), plain["labels"]
+            want[:, :, 192:] = plain["images"].roll(1, 0)[:, :, 192:]
+            assert torch.equal(mixed["images"], want)
+            torch.testing.assert_close(mixed["labels"], 0.75 * of + 0.25 * of.roll(1, 0))
+    with pytest.raises(ArgumentError, match="parameter of HalfMix"):
+        make_mixer("HalfMix", shar=0.5)
+
+
+@pytest.mark.usefixtures("registered")
+def test_the_command_line_takes_it(table: TileTable, tmp_path: Path, run: Callable[..., tuple[int, str, str]]) -> None:
+    table.save(tmp_path / "tiles.arrow")
+    code, _, err = run("preview", tmp_path / "tiles.arrow", "--method", "HalfMix", "--out", tmp_path / "own.png")
+    assert code == 0, err
+    assert (tmp_path / "own.png").stat().st_size > 1000
+    code, _, err = run("preview", tmp_path / "tiles.arrow", "--method", "HalfMx", "--out", tmp_path / "own.png")
+    assert code != 0
+    assert "HalfMix" in err
+
+
+def test_names_that_are_taken_and_classes_that_are_no_method() -> None:
+    for name in ("cutmix", "CellMix-Group", "None"):
+        taken = type("Taken", (HalfMix,), {"method": name})
+        with pytest.raises(ArgumentError, match="There is a method"):
+            register_method(taken)
+    for none in (int, HalfMix(), TileMixer, "HalfMix"):
+        with pytest.raises(ArgumentError, match="cannot be a method"):
+            register_method(none)  # type: ignore[type-var]
+    assert "HalfMix" not in METHODS
