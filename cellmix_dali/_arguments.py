@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 from collections.abc import Sequence
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 from cellmix_dali.errors import ArgumentError
 
-__all__ = ["SHARE_TOLERANCE", "fitting_patch_size", "integer", "mean_loss", "number", "tile_shape"]
+__all__ = ["SHARE_TOLERANCE", "fitting_patch_size", "integer", "mean_loss", "number", "path_of", "tile_shape"]
 
 #: By how much the shares of a soft label may miss 1.
 SHARE_TOLERANCE = 1e-3
@@ -41,6 +43,13 @@ def number(name: str, value: Any, low: float, high: float = math.inf, above_low:
     if not (math.isfinite(real) and low <= real <= high) or (above_low and real == low):
         raise ArgumentError(f"{name}={value!r} cannot be used: it must be {allowed}.")
     return real
+
+
+def path_of(what: str, path: Any) -> Path:
+    """Return a path that was given as text or as a path; `what` begins the error for anything else."""
+    if isinstance(path, str | os.PathLike) and not isinstance(os.fspath(path), bytes):
+        return Path(path)
+    raise ArgumentError(f"{what} must be named by a path, text or pathlib.Path, not by {path!r}.")
 
 
 def tile_shape(tile_size: Any) -> tuple[int, int]:

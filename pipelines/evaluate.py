@@ -14,7 +14,7 @@ from cellmix_dali.plugins import TileSource, tiles
 from cellmix_dali.plugins.dali import Pipeline
 from cellmix_dali.plugins.normalise import MEAN, STD, normalise
 from cellmix_dali.storage.patience import RETRY_SECONDS
-from cellmix_dali.tables.tile_table import TileTable
+from cellmix_dali.tables.tile_table import TileTable, require_table
 
 from ._graph_settings import GraphSettings
 from .device import source_decoder
@@ -120,6 +120,7 @@ def evaluate_loader(
     CellMixDaliError
         For every argument, slide or label that cannot work, before the first batch.
     """
+    require_table(table)
     if not len(table):
         raise ArgumentError("The tile table is empty: there is nothing to evaluate.")
     if num_classes is not None:

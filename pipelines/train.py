@@ -17,7 +17,7 @@ from cellmix_dali.plugins.normalise import MEAN, STD
 from cellmix_dali.plugins.plan_source import CurriculumLike
 from cellmix_dali.shards import image_sizes
 from cellmix_dali.storage.patience import RETRY_SECONDS
-from cellmix_dali.tables.tile_table import TileTable
+from cellmix_dali.tables.tile_table import TileTable, require_table
 
 from ._graph_settings import GraphSettings
 from ._mixing import mixed_and_normalised
@@ -187,6 +187,7 @@ def train_loader(
     CellMixDaliError
         For every argument, slide or label that cannot work, before the first batch.
     """
+    require_table(table)
     if not len(table):
         raise ArgumentError("The tile table is empty: there is nothing to train on.")
     follows_group = rank is None

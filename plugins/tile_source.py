@@ -20,7 +20,7 @@ from cellmix_dali.sampling import EpochOrder
 from cellmix_dali.shards import image_sizes, is_sharded
 from cellmix_dali.storage.moment import is_missing
 from cellmix_dali.storage.patience import RETRY_SECONDS, Retry
-from cellmix_dali.tables.tile_table import TileTable
+from cellmix_dali.tables.tile_table import TileTable, require_table
 
 from .clock import BatchPosition, EpochClock
 from .host_batch import drawn_flips, mixed_labels
@@ -129,6 +129,7 @@ class TileSource:
         verify: str = "headers",
     ) -> None:
         batch_size, num_workers = integer("batch_size", batch_size, low=1), integer("num_workers", num_workers, low=1)
+        require_table(table)
         self.table = table
         self.batch_size = batch_size
         self.plans = plans

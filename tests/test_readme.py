@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cellmix_dali import TileTable
+from cellmix_dali.mixing import METHODS, make_mixer
 from cellmix_dali.synthetic import render_slides
 
 ROOT = Path(__file__).parents[1]
@@ -52,6 +53,22 @@ def test_the_training_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert not scope["left_out"]
     assert {"images", "labels", "tile", "patch_size"} <= seen[0].keys()
     loader.close()  # type: ignore[attr-defined]
+
+
+def test_the_method_that_contributors_are_shown() -> None:
+    (code,) = [
+        each
+        for each in re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+        if "register" in each
+    ]
+    exec(code, {"np": np})
+    try:
+        images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
+        mixed = make_mixer("HalfMix").draw(3, 8, epoch=0, iteration=0).apply(images)
+    finally:
+        del METHODS["HalfMix"]
+    np.testing.assert_array_equal(mixed[:, :4], images[:, :4])
+    np.testing.assert_array_equal(mixed[:, 4:], np.roll(images, 1, axis=0)[:, 4:])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -19,6 +19,7 @@ import shapely
 import shapely.errors
 import shapely.geometry
 
+from .._arguments import path_of
 from ..errors import ArgumentError, unknown_name
 from ..storage.foreign_files import read_json
 
@@ -176,7 +177,7 @@ def read_geojson(path: str | Path, *, unclassified: str | None = None) -> Annota
     ArgumentError
         For a file that is missing or is not such GeoJSON.
     """
-    path = Path(path)
+    path = path_of("Annotations", path)
     content = read_json(path, "The file of annotations", "Export them from QuPath as GeoJSON.")
     polygons, names = [], []
     for number, feature in enumerate(_features(content, path)):

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
+from .._arguments import path_of
 from ..errors import ArgumentError
 from ..storage.aside import write_aside
 from ..storage.foreign_files import names_in
@@ -252,7 +253,7 @@ def open_tiles(path: str | Path) -> TileTable:
     ArgumentError
         If there is no such table, or it is none of this kind.
     """
-    path = Path(path)
+    path = path_of("A folder of tiles", path)
     file = path / TILES_FILE if is_folder(path) else path
     if not may_be_file(file):
         raise ArgumentError(

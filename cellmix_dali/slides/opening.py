@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cellmix_dali._arguments import path_of
 from cellmix_dali.errors import NotReadError, SlideError
 from cellmix_dali.slides import openslide, samples, tiff
 from cellmix_dali.slides.levels import Box, Level
@@ -70,7 +71,7 @@ def look_at(path: str | os.PathLike[str]) -> Found:
     MissingDependencyError
         If OpenSlide cannot be imported.
     """
-    place = Path(path).absolute()
+    place = path_of("A slide", path).absolute()
     try:
         try:
             return _look_at(place)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import ArgumentError, unknown_name
 from ..storage.foreign_files import read_parquet, reading, require_text
+from ..storage.moment import is_folder
 
 _MOST_ROWS = 1 << 26  # of a table that a person hands over; a few bytes of Parquet can say any number
 _MAX_CLASSES = 65536  # an index above is a number of another kind, such as a patient's
@@ -42,6 +43,10 @@ class UserTable:
         self, path: Path, needed: Sequence[str], optional: Sequence[str], integers: Sequence[str] = ()
     ) -> None:
         self.path = path
+        if is_folder(path):
+            raise ArgumentError(
+                f"{path} is a folder, not a table: name a CSV or Parquet file with the columns {', '.join(needed)}."
+            )
         self.is_csv = path.suffix.lower() not in (".parquet", ".pq")
         remedy = (
             f"Expected {'a CSV in UTF-8' if self.is_csv else 'a Parquet file'} with the columns {', '.join(needed)} "
@@ -142,6 +147,11 @@ class UserTable:
 
     def _check_names(self, found: list[str], needed: Sequence[str], optional: Sequence[str]) -> None:
         """Refuse a column that is missing, there twice, or nearly named as an optional one, which would be left."""
+        if self.is_csv and len(found) == 1 and ";" in found[0]:
+            raise ArgumentError(
+                f"{self.path} has one column, {found[0]!r}. Columns are separated by commas, these by semicolons: save "
+                "the table as CSV with commas."
+            )
         twice = [name for name in (*needed, *optional) if found.count(name) > 1]
         if twice:
             raise ArgumentError(f"{self.path} has {found.count(twice[0])} columns {twice[0]!r}. Leave one of them.")

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from .._arguments import path_of
 from ..annotations.origin import Origin, annotations_of, beyond_the_tissue, check_origin
 from ..errors import DAMAGED, ArgumentError, CellMixDaliError, MissingDependencyError, SlideError, kind_of, unknown_name
 from ..slides import Slide, open_slide
@@ -130,7 +131,9 @@ def read_slide_list(path: str | Path, *, classes: Sequence[str] | None = None, c
     SlideError
         If slides are not there; the first 5 are named.
     """
-    table = UserTable(Path(path).absolute(), ("slide",), ("label", "mpp", "patient", "group", "split", "fold"))
+    table = UserTable(
+        path_of("A list of slides", path).absolute(), ("slide",), ("label", "mpp", "patient", "group", "split", "fold")
+    )
     slides: list[Path] = []
     seen: dict[Hashable, int] = {}
     for row, name in enumerate(table.text("slide")):
@@ -253,6 +256,11 @@ def tiles_of_slides(
     SlideError
         With ``on_error="raise"``, if a slide cannot be read.
     """
+    if not isinstance(slide_list, SlideList):
+        raise ArgumentError(
+            f"slide_list is a {type(slide_list).__name__}: give what read_slide_list('slides.csv') returns, or a "
+            "SlideList of your own."
+        )
     check_resolution(tile_size, mpp=mpp, level=level, magnification=magnification, mpp_override=mpp_override)
     check_grid(tile_size, overlap=overlap, edge=edge)
     if not len(slide_list):

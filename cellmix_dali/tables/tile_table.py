@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from .._arguments import SHARE_TOLERANCE
+from .._arguments import SHARE_TOLERANCE, path_of
 from ..errors import ArgumentError
 from ..storage.foreign_files import names_in
 from .tile_files import read_parquet_tiles, read_tile_file, write_tile_file
 
-__all__ = ["TileTable"]
+__all__ = ["TileTable", "require_table"]
 
 _Integer = TypeVar("_Integer", bound=np.signedinteger[Any])
 
@@ -134,7 +134,7 @@ class TileTable:
         ArgumentError
             If there is no such file, it is of another kind or broken, or is no tile table.
         """
-        table, checked = read_tile_file(Path(path))
+        table, checked = read_tile_file(path_of("A tile table", path))
         try:
             return cls(table, check=not checked)
         except ArgumentError as error:
@@ -161,7 +161,7 @@ class TileTable:
     @classmethod
     def from_parquet(cls, path: str | Path) -> TileTable:
         """Read a table from a Parquet file, whatever its suffix."""
-        place = Path(path)
+        place = path_of("A tile table", path)
         table = read_parquet_tiles(place)
         try:
             return cls(table)
@@ -396,3 +396,12 @@ def _label_column(label: ArrayLike, rows: int) -> pa.Array:
         )
     flat = pa.array(np.ascontiguousarray(given, np.float32).ravel())
     return pa.FixedSizeListArray.from_arrays(flat, given.shape[1])
+
+
+def require_table(table: object) -> None:
+    """Raise `ArgumentError` for anything but a tile table, such as the path of one."""
+    if not isinstance(table, TileTable):
+        raise ArgumentError(
+            f"The tiles come as a {type(table).__name__}: give a TileTable. TileTable.open('tiles.parquet') reads one, "
+            "open_tiles('folder') one of finished tiles."
+        )
