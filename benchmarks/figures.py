@@ -73,7 +73,7 @@ def _series(series: Bench) -> str:
                 "other processes" if elsewhere else cpu,
             )
         )
-    return _table(("", "tiles/s, median", "rounds", "processor us a tile, median"), rows)
+    return _table(("", "tiles/s, median", "rounds", "processor us per tile, median"), rows)
 
 
 def _others(figures: Bench) -> str:

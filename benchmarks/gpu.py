@@ -248,7 +248,7 @@ def main() -> int:
         pipelines(slides, arguments.rounds, report)
         write()
         host = host_times(slides.blocks(slides.tiff, TILES), arguments.rounds)
-    report["other"]["host, us a tile"] = host
+    report["other"]["host, us per tile"] = host
     add_ratios(report, {"host_us_per_tile": host["TileSource.__call__, 2 reading threads"]["us"]})
     write()
     print(json.dumps(report["ratios"], indent=1))

@@ -25,7 +25,7 @@ from cellmix_dali import TileTable
 
 __all__ = ["GROUPS", "Report"]
 
-# Tiles a pass: about a second or two for each on two cores.
+# Tiles per pass: about a second or two for each on two cores.
 _BLOCKS, _SVS_BLOCKS, _WINDOWS, _SLOW = 4096, 2048, 1024, 1280
 _MEMORY_TILES, _EPOCHS = 256, 50
 _SLIDES = 200  # nearly every tile of a batch is then of another one
@@ -123,10 +123,10 @@ def host(material: Material, rounds: int, report: Report) -> None:
         ("windows", windows),
         (f"windows of {_SLIDES} slides", material.of_many(windows, _SLIDES)),
     ):
-        report.other[f"host, us a tile: {name}"] = host_times(table, rounds)
-    two = report.other["host, us a tile: blocks"]["TileSource.__call__, 2 reading threads"]
+        report.other[f"host, us per tile: {name}"] = host_times(table, rounds)
+    two = report.other["host, us per tile: blocks"]["TileSource.__call__, 2 reading threads"]
     report.rounds["host_us_per_tile"] = two["us"]
-    report.other["plan of 64 tiles of 256 px, us a batch"] = plan_times(rounds)
+    report.other["plan of 64 tiles of 256 px, us per batch"] = plan_times(rounds)
 
 
 def memory(material: Material, rounds: int, report: Report) -> None:  # noqa: ARG001

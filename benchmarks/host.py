@@ -28,7 +28,7 @@ class _Batch:
 
 
 def host_times(table: TileTable, rounds: int) -> dict[str, Any]:
-    """Microseconds a tile: reading alone in one thread, and the source with its reading threads, batch after batch.
+    """Microseconds per tile: reading alone in one thread, and the source with its reading threads, batch after batch.
 
     The source is called as fast as it answers, so its time is what bounds a decoder that takes none.
     """
@@ -56,7 +56,7 @@ def host_times(table: TileTable, rounds: int) -> dict[str, Any]:
 
 
 def read_times(table: TileTable, rounds: int, *, verify: str) -> dict[str, Any]:
-    """Microseconds a tile for reading alone in one thread."""
+    """Microseconds per tile for reading alone in one thread."""
     source = TileSource(table, batch_size=BATCH, num_workers=1, verify=verify)
 
     def read() -> None:
@@ -69,7 +69,7 @@ def read_times(table: TileTable, rounds: int, *, verify: str) -> dict[str, Any]:
 
 
 def plan_times(rounds: int) -> dict[str, Any]:
-    """Microseconds a batch for drawing a plan and putting it in the terms of `multi_paste`."""
+    """Microseconds per batch for drawing a plan and putting it in the terms of `multi_paste`."""
     found: dict[str, Any] = {}
     for patch in _PATCHES:
         plans = PlanSource(CellMix(METHOD), tile_size=BLOCK, batch_size=BATCH, patch_size=patch, fix_ratio=FIX_RATIO)

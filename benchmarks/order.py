@@ -1,7 +1,7 @@
 """What the order of an epoch costs: `python benchmarks/order.py --tiles 100_000_000`.
 
 Builds an Arrow tile table in a temporary folder, opens it in this process, and prints the time to the first batch,
-memory before and after, and microseconds a batch for each way of shuffling; at last all figures as a line of JSON.
+memory before and after, and microseconds per batch for each way of shuffling; at last all figures as a line of JSON.
 """
 
 from __future__ import annotations

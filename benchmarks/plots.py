@@ -130,7 +130,7 @@ def kernel_picture(bench: Bench) -> Figure | None:
 
 def host_picture(bench: Bench) -> Figure | None:
     """The Python side of a batch by the number of reading threads."""
-    beginning = "host, us a tile"
+    beginning = "host, us per tile"
     groups = {key: figures for key, figures in bench["other"].items() if key.startswith(beginning)}
     if not groups:
         return None
@@ -149,7 +149,7 @@ def host_picture(bench: Bench) -> Figure | None:
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
     for axes in every[: len(groups) : across]:
-        axes.set_ylabel("microseconds a tile")
+        axes.set_ylabel("microseconds per tile")
     handles, labels = every[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", fontsize=8, ncols=4, frameon=False)
     return figure

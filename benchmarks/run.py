@@ -105,7 +105,7 @@ def _figure(value: object) -> object:
 def _show(console: Console, report: Report) -> None:
     for group, found in report.series.items():
         table = Table("contestant", title=group, title_justify="left")
-        for heading in ("tiles/s (median)", "least", "most", "CPU us a tile"):
+        for heading in ("tiles/s (median)", "least", "most", "CPU us per tile"):
             table.add_column(heading, justify="right")
         for name, each in found.items():
             cpu = statistics.median(each.cpu_us_per_tile)

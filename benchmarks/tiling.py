@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["tiling"]
 
 _QUALITY, _BLOCK = 80, 256
-# Window and tile in pixels, tiles a pass; none of the grids is on the blocks, or windows are resized.
+# Window and tile in pixels, tiles per pass; none of the grids is on the blocks, or windows are resized.
 _GRIDS = ((512, 256, 384), (448, 224, 384), (224, 224, 1536))
 _SIDES = (4096, 8192, 16384)  # of the slides over which memory is measured
 

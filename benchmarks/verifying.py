@@ -41,7 +41,7 @@ def verifying(material: Material, rounds: int, report: Report) -> None:
             series = report.series[f"verifying, {kind}"] = alternate(contestants, rounds)
             for verify in ways[1:]:
                 report.rounds[f"{verify}_over_headers, {kind}"] = rounds_of(series, verify, "headers")
-            report.other[f"reading alone, us a tile: {kind}"] = {
+            report.other[f"reading alone, us per tile: {kind}"] = {
                 verify: read_times(table, rounds, verify=verify) for verify in ways
             }
 

@@ -15,7 +15,7 @@ __all__ = ["compiled", "pointer"]
 def compiled(*, nogil: bool = True) -> Callable[[Callable[..., Any]], Any]:
     """Compile a function that raises nothing: a division by zero neither.
 
-    Where no folder can hold the result, it is compiled once a process instead of once a machine.
+    Where no folder can hold the result, it is compiled once per process instead of once per machine.
 
     Parameters
     ----------

@@ -48,7 +48,7 @@ class SoftTargetCrossEntropy(nn.Module):
         Returns
         -------
         Tensor ()
-            Mean loss a sample, or the sum.
+            Mean loss per sample, or the sum.
 
         Raises
         ------

@@ -53,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--batch-size", type=int, default=32, help="tiles a batch and rank")
+    parser.add_argument("--batch-size", type=int, default=32, help="tiles per batch and rank")
     parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
     parser.add_argument("--checkpoint", type=Path, help="written while training; gone on from if it is there")
     parser.add_argument("--save-every", type=int, default=100, metavar="BATCHES")

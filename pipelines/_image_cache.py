@@ -1,4 +1,4 @@
-"""Decoded and resized images in memory: each file is decoded once a process, not once an epoch."""
+"""Decoded and resized images in memory: each file is decoded once per process, not once per epoch."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class ImageSource:
     labels : int array (files,)
         Class indices.
     batch_size : int
-        Images a batch: the pipeline's batch size.
+        Images per batch: the pipeline's batch size.
     image_size : int
         Side in pixels to which the images are resized.
     plans : PlanSource, optional
@@ -131,7 +131,7 @@ class ImageSource:
             self._pixels = [cache[file] for file in self.files]
 
     def __len__(self) -> int:
-        """Batches an epoch."""
+        """Batches per epoch."""
         return len(self.order)
 
     def __call__(self, info: BatchPosition) -> tuple[object, ...]:

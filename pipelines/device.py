@@ -140,7 +140,7 @@ def source_decoder(source: TileSource, device: str | torch.device) -> str:
 def decoder_routes(device: str | torch.device) -> dict[str, str]:
     """Say of each kind of streams which decoder is right about it on this device, "cpu" or "mixed".
 
-    On the GPU each kind is tried once a process: some decoders take RGB JPEG for YCbCr. What a pipeline takes, which
+    On the GPU each kind is tried once per process: some decoders take RGB JPEG for YCbCr. What a pipeline takes, which
     may hold several kinds, is in `routes_taken`.
     """
     number = device_id(device)

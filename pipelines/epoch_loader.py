@@ -97,7 +97,7 @@ class EpochLoader(ABC, Generic[_SourceT]):
 
     @property
     def batch_size(self) -> int:
-        """Samples a batch."""
+        """Samples per batch."""
         return self.source.batch_size
 
     @property
@@ -106,7 +106,7 @@ class EpochLoader(ABC, Generic[_SourceT]):
         return self._next_pass()[0] if self._left else self._place()[0]
 
     def __len__(self) -> int:
-        """Batches an epoch."""
+        """Batches per epoch."""
         return len(self.source.order)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:

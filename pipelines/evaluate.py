@@ -96,7 +96,7 @@ def evaluate_loader(
     table : TileTable
         Tiles of one size; without labels the loader's labels are -1.
     batch_size : int
-        Tiles a batch.
+        Tiles per batch.
     num_classes : int, optional
         If given, the labels are checked against it.
     rank, world_size : int, optional

@@ -148,7 +148,7 @@ def train_image_loader(
     num_classes : int
         Number of classes.
     batch_size : int
-        Images a batch; an incomplete last batch is left out, other images every epoch.
+        Images per batch; an incomplete last batch is left out, other images every epoch.
     image_size : int, default 224
         Side in pixels to which every image is resized, whole: one that is not square is stretched.
     curriculum : Curriculum, optional

@@ -150,7 +150,7 @@ def train_loader(
     num_classes : int
         Number of classes.
     batch_size : int
-        Tiles a batch; an incomplete last batch is left out.
+        Tiles per batch; an incomplete last batch is left out.
     curriculum : Curriculum, optional
         Says CellMix's patch size and fix ratio; step it with the epoch's mean loss between two passes. Instead of it
         give `patch_size` (pixels) and `fix_ratio` (0 to 1). Other methods take none of the three.

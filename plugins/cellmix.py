@@ -50,7 +50,7 @@ def cellmix(
     images : DataNode, HWC, all samples of one size
         Any number of channels, on "cpu" or "gpu".
     labels : DataNode
-        One class index a sample (scalar or shape (1,)); with ``soft=True`` float32 (num_classes,).
+        One class index per sample (scalar or shape (1,)); with ``soft=True`` float32 (num_classes,).
     num_classes : int
         Number of classes.
     plan : PlanSource or PlanNodes, optional

@@ -15,7 +15,7 @@ _FLIPS = 2  # keeps the flips' random numbers apart from the others under one se
 
 
 def drawn_flips(count: int, *, seed: int, epoch: int, iteration: int, rank: int) -> NDArray[np.int32]:
-    """Draw two bits a sample, (count, 2): whether it is flipped left-right, and up-down."""
+    """Draw two bits per sample, (count, 2): whether it is flipped left-right, and up-down."""
     random = generator(seed, epoch=epoch, iteration=iteration, rank=rank, stream=_FLIPS)
     return random.integers(0, 2, (count, 2), dtype=np.int32)
 

@@ -78,7 +78,7 @@ def mix(
     images : DataNode, HWC, all samples of one size
         Any number of channels, on "cpu" or "gpu". SaliencyMix: uint8 with 1 or 3 channels.
     labels : DataNode
-        One class index a sample (scalar or shape (1,)); with ``soft=True`` float32 (num_classes,).
+        One class index per sample (scalar or shape (1,)); with ``soft=True`` float32 (num_classes,).
     method : str, optional
         One of `cellmix_dali.mixing.METHODS`, which say paper, parameters and meaning of the labels' weights, or "none":
         images stay as they are, and labels become soft. Not needed with `plan`.

@@ -91,7 +91,7 @@ def normalise(
     ArgumentError
         For an argument that cannot work.
     CellMixDaliError
-        If the compiled pass, tried once a process on a small batch, gives other numbers than DALI's operators.
+        If the compiled pass, tried once per process on a small batch, gives other numbers than DALI's operators.
     """
     engine = default_engine(images.device) if engine is None else engine
     check_engine(engine, images.device)
@@ -160,7 +160,7 @@ def _operator(*, mixing: bool, half: bool) -> Callable[..., DataNode]:
 
 @functools.cache
 def _self_check(dtype: str) -> None:
-    """Compare with DALI's operators once a process: an error inside compiled code would leave garbage unseen."""
+    """Compare with DALI's operators once per process: an error inside compiled code would leave garbage unseen."""
     # Patches that hold vectors in full, that cut them, and rows that end within one.
     for height, width, patch in ((24, 16, 8), (24, 48, 12), (10, 15, 5)):
         if not _same_as_native(dtype, (height, width), patch):

@@ -25,7 +25,7 @@ class PlanArrays(NamedTuple):
     samples of a batch:
 
     - "paste": R regions; later ones win. The first is the sample itself.
-    - "fill": one box a sample, `out_anchors` and `shapes`; of height and width 0 where nothing happens.
+    - "fill": one box per sample, `out_anchors` and `shapes`; of height and width 0 where nothing happens.
     - "resize": `in_ids` the partner, `in_anchors` and the first of `shapes` what is taken of it, `out_anchors` and the
       second of `shapes` where it goes. Where nothing happens, the sample's first pixel goes to its place.
     - "share": `in_ids` the partner, `share` how much stays.
@@ -103,7 +103,7 @@ class Settings:
     fix_ratio: float = 0.0
 
     def parameters(self, triggered: bool, batch: int) -> NDArray[np.float64]:
-        """Return them as the graph carries them, a row a sample: see `PlanArrays`."""
+        """Return them as the graph carries them, a row per sample: see `PlanArrays`."""
         row = [self.patch_size, self.fix_ratio, triggered, self.epoch, self.iteration, *self.tile_size]
         every = np.empty((batch, len(row)), np.float64)
         every[:] = row

@@ -46,7 +46,7 @@ class PlanSource:
     tile_size : int or tuple of int
         Side, or (height, width), of the images that will be mixed, in pixels.
     batch_size : int
-        Samples a batch: the pipeline's batch size.
+        Samples per batch: the pipeline's batch size.
     curriculum : Curriculum, optional
         Asked for patch size and fix ratio when a batch's plan is drawn. Instead of it, `patch_size` and `fix_ratio`.
         For CellMix only.

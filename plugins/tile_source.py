@@ -60,7 +60,7 @@ class TileSource:
     table : TileTable
         The tiles.
     batch_size : int
-        Tiles a batch: the pipeline's batch size.
+        Tiles per batch: the pipeline's batch size.
     tile_size : int, optional
         Side of the images in pixels; tiles whose window has another size are resized to it in the graph. By default the
         windows' size, if they have only one.
@@ -179,7 +179,7 @@ class TileSource:
         return () if self.plans is None else self.plans.action.fields(weights=self.num_classes is None)
 
     def __len__(self) -> int:
-        """Batches an epoch."""
+        """Batches per epoch."""
         return len(self.order)
 
     def __call__(self, info: BatchPosition) -> tuple[object, ...]:

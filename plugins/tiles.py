@@ -26,7 +26,7 @@ class TileNodes(NamedTuple):
     tile : DataNode, int64 (1,)
         Row of the tile table.
     flips : DataNode, int32 (2,), or None
-        Two random bits a tile for `fn.flip`, drawn by the batch's key: horizontal, vertical; if the source draws them.
+        Two random bits per tile for `fn.flip`, drawn by the batch's key: horizontal, vertical; if the source draws any.
     plan : PlanNodes or None
         The batch's mixing plan, if the source draws one.
     """

@@ -47,7 +47,7 @@ def bench() -> Bench:
         "rounds": {"read_over_cucim": [0.9, 1.1, 0.5], "windows_over_openslide": []},
         "other": {
             "kernel alone": {"batch 64, 224 px, float32": kernel(mixing=[2.0, 2.5, 1.25], copy=[1.0] * 3)},
-            "host, us a tile: blocks": {
+            "host, us per tile: blocks": {
                 "reader.read, one thread": times(10, 11, 12),
                 "TileSource.__call__, 1 reading threads": times(15, 16, 17),
                 "TileSource.__call__, 4 reading threads": times(20, 21, 25),

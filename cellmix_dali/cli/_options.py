@@ -12,7 +12,7 @@ from ..tissue.methods import METHODS
 
 Epochs = Annotated[int, typer.Option(min=1, help="Passes over the training tiles.")]
 Out = Annotated[Path, typer.Option(help="Folder for report.json, mixed.png, curriculum.png and model.pt.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Tiles a batch.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Tiles per batch.")]
 Method = Annotated[
     str,
     typer.Option(
@@ -29,7 +29,7 @@ FixRatio = Annotated[
     float | None,
     typer.Option(help="Constant share of patches that stay, from 0 to 1; implies --ratio-strategy fixed."),
 ]
-Threshold = Annotated[float, typer.Option(help="Loss a sample at which the curriculum makes the next epoch harder.")]
+Threshold = Annotated[float, typer.Option(help="Loss per sample at which the curriculum makes the next epoch harder.")]
 Device = Annotated[str, typer.Option(help="cpu or gpu.")]
 Engine = Annotated[
     str | None,

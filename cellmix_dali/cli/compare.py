@@ -76,7 +76,7 @@ def compare(
     threshold: Annotated[
         str,
         typer.Option(
-            help="Loss a sample at which the curriculum makes the next epoch harder; several: as --learning-rate."
+            help="Loss per sample at which the curriculum makes the next epoch harder; several: as --learning-rate."
         ),
     ] = "0.5",
     device: Device = "cpu",

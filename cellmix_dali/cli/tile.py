@@ -58,12 +58,12 @@ def tile(
     tissue_method: TissueMethodName = "density",
     mask: Annotated[
         Path | None,
-        typer.Option(help="Folder of PNG masks, one a slide (a.png for a.svs): where they are not black is tissue."),
+        typer.Option(help="Folder of PNG masks, one per slide (a.png for a.svs): where they are not black is tissue."),
     ] = None,
     annotations: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of QuPath GeoJSON files, one a slide: with --classes they label the tiles, without, their "
+            help="Folder of QuPath GeoJSON files, one per slide: with --classes they label the tiles, without, their "
             "polygons say where tissue is."
         ),
     ] = None,

@@ -123,7 +123,9 @@ def train(
     tissue_method: TissueMethodName = "density",
     annotations: Annotated[
         Path | None,
-        typer.Option(help="Folder of QuPath GeoJSON files, one a slide: tiles are labelled by them, not by the list."),
+        typer.Option(
+            help="Folder of QuPath GeoJSON files, one per slide: tiles are labelled by them, not by the list."
+        ),
     ] = None,
     annotations_origin: AnnotationsOrigin = "bounds",
     classes: Annotated[

@@ -126,8 +126,8 @@ def how_curricula_acted(runs: Sequence[RunRecord], image_size: int) -> list[Acti
 def replay_authors(run: RunRecord, image_size: int) -> Replay:
     """Call the authors' schedulers in every batch of a run, and count where they lean from their plan.
 
-    As their script: once a batch, no warm-up, basic ratio 0.5, and a loss that is summed over 8 samples against T, 8
-    times the threshold that the run started with (4.0 for 0.5 a sample). T shrinks with every call below it. Their
+    As their script: once per batch, no warm-up, basic ratio 0.5, and a loss that is summed over 8 samples against T, 8
+    times the threshold that the run started with (4.0 for 0.5 per sample). T shrinks with every call below it. Their
     plan is what the schedulers return without a loss, which changes with the epoch alone.
 
     Parameters
@@ -154,7 +154,7 @@ def replay_authors(run: RunRecord, image_size: int) -> Replay:
 
 
 def _leaned(run: RunRecord, losses: Sequence[Sequence[float]], image_size: int) -> int:
-    """Count the batches whose patch size or ratio is not the plan's, given a loss a sample for every batch."""
+    """Count the batches whose patch size or ratio is not the plan's, given a loss per sample for every batch."""
     patch_strategy, ratio_strategy = _arm(run).strategies
     threshold = _AUTHORS_BATCH * run.epochs[0]["threshold"]
     epochs = len(run.epochs)

@@ -29,7 +29,7 @@ class ArmFigures:
     arm : str
         The arm.
     runs : int
-        How many count: one a fold and seed.
+        How many count: one per fold and seed.
     scores : mapping of str to (float, float or None)
         Mean and standard deviation over the runs (None of a single one), by `SCORES`.
     seconds : float

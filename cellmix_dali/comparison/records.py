@@ -44,10 +44,10 @@ class RunRecord:
     confusion : list of list of int
         Images of the test fold by class (rows) and answer (columns).
     epochs : list of dict of str to float
-        One an epoch, as a training's report has them: ``epoch``, ``train_loss``, with a curriculum ``patch_size``
+        One per epoch, as a training's report has them: ``epoch``, ``train_loss``, with a curriculum ``patch_size``
         [pixels], ``fix_ratio`` and ``threshold``, and figures of the validation fold.
     batch_losses : list of list of float
-        Mean training loss a sample of every batch, by epoch.
+        Mean training loss per sample of every batch, by epoch.
     seconds : float
         Time it took.
     """

@@ -1,6 +1,6 @@
 """The curriculum of CellMix: which patch size and which fix ratio an epoch trains with.
 
-`Curriculum` is Algorithm 1 of the paper (arXiv 2301.11513), stepped once an epoch with the mean loss per
+`Curriculum` is Algorithm 1 of the paper (arXiv 2301.11513), stepped once per epoch with the mean loss per
 sample. `patch_scheduler` and `ratio_scheduler` take the place of the classes of these names in the authors'
 code and return what those return, call for call.
 """

@@ -32,7 +32,7 @@ class Curriculum:
     """The patch size and the fix ratio to train with, epoch by epoch.
 
     A low fix ratio and small patches make mixed tiles harder. The loss-driven strategies start easy, at the
-    largest patch and the greatest ratio, and look at the loss once an epoch: at or below the threshold, the
+    largest patch and the greatest ratio, and look at the loss once per epoch: at or below the threshold, the
     next epoch is harder (ratio x 0.9, the next smaller patch) and the threshold shrinks; above it,
     "loss_hold" keeps the value and "loss_back" makes the next epoch easier (ratio x 1.1, the next larger
     patch). The ratio stays between max(0.5 b, 0.2) and min(3 b, 0.9), b the basic ratio. The other strategies

@@ -16,7 +16,7 @@ class Action:
     kind : {"paste", "fill", "resize", "share", "mask", "saliency"}
         What the arrays mean, see `cellmix_dali.plugins.plan_arrays.PlanArrays`.
     fill : tuple of int
-        Of "fill": the constant, for all channels or one a channel.
+        Of "fill": the constant, for all channels or one per channel.
     interpolation : {"nearest", "linear"}
         Of "resize".
     """

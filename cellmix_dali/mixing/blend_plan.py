@@ -26,7 +26,7 @@ class BlendPlan(MixPlan):
     share : float32 array (batch,)
         How much of the sample's own is in the output: with a mask its mean.
     mask : uint8 array (height, width) or (batch, height, width), or None
-        1 where the pixel is the sample's own, 0 where it is the partner's; one for all samples, or one a sample.
+        1 where the pixel is the sample's own, 0 where it is the partner's; one for all samples, or one per sample.
         None: pixels are ``share * own + (1 - share) * partner``.
     """
 
@@ -46,7 +46,7 @@ class BlendPlan(MixPlan):
 
     @classmethod
     def shared(cls, partner: ArrayLike, share: ArrayLike) -> BlendPlan:
-        """Make the plan that blends by shares: one a sample, or one for all."""
+        """Make the plan that blends by shares: one per sample, or one for all."""
         other = np.asarray(partner, np.int32)
         own = np.ascontiguousarray(np.broadcast_to(np.asarray(share, np.float32), other.shape))
         return cls(partner=other, share=own, weights=pair_weights(other, own.astype(np.float64)))

@@ -1,4 +1,4 @@
-"""The box plan: one box a sample is overwritten, by a constant or by a box of another sample."""
+"""The box plan: one box per sample is overwritten, by a constant or by a box of another sample."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CONSTANT = -1  # the source of a box that is filled
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class BoxPlan(MixPlan):
-    """One box a sample is overwritten (Cutout, CutMix, SaliencyMix, ResizeMix).
+    """One box per sample is overwritten (Cutout, CutMix, SaliencyMix, ResizeMix).
 
     Boxes are rows of y, x, height, width in pixels and lie within the tile; where height or width is 0, nothing
     happens to the sample.
@@ -34,7 +34,7 @@ class BoxPlan(MixPlan):
     boxes : int32 array (batch, 4)
         Where it goes.
     fill : uint8 array (1,) or (channels,)
-        The constant, for all channels or one a channel.
+        The constant, for all channels or one per channel.
     interpolation : {"nearest", "linear"}
         How a source box is resized: see `cellmix_dali.mixing.resampling`.
     """
@@ -107,7 +107,7 @@ class BoxPlan(MixPlan):
         if self.fill.size not in (1, images.shape[3]):
             raise ArgumentError(
                 f"A fill of {self.fill.size} values does not fit images of {images.shape[3]} channels: give one "
-                "value, or one a channel."
+                "value, or one per channel."
             )
         mixed = images.copy()
         for sample, (source, taken, box) in enumerate(

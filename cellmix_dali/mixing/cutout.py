@@ -32,7 +32,7 @@ class Cutout(TileMixer):
         Side of the square: in pixels, or (a float) as a share of the tile's shorter side. The paper's for CIFAR-10:
         16 of 32 pixels; it is to be tuned to the data.
     fill : int or sequence of int, default (124, 116, 104)
-        Value, 0 to 255, for all channels or one a channel. The paper fills with zeros after the mean is taken out: so
+        Value, 0 to 255, for all channels or one per channel. The paper fills with zeros after the mean is taken out: so
         with the mean colour, by default ImageNet's.
     p, seed, rank
         See `cellmix_dali.mixing.mixer.Mixer`.
@@ -64,7 +64,7 @@ class Cutout(TileMixer):
             self.side = integer("side", side, low=1)
         values = list(fill) if isinstance(fill, Sequence) else [fill]
         if not values:
-            raise ArgumentError("fill=() cannot be used: give one value from 0 to 255, or one a channel.")
+            raise ArgumentError("fill=() cannot be used: give one value from 0 to 255, or one per channel.")
         self.fill = np.array([integer("fill", value, low=0, high=255) for value in values], np.uint8)
 
     @property

@@ -131,7 +131,7 @@ def _boxes(plan: BoxPlan, images: Tensor) -> Tensor:
     if plan.fill.size not in (1, images.shape[1]):
         raise ArgumentError(
             f"A fill of {plan.fill.size} values does not fit images of {images.shape[1]} channels: give one value, or "
-            "one a channel."
+            "one per channel."
         )
     mixed = _empty_like(images).copy_(images)
     fill = torch.tensor(plan.fill).to(images.device, images.dtype, non_blocking=True).view(-1, 1, 1)

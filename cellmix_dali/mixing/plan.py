@@ -18,7 +18,7 @@ __all__ = ["MixPlan", "PatchPlan"]
 class MixPlan(ABC):
     """What is done to one batch. Drawn on the host, applied by an operator; a value that never changes.
 
-    Its kinds: `PatchPlan` (patches change places), `BoxPlan` (one box a sample is overwritten), `BlendPlan` (two
+    Its kinds: `PatchPlan` (patches change places), `BoxPlan` (one box per sample is overwritten), `BlendPlan` (two
     samples are blended by a share or a mask).
 
     Attributes
@@ -154,7 +154,7 @@ def _one_hot(labels: NDArray[np.integer], num_classes: int) -> NDArray[np.float6
     """Class indices (batch, 1) as rows of the unit matrix."""
     if labels.shape[1] != 1:
         raise ArgumentError(
-            f"Integer labels must be one class index a sample, got {labels.shape[1]} numbers a sample; "
+            f"Integer labels must be one class index per sample, got {labels.shape[1]} numbers per sample; "
             "soft labels must be floats."
         )
     wrong = np.flatnonzero((labels[:, 0] < 0) | (labels[:, 0] >= num_classes))

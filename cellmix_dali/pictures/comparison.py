@@ -30,7 +30,7 @@ class DifferenceRow(NamedTuple):
     name : str
         The arm.
     differences : sequence of float
-        To the baseline, one a fold and seed; shares, not points.
+        To the baseline, one per fold and seed; shares, not points.
     mean : float
         Their mean.
     interval : (float, float) or None
@@ -177,7 +177,7 @@ def curricula_picture(path: Path, rows: Sequence[CurriculumRow], *, title: str) 
     grid[0, 2].set_ylim(0, 1)
     grid[0, 3].set_ylim(bottom=0)
     for column, name in enumerate(
-        ("patch size [px]", "fix ratio", "training loss a sample; threshold dashed"), start=1
+        ("patch size [px]", "fix ratio", "training loss per sample; threshold dashed"), start=1
     ):
         grid[0, column].set_title(name, fontsize=9)
         grid[-1, column].set_xlabel("epoch", fontsize=8)

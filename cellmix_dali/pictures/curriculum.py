@@ -50,7 +50,7 @@ def curriculum_picture(path: Path, epochs: Sequence[Mapping[str, float]]) -> Non
     if all("validation_loss" in entry for entry in epochs):
         values = [entry["validation_loss"] for entry in epochs]
         loss.plot(numbers, values, color=COLOURS[1], marker="o", label="held-out loss")
-    loss.set_ylabel("loss a sample")
+    loss.set_ylabel("loss per sample")
     loss.set_xlabel("epoch")
     if all("accuracy" in entry for entry in epochs):
         accuracy = loss.twinx()

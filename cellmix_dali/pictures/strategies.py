@@ -39,13 +39,13 @@ def strategies_picture(
     path : Path
         The picture's file; its suffix says the format.
     losses, thresholds : sequence of float
-        One an epoch: mean loss a sample, and what it is compared with.
+        One per epoch: mean loss per sample, and what it is compared with.
     learned : sequence of bool
         Whether an epoch's loss was low enough to make the next one harder.
     patch_sizes : mapping of str to sequence of int
-        Pixels, one an epoch, by strategy.
+        Pixels, one per epoch, by strategy.
     fix_ratios : mapping of str to sequence of float
-        One an epoch, by strategy.
+        One per epoch, by strategy.
     source : str
         Where the loss is from.
     title : str
@@ -84,7 +84,7 @@ def _draw_loss(
     axes.scatter(epochs[low], np.asarray(losses)[low], s=22, color=COLOURS[1], zorder=3, label=harder)
     axes.step(epochs, thresholds, where="mid", color="black", ls="--", lw=1, label="threshold")
     axes.set_ylim(bottom=0)
-    axes.set_ylabel("loss a sample", fontsize=9)
+    axes.set_ylabel("loss per sample", fontsize=9)
     axes.legend(fontsize=8, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=3, handletextpad=0.4)
     axes.grid(alpha=0.3)
 

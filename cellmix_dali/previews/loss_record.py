@@ -22,7 +22,7 @@ class LossRecord:
     Attributes
     ----------
     losses : tuple of float
-        One an epoch.
+        One per epoch.
     source : str
         Where they are from, for a person.
     """
@@ -55,10 +55,10 @@ def read_losses(path: str | Path, column: str = "loss") -> LossRecord:
     Parameters
     ----------
     path : str or Path
-        A CSV (UTF-8, commas, a header), one row an epoch, in order. With a column ``epoch``, its numbers must follow
+        A CSV (UTF-8, commas, a header), one row per epoch, in order. With a column ``epoch``, its numbers must follow
         each other, and rows with an empty loss are passed over, so that logs with other rows in between can be read.
     column : str, default "loss"
-        The column with the mean loss a sample.
+        The column with the mean loss per sample.
 
     Returns
     -------
@@ -90,11 +90,11 @@ def read_losses(path: str | Path, column: str = "loss") -> LossRecord:
             loss = math.nan
         if not math.isfinite(loss):
             what = f"{column} is {cell!r}" if cell else f"column {column!r} is empty"
-            table.fail(row, f"{what}. Give every epoch's mean loss a sample as a number.")
+            table.fail(row, f"{what}. Give every epoch's mean loss per sample as a number.")
         if numbers is not None:
             epoch = _epoch(table, row, numbers[row])
             if last is not None and epoch != last + 1:
-                table.fail(row, f"epoch {epoch} follows epoch {last}. Give one row an epoch, in order.")
+                table.fail(row, f"epoch {epoch} follows epoch {last}. Give one row per epoch, in order.")
             last = epoch
         losses.append(loss)
     if not losses:
@@ -107,4 +107,4 @@ def _epoch(table: UserTable, row: int, cell: str) -> int:
     try:
         return int(cell)
     except ValueError:
-        table.fail(row, f"epoch is {cell!r}. Give whole numbers, one row an epoch.")
+        table.fail(row, f"epoch is {cell!r}. Give whole numbers, one row per epoch.")

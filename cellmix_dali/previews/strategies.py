@@ -13,12 +13,12 @@ __all__ = ["StrategyRuns", "run_strategies"]
 
 @dataclass(frozen=True)
 class StrategyRuns:
-    """Strategies of the curriculum side by side, all on the same loss; every list holds one value an epoch.
+    """Strategies of the curriculum side by side, all on the same loss; every list holds one value per epoch.
 
     Attributes
     ----------
     losses : tuple of float
-        Mean loss a sample.
+        Mean loss per sample.
     thresholds : tuple of float
         What the loss-driven strategies compared it with; the same all along where none was asked for.
     learned : tuple of bool
@@ -67,7 +67,7 @@ def run_strategies(
     Parameters
     ----------
     losses : sequence of float
-        Mean loss a sample, one an epoch; as many epochs are run.
+        Mean loss per sample, one per epoch; as many epochs are run.
     epochs : int
         Epochs of the training that is planned.
     patch_strategies, ratio_strategies : sequence of str

@@ -57,7 +57,7 @@ class EncodedTile(NamedTuple):
     Attributes
     ----------
     streams : tuple of uint8 arrays (bytes,)
-        One stream a slot, in the order in which they are pasted.
+        One stream per slot, in the order in which they are pasted.
     geometry : int32 array (slots, 5, 2)
         Where the streams' pixels go, see `cellmix_dali.reading.windows.Pieces`.
     way : str

@@ -26,7 +26,7 @@ class EpochOrder:
     size : int
         Number of samples.
     batch_size : int
-        Samples a batch and rank.
+        Samples per batch and rank.
     shuffle : bool or "blocks", default True
         True: all rows in a new random order every epoch. False: the table's order. "blocks": a new random order that
         keeps neighbours together, see the notes.
@@ -64,7 +64,7 @@ class EpochOrder:
     blocks of the slide file. The table is cut into runs of `block_rows` rows, beginning at another row every epoch;
     the runs are permuted; and the rows within each window of `window_rows` positions are shuffled among each other,
     so that a batch mixes whole runs from ``batch_size / block_rows`` places of the table (where `block_rows` does not
-    divide the window, the runs at its ends are cut in two). Every row comes once an epoch.
+    divide the window, the runs at its ends are cut in two). Every row comes once per epoch.
 
     **Balance.** An epoch is as long as without balance. Its positions go in rounds: each round holds every group once,
     in a new random order. So over the whole epoch the groups' counts differ by at most one, within a batch by at most
@@ -114,7 +114,7 @@ class EpochOrder:
             self._rows = ShuffledRows(size, seed) if shuffle else InOrder()
 
     def __len__(self) -> int:
-        """Batches an epoch on this rank."""
+        """Batches per epoch on this rank."""
         if self.drop_last:
             return self.size // (self.batch_size * self.world_size)
         mine = self.size - self.rank * self.batch_size

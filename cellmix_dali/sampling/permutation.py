@@ -36,7 +36,7 @@ def permuted(
 ) -> NDArray[np.int64]:
     """Look up positions of a random permutation of 0 .. size - 1.
 
-    Up to 65,536 elements the permutation is drawn as an array, once an epoch. Beyond, it is a keyed bijection (see
+    Up to 65,536 elements the permutation is drawn as an array, once per epoch. Beyond, it is a keyed bijection (see
     `scattered`), so that an epoch over any number of tiles needs no array as long as the table.
 
     Parameters

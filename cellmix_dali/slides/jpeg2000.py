@@ -20,7 +20,7 @@ _MARKER_BUT_MARKS = re.compile(rb"\xff[\x90\x93-\xff]")
 
 @dataclass(frozen=True)
 class CodestreamHeader:
-    """What the SIZ marker says: size in pixels, number of components, bits a sample of each."""
+    """What the SIZ marker says: size in pixels, number of components, bits per sample of each."""
 
     width: int
     height: int

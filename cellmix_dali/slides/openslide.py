@@ -1,4 +1,4 @@
-"""OpenSlide behind the package's own rules: opened late, once a process, opened again after an error."""
+"""OpenSlide behind the package's own rules: opened late, once per process, opened again after an error."""
 
 from __future__ import annotations
 

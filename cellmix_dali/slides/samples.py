@@ -90,7 +90,7 @@ def check_pictures(path: Path, levels: Sequence[tifffile.TiffPage], pages: Seque
     Raises
     ------
     SlideError
-        If a level has not 8 bits a sample, is not grey, RGB, YCbCr or a palette, has samples of unknown meaning, or
+        If a level has not 8 bits per sample, is not grey, RGB, YCbCr or a palette, has samples of unknown meaning, or
         is turned or mirrored; or if the file holds channels of which the levels are one.
     """
     for number, page in enumerate(levels):
@@ -128,7 +128,7 @@ def _problem(number: int, page: tifffile.TiffPage) -> tuple[str, str] | None:
     least = 1 if photometric in (*_GREY, _PALETTE) else 8
     if bits > 8 or bits < least:
         shown = ", of which readers show the upper 8: data of 12 bits would be nearly black" if bits == 16 else ""
-        return f"{level} has {bits} bits a sample{shown}", _WINDOW
+        return f"{level} has {bits} bits per sample{shown}", _WINDOW
     if photometric == _CMYK:
         return f"{level} is in four inks (CMYK), which readers show in black or in wrong colours", _TO_RGB
     colours = _COLOURS.get(photometric)
@@ -137,10 +137,10 @@ def _problem(number: int, page: tifffile.TiffPage) -> tuple[str, str] | None:
         return f"{level} has the photometric interpretation {photometric} {name}".strip() + ", not RGB", _TO_RGB
     extra = _extra_samples(page)
     if samples < colours:
-        return f"{level} says that it is in colour, but has {samples} samples a pixel", _TO_RGB
+        return f"{level} says that it is in colour, but has {samples} samples per pixel", _TO_RGB
     if samples > colours and (samples > colours + 1 or extra[:1] not in [(alpha,) for alpha in _ALPHA]):
         return (
-            f"{level} has {samples} samples a pixel, of which readers show {colours}: the others are channels, or "
+            f"{level} has {samples} samples per pixel, of which readers show {colours}: the others are channels, or "
             "of a meaning that the file does not say",
             _MERGE.partition(",")[0] + ": vips extract_band {name} out.tiff[tile,pyramid] 0 --n 3",
         )

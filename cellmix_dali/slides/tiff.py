@@ -284,7 +284,7 @@ def _check_chain(path: Path) -> bool:
 def _check_agreement(number: int, page: tifffile.TiffPage) -> None:
     # Readers show garbage without a word where these tags contradict each other.
     if int(page.photometric) == _PALETTE and page.samplesperpixel != 1:
-        raise ValueError(f"level {number} has a palette and {page.samplesperpixel} samples a pixel")
+        raise ValueError(f"level {number} has a palette and {page.samplesperpixel} samples per pixel")
     if int(page.compression) == _NOT_COMPRESSED:
         planes = page.samplesperpixel if int(page.planarconfig) == 1 else 1
         least = page.tilewidth * page.tilelength * planes * page.bitspersample // 8

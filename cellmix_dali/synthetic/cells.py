@@ -1,4 +1,4 @@
-"""Banks of nuclei and cell bodies, drawn once a slide and stamped thousands of times."""
+"""Banks of nuclei and cell bodies, drawn once per slide and stamped thousands of times."""
 
 from __future__ import annotations
 

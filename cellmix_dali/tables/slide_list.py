@@ -67,7 +67,7 @@ class SlideList:
         columns = {name: getattr(self, name) for name in ("labels", "mpp", *SPLIT_COLUMNS)}
         for name, column in columns.items():
             if column is not None and len(column) != len(self.slides):
-                raise ArgumentError(f"{len(self.slides)} slides and {len(column)} {name}: give one a slide.")
+                raise ArgumentError(f"{len(self.slides)} slides and {len(column)} {name}: give one per slide.")
         if self.labels is not None and len(self.labels):
             count = len(self.classes or ())
             if self.labels.min() < 0 or self.labels.max() >= count:

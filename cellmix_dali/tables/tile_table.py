@@ -367,7 +367,7 @@ class TileTable:
 
 
 def _whole(name: str, values: ArrayLike, rows: int, dtype: type[_Integer]) -> NDArray[_Integer]:
-    """Numbers as integers of a type, one a row; refused where that would change one."""
+    """Numbers as integers of a type, one per row; refused where that would change one."""
     given = np.asarray(values)
     if given.ndim and given.shape != (rows,):
         raise ArgumentError(

@@ -30,7 +30,7 @@ def deadline(folder: Path, work: str, seconds: float) -> Iterator[None]:
     path = folder / TIMEOUTS / work
     path.parent.mkdir(exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
-        # One timer a process, so workers must have one thread each.
+        # One timer per process, so workers must have one thread each.
         faulthandler.dump_traceback_later(seconds, exit=True, file=file)
         try:
             yield

@@ -53,11 +53,11 @@ class TilingSettings:
         How tissue is found where neither masks nor annotations say it: a name of `cellmix_dali.tissue.methods.METHODS`,
         or ``module:function`` of your own, which every worker imports.
     mask : Path, optional
-        Folder of pictures that say where tissue is, one a slide: ``a.png`` or ``a.svs.png`` for ``a.svs``, in the
+        Folder of pictures that say where tissue is, one per slide: ``a.png`` or ``a.svs.png`` for ``a.svs``, in the
         slide's proportions; what is not black is tissue. By default tissue is found by its colour.
     annotations : Path, optional
-        Folder of QuPath's GeoJSON files, one a slide: ``a.geojson`` or ``a.svs.geojson`` for ``a.svs``. With `classes`
-        they label tiles; without, their polygons say where tissue is, in the place of `mask`.
+        Folder of QuPath's GeoJSON files, one per slide: ``a.geojson`` or ``a.svs.geojson`` for ``a.svs``. With
+        `classes` they label tiles; without, their polygons say where tissue is, in the place of `mask`.
     annotations_origin : {"bounds", "level0"}, default "bounds"
         Where coordinates of annotations begin, and what masks show: the slide's bounds, as QuPath exports them, or the
         whole first level.

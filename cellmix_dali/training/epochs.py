@@ -33,7 +33,7 @@ class Optimisation:
     Attributes
     ----------
     model, optimizer, schedule
-        As usual; the schedule goes a step a batch.
+        As usual; the schedule goes a step per batch.
     device : torch.device
         Where the model is.
     scaler : torch.amp.GradScaler, optional
@@ -47,7 +47,7 @@ class Optimisation:
     scaler: torch.amp.GradScaler | None = None
 
     def step(self, batch: Mapping[str, Tensor], criterion: nn.Module) -> float:
-        """Learn from a batch; give its mean loss a sample."""
+        """Learn from a batch; give its mean loss per sample."""
         with torch.autocast(self.device.type, enabled=self.scaler is not None):
             logits = self.model(on_device(batch, self.device))
         loss = criterion(logits.float(), batch["labels"].to(self.device))
@@ -89,7 +89,7 @@ class Listener:
     Attributes
     ----------
     on_batch : callable
-        Called after every batch with what is known of the epoch, images a second and the mean loss so far.
+        Called after every batch with what is known of the epoch, images per second and the mean loss so far.
     on_epoch : callable
         Called with every epoch's figures.
     """
@@ -142,7 +142,7 @@ class Epochs:
     entries : list of dict
         Figures of every finished epoch; None is one that cannot be known.
     batch_losses : list of list of float
-        Training loss a sample of every batch, by finished epoch.
+        Training loss per sample of every batch, by finished epoch.
     best : int
         The epoch whose model is kept.
     """

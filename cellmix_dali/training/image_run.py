@@ -50,7 +50,7 @@ class ImageRun:
     epochs : list of dict of str to float
         Figures of every epoch.
     batch_losses : list of list of float
-        Training loss a sample of every batch, by epoch.
+        Training loss per sample of every batch, by epoch.
     best_epoch : int
         The epoch that was kept, from 0.
     state : dict of str to Tensor

@@ -27,7 +27,7 @@ class Batches(Protocol):
         ...
 
     def __len__(self) -> int:
-        """Batches an epoch."""
+        """Batches per epoch."""
         ...
 
 

@@ -33,7 +33,7 @@ class TrainingSettings:
     patch_size, fix_ratio : int and float, optional
         Constant values, for the strategies "fixed".
     threshold : float
-        Loss a sample, of the curriculum.
+        Loss per sample, of the curriculum.
     learning_rate : float
         Highest of the schedule.
     device, engine : str

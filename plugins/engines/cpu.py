@@ -27,7 +27,7 @@ def move_pixels_numba(
     Raises
     ------
     CellMixDaliError
-        If the kernel, tried once a process on a small batch, does not do what the plan says.
+        If the kernel, tried once per process on a small batch, does not do what the plan says.
     """
     _self_check(plan.action.kind, plan.action.interpolation)
     mixed = _numba_node(images, plan, name)
@@ -85,7 +85,7 @@ def _operator(kind: str, interpolation: str) -> Callable[..., DataNode]:
 
 @functools.cache
 def _self_check(kind: str, interpolation: str) -> None:
-    """Compare a kernel with the plan's reference once a process: an error inside it would leave garbage unseen."""
+    """Compare a kernel with the plan's reference once per process: an error inside it would leave garbage unseen."""
     batch, height, width = 4, 24, 16
     images = np.random.default_rng(0).integers(0, 256, (batch, height, width, 3), dtype=np.uint8)
     mixer = _samples(interpolation)[kind]

@@ -1,4 +1,4 @@
-"""The numba engine on the GPU: mixing, normalising and casting in one launch a batch, on DALI's stream."""
+"""The numba engine on the GPU: mixing, normalising and casting in one launch per batch, on DALI's stream."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def normalised_on_gpu(
     Raises
     ------
     CellMixDaliError
-        If the kernel, tried once a process and device on a small batch, gives other numbers than it should.
+        If the kernel, tried once per process and device on a small batch, gives other numbers than it should.
     """
     if images.device == "gpu":
         _self_check(dtype, Pipeline.current().device_id)
@@ -184,7 +184,7 @@ def _stream() -> int:
 
 @functools.cache
 def _self_check(dtype: str, device_id: int) -> None:
-    """Compare with the plan's reference once a process and device."""
+    """Compare with the plan's reference once per process and device."""
     batch, size, mean, std = 4, (24, 16), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
     images = np.random.default_rng(0).integers(0, 256, (batch, *size, 3), dtype=np.uint8)
     source = PlanSource(CellMix("CellMix-All"), tile_size=size, batch_size=batch, patch_size=8, fix_ratio=0.3)

@@ -1,4 +1,4 @@
-"""Mixing, normalising, casting and HWC -> CHW in one pass over the pixels, as a CUDA kernel: one launch a batch.
+"""Mixing, normalising, casting and HWC -> CHW in one pass over the pixels, as a CUDA kernel: one launch per batch.
 
 A thread makes 4 neighbouring pixels of one row (float16: 8), and writes 16 bytes into each of the three planes; the
 writes of a warp are then whole lines of memory. It reads the 12 (24) bytes of its pixels as 4-byte words where they lie

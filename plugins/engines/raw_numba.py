@@ -71,7 +71,7 @@ def raw_operator(
     out_type, out_dimensions
         Those of the output.
     batch : bool
-        Whether it is called once a batch, or once a sample in DALI's threads.
+        Whether it is called once per batch, or once per sample in DALI's threads.
     """
     operator: Callable[..., DataNode] = _RawNumbaFunction(
         run_fn=run,

@@ -34,7 +34,7 @@ def colours(path: Path) -> int:
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
-    """A log such as trainers write: several rows an epoch, the loss in one of them."""
+    """A log such as trainers write: several rows per epoch, the loss in one of them."""
     path = tmp_path / "metrics.csv"
     rows = [f"{epoch},{epoch * 10},\n{epoch},{epoch * 10 + 9},{loss}" for epoch, loss in enumerate(LOSSES)]
     path.write_text("epoch,step,train_loss\n" + "\n".join(rows) + "\n")

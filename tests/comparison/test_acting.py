@@ -16,7 +16,7 @@ SIZE = 128  # patches of 16, 32 and 64
 
 @pytest.fixture
 def steered(make_run: Make) -> Callable[..., RunRecord]:
-    """Make a run with these values by epoch and two batches an epoch, of the epoch's loss."""
+    """Make a run with these values by epoch and two batches per epoch, of the epoch's loss."""
 
     def make(
         curriculum: str,
@@ -73,7 +73,7 @@ def test_methods_without_a_curriculum_are_passed_over(make_run: Make) -> None:
 
 
 def test_the_authors_threshold_is_soon_out_of_reach(steered: Callable[..., RunRecord]) -> None:
-    """A batch at 0.4 a sample is below T until T x 0.933 ** n is no longer above it: n = 4 calls."""
+    """A batch at 0.4 per sample is below T until T x 0.933 ** n is no longer above it: n = 4 calls."""
     assert 0.5 * 0.933**3 > 0.4 > 0.5 * 0.933**4
     run = steered("loss_hold", [64] * 10, [0.9] * 10, [0.4] * 10, batches=10, validation=[0.4] * 10)
     replay = replay_authors(run, SIZE)

@@ -244,7 +244,7 @@ def decoding_rates(asked: Asked) -> Iterator[Row]:
 
             rate = asked.rate(run)
             spent = (time.process_time() - cpu) / made[0] * 1e6
-            yield {"blocks": kind, "decoder": name, "threads": threads, "tiles/s": rate, "us a tile": round(spent)}
+            yield {"blocks": kind, "decoder": name, "threads": threads, "tiles/s": rate, "us per tile": round(spent)}
             del pipeline, run
 
 
@@ -389,7 +389,7 @@ def _passes(asked: Asked, loader: TileLoader) -> Row:
     with loader:
         cpu = time.process_time()
         rate = asked.rate(run)
-        return {"tiles/s": rate, "us a tile": round((time.process_time() - cpu) / made[0] * 1e6, 1)}
+        return {"tiles/s": rate, "us per tile": round((time.process_time() - cpu) / made[0] * 1e6, 1)}
 
 
 @question(

@@ -29,7 +29,7 @@ def draws(alpha: float, rounds: int = 4000) -> list[BlendPlan]:
 def test_shares_are_beta_distributed(alpha: float, below: Callable[[float], float]) -> None:
     plans = draws(alpha)
     assert_distribution([plan.share[0] for plan in plans], below)
-    assert all((plan.share == plan.share[0]).all() for plan in plans)  # one a batch
+    assert all((plan.share == plan.share[0]).all() for plan in plans)  # one per batch
 
 
 def test_partners_are_permutations_and_uniform() -> None:

@@ -85,6 +85,15 @@ def test_any_number_of_channels(channels: int) -> None:
         np.testing.assert_array_equal(mixed, want)
 
 
+def test_patches_of_one_pixel_are_the_smallest() -> None:
+    given = images()
+    ((mixed, *_),) = run(lambda: cellmix(node(given), node(labels()), num_classes=CLASSES, patch_size=1, fix_ratio=0.5))
+    want = CellMix().draw(BATCH, (48, 96), 1, 0.5, epoch=0, iteration=0).apply(given)
+    np.testing.assert_array_equal(mixed, want)
+    with pytest.raises(ArgumentError, match="patch_size=0"):
+        run(lambda: cellmix(node(given), node(labels()), num_classes=CLASSES, patch_size=0, fix_ratio=0.5))
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_parameters_as_nodes_of_the_graph(engine: str) -> None:
     given, of = images(), labels()
@@ -104,7 +113,7 @@ def test_parameters_as_nodes_of_the_graph(engine: str) -> None:
 
     sizes = set()
     for number, (mixed, soft, patch, ratio, iteration) in enumerate(run(define, rounds=8, seed=21)):
-        assert len(set(patch.tolist())) == len(set(ratio.tolist())) == 1  # one value a batch
+        assert len(set(patch.tolist())) == len(set(ratio.tolist())) == 1  # one value per batch
         assert (iteration == number).all()
         # The ratio is a float32 in the graph: the plan was drawn with the same.
         plan = CellMix("CellMix-Group4", seed=21).draw(

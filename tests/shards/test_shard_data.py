@@ -30,7 +30,7 @@ def made(
     tile_size: Sequence[int] = (64,),
     classes: Sequence[str] | None = None,
 ) -> Path:
-    """A table of 5 x 4 tiles a slide, coordinates alone."""
+    """A table of 5 x 4 tiles per slide, coordinates alone."""
     x, y = (step * place.ravel() for place in np.meshgrid(np.arange(5), np.arange(4)))
     parts = [
         tile_rows(

@@ -34,9 +34,9 @@ def decoded(path: Path, page: tifffile.TiffPage, number: int) -> Pixels:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("c-gray16-fluo12bit.tiff", "level 0 has 16 bits a sample"),
-        ("c-rgb16-12bitdata.tiff", "level 0 has 16 bits a sample"),
-        ("g-ome-5ch-fluo16.ome.tif", "level 0 has 16 bits a sample"),
+        ("c-gray16-fluo12bit.tiff", "level 0 has 16 bits per sample"),
+        ("c-rgb16-12bitdata.tiff", "level 0 has 16 bits per sample"),
+        ("g-ome-5ch-fluo16.ome.tif", "level 0 has 16 bits per sample"),
         ("g-ome-3page-rgb.ome.tif", "OME-XML speaks of 3 channels"),
         ("a-jpeg-cmyk.tiff", "four inks"),
         ("c-orient3-lzw.tiff", "turned by 180 degrees"),

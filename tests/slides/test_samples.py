@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from slide_files import directory, picture, write_tiff
 
 from cellmix_dali import open_slide, read_tiles
 from cellmix_dali.errors import SlideError
-from cellmix_dali.slides.samples import MOST_BLOCK_PIXELS, check_properties
+from cellmix_dali.slides.samples import MOST_BLOCK_PIXELS, check_properties, check_tiff
 
 COLOUR = picture(200, 150)
 GREY = COLOUR[..., 1]
@@ -38,9 +39,9 @@ def samples(number: int, dtype: type = np.uint8) -> Any:
 
 
 WRONG: dict[str, tuple[list[Any], dict[str, Any], str]] = {
-    "grey of 16 bits": ([GREY.astype(np.uint16) * 16], {"photometric": "minisblack"}, "16 bits a sample.*--uchar"),
-    "colour of 16 bits": ([COLOUR.astype(np.uint16) * 16], {"photometric": "rgb"}, "16 bits a sample"),
-    "grey of 32 bits": ([GREY.astype(np.uint32)], {"photometric": "minisblack"}, "32 bits a sample"),
+    "grey of 16 bits": ([GREY.astype(np.uint16) * 16], {"photometric": "minisblack"}, "16 bits per sample.*--uchar"),
+    "colour of 16 bits": ([COLOUR.astype(np.uint16) * 16], {"photometric": "rgb"}, "16 bits per sample"),
+    "grey of 32 bits": ([GREY.astype(np.uint32)], {"photometric": "minisblack"}, "32 bits per sample"),
     "floats": ([GREY.astype(np.float32)], {"photometric": "minisblack"}, "floating-point numbers of 32 bits"),
     "signed": ([GREY.astype(np.int8)], {"photometric": "minisblack"}, "signed numbers of 8 bits"),
     "four inks": ([samples(4)], {"photometric": "separated"}, "four inks"),
@@ -49,17 +50,17 @@ WRONG: dict[str, tuple[list[Any], dict[str, Any], str]] = {
     "five channels in a page": (
         [samples(5)],
         {"photometric": "minisblack", "planarconfig": "contig"},
-        "5 samples a pixel, of which readers show 1",
+        "5 samples per pixel, of which readers show 1",
     ),
     "channels in planes": (
         [np.stack([GREY] * 4)],
         {"photometric": "minisblack", "planarconfig": "separate"},
-        "4 samples a pixel, of which readers show 1",
+        "4 samples per pixel, of which readers show 1",
     ),
     "colour and a fourth channel": (
         [samples(4)],
         {"photometric": "rgb", "extrasamples": ["unspecified"]},
-        "4 samples a pixel, of which readers show 3",
+        "4 samples per pixel, of which readers show 3",
     ),
     **{
         f"orientation {value}": ([COLOUR], orientation(value), rf"Orientation tag is {value}\)")
@@ -69,7 +70,7 @@ WRONG: dict[str, tuple[list[Any], dict[str, Any], str]] = {
     "big-endian of 16 bits": (
         [COLOUR.astype(np.uint16)],
         {"photometric": "rgb", "byteorder": ">"},
-        "16 bits a sample",
+        "16 bits per sample",
     ),
 }  # fmt: skip
 
@@ -212,3 +213,17 @@ def test_what_the_scanner_calls_fluorescence_is_refused(properties: dict[str, st
     check_properties(Path("a.mrxs"), {"mirax.GENERAL.SLIDE_TYPE": "SLIDE_TYPE_BRIGHTFIELD"})
     with pytest.raises(SlideError, match="a fluorescence slide"):
         check_properties(Path("a.mrxs"), properties)
+
+
+def test_what_the_moment_decides_is_told_and_what_tifffile_cannot_read_is_left_to_openslide(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.tiff").write_bytes(b"II*\0 no directories here")
+    check_tiff(tmp_path / "a.tiff")
+
+    def fail(*_: Any) -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(tifffile, "TiffFile", fail)
+    with pytest.raises(OSError, match="Too many open files"):
+        check_tiff(tmp_path / "a.tiff")

@@ -165,7 +165,7 @@ def test_a_mask_of_ones_own(half):
 
 
 def test_a_thumbnail_shows_small_tiles(half, tmp_path):
-    # 4 pixels a tile, if they can be had within 1024 to 4096 pixels.
+    # 4 pixels per tile, if they can be had within 1024 to 4096 pixels.
     assert thumbnail_size(half, grid_tiles(half, 256)) == 1024
     large = fake(tmp_path, 60_000, 40_000)
     assert thumbnail_size(large, grid_tiles(large, 128)) == 1875
