@@ -16,12 +16,13 @@ _FALSE_ALARMS = 0.05  # share of the 95 % intervals that leave out a true zero, 
 _VERDICTS = ("better", "worse", "no difference seen", "too few pairs")
 
 _ABOUT_AUTHORS = """\
-The last two columns replay the authors' own schedulers on the losses of these very runs: called once per batch, with a
-loss that is summed over 8 samples, and T = 8 times the threshold of the run (4.0 for 0.5 per sample), which shrinks
-with every call below it. Counted are batches whose patch size or fix ratio is not what the scheduler's plan has for that
-epoch anyway. Under "loss_back" every batch leans, one way or the other, unless it is at a bound; under "loss_hold" only
-those below T. "Batch loss" is the training loss of the batch itself; "validation loss" that of the epoch before, as the
-authors' script passes a validation loss. On the authors' own logs it was 15 of 22,250 batches (0.07 %)."""
+The last two columns replay the authors' own schedulers on the losses of these very runs: called once per batch, with
+a loss that is summed over 8 samples, and T = 8 times the threshold of the run (4.0 for 0.5 per sample), which shrinks
+with every call below it. Counted are batches whose patch size or fix ratio is not what the scheduler's plan has for
+that epoch anyway. Under "loss_back" every batch leans, one way or the other, unless it is at a bound; under
+"loss_hold" only those below T. "Batch loss" is the training loss of the batch itself; "validation loss" that of the
+epoch before, as the authors' script passes a validation loss. On the authors' own logs it was 15 of 22,250 batches
+(0.07 %)."""
 
 _ABOUT_INTERVALS = (
     "Intervals are percentiles of 10,000 draws of a hierarchical bootstrap: folds with replacement, and within each "
