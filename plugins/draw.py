@@ -143,7 +143,7 @@ class Draw:
         Raises
         ------
         ArgumentError
-            If p is no probability, or the shape holds no number.
+            If p is not a probability, or the shape holds no number.
         """
         p = number("p", p, 0, 1)
         return fn.cast(self._draw(shape, lambda random, size: random.random(size) < p), dtype=types.INT32)

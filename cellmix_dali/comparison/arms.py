@@ -110,7 +110,7 @@ def parse_values(option: str, text: str) -> tuple[float, ...]:
     Raises
     ------
     ArgumentError
-        If one is no number, or none is given.
+        If one is not a number, or none is given.
     """
     try:
         return tuple(dict.fromkeys(float(part) for part in _parts(option, text)))

@@ -91,7 +91,7 @@ class RunRecord:
         Raises
         ------
         ArgumentError
-            If it is no record; the message names what is missing or wrong.
+            If it is not a record; the message names what is missing or wrong.
         """
         if not isinstance(value, Mapping):
             raise _no_record(f"it is {type(value).__name__}, not a JSON object")
@@ -134,7 +134,7 @@ class RunRecord:
             raise error if str(error).startswith(_NO_RECORD) else _no_record(str(error).split(":")[0]) from error
 
 
-_NO_RECORD = "This is no record of a run of a comparison"
+_NO_RECORD = "This is not a record of a run of a comparison"
 
 
 def _no_record(why: str) -> ArgumentError:

@@ -277,7 +277,7 @@ class Curriculum:
         Raises
         ------
         ArgumentError
-            If it is no such state, a value is out of range, or the settings differ; the message names those
+            If it is not such a state, a value is out of range, or the settings differ; the message names those
             that do. The curriculum is then left as it was.
         """
         if not isinstance(state, Mapping) or not isinstance(state.get("settings"), Mapping):

@@ -138,7 +138,7 @@ class CellMix(Mixer):
     Raises
     ------
     ArgumentError
-        If the method is unknown or `p` is no probability.
+        If the method is unknown or `p` is not a probability.
     """
 
     paper = "2301.11513"
@@ -247,7 +247,7 @@ def fixed_patches(patches: int, fix_ratio: float) -> int:
 def check_group_size(group_size: int, batch_size: int, method: str | None = None) -> int:
     """Return the samples a group, or raise `ArgumentError` if the groups do not divide the batch."""
     if batch_size < 1:
-        raise ArgumentError(f"batch_size={batch_size} is no batch: it must hold at least one sample.")
+        raise ArgumentError(f"batch_size={batch_size} is not a batch: it must hold at least one sample.")
     if group_size == -1:
         return batch_size
     if group_size < 1 or batch_size % group_size:
@@ -262,7 +262,7 @@ def check_group_size(group_size: int, batch_size: int, method: str | None = None
 def _check_grid(grid: tuple[int, int]) -> int:
     """Number of patches."""
     if len(grid) != 2 or min(grid) < 1:
-        raise ArgumentError(f"grid={grid} is no grid: give (rows, columns) of patches, each at least 1.")
+        raise ArgumentError(f"grid={grid} is not a grid: give (rows, columns) of patches, each at least 1.")
     return int(grid[0]) * int(grid[1])
 
 

@@ -35,7 +35,7 @@ class Mixer(ABC):
     Raises
     ------
     ArgumentError
-        If `p` is no probability, or seed or rank cannot be a key.
+        If `p` is not a probability, or seed or rank cannot be a key.
 
     Attributes
     ----------

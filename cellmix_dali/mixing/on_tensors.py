@@ -80,7 +80,7 @@ def _labels_on_device(plan: MixPlan, labels: Tensor, num_classes: int) -> Tensor
 
 
 def check_images(images: Tensor) -> None:
-    """Raise `ArgumentError` if it is no batch of images."""
+    """Raise `ArgumentError` if it is not a batch of images."""
     if not isinstance(images, Tensor) or images.ndim != 4 or not images.numel():
         got = f"shape {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
         raise ArgumentError(f"images must be a tensor (batch, channels, height, width) with pixels in it, got {got}.")

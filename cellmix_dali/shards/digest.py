@@ -15,7 +15,7 @@ class ShardDigest:
         self._sha256 = hashlib.sha256()
 
     def update(self, content: bytes | memoryview) -> None:
-        """Go on with bytes that are no image: headers, padding, other members."""
+        """Go on with bytes that are not of the image: headers, padding, other members."""
         self._sha256.update(content)
 
     def image(self, sha256: bytes) -> None:

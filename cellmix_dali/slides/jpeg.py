@@ -75,7 +75,7 @@ def segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
     Raises
     ------
     ValueError
-        If it is no JPEG, or its header is cut short; the message says where.
+        If it is not a JPEG, or its header is cut short; the message says where.
     """
     if not stream.startswith(_SOI):
         raise ValueError(f"no JPEG starts here (bytes {stream[:4].hex(' ') or 'none'}, expected ff d8)")
@@ -117,7 +117,7 @@ def parse_header(stream: bytes) -> JpegHeader:
     Raises
     ------
     ValueError
-        If it is no JPEG, or its header is cut short; the message says where.
+        If it is not a JPEG, or its header is cut short; the message says where.
     """
     process: int | None = None
     width = height = precision = 0
@@ -180,7 +180,7 @@ class BlockStreams:
     Raises
     ------
     ValueError
-        If tables or example are no JPEG, or neither has quantisation or Huffman tables.
+        If tables or example are not JPEG, or neither has quantisation or Huffman tables.
     """
 
     def __init__(self, colour: Colour, tables: bytes | None, example: bytes) -> None:

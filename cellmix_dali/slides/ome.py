@@ -61,7 +61,7 @@ def read_ome(description: str, width: int, height: int) -> Ome | None:
     Returns
     -------
     Ome or None
-        None if it is no OME-XML, or speaks of no picture of that size.
+        None if it is not OME-XML, or speaks of no picture of that size.
     """
     text = description.strip().strip("\0")
     # A document type may define entities that blow up; OME-XML has none.

@@ -216,7 +216,7 @@ def check_tiff(path: Path) -> None:
 
 
 def check_properties(path: Path, properties: dict[str, str]) -> None:
-    """Refuse what OpenSlide opens although it is no brightfield slide.
+    """Refuse what OpenSlide opens although it is not a brightfield slide.
 
     Parameters
     ----------

@@ -116,7 +116,7 @@ def names_in(column: str, values: pa.Array) -> tuple[str, ...]:
     Raises
     ------
     ArgumentError
-        If one is no text in UTF-8, or has a zero byte, as no file's name can.
+        If one is not text in UTF-8, or has a zero byte, as no file's name can.
     """
     try:
         names = tuple(values.to_pylist())
@@ -129,7 +129,7 @@ def names_in(column: str, values: pa.Array) -> tuple[str, ...]:
 
 
 def require_text(table: pa.Table) -> None:
-    """Refuse names of columns that are no text: reading them raises where nobody expects it."""
+    """Refuse names of columns that are not text: reading them raises where nobody expects it."""
     strange = [name for name in table.column_names if "\0" in name]
     if strange:
         raise ValueError(f"the column {strange[0]!r} has a zero byte in its name")

@@ -237,7 +237,7 @@ def write_slide(
     if not 0.01 <= mpp <= 1000:
         raise ArgumentError(f"mpp {mpp} is out of range: give microns per pixel from 0.01 to 1000, such as 0.5.")
     if block < 16 or block % 16:
-        raise ArgumentError(f"block {block} is no multiple of 16, as TIFF asks: 256 is usual.")
+        raise ArgumentError(f"block {block} is not a multiple of 16, as TIFF asks: 256 is usual.")
     if not 1 <= quality <= 95:
         raise ArgumentError(f"quality {quality} is out of range: give 1 to 95.")
     if levels < 1:

@@ -132,7 +132,7 @@ class UserTable:
             if are_indices:
                 most = max(values, key=int)
                 if int(most) >= _MAX_CLASSES:
-                    self.fail(first(most), f"{most} in column {name!r} is no class index (0 to {_MAX_CLASSES - 1}).")
+                    self.fail(first(most), f"{most} in column {name!r} is not a class index (0 to {_MAX_CLASSES - 1}).")
                 classes = [str(index) for index in range(int(most) + 1)]
             else:
                 classes = sorted(set(values))

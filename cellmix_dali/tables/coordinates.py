@@ -65,7 +65,7 @@ def read_h5(path: str | Path, slide: Slide, *, tile_size: int | None = None) -> 
     Raises
     ------
     ArgumentError
-        If the file is no such file, does not fit the slide, or the tiles would have to be enlarged.
+        If the file is not such a file, does not fit the slide, or the tiles would have to be enlarged.
     """
     place = Path(path)
     if tile_size is not None and tile_size < 1:

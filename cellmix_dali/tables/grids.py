@@ -221,7 +221,7 @@ def tissue_shares(
     Returns
     -------
     float32 array (n,)
-        0 to 1, of the whole window: what reaches over the slide's edge is no tissue.
+        0 to 1, of the whole window: what reaches over the slide's edge is not tissue.
 
     Raises
     ------

@@ -172,7 +172,7 @@ class _Job:
         if len(self.slides) < 2:
             return
         mpps: dict[int, float | None] = {number: plan.mpp for number, plan in self.manifest.done.plans.items()}
-        # What is no file is left to its own task: a pipe that nothing comes from would hold all others.
+        # What is not a file is left to its own task: a pipe that nothing comes from would hold all others.
         unseen = (slide for slide in self.slides if slide.number not in mpps and may_be_file(slide.path))
         running = 0
         while True:

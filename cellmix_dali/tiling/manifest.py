@@ -306,7 +306,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     with reading(path, "The job's manifest", "Begin anew, in another folder."):
         found = json.loads(path.read_bytes())
         if not isinstance(found, dict):
-            raise ValueError("it is no object")
+            raise ValueError("it is not an object")
         if found.get("format") == _FORMAT and found.pop(_SUM, None) != _sum(found):
             raise ValueError("its checksum is another one: it was changed, or the disk has damaged it")
     return found

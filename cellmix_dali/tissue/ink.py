@@ -20,7 +20,7 @@ _HALO = 0.01  # how far a stroke shines on the glass beside it, as a share of th
 _PAPER = 245.0  # brightness of glass, of 255
 # Optical density of green by that of red in ink, strong and likely; that of blue by the greater one in violet ink.
 _PURE, _NEARLY_PURE, _VIOLET = 0.7, 0.78, 0.25
-_BROWN = 1.3  # density of blue by that of red, from which dark brown is no black ink
+_BROWN = 1.3  # density of blue by that of red, from which dark brown is not black ink
 _BLUE_TISSUE = 0.3  # share of tissue that is blue: above, the tissue is blue by itself
 
 

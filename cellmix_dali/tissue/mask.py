@@ -86,7 +86,7 @@ def tissue_share(
     Raises
     ------
     ArgumentError
-        For a mask that is no two-dimensional bool array, or a scale or size that is not above 0.
+        For a mask that is not a two-dimensional bool array, or a scale or size that is not above 0.
     """
     if mask.dtype != np.bool_ or mask.ndim != 2:
         raise ArgumentError(

@@ -69,7 +69,7 @@ def overview_picture(
     Raises
     ------
     ArgumentError
-        If the thumbnail is no such array, `slide_size` or `mpp` is not above 0, or the tiles' arrays do not fit
+        If the thumbnail is not such an array, `slide_size` or `mpp` is not above 0, or the tiles' arrays do not fit
         together.
     """
     if thumbnail.dtype != np.uint8 or thumbnail.ndim != 3 or thumbnail.shape[2] != 3 or not thumbnail.size:

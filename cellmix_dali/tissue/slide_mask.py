@@ -169,7 +169,7 @@ def mask_from_png(path: str | Path, slide: Slide, *, origin: Origin = "bounds") 
     ----------
     path : str or Path
         A PNG file, or another that Pillow reads, of any size in the slide's proportions (up to 2 % or 2 pixels). What
-        is black or wholly transparent is no tissue, all else is.
+        is black or wholly transparent is not tissue, all else is.
     slide : Slide
         An open slide.
     origin : {"bounds", "level0"}, default "bounds"
@@ -197,7 +197,7 @@ def mask_from_png(path: str | Path, slide: Slide, *, origin: Origin = "bounds") 
     except ArgumentError:
         raise
     except OSError as error:
-        why = error.strerror or "it is no picture, or a damaged one"
+        why = error.strerror or "it is not a picture, or a damaged one"
         raise ArgumentError(f"Cannot read the mask {path}: {why}. Give a PNG file.") from error
     except Exception as error:  # Pillow raises nearly anything on garbage
         raise ArgumentError(f"Cannot read the mask {path}: {error}. Give a PNG file of at most 8192 pixels.") from error

@@ -218,7 +218,7 @@ class Epochs:
         mean = self._total / self._samples
         if not math.isfinite(mean):
             raise ArgumentError(
-                f"The loss of epoch {int(entry['epoch']) + 1} is no number: the training diverged. {_ADVICE}"
+                f"The loss of epoch {int(entry['epoch']) + 1} is not a number: the training diverged. {_ADVICE}"
             )
         entry |= {"train_loss": mean, f"{self._unit}_per_second": round(seen / (time.perf_counter() - began), 1)}
         if self._curriculum is not None:

@@ -1,4 +1,4 @@
-"""Records of runs: what is written is what is read, and what is no record is refused."""
+"""Records of runs: what is written is what is read, and what is not a record is refused."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def test_other_proportions_are_refused(tmp_path, size):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "No such file"), (b"no picture", "it is no picture, or a damaged one"), (b"", "it is no picture")],
+    [(None, "No such file"), (b"no picture", "it is not a picture, or a damaged one"), (b"", "it is not a picture")],
 )
 def test_files_that_are_no_pictures(tmp_path, content, message):
     if content is not None:

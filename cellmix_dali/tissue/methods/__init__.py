@@ -50,5 +50,5 @@ def _imported(place: str) -> TissueMethod:
             "Python finds the module (PYTHONPATH)."
         ) from error
     if not callable(found):
-        raise ArgumentError(f"The tissue method {place!r} is no function but a {type(found).__name__}.")
+        raise ArgumentError(f"The tissue method {place!r} is not a function but a {type(found).__name__}.")
     return found

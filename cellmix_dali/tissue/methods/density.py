@@ -27,7 +27,7 @@ _STRONG = 0.05  # what is thin is tissue from this density on
 _SHINES, _FRINGE, _REACH = 0.1, 0.03, 3  # so strong tissue makes glass so coloured, so many pixels around
 _WITHIN = 0.7  # part of the threshold that a block surrounded by tissue has to have on the mean
 _WAY = 64  # blocks from sure tissue on
-_BLACK = 40  # a pixel whose brightest channel is below this is no tissue but background, pen or shadow: of 255
+_BLACK = 40  # a pixel whose brightest channel is below this is not tissue but background, pen or shadow: of 255
 _BLANK = 6  # white without a grain so many pixels to all sides is what a scanner left out
 
 

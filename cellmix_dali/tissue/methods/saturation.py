@@ -23,7 +23,7 @@ _LEAST, _MOST = 16, 30
 # from so many of 255 on.
 _EVEN, _GLASS, _TINT = 4, 0.1, 12
 _SAMPLE = 1024  # glass is looked for on a picture sampled to this longer side, pixels
-_BLACK = 40  # a pixel whose brightest channel is below this is no tissue but background, pen or shadow: of 255
+_BLACK = 40  # a pixel whose brightest channel is below this is not tissue but background, pen or shadow: of 255
 
 
 def _saturation(rgb: ByteArray) -> ByteArray:
