@@ -73,7 +73,7 @@ def test_whole_numbers_are_indices(written):
     assert written("slide,label\na.svs,3\nb.svs,5\n", classes=["5", "3"]).labels.tolist() == [1, 0]
     with pytest.raises(ArgumentError, match="line 2: Unknown class '2'"):
         written("slide,label\na.svs,2\nb.svs,0\n", classes=["x", "y"])
-    with pytest.raises(ArgumentError, match=r"line 3: 20260101 .*no class index"):
+    with pytest.raises(ArgumentError, match=r"line 3: 20260101 .*not a class index"):
         written("slide,label\na.svs,0\nb.svs,20260101\n")
 
 
