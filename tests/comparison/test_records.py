@@ -42,7 +42,7 @@ def test_there_and_back(make_run: Callable[..., RunRecord], many_records: list[R
 )
 def test_what_is_wrong_is_named(make_run: Callable[..., RunRecord], changes: dict[str, Any], message: str) -> None:
     value = json.loads(json.dumps(make_run().to_json())) | changes
-    with pytest.raises(ArgumentError, match=f"no record of a run.*: .*{message}"):
+    with pytest.raises(ArgumentError, match=f"not a record of a run.*: .*{message}"):
         RunRecord.from_json(value)
 
 

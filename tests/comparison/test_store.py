@@ -56,9 +56,9 @@ def test_a_run_is_found_again_under_any_name_of_its_arm(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "no record|Expecting value"),
+        (b"", "not a record|Expecting value"),
         (b"\xff\xfe", "cannot be read"),
-        (b"[1, 2]", "no record"),
+        (b"[1, 2]", "not a record"),
         (json.dumps(RECORD.to_json()).encode()[:100], "Unterminated|Expecting|delimiter"),
         (json.dumps(RECORD.to_json() | {"seed": 3}).encode(), "of another run"),
         (json.dumps(RECORD.to_json() | {"candidate": {"learning_rate": 0.1, "p": 0.5}}).encode(), "of another run"),
