@@ -17,7 +17,8 @@ from material import Material
 from measure import quotients
 from settings import BATCH, CLASSES, FIX_RATIO, METHOD, PATCH, THREADS, P
 
-from cellmix_dali.pipelines import TileLoader, train_loader
+from cellmix_dali.pipelines import Loader, train_loader
+from cellmix_dali.plugins import TileSource
 
 if TYPE_CHECKING:
     from groups import Report
@@ -69,7 +70,7 @@ def gil(material: Material, rounds: int, report: Report) -> None:
     }
 
 
-def _pass(loader: TileLoader) -> float:
+def _pass(loader: Loader[TileSource]) -> float:
     """Tiles per second of one pass."""
     began = time.perf_counter()
     count = sum(len(batch["images"]) for batch in loader)
@@ -85,7 +86,7 @@ def _speed_alone(step: Callable[[int], int]) -> float:
     return steps / (time.perf_counter() - began)
 
 
-def _both(loader: TileLoader, step: Callable[[int], int]) -> tuple[float, float]:
+def _both(loader: Loader[TileSource], step: Callable[[int], int]) -> tuple[float, float]:
     """Steps per second of the main thread, and tiles per second of one pass beside it."""
     rates: list[float] = []
     thread = threading.Thread(target=lambda: rates.append(_pass(loader)))

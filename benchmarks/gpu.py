@@ -29,8 +29,9 @@ from settings import BLOCK, CLASSES, FIX_RATIO, METHOD, PATCH
 
 from cellmix_dali import CellMix, TileTable, open_slide
 from cellmix_dali.errors import MissingDependencyError
-from cellmix_dali.pipelines import TileLoader, evaluate_pipeline, train_loader
+from cellmix_dali.pipelines import GraphOptions, Loader, train_loader
 from cellmix_dali.pipelines.device import decoder_routes, device_id
+from cellmix_dali.pipelines.loader import loader_over
 from cellmix_dali.plugins import PlanSource, TileSource
 from cellmix_dali.plugins.engines.cell_table import cell_tables
 from cellmix_dali.plugins.engines.cuda import constants, launch
@@ -137,8 +138,8 @@ def decoder(table: TileTable, load: float) -> Contestant:
 def normalised(table: TileTable, engine: str) -> Contestant:
     """Decode and normalise."""
     source = TileSource(table, batch_size=BATCH, num_workers=WORKERS)
-    build = partial(evaluate_pipeline, source, engine=engine, num_threads=THREADS, device="gpu")
-    return _loader(f"read + normalise ({engine})", TileLoader(build, source, ["images", "labels", "tile"]))
+    options = GraphOptions("gpu", engine, num_threads=THREADS)
+    return _loader(f"read + normalise ({engine})", loader_over(source, options))
 
 
 def mixed(table: TileTable, engine: str) -> Contestant:
@@ -160,7 +161,7 @@ def mixed(table: TileTable, engine: str) -> Contestant:
     return _loader(f"read + CellMix ({engine}) + normalise", loader)
 
 
-def _loader(name: str, loader: TileLoader) -> Contestant:
+def _loader(name: str, loader: Loader[TileSource]) -> Contestant:
     def run() -> int:
         count = sum(len(batch["images"]) for batch in loader)
         torch.cuda.synchronize()

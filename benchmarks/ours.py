@@ -13,7 +13,8 @@ from nvidia.dali.pipeline import Pipeline
 from settings import BATCH, BLOCK, CLASSES, FIX_RATIO, METHOD, PATCH, THREADS, P
 
 from cellmix_dali import TileTable, open_slide
-from cellmix_dali.pipelines import TileLoader, evaluate_pipeline, train_loader
+from cellmix_dali.pipelines import GraphOptions, Loader, train_loader
+from cellmix_dali.pipelines.loader import loader_over
 from cellmix_dali.plugins import TileSource, tiles
 
 __all__ = ["bare_dali", "mixed", "normalised", "read", "read_pipeline", "read_to_torch", "run_pass"]
@@ -28,14 +29,14 @@ def read(table: TileTable, name: str = "read") -> Contestant:
 def read_to_torch(table: TileTable, name: str = "read -> torch") -> Contestant:
     """Decode only; batches are uint8 tensors."""
     source = TileSource(table, batch_size=BATCH, num_workers=THREADS)
-    return _loader(name, TileLoader(lambda: read_pipeline(source), source, ["images", "labels", "tile"]))
+    return _loader(name, Loader(lambda: read_pipeline(source), source))
 
 
 def normalised(table: TileTable, engine: str) -> Contestant:
     """Decode and normalise; batches are float32 tensors."""
     source = TileSource(table, batch_size=BATCH, num_workers=THREADS)
-    build = partial(evaluate_pipeline, source, engine=engine, num_threads=THREADS)
-    return _loader(f"read + normalise ({engine}) -> torch", TileLoader(build, source, ["images", "labels", "tile"]))
+    options = GraphOptions(engine=engine, num_threads=THREADS)
+    return _loader(f"read + normalise ({engine}) -> torch", loader_over(source, options))
 
 
 def mixed(table: TileTable, engine: str) -> Contestant:
@@ -98,5 +99,5 @@ def run_pass(pipeline: Pipeline) -> int:
             return count
 
 
-def _loader(name: str, loader: TileLoader) -> Contestant:
+def _loader(name: str, loader: Loader[TileSource]) -> Contestant:
     return Contestant(name, lambda: sum(len(batch["images"]) for batch in loader), loader.close)

@@ -91,14 +91,15 @@ def main() -> None:
         total = saved["ranks"][rank]["total"]
     while loader.epoch < args.epochs:
         model.train()
-        for number, batch in enumerate(loader, 1):  # equally many on all ranks
+        for batch in loader:  # equally many on all ranks
             loss = criterion(model(batch["images"].to(device)), batch["labels"].to(device))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             total += loss.item()
-            if args.checkpoint and number % args.save_every == 0:
-                save()
+            done = int(batch["iteration"][0]) + 1
+            if args.checkpoint and done % args.save_every == 0 and done < len(loader):
+                save()  # after the last batch only when the curriculum has been stepped
         patch_size, fix_ratio = curriculum.patch_size, curriculum.fix_ratio
         mean, total = sum_over_ranks(total, device) / (len(loader) * world_size), 0.0
         curriculum.step(mean)  # the same on all ranks, so that they agree on the next epoch's patches

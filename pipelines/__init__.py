@@ -1,34 +1,27 @@
 """Whole pipelines and their loaders: training with CellMix, evaluation without, image files, tiles for shards."""
 
-from .evaluate import evaluate_loader, evaluate_pipeline
-from .images import (
-    ImageCache,
-    ImageLoader,
-    evaluate_image_loader,
-    image_pipeline,
-    train_image_loader,
-    unreadable_images,
-)
-from .loader import TileLoader
+from .evaluate import evaluate_loader
+from .graph import GraphOptions, source_pipeline
+from .images import ImageCache, ImageSource, evaluate_image_loader, train_image_loader, unreadable_images
+from .loader import Loader
 from .read import read_table, read_tiles
 from .tile import DecodedTiles, decoded_tiles, tile_pipeline
-from .train import train_loader, train_pipeline
+from .train import train_loader
 
 __all__ = [
     "DecodedTiles",
+    "GraphOptions",
     "ImageCache",
-    "ImageLoader",
-    "TileLoader",
+    "ImageSource",
+    "Loader",
     "decoded_tiles",
     "evaluate_image_loader",
     "evaluate_loader",
-    "evaluate_pipeline",
-    "image_pipeline",
     "read_table",
     "read_tiles",
+    "source_pipeline",
     "tile_pipeline",
     "train_image_loader",
     "train_loader",
-    "train_pipeline",
     "unreadable_images",
 ]

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from cellmix_dali.errors import CellMixDaliError, NotReadError, SlideError
 from cellmix_dali.plugins.dali import Pipeline, fn, types
 from cellmix_dali.plugins.decode import decode
+from cellmix_dali.plugins.undecodable import undecodable
 from cellmix_dali.slides import Slide
 from cellmix_dali.slides.stream_kinds import stream_kind
 
-from ._undecodable import undecodable
 from .device import decoder_device, device_id
 
 __all__ = ["DecodedBlocks", "Place"]

@@ -18,7 +18,7 @@ from cellmix_dali.errors import ArgumentError, MissingDependencyError
 from cellmix_dali.plugins.dali import Pipeline, fn, types
 from cellmix_dali.plugins.decode import decode
 from cellmix_dali.plugins.device_names import DEVICES, device_name
-from cellmix_dali.plugins.tile_source import TileSource
+from cellmix_dali.plugins.source import Source
 from cellmix_dali.slides import stream_kinds as decoding
 from cellmix_dali.slides.jpeg import BlockStreams, segments
 from cellmix_dali.slides.stream_kinds import KINDS, DecoderRoute
@@ -114,7 +114,7 @@ def decoder_device(device: str | torch.device, kinds: Iterable[str] = KINDS) -> 
     return "mixed" if held and all(routes[kind] == "mixed" for kind in held) else "cpu"
 
 
-def source_decoder(source: TileSource, device: str | torch.device) -> str:
+def source_decoder(source: Source, device: str | torch.device) -> str:
     """Choose the device of `fn.decoders.image` for a source, and keep from it what it would get wrong.
 
     The first slides of the table decide. Slides whose blocks the chosen decoder gets wrong, and which come later in
@@ -122,8 +122,8 @@ def source_decoder(source: TileSource, device: str | torch.device) -> str:
 
     Parameters
     ----------
-    source : TileSource
-        Whose reader is told which kinds to read directly.
+    source : TileSource or ImageSource
+        Is told which kinds the decoder gets right.
     device : {"cpu", "gpu"}
         Of the pipeline.
 
@@ -131,9 +131,9 @@ def source_decoder(source: TileSource, device: str | torch.device) -> str:
     -------
     {"cpu", "mixed"}
     """
-    chosen = decoder_device(device, source.reader.kinds)
+    chosen = decoder_device(device, source.kinds)
     if chosen == "mixed":
-        source.reader.only(kind for kind, route in decoder_routes(device).items() if route == "mixed")
+        source.only(kind for kind, route in decoder_routes(device).items() if route == "mixed")
     return chosen
 
 

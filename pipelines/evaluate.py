@@ -1,70 +1,21 @@
-"""The evaluation pipeline: tiles -> normalise -> PyTorch. No flips, no mixing, every tile once, in order."""
+"""The loader of an evaluation: no flips, no mixing, every tile once, in order."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
-import torch
+from typing_extensions import Unpack
 
 from cellmix_dali._ranks import ranks_of
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.plugins import TileSource, tiles
-from cellmix_dali.plugins.dali import Pipeline
-from cellmix_dali.plugins.normalise import MEAN, STD, normalise
+from cellmix_dali.plugins import TileSource
 from cellmix_dali.storage.patience import RETRY_SECONDS
 from cellmix_dali.tables.tile_table import TileTable, require_table
 
-from ._graph_settings import GraphSettings
-from .device import source_decoder
-from .loader import TileLoader
+from .graph import GraphKeywords, GraphOptions
+from .loader import Loader, loader_over
 
-__all__ = ["evaluate_loader", "evaluate_pipeline"]
-
-
-def evaluate_pipeline(
-    source: TileSource,
-    *,
-    device: str | torch.device = "cpu",
-    engine: str | None = None,
-    mean: Sequence[float] = MEAN,
-    std: Sequence[float] = STD,
-    dtype: str = "float32",
-    num_threads: int | None = None,
-    prefetch_queue_depth: int | None = None,
-) -> Pipeline:
-    """Define the evaluation pipeline over a tile source.
-
-    Parameters
-    ----------
-    source : TileSource
-        Usually with ``shuffle=False, drop_last=False``.
-    device, engine, mean, std, dtype, num_threads, prefetch_queue_depth
-        See `cellmix_dali.pipelines.train_pipeline`.
-
-    Returns
-    -------
-    nvidia.dali.Pipeline
-        Outputs: images (3, height, width); labels as the table has them; the tile's row int64 (1,).
-
-    Raises
-    ------
-    MissingDependencyError
-        If the GPU is asked for where there is none.
-    """
-    return _graph(source, GraphSettings(device, engine, mean, std, dtype, num_threads, prefetch_queue_depth))
-
-
-def _graph(source: TileSource, settings: GraphSettings) -> Pipeline:
-    """Define the pipeline."""
-    pipeline = settings.pipeline(source.batch_size)
-    with pipeline:
-        batch = tiles(source, device=source_decoder(source, settings.device))
-        images = batch.images.gpu() if settings.on_gpu else batch.images
-        images = normalise(images, **settings.normalising(), sizes_checked=True)
-        pipeline.set_outputs(images, batch.labels, batch.tile)
-    return pipeline
+__all__ = ["evaluate_loader"]
 
 
 def evaluate_loader(
@@ -72,11 +23,6 @@ def evaluate_loader(
     *,
     batch_size: int,
     num_classes: int | None = None,
-    device: str | torch.device = "cpu",
-    engine: str | None = None,
-    mean: Sequence[float] = MEAN,
-    std: Sequence[float] = STD,
-    dtype: str = "float32",
     tile_size: int | None = None,
     edge: str = "skip",
     on_error: str = "raise",
@@ -85,10 +31,9 @@ def evaluate_loader(
     verify: str = "headers",
     rank: int | None = None,
     world_size: int | None = None,
-    num_threads: int | None = None,
     num_workers: int = 2,
-    prefetch_queue_depth: int | None = None,
-) -> TileLoader:
+    **options: Unpack[GraphKeywords],
+) -> Loader[TileSource]:
     """Make the loader of an evaluation: every tile once, the last batch short.
 
     Parameters
@@ -106,12 +51,13 @@ def evaluate_loader(
         See `cellmix_dali.plugins.TileSource`.
     num_workers : int, default 2
         Threads that read slide files.
-    device, engine, mean, std, dtype, num_threads, prefetch_queue_depth
-        See `cellmix_dali.pipelines.train_pipeline`.
+    **options
+        ``device``, ``engine``, ``mean``, ``std``, ``dtype``, ``num_threads``, ``prefetch_queue_depth``: see
+        `cellmix_dali.pipelines.GraphOptions`.
 
     Returns
     -------
-    TileLoader
+    Loader
         Batches: ``images`` (batch, 3, height, width), ``labels`` int64 (batch,) or float32 (batch, classes),
         ``tile`` int64 (batch,).
 
@@ -127,7 +73,7 @@ def evaluate_loader(
         table.check_labels(num_classes)
     follows_group = rank is None
     rank, world_size = ranks_of(rank, world_size)
-    settings = GraphSettings(device, engine, mean, std, dtype, num_threads, prefetch_queue_depth)
+    graph = GraphOptions(**options)
     source = TileSource(
         table,
         batch_size=batch_size,
@@ -143,10 +89,4 @@ def evaluate_loader(
         retry_seconds=retry_seconds,
         verify=verify,
     )
-    return TileLoader(
-        partial(_graph, source, settings),
-        source,
-        ["images", "labels", "tile"],
-        follows_group=follows_group,
-        seen=settings.seen(),
-    )
+    return loader_over(source, graph, follows_group=follows_group)

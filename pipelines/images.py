@@ -11,100 +11,31 @@ batch of the next epoch. An `ImageCache` decodes every file once, instead of in 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import torch
 from numpy.typing import ArrayLike
+from typing_extensions import Unpack
 
 from cellmix_dali._ranks import ranks_of
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.plugins import Augment
-from cellmix_dali.plugins.dali import Pipeline
-from cellmix_dali.plugins.normalise import MEAN, STD
 from cellmix_dali.plugins.plan_source import CurriculumLike
 
-from ._graph_settings import GraphSettings
 from ._image_cache import ImageCache
 from ._image_check import IMAGE_SUFFIXES, unreadable_images
-from ._image_loader import ImageLoader
 from ._image_source import ImageSource
-from ._mixing import mixed_and_normalised
 from ._training_plans import training_plans
-from .device import decoder_device
-from .loader import Stateful
+from .graph import GraphKeywords, GraphOptions
+from .loader import Loader, loader_over
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "ImageCache",
-    "ImageLoader",
     "ImageSource",
     "evaluate_image_loader",
-    "image_pipeline",
     "train_image_loader",
     "unreadable_images",
 ]
-
-
-def image_pipeline(
-    source: ImageSource,
-    *,
-    device: str | torch.device = "cpu",
-    engine: str | None = None,
-    mean: Sequence[float] = MEAN,
-    std: Sequence[float] = STD,
-    dtype: str = "float32",
-    num_threads: int | None = None,
-    prefetch_queue_depth: int | None = None,
-    augment: Augment | None = None,
-) -> Pipeline:
-    """Define the pipeline over an image source, for training or evaluation.
-
-    Parameters
-    ----------
-    source : ImageSource
-        If it draws plans, it mixes the labels itself (`num_classes` given).
-    device, engine, mean, std, dtype, num_threads, prefetch_queue_depth, augment
-        See `cellmix_dali.pipelines.train_pipeline`. What ran on a GPU: docs/gpu.md.
-
-    Returns
-    -------
-    nvidia.dali.Pipeline
-        Outputs: images (3, height, width); labels, int32 (1,) or float32 (num_classes,); the file's place in the list,
-        int64 (1,); where plans are drawn, what was applied, see `cellmix_dali.pipelines.train_pipeline`.
-
-    Raises
-    ------
-    ArgumentError
-        If the source draws plans and does not mix the labels.
-    MissingDependencyError
-        If the GPU is asked for where there is none.
-    """
-    if source.plans is not None and source.num_classes is None:
-        raise ArgumentError("A source that draws plans must mix the labels, too: ImageSource(..., num_classes=...).")
-    return _graph(source, GraphSettings(device, engine, mean, std, dtype, num_threads, prefetch_queue_depth, augment))
-
-
-def _graph(source: ImageSource, settings: GraphSettings) -> Pipeline:
-    """Define the pipeline."""
-    pipeline = settings.pipeline(source.batch_size)
-    with pipeline:
-        batch = source.nodes(device=decoder_device(settings.device))
-        images = batch.images.gpu() if settings.on_gpu else batch.images
-        images = settings.augmented(images, source)
-        # The source resizes to the plans' size, and mixes the labels.
-        images, labels = mixed_and_normalised(
-            images,
-            batch.labels,
-            batch.plan,
-            num_classes=source.num_classes,
-            sizes_checked=settings.augment is None,
-            **settings.normalising(),
-        )
-        applied = [] if batch.plan is None else [batch.plan.parameters]
-        pipeline.set_outputs(images, labels, batch.item, *applied)
-    return pipeline
 
 
 def train_image_loader(
@@ -121,21 +52,16 @@ def train_image_loader(
     method_parameters: Mapping[str, Any] | None = None,
     p: float = 0.5,
     flips: bool = True,
-    device: str | torch.device = "cpu",
-    engine: str | None = None,
-    mean: Sequence[float] = MEAN,
-    std: Sequence[float] = STD,
-    dtype: str = "float32",
     shuffle: bool = True,
     seed: int = 0,
     rank: int | None = None,
     world_size: int | None = None,
-    num_threads: int | None = None,
-    prefetch_queue_depth: int | None = None,
     cache: ImageCache | None = None,
-    augment: Augment | None = None,
-) -> ImageLoader:
+    **options: Unpack[GraphKeywords],
+) -> Loader[ImageSource]:
     """Make the loader of a training on image files.
+
+    Every argument is a keyword with a default where there can be one, as in PyTorch's ``DataLoader``.
 
     Parameters
     ----------
@@ -167,15 +93,16 @@ def train_image_loader(
     rank, world_size : int, optional
         This process among those that train together. By default those of the process group or of
         the launcher (torchrun). Give both to have others.
-    device, engine, mean, std, dtype, num_threads, prefetch_queue_depth, augment
-        See `image_pipeline`.
     cache : ImageCache, optional
         Holds the files decoded: it is filled with those that it lacks before this returns. Batches are the same
         without one. Share it between the loaders of a process.
+    **options
+        ``device``, ``engine``, ``mean``, ``std``, ``dtype``, ``num_threads``, ``prefetch_queue_depth``, and, for
+        training, ``augment``: see `cellmix_dali.pipelines.GraphOptions`.
 
     Returns
     -------
-    ImageLoader
+    Loader
         Batches: ``images`` (batch, 3, image_size, image_size), ``labels`` float32 (batch, num_classes), ``item`` int64
         (batch,): which files; and, but for no mixing, as applied ``patch_size``, ``fix_ratio``, ``triggered``,
         ``epoch``, ``iteration``, (batch,).
@@ -187,7 +114,7 @@ def train_image_loader(
     """
     follows_group = rank is None
     rank, world_size = ranks_of(rank, world_size)
-    settings = GraphSettings(device, engine, mean, std, dtype, num_threads, prefetch_queue_depth, augment)
+    graph = GraphOptions(**options)
     plans = training_plans(
         method,
         tile_size=image_size,
@@ -214,15 +141,7 @@ def train_image_loader(
         world_size=world_size,
         cache=cache,
     )
-    stateful = curriculum if hasattr(curriculum, "state_dict") else None
-    return ImageLoader(
-        partial(_graph, source, settings),
-        source,
-        ["images", "labels", "item"] + ["parameters"] * (plans is not None),
-        curriculum=cast("Stateful | None", stateful),
-        follows_group=follows_group,
-        seen=settings.seen(),
-    )
+    return loader_over(source, graph, follows_group=follows_group)
 
 
 def evaluate_image_loader(
@@ -231,32 +150,27 @@ def evaluate_image_loader(
     *,
     batch_size: int,
     image_size: int = 224,
-    device: str | torch.device = "cpu",
-    engine: str | None = None,
-    mean: Sequence[float] = MEAN,
-    std: Sequence[float] = STD,
-    dtype: str = "float32",
     rank: int | None = None,
     world_size: int | None = None,
-    num_threads: int | None = None,
-    prefetch_queue_depth: int | None = None,
     cache: ImageCache | None = None,
-) -> ImageLoader:
+    **options: Unpack[GraphKeywords],
+) -> Loader[ImageSource]:
     """Make the loader of an evaluation on image files: every image once, in order, the last batch short.
 
     Parameters
     ----------
     files, labels, batch_size, image_size, rank, world_size
         See `train_image_loader`.
-    device, engine, mean, std, dtype, num_threads, prefetch_queue_depth
-        See `image_pipeline`.
     cache : ImageCache, optional
         Holds the files decoded: it is filled with those that it lacks before this returns. Batches are the same
         without one. Share it between the loaders of a process.
+    **options
+        ``device``, ``engine``, ``mean``, ``std``, ``dtype``, ``num_threads``, ``prefetch_queue_depth``, and, for
+        training, ``augment``: see `cellmix_dali.pipelines.GraphOptions`.
 
     Returns
     -------
-    ImageLoader
+    Loader
         Batches: ``images`` (batch, 3, image_size, image_size), ``labels`` int64 (batch,), ``item`` int64 (batch,).
 
     Raises
@@ -268,7 +182,7 @@ def evaluate_image_loader(
         raise ArgumentError("There are no image files: there is nothing to evaluate.")
     follows_group = rank is None
     rank, world_size = ranks_of(rank, world_size)
-    settings = GraphSettings(device, engine, mean, std, dtype, num_threads, prefetch_queue_depth)
+    graph = GraphOptions(**options)
     source = ImageSource(
         files,
         labels,
@@ -280,10 +194,4 @@ def evaluate_image_loader(
         world_size=world_size,
         cache=cache,
     )
-    return ImageLoader(
-        partial(_graph, source, settings),
-        source,
-        ["images", "labels", "item"],
-        follows_group=follows_group,
-        seen=settings.seen(),
-    )
+    return loader_over(source, graph, follows_group=follows_group)

@@ -1,36 +1,56 @@
-"""From a pipeline over slide tiles to PyTorch: exact epochs, exact resume, and bad tiles survived."""
+"""From a DALI pipeline to PyTorch: what all loaders do, exact epochs and exact resume."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
-from functools import cached_property
-from typing import Any, ClassVar
+import os
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, Generic, NoReturn, Protocol, TypeVar, cast
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
+from nvidia.dali.plugin.pytorch import DALIGenericIterator
 from torch import Tensor
+from typing_extensions import Self
 
-from cellmix_dali.errors import CellMixDaliError
-from cellmix_dali.plugins.tile_source import TileSource
+from cellmix_dali._arguments import integer
+from cellmix_dali._plain import plain
+from cellmix_dali._ranks import group_ranks
+from cellmix_dali.errors import ArgumentError, CellMixDaliError
+from cellmix_dali.plugins import Source
+from cellmix_dali.plugins.dali import Pipeline
 from cellmix_dali.reading.faults import Fault
 
-from ._undecodable import undecodable
-from .epoch_loader import EpochLoader, Stateful
+from .graph import GraphOptions, source_pipeline
 
-__all__ = ["Stateful", "TileLoader"]
+__all__ = ["Loader", "Stateful", "loader_over"]
 
-# What the graph's own assertions look like from outside; see plugins/cellmix.py and plugins/_labels.py.
-_EXPLAINED = {
-    "require_tile_size": "The images are not of the size that the mixing plans are drawn for: correct tile_size.",
-    "_one_hot": "A label is out of range: labels go from 0 to num_classes - 1.",
-    "decoders": "A tile could not be decoded: its block in the slide file is damaged.",
+# As `cellmix_dali.plugins.CellMixParameters` has them.
+_PARAMETERS = {
+    "patch_size": torch.int32,
+    "fix_ratio": torch.float32,
+    "triggered": torch.int32,
+    "epoch": torch.int64,
+    "iteration": torch.int64,
 }
-_ROWS_OF_A_DIGEST = 1024
+_ONE_A_SAMPLE = {"labels", "tile", "item"}
 
 
-class TileLoader(EpochLoader[TileSource]):
-    """Iterates over a pipeline fed by a `TileSource`, on `DALIGenericIterator`; one pass is one epoch.
+SourceT = TypeVar("SourceT", bound=Source)
+
+
+class Stateful(Protocol):
+    """Anything with a state of its own, such as `cellmix_dali.Curriculum`."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take a state."""
+
+
+class Loader(Generic[SourceT]):
+    """Iterates over a pipeline whose source ends its epochs itself, on `DALIGenericIterator`; one pass is one epoch.
 
     Batches are dicts of tensors. Nothing of the next epoch is fetched before its first batch is asked for, so a
     ``curriculum.step(loss)`` between two passes is in force from the first batch of the next pass and in none before.
@@ -40,82 +60,327 @@ class TileLoader(EpochLoader[TileSource]):
     Parameters
     ----------
     build : callable
-        Defines the pipeline over `source`; called again where a pipeline must be made anew.
-    source : TileSource
+        Defines the pipeline over `source`, whose outputs are ``source.outputs``; called again where a pipeline must be
+        made anew.
+    source : TileSource or ImageSource
         The pipeline's source.
-    outputs : list of str
-        Names of the pipeline's outputs, in order.
-    curriculum : Stateful, optional
-        Its state is kept with the loader's.
     follows_group : bool, default False
         Whether the source's rank was not asked for, so that it must be that of the process group, if there is one.
     seen : mapping, optional
         What else changes the batches' tensors, such as the mean that is taken out: part of the state's settings.
     """
 
-    _DIGESTS: ClassVar[Mapping[str, str]] = {
-        "table": "the tile table holds other tiles or labels",
-        "order": "the tiles come in another order",
-    }
+    def __init__(
+        self,
+        build: Callable[[], Pipeline],
+        source: SourceT,
+        *,
+        follows_group: bool = False,
+        seen: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.source = source
+        self.pipeline: Pipeline | None = None
+        self._build = build
+        self._curriculum = _stateful(source)
+        self._follows_group = follows_group
+        self._seen = dict(seen or {})
+        self._process = os.getpid()
+        self._epoch = self._iteration = 0
+        self._begun_at = 0  # the iteration at which the latest pass began
+        # The pass under way, or the one that was left. One that is no longer this one raises when it is asked to go on.
+        self._pass: object | None = None
+        self._iterator: DALIGenericIterator | None = None  # None: to be made anew when a batch is asked for
+        self._used = self._closed = self._left = False
+        self._make_iterator()  # what cannot work is refused now
+
+    @property
+    def batch_size(self) -> int:
+        """Samples per batch."""
+        return self.source.batch_size
 
     @property
     def faults(self) -> list[Fault]:
-        """Tiles that could not be read so far, each once."""
+        """Samples that could not be read so far, each once."""
         return self.source.faults
 
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch that runs, or, where no loop is inside a pass, that the next pass will be."""
+        return self._next_pass()[0] if self._left else self._place()[0]
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        return len(self.source.order)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        """Go through one epoch, or, after `load_state_dict`, through the rest of one.
+
+        A pass may be left at any batch; `state_dict` then says where. The next pass begins the next epoch, but after a
+        single batch, a mere look, it begins the same epoch again, unless the curriculum was stepped since.
+
+        Yields
+        ------
+        dict of str to Tensor
+            One tensor an output, the batch its first dimension.
+
+        Raises
+        ------
+        CellMixDaliError
+            If DALI cannot make a batch; says why, and names the tiles or files to blame, as far as it can be known.
+            The pass is then over; the next one begins at that batch.
+            If another pass has begun, or a state was loaded, while this pass was under way. If the process group has
+            other ranks than the loader, which was made before it. If the curriculum was not stepped exactly once for
+            every epoch before this one.
+        """
+        self._require_open()
+        self._require_ranks()
+        self._leave()
+        self._require_curriculum()
+        self._begin()
+        self._pass = mine = object()
+        self._begun_at, self._left = self._iteration, False
+        try:
+            while self._iteration < len(self):
+                self._require_open()
+                batch = self._next()
+                self._iteration += 1
+                yield batch
+                self._require_under_way(mine)
+            self._finish()
+        finally:
+            if self._pass is mine:
+                self._left = True  # nothing more is done here: this may run when the interpreter ends
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch the next pass is of; without it, epochs count up by themselves.
+
+        See PyTorch's ``DistributedSampler``: for trainers that count the epochs themselves. Within that epoch nothing
+        changes; otherwise a pass under way is over, and the next one begins the epoch at its first batch.
+        """
+        epoch = integer("epoch", epoch, low=0)
+        self._require_process()
+        if epoch == self.epoch:
+            return
+        if self._pass is not None and self._next_pass() == (epoch, 0):
+            self._leave()
+            return
+        self._pass, self._left = None, False
+        self._epoch, self._iteration = epoch, 0
+        self._restart()
+
+    @property
+    def batch_sampler(self) -> SimpleNamespace:
+        """Where Lightning looks for what counts the epochs (``batch_sampler.sampler.set_epoch``): the loader itself."""
+        return SimpleNamespace(sampler=self)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a new loader needs to go on with the very batches that this one would make next.
+
+        Small, of plain numbers, strings, lists and dicts: fit for JSON and for ``torch.load(weights_only=True)``.
+        Within a pass, and after one that was left (by ``break``, ``return`` or an exception), the batch that was handed
+        out last counts as done; after an epoch's last batch, the next epoch's first is the next. After an error, the
+        batch that could not be made is the next.
+
+        A state taken between an epoch's last batch and ``curriculum.step`` goes on only after that step: make it with
+        the loader that has loaded the state, before the next pass, which is refused otherwise.
+        """
+        self._require_process()
+        epoch, iteration = self._place()
+        return {
+            "epoch": epoch,
+            "iteration": iteration,
+            "settings": self._settings(),
+            **self.source.state_dict(),
+            "curriculum": None if self._curriculum is None else self._curriculum.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where the loader stood that gave the state, and its curriculum; a pass under way is over.
+
+        Raises
+        ------
+        ArgumentError
+            If the state is of a loader that was set up otherwise; says what differs. The loader is then as it was.
+        """
+        theirs = state.get("settings") if isinstance(state, Mapping) else None
+        if not isinstance(theirs, Mapping):
+            raise ArgumentError(
+                f"This is not a state of a loader: pass the dict that {type(self).__name__}.state_dict() returned."
+            )
+        differing = self._differing(theirs)
+        if differing:
+            raise ArgumentError(
+                f"The state is of a loader that was set up otherwise, so batches would differ: {differing}."
+            )
+        epoch = integer("state['epoch']", state.get("epoch"), low=0)
+        iteration = integer("state['iteration']", state.get("iteration"), low=0, high=len(self))
+        if self._curriculum is not None:
+            self._curriculum.load_state_dict(state["curriculum"])
+        self._pass, self._left = None, False
+        self._epoch, self._iteration = (epoch, iteration) if iteration < len(self) else (epoch + 1, 0)
+        self.source.load_state_dict(state)
+        self._restart()
+
     def close(self) -> None:
-        """Stop the reading threads, and close the slides and the pipeline; a pass under way ends with an error."""
-        super().close()
+        """Let go the pipeline and what the source holds; a pass under way ends with an error."""
+        self._closed = True
+        self._iterator = self.pipeline = None
         self.source.close()
 
-    def _own_state(self) -> dict[str, Any]:
-        return {"bad": dict(self.source.bad)}
+    def __enter__(self) -> Self:
+        return self
 
-    def _take_own_state(self, state: Mapping[str, Any]) -> None:
-        self.source.bad.clear()
-        self.source.bad.update({int(row): reason for row, reason in state["bad"].items()})
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise ArgumentError(
+            f"A {type(self).__name__} cannot be pickled or copied: DALI's pipeline and the reading threads belong to "
+            "this process. Make the loader in the process that uses it; state_dict() is what can be carried over."
+        )
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ArgumentError("This loader is closed: make a new one.")
+        self._require_process()
+
+    def _require_process(self) -> None:
+        """Refuse to go on in a fork: threads do not survive one, and the loader would wait for them for ever."""
+        if os.getpid() != self._process:
+            raise ArgumentError(
+                f"This {type(self).__name__} was made in process {self._process} and carried through a fork into "
+                f"process {os.getpid()}, where DALI's threads are missing. Make the loader in the process that uses "
+                "it: after the fork, with strategy='ddp' in place of 'ddp_fork', and not inside a DataLoader's worker."
+            )
+
+    def _require_ranks(self) -> None:
+        """Refuse to deliver the same batches to all ranks of a process group that began after the loader was made."""
+        group, order = group_ranks(), self.source.order
+        if self._follows_group and group is not None and group != (order.rank, order.world_size):
+            raise ArgumentError(
+                f"This loader was made as rank {order.rank} of {order.world_size}, before the process group, in which "
+                f"this process is rank {group[0]} of {group[1]}. Make it when the group is there (in Lightning, in "
+                "train_dataloader() or setup()), or give rank and world_size."
+            )
+
+    def _require_curriculum(self) -> None:
+        """Refuse an epoch that the curriculum has not reached, or has left behind."""
+        if self.source.plans is not None:
+            self.source.plans.require_epoch(self._epoch)
+
+    def _require_under_way(self, mine: object) -> None:
+        """Refuse to end a pass as if it were complete."""
+        if self._pass is not mine:
+            raise ArgumentError(
+                "This pass over the loader is no longer under way: another pass was begun, or a state loaded, before "
+                f"all its {len(self)} batches were handed out. Use one loader for each loop that runs at the same time."
+            )
+
+    def _make_iterator(self) -> None:
+        """Define the pipeline, and the iterator over it; no batch is fetched yet."""
+        self.pipeline = self._build()
+        self._iterator = DALIGenericIterator(
+            [self.pipeline], self.source.outputs, size=-1, auto_reset=False, prepare_first_batch=False
+        )
+        self._used = False
+
+    def _begin(self) -> None:
+        """Have an iterator that stands before the batch that is the next."""
+        if self._iterator is None:
+            self._make_iterator()
+        elif self._used:
+            self._iterator.reset()
+        self._used = True
 
     def _restart(self) -> None:
+        """Go on from the present epoch and iteration, with a new pipeline if this one has been used."""
         self.source.forget()
-        super()._restart()
+        self.source.clock.start(self._epoch, self._iteration)
+        if self._used:
+            self._iterator = None
 
     def _next(self) -> dict[str, Tensor]:
-        """One batch. A tile that cannot be decoded is found and replaced; the pipeline goes on at that batch."""
+        """One batch; or an error that names the samples to blame, after which the loader can go on at that batch."""
         while True:
             try:
-                return self._fetch()
-            except CellMixDaliError:
-                self.close()  # raised by the source: DALI's pipeline is no longer valid
-                raise
-            except RuntimeError as error:
                 try:
-                    bad = self._find_undecodable() if "decoders" in str(error) else {}
-                except CellMixDaliError:
-                    self.close()
+                    return self._fetch()
+                except CellMixDaliError:  # raised by the source
                     raise
-                if not bad or not self.source.replacing:
-                    self.close()
-                    where = [f"{self.source.table.describe(row)}: {reason}" for row, reason in bad.items()]
-                    raise _explained(error, where) from error
-                self._restart()
-                self._begin()
+                except RuntimeError as error:
+                    self.source.mend(error, self._epoch, self._fetched())
+            except CellMixDaliError:
+                self._pass = None
+                self._restart()  # DALI's pipeline is no longer valid
+                raise
+            self._restart()
+            self._begin()
 
-    def _find_undecodable(self) -> dict[int, str]:
-        """Mark the tiles that DALI cannot decode in this batch, or in one fetched ahead; give them with the reasons."""
-        self.source.forget()
-        for iteration in self._fetched():
-            batch = self.source.batch(self._epoch, iteration)
-            bad = undecodable({row: tile.streams for row, tile in zip(batch.rows, batch.tiles, strict=True)})
-            for row, reason in bad.items():
-                self.source.mark_bad(row, reason)
-            if bad:
-                return bad
-        return {}
+    def _fetch(self) -> dict[str, Tensor]:
+        """Take the iterator's next batch, its parameters named."""
+        assert self._iterator is not None
+        batch: dict[str, Tensor] = next(self._iterator)[0]
+        # The mixing's parameters come in one tensor: taking them apart in the graph costs much more.
+        applied = batch.pop("parameters", None)
+        if applied is not None:
+            for column, (name, dtype) in enumerate(_PARAMETERS.items()):
+                batch[name] = applied[:, column].to(dtype)
+        # One number a sample: in shape (batch, 1) a comparison with predictions, (batch,), would make (batch, batch).
+        for name in _ONE_A_SAMPLE & set(batch):
+            if not batch[name].is_floating_point():
+                batch[name] = batch[name][:, 0].long()
+        return batch
+
+    def _fetched(self) -> range:
+        """Numbers of the batch that is the next, and of those that DALI has read ahead when it comes out."""
+        assert self.pipeline is not None
+        return range(self._iteration, min(len(self), self._iteration + self.pipeline.prefetch_queue_depth + 1))
+
+    def _finish(self) -> None:
+        """End a pass that gave all its batches: take the StopIteration, so that the iterator can be reset."""
+        try:
+            self._fetch()
+        except StopIteration:
+            self._pass = None
+            self._epoch, self._iteration = self._epoch + 1, 0
+        else:
+            raise CellMixDaliError(f"The {type(self.source).__name__} gave more batches than an epoch has.")
+
+    def _place(self) -> tuple[int, int]:
+        """Epoch and iteration of the batch that is the next; after an epoch's last, the next epoch's first.
+
+        So also when the curriculum was stepped after some batches, which says that they were the epoch.
+        """
+        over = self._iteration >= len(self) or (self._iteration > 0 and self._stepped())
+        return (self._epoch + 1, 0) if over else (self._epoch, self._iteration)
+
+    def _stepped(self) -> bool:
+        """Whether the curriculum, if there is one, was stepped since the epoch began."""
+        steps = None if self.source.plans is None else self.source.plans.curriculum_epoch
+        return steps is not None and steps > self._epoch
+
+    def _next_pass(self) -> tuple[int, int]:
+        """Epoch and iteration at which the pass begins that follows one that was left."""
+        looked = self._iteration - self._begun_at <= 1 and self._place()[0] == self._epoch
+        return (self._epoch, self._begun_at) if looked else (self._epoch + 1, 0)
+
+    def _leave(self) -> None:
+        """Give up a pass that was left, or that is under way elsewhere: stand where the next one begins."""
+        if self._pass is None:
+            return
+        place, again = self._next_pass(), self._iteration == self._begun_at
+        moved = place[0] != self._epoch
+        self._pass, self._left = None, False
+        self._epoch, self._iteration = place
+        if moved and not again:
+            self._drop_fetched()
+        else:
+            self._restart()
 
     def _drop_fetched(self) -> None:
         """Empty the pipeline, and keep it: a new one costs more than the batches that are dropped."""
         if self._iterator is None:  # it could not be made anew
-            super()._drop_fetched()
+            self._restart()
             return
         self.source.clock.cut_short()
         try:
@@ -128,42 +393,46 @@ class TileLoader(EpochLoader[TileSource]):
         finally:
             self.source.clock.cut_short(False)
 
-    def _own_settings(self) -> dict[str, Any]:
-        return {
-            "tiles": len(self.source.table),
-            "tile_size": self.source.tile_size,
-            "edge": "pad" if self.source.reader.pad else "skip",
-            "balance": self.source.balance,
-            "verify": self.source.verify,
-            **self._digests,
+    def _settings(self) -> dict[str, Any]:
+        """All that the batches depend on, as far as the loader knows it, but for the rank."""
+        plans = self.source.plans
+        settings: dict[str, Any] = {
+            **self.source.settings(),
+            **self._seen,
+            "curriculum": None if self._curriculum is None else type(self._curriculum).__name__,
         }
+        if plans is not None and self._curriculum is None:
+            settings["patch_size"], settings["fix_ratio"] = plans.parameters()
+        return cast("dict[str, Any]", plain(settings))
 
-    @cached_property
-    def _digests(self) -> dict[str, str]:
-        """Digests of some rows of the table, and of some iterations' rows; the same on every rank."""
-        table, order = self.source.table, self.source.order
-        rows = np.unique(np.linspace(0, len(table) - 1, _ROWS_OF_A_DIGEST).astype(np.int64))
-        last = max(0, len(table) // (order.batch_size * order.world_size) - 1)
-        columns: list[NDArray[Any] | None] = [table.slide, table.level, table.x, table.y, table.size, table.label]
-        return {
-            "table": _digest(*(column[rows] for column in columns if column is not None)),
-            "order": _digest(
-                *(order.of_all_ranks(epoch, number) for epoch in range(2) for number in sorted({0, last}))
-            ),
-        }
+    def _differing(self, theirs: Mapping[str, Any]) -> str:
+        """Say which settings of another loader differ from this one's."""
+        mine, digests = self._settings(), self.source.digests
+        names = [name for name in {**mine, **theirs} if theirs.get(name) != mine.get(name)]
+        told = [f"{name} was {theirs.get(name)!r}, is {mine.get(name)!r}" for name in names if name not in digests]
+        return "; ".join(told or [digests[name] for name in names])
 
 
-def _digest(*arrays: NDArray[Any]) -> str:
-    """A short digest of arrays, the same whatever size their numbers are stored in."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(array.astype(np.float64 if array.dtype.kind == "f" else np.int64).tobytes())
-    return digest.hexdigest()[:16]
+def loader_over(source: SourceT, options: GraphOptions, *, follows_group: bool = False) -> Loader[SourceT]:
+    """Make the loader over a source's pipeline, which mixes (where plans are drawn) and normalises.
+
+    Parameters
+    ----------
+    source : TileSource or ImageSource
+        The source.
+    options : GraphOptions
+        Of the graph.
+    follows_group : bool, default False
+        See `Loader`.
+
+    Returns
+    -------
+    Loader
+    """
+    return Loader(partial(source_pipeline, source, options), source, follows_group=follows_group, seen=options.seen())
 
 
-def _explained(error: RuntimeError, where: Sequence[str] = ()) -> CellMixDaliError:
-    """DALI's error with a person's words before it, and the tiles to blame."""
-    text = str(error)
-    known = [words for place, words in _EXPLAINED.items() if place in text]
-    lines = [known[0] if known else "DALI could not make a batch.", *where, text]
-    return CellMixDaliError("\n".join(lines))
+def _stateful(source: Source) -> Stateful | None:
+    """The curriculum of a source's plans, if it has a state."""
+    curriculum = None if source.plans is None else source.plans.curriculum
+    return cast("Stateful", curriculum) if hasattr(curriculum, "state_dict") else None

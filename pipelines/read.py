@@ -9,12 +9,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from cellmix_dali._arguments import integer
 from cellmix_dali.errors import ArgumentError, CellMixDaliError
-from cellmix_dali.plugins import TileSource, tiles
+from cellmix_dali.plugins import TileSource
 from cellmix_dali.slides import Slide, open_slide
 from cellmix_dali.slides.resolution import choose_level
 from cellmix_dali.tables.tile_table import TileTable
 
-from .device import pipeline_on, source_decoder
+from .graph import GraphOptions, source_pipeline
 
 __all__ = ["read_table", "read_tiles"]
 
@@ -51,7 +51,7 @@ def read_tiles(
     batch_size : int
         Tiles at once.
     num_threads : int, optional
-        See `cellmix_dali.pipelines.train_pipeline`.
+        See `cellmix_dali.pipelines.GraphOptions`.
     device : {"cpu", "gpu"}, default "cpu"
         Where tiles are decoded.
 
@@ -115,10 +115,8 @@ def read_table(
     """
     batch_size = min(integer("batch_size", batch_size, low=1), len(table))
     source = TileSource(table, batch_size=batch_size, tile_size=tile_size, edge=edge, shuffle=False, drop_last=False)
-    pipeline = pipeline_on(device, batch_size=batch_size, num_threads=num_threads)
-    with pipeline:
-        nodes = tiles(source, device=source_decoder(source, device))
-        pipeline.set_outputs(nodes.images.cpu(), nodes.labels, nodes.tile)
+    options = GraphOptions(device, num_threads=num_threads, prefetch_queue_depth=1)
+    pipeline = source_pipeline(source, options, lambda batch, *_: [batch.images.cpu(), batch.labels, batch.tile])
     pipeline.build()
     result = np.empty((len(table), source.tile_size, source.tile_size, 3), np.uint8)
     try:

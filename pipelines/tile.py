@@ -8,16 +8,18 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Unpack
 
 from cellmix_dali.errors import ArgumentError, SlideError, unknown_name
-from cellmix_dali.plugins import TileSource, tiles
-from cellmix_dali.plugins.dali import Pipeline, fn, types
+from cellmix_dali.plugins import Source, TileNodes, TileSource
+from cellmix_dali.plugins.dali import DataNode, Pipeline, fn, types
 from cellmix_dali.tables.tile_table import TileTable
 
 from ._cutting import WindowCutter
 from ._halving import halving
 from ._tissue import SATURATION, check_saturation, tissue_share_node
-from .device import device_name, pipeline_on, source_decoder
+from .device import device_name, pipeline_on
+from .graph import GraphKeywords, GraphOptions, source_pipeline
 
 __all__ = ["DecodedTiles", "decoded_tiles", "tile_pipeline"]
 
@@ -45,32 +47,23 @@ class DecodedTiles(NamedTuple):
     faults: tuple[tuple[int, SlideError], ...]
 
 
-def tile_pipeline(
-    source: TileSource,
-    *,
-    device: str = "cpu",
-    saturation: int = SATURATION,
-    num_threads: int | None = None,
-    prefetch_queue_depth: int | None = None,
-) -> Pipeline:
+def tile_pipeline(source: TileSource, *, saturation: int = SATURATION, **options: Unpack[GraphKeywords]) -> Pipeline:
     """Define the tiling pipeline over a tile source: any order, slides and windows.
 
     Parameters
     ----------
     source : TileSource
         Usually with ``shuffle=False, drop_last=False``.
-    device : {"cpu", "gpu"}, default "cpu"
-        Where tiles are decoded; the images are there, too.
     saturation : int, default 20
         A pixel counts as tissue if its HSV saturation, of 255, is greater and its brightest channel is 40 or more.
-    num_threads, prefetch_queue_depth
-        See `cellmix_dali.pipelines.train_pipeline`.
+    **options
+        ``device``, ``num_threads``, ``prefetch_queue_depth``: see `cellmix_dali.pipelines.GraphOptions`.
 
     Returns
     -------
     nvidia.dali.Pipeline
-        Outputs: images uint8 (height, width, 3); tissue float32 (), the share of tissue, measured on a raster of at
-        most 32 x 32 pixels of the tile; labels as the table has them; the tile's row int64 (1,).
+        Outputs: images uint8 (height, width, 3), on the device; tissue float32 (), the share of tissue, measured on a
+        raster of at most 32 x 32 pixels of the tile; labels as the table has them; the tile's row int64 (1,).
 
     Raises
     ------
@@ -80,14 +73,12 @@ def tile_pipeline(
         If the GPU is asked for where there is none.
     """
     check_saturation(saturation)
-    pipeline = pipeline_on(
-        device, batch_size=source.batch_size, num_threads=num_threads, prefetch_queue_depth=prefetch_queue_depth
-    )
-    with pipeline:
-        batch = tiles(source, device=source_decoder(source, device))
-        images = batch.images.gpu() if device_name(device) == "gpu" else batch.images
-        pipeline.set_outputs(images, tissue_share_node(images, source.tile_size, saturation), batch.labels, batch.tile)
-    return pipeline
+
+    def finish(batch: TileNodes, source: Source, _: GraphOptions) -> list[DataNode]:
+        share = tissue_share_node(batch.images, source.tile_size, saturation)
+        return [batch.images, share, batch.labels, batch.tile]
+
+    return source_pipeline(source, GraphOptions(**options), finish)
 
 
 def decoded_tiles(

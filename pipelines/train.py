@@ -1,111 +1,26 @@
-"""The training pipeline: tiles -> flips -> mixing -> normalise -> PyTorch."""
+"""The loader that a training loop iterates over: tiles, flipped, mixed, normalised."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import torch
+from typing_extensions import Unpack
 
 from cellmix_dali._ranks import ranks_of
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.plugins import Augment, TileSource, tiles
-from cellmix_dali.plugins.dali import Pipeline, fn
-from cellmix_dali.plugins.normalise import MEAN, STD
+from cellmix_dali.plugins import TileSource
 from cellmix_dali.plugins.plan_source import CurriculumLike
 from cellmix_dali.shards import image_sizes
 from cellmix_dali.storage.patience import RETRY_SECONDS
 from cellmix_dali.tables.tile_table import TileTable, require_table
 
-from ._graph_settings import GraphSettings
-from ._mixing import mixed_and_normalised
 from ._training_plans import training_plans
-from .device import source_decoder
-from .loader import Stateful, TileLoader
+from .graph import GraphKeywords, GraphOptions
+from .loader import Loader, loader_over
 
-__all__ = ["train_loader", "train_pipeline"]
-
-
-def train_pipeline(
-    source: TileSource,
-    *,
-    device: str | torch.device = "cpu",
-    engine: str | None = None,
-    mean: Sequence[float] = MEAN,
-    std: Sequence[float] = STD,
-    dtype: str = "float32",
-    num_threads: int | None = None,
-    prefetch_queue_depth: int | None = None,
-    augment: Augment | None = None,
-) -> Pipeline:
-    """Define the training pipeline over a tile source.
-
-    Parameters
-    ----------
-    source : TileSource
-        With `num_classes`, so that it makes soft labels; with `plans`, by which it mixes them.
-    device : {"cpu", "gpu"}, default "cpu"
-        Where tiles are decoded, mixed and normalised. PyTorch's names mean the same: "cuda", "cuda:1" and
-        `torch.device`. What ran on a GPU: docs/gpu.md.
-    engine : {"native", "numba"}, optional
-        What mixes and normalises: DALI's operators, or one compiled pass over the pixels; the result is
-        the same. By default the faster one, see `cellmix_dali.plugins.normalise.default_engine`.
-    mean, std : sequence of 3 floats
-        Of R, G, B in [0, 1].
-    dtype : {"float32", "float16"}
-        Of the images.
-    num_threads : int, optional
-        DALI's threads. By default as many as the process may use cores, at most 16.
-    prefetch_queue_depth : int, optional
-        Batches that DALI makes ahead. By default 2, on the GPU 4.
-    augment : callable, optional
-        ``augment(images, draw)`` changes the images, uint8 HWC, after the flips and before the mixing, by operators of
-        the graph and by the numbers of `draw` (see `cellmix_dali.plugins.Draw`); it returns them, of the same size and
-        type.
-
-    Returns
-    -------
-    nvidia.dali.Pipeline
-        Outputs: images (3, height, width); soft labels float32 (num_classes,); the tile's row int64 (1,); where plans
-        are drawn, as applied, float64 (7,): patch size, fix ratio, triggered, epoch, iteration, tile height and width.
-
-    Raises
-    ------
-    ArgumentError
-        If the source makes no soft labels, or an argument cannot be used.
-    MissingDependencyError
-        If the GPU is asked for where there is none.
-    """
-    if source.num_classes is None:
-        raise ArgumentError(
-            "The training pipeline needs a source that gives soft labels: TileSource(..., num_classes=...)."
-        )
-    return _graph(source, GraphSettings(device, engine, mean, std, dtype, num_threads, prefetch_queue_depth, augment))
-
-
-def _graph(source: TileSource, settings: GraphSettings) -> Pipeline:
-    """Define the pipeline."""
-    pipeline = settings.pipeline(source.batch_size)
-    with pipeline:
-        batch = tiles(source, device=source_decoder(source, settings.device))
-        images = batch.images.gpu() if settings.on_gpu else batch.images
-        if batch.flips is not None:
-            images = fn.flip(images, horizontal=batch.flips[0], vertical=batch.flips[1])
-        images = settings.augmented(images, source)
-        # The source has checked that its tiles are of the plans' size, and mixed the labels.
-        images, labels = mixed_and_normalised(
-            images,
-            batch.labels,
-            batch.plan,
-            num_classes=source.num_classes,
-            sizes_checked=settings.augment is None,
-            **settings.normalising(),
-        )
-        applied = [] if batch.plan is None else [batch.plan.parameters]
-        pipeline.set_outputs(images, labels, batch.tile, *applied)
-    return pipeline
+__all__ = ["train_loader"]
 
 
 def train_loader(
@@ -120,11 +35,6 @@ def train_loader(
     method_parameters: Mapping[str, Any] | None = None,
     p: float = 0.5,
     flips: bool = True,
-    device: str | torch.device = "cpu",
-    engine: str | None = None,
-    mean: Sequence[float] = MEAN,
-    std: Sequence[float] = STD,
-    dtype: str = "float32",
     tile_size: int | None = None,
     edge: str = "skip",
     shuffle: bool | str = True,
@@ -136,12 +46,13 @@ def train_loader(
     seed: int = 0,
     rank: int | None = None,
     world_size: int | None = None,
-    num_threads: int | None = None,
     num_workers: int = 2,
-    prefetch_queue_depth: int | None = None,
-    augment: Augment | None = None,
-) -> TileLoader:
+    **options: Unpack[GraphKeywords],
+) -> Loader[TileSource]:
     """Make the loader that a training loop iterates over.
+
+    Every argument is a keyword with a default where there can be one, as in PyTorch's ``DataLoader``: a training names
+    the few that it changes.
 
     Parameters
     ----------
@@ -172,12 +83,13 @@ def train_loader(
         unless told otherwise. ``loader.faults`` says which.
     num_workers : int, default 2
         Threads that read slide files.
-    device, engine, mean, std, dtype, num_threads, prefetch_queue_depth, augment
-        See `train_pipeline`. A state is told from another by the augmentation's name.
+    **options
+        ``device``, ``engine``, ``mean``, ``std``, ``dtype``, ``num_threads``, ``prefetch_queue_depth``, ``augment``:
+        see `cellmix_dali.pipelines.GraphOptions`.
 
     Returns
     -------
-    TileLoader
+    Loader
         Batches: ``images`` (batch, 3, height, width), ``labels`` float32 (batch, num_classes), ``tile`` int64
         (batch,); and, but for no mixing, as applied ``patch_size``, ``fix_ratio``, ``triggered``, ``epoch``,
         ``iteration``, (batch,).
@@ -192,7 +104,7 @@ def train_loader(
         raise ArgumentError("The tile table is empty: there is nothing to train on.")
     follows_group = rank is None
     rank, world_size = ranks_of(rank, world_size)
-    settings = GraphSettings(device, engine, mean, std, dtype, num_threads, prefetch_queue_depth, augment)
+    graph = GraphOptions(**options)
     plans = training_plans(
         method,
         tile_size=int(image_sizes(table)[0]) if tile_size is None else tile_size,
@@ -224,12 +136,4 @@ def train_loader(
         retry_seconds=retry_seconds,
         verify=verify,
     )
-    stateful = curriculum if hasattr(curriculum, "state_dict") else None
-    return TileLoader(
-        partial(_graph, source, settings),
-        source,
-        ["images", "labels", "tile"] + ["parameters"] * (plans is not None),
-        curriculum=cast("Stateful | None", stateful),
-        follows_group=follows_group,
-        seen=settings.seen(),
-    )
+    return loader_over(source, graph, follows_group=follows_group)

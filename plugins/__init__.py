@@ -5,6 +5,7 @@ from .clock import EpochClock
 from .draw import Augment, Draw
 from .mix import MixParameters, mix
 from .plan_source import PlanNodes, PlanSource
+from .source import Source
 from .tile_source import TileSource
 from .tiles import TileNodes, tiles
 
@@ -16,6 +17,7 @@ __all__ = [
     "MixParameters",
     "PlanNodes",
     "PlanSource",
+    "Source",
     "TileNodes",
     "TileSource",
     "cellmix",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,25 +16,15 @@ from numpy.typing import NDArray
 from cellmix_dali._arguments import number
 from cellmix_dali._random import generator
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.sampling import EpochOrder
 
 from .clock import BatchPosition, EpochClock
 from .dali import DataNode, fn, types
+from .source import Source
 
 __all__ = ["Augment", "Draw"]
 
 _STREAM = 1 << 16  # keeps the draws, one stream each, apart from all else under one seed
 _Numbers: TypeAlias = "Callable[[np.random.Generator, tuple[int, int]], NDArray[np.generic]]"
-
-
-class Drawn(Protocol):
-    """What a source says of itself: of tiles, of images."""
-
-    clock: EpochClock
-    batch_size: int
-    seed: int
-    rank: int
-    order: EpochOrder
 
 
 @dataclass
@@ -62,7 +52,7 @@ class Draw:
     _node: DataNode | None = field(default=None, init=False, repr=False)
 
     @classmethod
-    def of(cls, source: Drawn) -> Draw:
+    def of(cls, source: Source) -> Draw:
         """Make the draws of a graph that a source feeds, under the source's seed and rank.
 
         Parameters

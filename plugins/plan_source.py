@@ -103,6 +103,11 @@ class PlanSource:
             fixed_patches(rows * columns, self.parameters()[1])
 
     @property
+    def curriculum(self) -> CurriculumLike | None:
+        """What says CellMix's patch size and fix ratio; None where they are constant, and of other methods."""
+        return self._curriculum
+
+    @property
     def curriculum_epoch(self) -> int | None:
         """How often the curriculum was stepped; None where there is none, or it does not say so."""
         epoch = getattr(self._curriculum, "epoch", None)

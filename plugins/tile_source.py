@@ -2,54 +2,46 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cellmix_dali._arguments import integer
-from cellmix_dali.errors import ArgumentError, SlideError, kind_of, unknown_name
-from cellmix_dali.reading import tile_reader
+from cellmix_dali.errors import ArgumentError, CellMixDaliError, SlideError, unknown_name
+from cellmix_dali.reading import ShardReader, TileReader, tile_reader
 from cellmix_dali.reading.faults import Fault, FaultLog, Substitutes
-from cellmix_dali.reading.slides import EncodedTile
 from cellmix_dali.sampling import EpochOrder
 from cellmix_dali.shards import image_sizes, is_sharded
 from cellmix_dali.storage.moment import is_missing
 from cellmix_dali.storage.patience import RETRY_SECONDS, Retry
 from cellmix_dali.tables.tile_table import TileTable, require_table
 
-from .clock import BatchPosition, EpochClock
-from .host_batch import drawn_flips, mixed_labels
-from .plan_source import PlanArrays, PlanSource
+from ._delivery import Delivery
+from .assemble import assembled
+from .dali import DataNode, fn, types
+from .decode import decode
+from .plan_source import PlanSource
+from .source import Input, Source
+from .undecodable import undecodable
 
-__all__ = ["DeliveredTiles", "TileSource"]
+__all__ = ["TileSource"]
 
-_AHEAD = 2  # batches, at least, that are read in the background while DALI works
-
-
-class DeliveredTiles(NamedTuple):
-    """The tiles of a batch.
-
-    Attributes
-    ----------
-    rows : list of int
-        Their rows of the tile table; another than the order says where that one is bad.
-    tiles : list of EncodedTile
-        Their streams.
-    faults : list of (int, str, int or None, str)
-        Bad rows that were met on the way: row, reason, the row that took its place, and the kind of `Fault`.
-    """
-
-    rows: list[int]
-    tiles: list[EncodedTile]
-    faults: list[tuple[int, str, int | None, str]]
+# What the graph's own assertions look like from outside; see plugins/image_shape.py and plugins/labels.py.
+_EXPLAINED = {
+    "require_tile_size": "The images are not of the size that the mixing plans are drawn for: correct tile_size.",
+    "_one_hot": "A label is out of range: labels go from 0 to num_classes - 1.",
+    "decoders": "A tile could not be decoded: its block in the slide file is damaged.",
+}
+_ROWS_OF_A_DIGEST = 1024
 
 
-class TileSource:
+class TileSource(Source):
     """Feeds a tile table to a DALI graph, batch by batch; a source for `fn.external_source`, and its epoch clock.
 
     Tiles of directly readable slides come as the file's own encoded blocks; all others as pixels read by OpenSlide.
@@ -104,7 +96,14 @@ class TileSource:
     ----------
     read : collections.Counter
         How many tiles were delivered by which way: "direct", "openslide" or "shard".
+    replacing : bool
+        Whether bad tiles are replaced.
     """
+
+    digests: ClassVar[Mapping[str, str]] = {
+        "table": "the tile table holds other tiles or labels",
+        "order": "the tiles come in another order",
+    }
 
     def __init__(
         self,
@@ -128,17 +127,11 @@ class TileSource:
         retry_seconds: float = RETRY_SECONDS,
         verify: str = "headers",
     ) -> None:
-        batch_size, num_workers = integer("batch_size", batch_size, low=1), integer("num_workers", num_workers, low=1)
+        num_workers = integer("num_workers", num_workers, low=1)
         require_table(table)
-        self.table = table
-        self.batch_size = batch_size
-        self.plans = plans
-        self.flips = flips
-        self.balance = balance
-        self.num_classes = num_classes
         if num_classes is not None:
             table.check_labels(num_classes)
-        self.order = EpochOrder(
+        order = EpochOrder(
             len(table),
             batch_size,
             shuffle=shuffle,
@@ -148,20 +141,24 @@ class TileSource:
             world_size=world_size,
             balance=_groups(table, balance),
         )
-        self.seed, self.rank = self.order.seed, self.order.rank
-        self.clock = EpochClock(len(self.order))
-        self.tile_size, self.resizing = self._sizes(tile_size)
-        self._check()
+        size, self.resizing = _sizes(table, tile_size)
+        super().__init__(order, tile_size=size, labels=table.label, plans=plans, num_classes=num_classes, flips=flips)
+        for path in () if is_sharded(table) else table.slides:  # at once, not in the middle of an epoch
+            if is_missing(path):
+                raise SlideError(f"There is no slide at {path}. The tile table names it: correct the path there.")
+        self.table, self.balance, self.verify = table, balance, verify
         retry = Retry(seconds=retry_seconds)
-        self.verify = verify
-        self.reader = tile_reader(table, edge=edge, lenient=on_error == "replace", retry=retry, verify=verify)
+        reader = tile_reader(table, edge=edge, lenient=on_error == "replace", retry=retry, verify=verify)
         self.read: Counter[str] = Counter()
         self.log = FaultLog(table, fault_file)
-        self.bad: dict[int, str] = {}
-        self._substitutes = Substitutes(table, on_error=on_error, seed=seed)
-        self._ahead = max(_AHEAD, num_workers)  # a thread reads a whole batch
-        self._workers = ThreadPoolExecutor(num_workers, thread_name_prefix="cellmix-dali-read")
-        self._pending: dict[tuple[int, int], Future[DeliveredTiles]] = {}
+        substitutes = Substitutes(table, on_error=on_error, seed=seed)
+        self.replacing = substitutes.replacing
+        self._delivery = Delivery(reader, order, substitutes, bad=self.bad, num_workers=num_workers)
+
+    @property
+    def reader(self) -> TileReader | ShardReader:
+        """What reads the rows."""
+        return self._delivery.reader
 
     @property
     def faults(self) -> list[Fault]:
@@ -169,23 +166,26 @@ class TileSource:
         return self.log.all()
 
     @property
-    def replacing(self) -> bool:
-        """Whether bad tiles are replaced."""
-        return self._substitutes.replacing
+    def kinds(self) -> Iterable[str]:
+        """Kinds of streams that the table's first slides hold."""
+        return self.reader.kinds
+
+    def only(self, kinds: Iterable[str]) -> None:
+        """Read slides whose blocks are of other kinds than these through OpenSlide."""
+        self.reader.only(kinds)
 
     @property
-    def plan_fields(self) -> tuple[str, ...]:
-        """Names of the plans' arrays that the graph is given: not the weights, where labels are mixed here."""
-        return () if self.plans is None else self.plans.action.fields(weights=self.num_classes is None)
+    def inputs(self) -> list[Input]:
+        """A stream per slot; and, where windows are put together from blocks, their geometry."""
+        slots = self.reader.slots
+        streams: list[Input] = [(types.UINT8, 1)] * slots
+        if self.reader.whole:
+            return streams
+        return streams + [(types.INT32, 2)] * 3 + [(types.INT32, 1)] * (2 * slots + 1)
 
-    def __len__(self) -> int:
-        """Batches per epoch."""
-        return len(self.order)
-
-    def __call__(self, info: BatchPosition) -> tuple[object, ...]:
-        """Return a batch: streams (a list per slot), geometry, labels, rows, and what is drawn: flips, plans."""
-        epoch, iteration = self.clock.at(info)
-        delivered = self.batch(epoch, iteration)
+    def deliver(self, epoch: int, iteration: int) -> tuple[NDArray[np.int64], list[object]]:
+        """Return a batch's rows, and its streams (a list per slot) and geometry."""
+        delivered = self._delivery.batch(epoch, iteration)
         tiles, rows = delivered.tiles, np.array(delivered.rows, np.int64)
         self.read.update([tile.way for tile in tiles])
         for fault in delivered.faults:
@@ -194,118 +194,97 @@ class TileSource:
         if not self.reader.whole:
             batch += _geometry([tile.geometry for tile in tiles])
             batch.append(np.repeat(self.table.size[rows].astype(np.int32)[:, None], 2, axis=1))
-        plan = None if self.plans is None else self.plans.draw(epoch, iteration)
-        batch += [self._labels(rows, plan), rows[:, None]]
-        if self.flips:
-            batch.append(drawn_flips(len(rows), seed=self.seed, epoch=epoch, iteration=iteration, rank=self.rank))
-        if plan is not None:
-            batch += plan.only(self.plan_fields)
-        return tuple(batch)
+        return rows, batch
 
-    def _labels(self, rows: NDArray[np.int64], plan: PlanArrays | None) -> NDArray[np.generic]:
-        """The batch's labels, (batch, 1) or (batch, classes)."""
-        if self.table.label is None:
-            return np.full((len(rows), 1), -1, np.int32)
-        labels = self.table.label[rows]
-        if self.num_classes is None:
-            return labels.reshape(len(rows), -1)
-        return mixed_labels(labels, self.num_classes, plan)
-
-    def batch(self, epoch: int, iteration: int) -> DeliveredTiles:
-        """Return the tiles of one batch, and have the next ones read meanwhile.
-
-        Raises
-        ------
-        SlideError
-            If a tile cannot be read, and is not to be replaced or cannot be.
-        """
-        for number in range(iteration, min(iteration + 1 + self._ahead, len(self.order))):
-            if (epoch, number) not in self._pending:
-                rows = self.order.batch(epoch, number)
-                self._pending[epoch, number] = self._workers.submit(self._deliver, rows, epoch)
-        return self._pending.pop((epoch, iteration)).result()
+    def images(self, nodes: Sequence[DataNode], device: str) -> DataNode:
+        """Decode the streams, put windows together from their blocks, and resize those of another size."""
+        slots = self.reader.slots
+        streams, geometry = nodes[:slots], nodes[slots:]
+        if self.reader.whole:
+            images = decode(streams[0], device)
+        else:
+            in_anchors, out_anchors, shapes, *parts, size = geometry
+            decoded = [
+                decode(streams[slot], device, anchor=parts[2 * slot], shape=parts[2 * slot + 1])
+                for slot in range(slots)
+            ]
+            images = assembled(decoded, in_anchors=in_anchors, out_anchors=out_anchors, shapes=shapes, size=size)
+        if self.resizing:
+            # Antialiased linear interpolation; an image that has the size already comes out as it was, to the bit.
+            images = fn.resize(images, size=[self.tile_size, self.tile_size], antialias=True)
+        return images
 
     def mark_bad(self, row: int, reason: str) -> None:
         """Treat a tile as one that cannot be read from now on; what was read ahead is read again."""
         self.bad[row] = reason
         self.forget()
 
+    def mend(self, error: RuntimeError, epoch: int, iterations: Iterable[int]) -> None:
+        """Mark the tiles that DALI cannot decode, so that others take their places; see `Source.mend`."""
+        bad = self._undecodable(epoch, iterations) if "decoders" in str(error) else {}
+        if not bad or not self.replacing:
+            where = [f"{self.table.describe(row)}: {reason}" for row, reason in bad.items()]
+            raise _explained(error, where) from error
+        for row, reason in bad.items():
+            self.mark_bad(row, reason)
+
+    def _undecodable(self, epoch: int, iterations: Iterable[int]) -> dict[int, str]:
+        """The tiles that DALI cannot decode in the first of these batches that has any, and why."""
+        self.forget()
+        for iteration in iterations:
+            batch = self._delivery.batch(epoch, iteration)
+            bad = undecodable({row: tile.streams for row, tile in zip(batch.rows, batch.tiles, strict=True)})
+            if bad:
+                return bad
+        return {}
+
+    def own_settings(self) -> dict[str, Any]:
+        """Return what says which tiles, and how they are read."""
+        return {
+            "tiles": len(self.table),
+            "tile_size": self.tile_size,
+            "edge": "pad" if self.reader.pad else "skip",
+            "balance": self.balance,
+            "verify": self.verify,
+            **self._digests,
+        }
+
+    @cached_property
+    def _digests(self) -> dict[str, str]:
+        """Digests of some rows of the table, and of some iterations' rows; the same on every rank."""
+        table, order = self.table, self.order
+        rows = np.unique(np.linspace(0, len(table) - 1, _ROWS_OF_A_DIGEST).astype(np.int64))
+        last = max(0, len(table) // (order.batch_size * order.world_size) - 1)
+        columns: list[NDArray[Any] | None] = [table.slide, table.level, table.x, table.y, table.size, table.label]
+        return {
+            "table": _digest(*(column[rows] for column in columns if column is not None)),
+            "order": _digest(
+                *(order.of_all_ranks(epoch, number) for epoch in range(2) for number in sorted({0, last}))
+            ),
+        }
+
     def forget(self) -> None:
         """Drop what was read ahead."""
-        for reading in self._pending.values():
-            reading.cancel()
-        self._pending.clear()
+        self._delivery.forget()
 
     def close(self) -> None:
         """Stop the reading threads and close the slides."""
-        self.forget()
-        self.reader.stop_waiting()
-        self._workers.shutdown(wait=True, cancel_futures=True)
+        self._delivery.close()
         self.reader.close()
         self.log.write()
 
-    def _deliver(self, rows: NDArray[np.int64], epoch: int) -> DeliveredTiles:
-        """Read a batch; in a thread."""
-        tiles = self.reader.read(rows)
-        if not self.bad and set(map(type, tiles)) <= {EncodedTile}:  # nearly always
-            return DeliveredTiles(rows.tolist(), cast("list[EncodedTile]", tiles), [])
-        delivered = DeliveredTiles(rows.tolist(), [], [])
-        for place, tile in enumerate(tiles):
-            usable = self._usable(delivered.rows[place], tile)
-            if isinstance(usable, EncodedTile):
-                delivered.tiles.append(usable)
-            else:
-                self._substitute(place, usable, epoch, delivered)
-        return delivered
 
-    def _usable(self, row: int, tile: EncodedTile | SlideError) -> EncodedTile | SlideError:
-        """A tile, or why it cannot be used."""
-        return SlideError(self.bad[row]) if isinstance(tile, EncodedTile) and row in self.bad else tile
-
-    def _substitute(self, place: int, error: SlideError, epoch: int, delivered: DeliveredTiles) -> None:
-        """Put another tile in the place of a bad one."""
-        row, reason, kind = delivered.rows[place], str(error), kind_of(error)
-        others: list[tuple[int, str, int | None, str]] = []
-        for other in self._substitutes.rows(row, epoch, reason, kind):
-            (tile,) = self.reader.read(np.array([other]), patient=False)  # all the time was given to the first one
-            usable = self._usable(other, tile)
-            if isinstance(usable, EncodedTile):
-                delivered.rows[place] = other
-                delivered.tiles.append(usable)
-                delivered.faults.extend([(row, reason, other, kind), *others])
-                return
-            others.append((other, str(usable), None, kind_of(usable)))
-        raise self._substitutes.none_left(row, reason, kind)
-
-    def _sizes(self, tile_size: int | None) -> tuple[int, bool]:
-        """The images' size, and whether any window has another."""
-        sizes = image_sizes(self.table)
-        least, most = (int(sizes.min()), int(sizes.max())) if len(sizes) else (1, 1)
-        if tile_size is None and least != most:
-            raise ArgumentError(
-                f"The tile table mixes window sizes from {least} to {most} pixels: give tile_size, to which "
-                "they are resized."
-            )
-        size = most if tile_size is None else integer("tile_size", tile_size, low=1)
-        return size, least != size or most != size
-
-    def _check(self) -> None:
-        """Refuse at once what would fail in the middle of an epoch."""
-        for path in () if is_sharded(self.table) else self.table.slides:
-            if is_missing(path):
-                raise SlideError(f"There is no slide at {path}. The tile table names it: correct the path there.")
-        if self.plans is None:
-            return
-        if self.plans.batch_size != self.batch_size:
-            raise ArgumentError(
-                f"Plans are drawn for batch_size={self.plans.batch_size}, tiles come by {self.batch_size}."
-            )
-        if self.plans.tile_size != (self.tile_size, self.tile_size):
-            raise ArgumentError(
-                f"Plans are drawn for tiles of {self.plans.tile_size}, the table's are {self.tile_size}."
-            )
-        if not self.order.drop_last:
-            raise ArgumentError("Batches that are mixed must be full: use drop_last=True.")
+def _sizes(table: TileTable, tile_size: int | None) -> tuple[int, bool]:
+    """The images' size, and whether any window has another."""
+    sizes = image_sizes(table)
+    least, most = (int(sizes.min()), int(sizes.max())) if len(sizes) else (1, 1)
+    if tile_size is None and least != most:
+        raise ArgumentError(
+            f"The tile table mixes window sizes from {least} to {most} pixels: give tile_size, to which they are "
+            "resized."
+        )
+    size = most if tile_size is None else integer("tile_size", tile_size, low=1)
+    return size, least != size or most != size
 
 
 def _geometry(tiles: Sequence[NDArray[np.int32]]) -> list[NDArray[np.int32]]:
@@ -330,3 +309,19 @@ def _groups(table: TileTable, balance: str | None) -> NDArray[np.int32] | None:
         raise ArgumentError("balance='class' needs labels, and the tile table has no column 'label'.")
     classes = table.label if table.label.ndim == 1 else table.label.argmax(axis=1)
     return classes.astype(np.int32, copy=False)
+
+
+def _digest(*arrays: NDArray[Any]) -> str:
+    """A short digest of arrays, the same whatever size their numbers are stored in."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(array.astype(np.float64 if array.dtype.kind == "f" else np.int64).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _explained(error: RuntimeError, where: Sequence[str] = ()) -> CellMixDaliError:
+    """DALI's error with a person's words before it, and the tiles to blame."""
+    text = str(error)
+    known = [words for place, words in _EXPLAINED.items() if place in text]
+    lines = [known[0] if known else "DALI could not make a batch.", *where, text]
+    return CellMixDaliError("\n".join(lines))

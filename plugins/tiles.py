@@ -1,15 +1,12 @@
-"""The tiles of a source as images of a DALI graph: decoded, put together from their blocks, resized."""
+"""The samples of a source as images of a DALI graph."""
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import NamedTuple
 
-from .assemble import assembled
 from .dali import DataNode, fn, types
-from .decode import decode
 from .plan_source import PlanArrays, PlanNodes
-from .tile_source import TileSource
+from .source import Source
 
 __all__ = ["TileNodes", "tiles"]
 
@@ -22,9 +19,9 @@ class TileNodes(NamedTuple):
     images : DataNode, uint8 HWC
         Decoded tiles, RGB, all of the source's tile size.
     labels : DataNode
-        int32 (1,) class index, or float32 (classes,) class shares; int32 (1,) of -1 where the table has no labels.
+        int32 (1,) class index, or float32 (classes,) class shares; int32 (1,) of -1 where there are no labels.
     tile : DataNode, int64 (1,)
-        Row of the tile table.
+        Row of the tile table; of image files, the place in the list.
     flips : DataNode, int32 (2,), or None
         Two random bits per tile for `fn.flip`, drawn by the batch's key: horizontal, vertical; if the source draws any.
     plan : PlanNodes or None
@@ -38,12 +35,12 @@ class TileNodes(NamedTuple):
     plan: PlanNodes | None
 
 
-def tiles(source: TileSource, *, device: str = "cpu") -> TileNodes:
+def tiles(source: Source, *, device: str = "cpu") -> TileNodes:
     """Put a source into the DALI graph that is being defined, and decode its tiles.
 
     Parameters
     ----------
-    source : TileSource
+    source : TileSource or ImageSource
         Where the tiles come from.
     device : {"cpu", "mixed"}, default "cpu"
         Of `fn.decoders.image`: "mixed" decodes on the GPU.
@@ -53,31 +50,22 @@ def tiles(source: TileSource, *, device: str = "cpu") -> TileNodes:
     TileNodes
         Images on the CPU, or on the GPU for "mixed".
     """
-    slots, whole = source.reader.slots, source.reader.whole
-    soft = source.num_classes is not None or (source.table.label is not None and source.table.label.ndim == 2)
-    dtypes, ndims = [types.UINT8] * slots, [1] * slots
-    if not whole:
-        dtypes, ndims = dtypes + [types.INT32] * (4 + 2 * slots), ndims + [2] * 3 + [1] * (2 * slots + 1)
-    dtypes, ndims = [*dtypes, types.FLOAT if soft else types.INT32, types.INT64], [*ndims, 1, 1]
+    inputs = source.inputs
+    dtypes = [dtype for dtype, _ in inputs] + [types.FLOAT if source.soft else types.INT32, types.INT64]
+    ndims = [ndim for _, ndim in inputs] + [1, 1]
     if source.flips:
         dtypes, ndims = [*dtypes, types.INT32], [*ndims, 1]
-    dtypes, ndims = dtypes + PlanArrays.dtypes(source.plan_fields), ndims + PlanArrays.ndims(source.plan_fields)
-    nodes = iter(
-        fn.external_source(
-            source=source, num_outputs=len(dtypes), batch=True, batch_info=True, dtype=dtypes, ndim=ndims
-        )
+    nodes = fn.external_source(
+        source=source,
+        num_outputs=len(dtypes) + len(source.plan_fields),
+        batch=True,
+        batch_info=True,
+        dtype=dtypes + PlanArrays.dtypes(source.plan_fields),
+        ndim=ndims + PlanArrays.ndims(source.plan_fields),
+        layout=None if source.layout is None else [source.layout],  # of the first alone
     )
-    encoded = list(islice(nodes, slots))
-    if whole:
-        images = decode(encoded[0], device)
-    else:
-        in_anchors, out_anchors, shapes = next(nodes), next(nodes), next(nodes)
-        decoded = [decode(stream, device, anchor=next(nodes), shape=next(nodes)) for stream in encoded]
-        images = assembled(decoded, in_anchors=in_anchors, out_anchors=out_anchors, shapes=shapes, size=next(nodes))
-    if source.resizing:
-        # Antialiased linear interpolation; an image that has the size already comes out as it was, to the bit.
-        images = fn.resize(images, size=[source.tile_size, source.tile_size], antialias=True)
-    labels, tile = next(nodes), next(nodes)
-    flips = next(nodes) if source.flips else None
-    plan = None if source.plans is None else PlanNodes.of(source.plans.action, source.plan_fields, list(nodes))
+    images = source.images(nodes[: len(inputs)], device)
+    labels, tile, *drawn = nodes[len(inputs) :]
+    flips = drawn.pop(0) if source.flips else None
+    plan = None if source.plans is None else PlanNodes.of(source.plans.action, source.plan_fields, drawn)
     return TileNodes(images, labels, tile, flips, plan)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..curriculum import Curriculum
 from ..errors import ArgumentError, StoppedError
 from ..losses import SoftTargetCrossEntropy
-from ..pipelines import ImageLoader, TileLoader
+from ..pipelines import Loader
 from .loop import on_device
 
 __all__ = ["Entry", "Epochs", "Listener", "Optimisation", "Restart"]
@@ -126,7 +126,7 @@ class Epochs:
         Epochs.
     optimisation : Optimisation
         The model, and what changes it.
-    loader : TileLoader or ImageLoader
+    loader : Loader
         Of the training, with soft labels; keeps the curriculum's state with its own.
     unit : str
         What is counted a second: "tiles" or "images".
@@ -151,7 +151,7 @@ class Epochs:
         self,
         count: int,
         optimisation: Optimisation,
-        loader: TileLoader | ImageLoader,
+        loader: Loader[Any],
         *,
         unit: str,
         curriculum: Curriculum | None = None,

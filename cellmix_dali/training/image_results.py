@@ -15,7 +15,7 @@ from rich.console import Console
 from ..curriculum import Curriculum
 from ..pictures import curriculum_picture
 from ..pipelines.images import ImageSource
-from ..plugins import PlanSource
+from ..plugins import PlanSource, tiles
 from .checkpoint import Checkpoint
 from .epoch_log import EpochLog
 from .epochs import Entry, Epochs, Listener
@@ -135,8 +135,8 @@ def _draw_mixed(
         source = ImageSource(
             files, labels, batch_size=len(files), image_size=settings.image_size, plans=plans, shuffle=False
         )
-        batch_nodes = source.nodes()
-        return batch_nodes.images, batch_nodes.labels, batch_nodes.item, batch_nodes.plan
+        batch_nodes = tiles(source)
+        return batch_nodes.images, batch_nodes.labels, batch_nodes.tile, batch_nodes.plan
 
     draw_mixed(path, nodes, len(files), settings.image_size, data.classes, settings, curriculum)
 

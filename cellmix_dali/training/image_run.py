@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..curriculum import Curriculum
-from ..pipelines import ImageCache, ImageLoader, evaluate_image_loader, train_image_loader
+from ..pipelines import ImageCache, ImageSource, Loader, evaluate_image_loader, train_image_loader
 from .epochs import Epochs, Listener, Optimisation
 from .images import ImageData, ImageSet
 from .keeping import Kept
@@ -170,7 +170,7 @@ def _optimisation(model: nn.Module, settings: ImageSettings, device: torch.devic
 
 def _train_loader(
     data: ImageData, settings: ImageSettings, batch: int, curriculum: Curriculum | None, cache: ImageCache | None
-) -> ImageLoader:
+) -> Loader[ImageSource]:
     return train_image_loader(
         data.train.files,
         data.train.labels,
@@ -188,7 +188,9 @@ def _train_loader(
     )
 
 
-def _evaluate_loader(images: ImageSet, settings: ImageSettings, batch: int, cache: ImageCache | None) -> ImageLoader:
+def _evaluate_loader(
+    images: ImageSet, settings: ImageSettings, batch: int, cache: ImageCache | None
+) -> Loader[ImageSource]:
     return evaluate_image_loader(
         images.files,
         images.labels,

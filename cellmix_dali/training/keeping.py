@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..pipelines import ImageLoader, TileLoader
+from ..pipelines import Loader
 from .checkpoint import Checkpoint, stop_signals
 from .epochs import Epochs, Listener, Restart
 
@@ -37,7 +37,7 @@ class Kept:
     extra: Callable[[], Mapping[str, Any]] = field(default=dict)
     take_extra: Callable[[Mapping[str, Any]], None] = lambda _: None
 
-    def run(self, epochs: Epochs, listener: Listener, held_out: Mapping[str, TileLoader | ImageLoader]) -> None:
+    def run(self, epochs: Epochs, listener: Listener, held_out: Mapping[str, Loader[Any]]) -> None:
         """Run the epochs, from the file if that is asked; keep them after every epoch, and where they are stopped.
 
         Parameters

@@ -16,7 +16,7 @@ import torch
 
 from ..curriculum import Curriculum
 from ..errors import ArgumentError, MissingDependencyError
-from ..pipelines.epoch_loader import EpochLoader
+from ..pipelines import Loader
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -38,7 +38,7 @@ __all__ = ["CurriculumStep", "LoaderDataModule"]
 
 _KEY = "cellmix_dali.CurriculumStep"
 
-MakeLoader: TypeAlias = Callable[[], EpochLoader[Any]]
+MakeLoader: TypeAlias = Callable[[], Loader[Any]]
 
 
 class LoaderDataModule(pl.LightningDataModule):
@@ -69,7 +69,7 @@ class LoaderDataModule(pl.LightningDataModule):
         super().__init__()
         given = {"fit": train, "validate": validation, "test": test}
         self._makers = {stage: make for stage, make in given.items() if make is not None}
-        self._loaders: dict[str, EpochLoader[Any]] = {}
+        self._loaders: dict[str, Loader[Any]] = {}
         if train is None:
             self.train_dataloader = super().train_dataloader  # type: ignore[method-assign]
         if validation is None:
@@ -77,15 +77,15 @@ class LoaderDataModule(pl.LightningDataModule):
         if test is None:
             self.test_dataloader = super().test_dataloader  # type: ignore[method-assign]
 
-    def train_dataloader(self) -> EpochLoader[Any]:
+    def train_dataloader(self) -> Loader[Any]:
         """Make the loader of the training."""
         return self._made("fit")
 
-    def val_dataloader(self) -> EpochLoader[Any]:
+    def val_dataloader(self) -> Loader[Any]:
         """Make the loader of the validation."""
         return self._made("validate")
 
-    def test_dataloader(self) -> EpochLoader[Any]:
+    def test_dataloader(self) -> Loader[Any]:
         """Make the loader of the test."""
         return self._made("test")
 
@@ -94,7 +94,7 @@ class LoaderDataModule(pl.LightningDataModule):
         for name in ("fit", "validate") if stage == "fit" else (stage,):
             self._close(name)
 
-    def _made(self, stage: str) -> EpochLoader[Any]:
+    def _made(self, stage: str) -> Loader[Any]:
         self._close(stage)
         self._loaders[stage] = self._makers[stage]()
         return self._loaders[stage]

@@ -18,7 +18,7 @@ from rich.markup import escape
 from ..curriculum import Curriculum
 from ..errors import CellMixDaliError, SlideError
 from ..pictures import curriculum_picture
-from ..pipelines import TileLoader, evaluate_loader, train_loader
+from ..pipelines import Loader, evaluate_loader, train_loader
 from ..pipelines.device import routes_taken
 from ..plugins import PlanSource, TileSource, tiles
 from ..reading.faults import place_of
@@ -186,7 +186,7 @@ class _Earlier:
     read: Counter[str] = field(default_factory=Counter)
     faults: list[dict[str, Any]] = field(default_factory=list)
 
-    def with_these(self, *loaders: TileLoader) -> _Earlier:
+    def with_these(self, *loaders: Loader[TileSource]) -> _Earlier:
         """The same, with what loaders have read and found since."""
         read, faults = self.read.copy(), list(self.faults)
         for loader in loaders:

@@ -18,8 +18,9 @@ from damage_kinds import segments
 
 from cellmix_dali import TileTable, grid_tiles, open_slide
 from cellmix_dali.errors import ArgumentError, CellMixDaliError, SlideError
-from cellmix_dali.pipelines import TileLoader, evaluate_loader, train_loader
+from cellmix_dali.pipelines import Loader, evaluate_loader, train_loader
 from cellmix_dali.plugins import TileSource
+from cellmix_dali.plugins._delivery import Delivery
 from cellmix_dali.reading.faults import FaultLog, Substitutes
 from cellmix_dali.synthetic import RenderedSlide
 
@@ -42,7 +43,7 @@ def table_over(paths: list[Path]) -> TileTable:
     return table.with_labels(np.arange(len(table)) % 3)
 
 
-def train(table: TileTable, **arguments: Any) -> TileLoader:
+def train(table: TileTable, **arguments: Any) -> Loader[TileSource]:
     own = {"num_classes": 3, "batch_size": 4, "patch_size": 64, "fix_ratio": 0.5, "seed": 3} | arguments
     return train_loader(table, **own)
 
@@ -162,13 +163,13 @@ def test_damage_that_dali_alone_sees(slides: list[Path], tmp_path: Path, monkeyp
             loader.source.mark_bad(row, "known beforehand")
         known = [list(loader), list(loader)]
     built: list[int] = []
-    make = TileLoader._make_iterator
+    make = Loader._make_iterator
 
-    def counted(self: TileLoader) -> None:
+    def counted(self: Loader[TileSource]) -> None:
         built.append(1)
         make(self)
 
-    monkeypatch.setattr(TileLoader, "_make_iterator", counted)
+    monkeypatch.setattr(Loader, "_make_iterator", counted)
     noted = tmp_path / "faults.jsonl"
     with train(table, fault_file=noted) as loader:
         first = list(loader)
@@ -209,14 +210,14 @@ def test_a_slide_that_changes_while_training(
         good = list(loader)
     noted = tmp_path / "faults.jsonl"
     batches = []
-    changing, deliver = Lock(), TileSource._deliver
+    changing, deliver = Lock(), Delivery._deliver
 
     def deliver_before_or_after(*given: Any) -> Any:
         # A tile that stands for another must not itself go bad while its batch is read.
         with changing:
             return deliver(*given)
 
-    monkeypatch.setattr(TileSource, "_deliver", deliver_before_or_after)
+    monkeypatch.setattr(Delivery, "_deliver", deliver_before_or_after)
     with train(table, shuffle=False, fault_file=noted) as loader:
         for number, batch in enumerate(loader):
             if number == 0:
@@ -278,14 +279,15 @@ def test_raise_stops_at_once_and_names_the_tile(
 ) -> None:
     table = table_over(slides)
     overwrite(slides[1], 21, damage)
-    loader = train(table, on_error="raise")
-    with pytest.raises(CellMixDaliError, match=words):
-        list(loader)
-    with pytest.raises(ArgumentError, match="closed"):
-        next(iter(loader))
+    with train(table, on_error="raise", shuffle=False) as loader:
+        for _ in range(2):  # the loader goes on at that batch
+            with pytest.raises(CellMixDaliError, match=words):
+                list(loader)
+            assert loader.epoch == 0
+            assert loader.state_dict()["iteration"] <= 21 // loader.batch_size
     # Evaluation stops unless told otherwise.
-    with pytest.raises(CellMixDaliError, match=words):
-        list(evaluate_loader(table, batch_size=5))
+    with evaluate_loader(table, batch_size=5) as stopping, pytest.raises(CellMixDaliError, match=words):
+        list(stopping)
     with evaluate_loader(table, batch_size=5, on_error="replace") as loader:
         rows = list(chain(*rows_of(list(loader))))
         assert [fault.tile for fault in loader.faults] == [21]

@@ -20,7 +20,7 @@ from slide_files import directory, picture, write_tiff
 
 from cellmix_dali import TileTable, grid_tiles, open_slide
 from cellmix_dali.errors import ArgumentError, NotReadError, SlideError
-from cellmix_dali.pipelines import TileLoader, evaluate_loader, train_loader
+from cellmix_dali.pipelines import Loader, evaluate_loader, train_loader
 from cellmix_dali.plugins import TileSource
 from cellmix_dali.reading import ShardReader
 from cellmix_dali.reading.faults import FaultLog
@@ -263,12 +263,12 @@ def test_a_file_that_openslide_takes_for_another_kind(rendered: list[Any], monke
         assert slide.vendor == "aperio"
 
 
-def train(table: TileTable, **arguments: Any) -> TileLoader:
+def train(table: TileTable, **arguments: Any) -> Loader[TileSource]:
     own = {"num_classes": 3, "batch_size": 6, "p": 0, "flips": False, "shuffle": False, "retry_seconds": 0.2}
     return train_loader(table, patch_size=32, fix_ratio=0.5, **(own | arguments))
 
 
-def rows_of(loader: TileLoader) -> list[int]:
+def rows_of(loader: Loader[TileSource]) -> list[int]:
     return [row for batch in loader for row in batch["tile"].flatten().tolist()]
 
 
@@ -360,7 +360,7 @@ def test_closing_ends_a_wait(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
         source = TileSource(table_over(folder), batch_size=3, retry_seconds=600)
         source.reader.close()
         outage = Outage(patch, errno.ETIMEDOUT, folder)
-        order = source._workers.submit(source._deliver, np.arange(3), 0)
+        order = source._delivery._workers.submit(source._delivery._deliver, np.arange(3), 0)
         while not outage.met:
             time.sleep(0.01)
         began = time.monotonic()

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from cellmix_dali import Curriculum, TileTable
-from cellmix_dali.pipelines import TileLoader, evaluate_loader, train_loader
+from cellmix_dali.pipelines import Loader, evaluate_loader, train_loader
+from cellmix_dali.plugins import TileSource
 from cellmix_dali.synthetic import RenderedSlide
 
 SMALLEST_DEVIATION = 0.224  # of ImageNet's
@@ -17,7 +18,7 @@ SMALLEST_DEVIATION = 0.224  # of ImageNet's
 MEAN_LEVELS = 1.2
 
 
-def training(table: TileTable, **options: Any) -> TileLoader:
+def training(table: TileTable, **options: Any) -> Loader[TileSource]:
     chosen: dict[str, Any] = {"curriculum": Curriculum(epochs=2, tile_size=256), "p": 0.7, "seed": 4} | options
     return train_loader(table, num_classes=3, batch_size=8, **chosen)
 
@@ -72,7 +73,7 @@ def test_engines_agree(table: TileTable) -> None:
 
 @pytest.mark.parametrize("method", ["Mixup", "CutMix", "SaliencyMix"])
 def test_other_methods(table: TileTable, method: str) -> None:
-    def make(device: str) -> TileLoader:
+    def make(device: str) -> Loader[TileSource]:
         return train_loader(table, num_classes=3, batch_size=8, method=method, p=1.0, seed=2, device=device)
 
     with make("gpu") as gpu, make("cpu") as cpu:
@@ -103,7 +104,7 @@ def test_resume(table: TileTable, engine: str) -> None:
 
 
 def test_evaluation(table: TileTable) -> None:
-    def make(device: str) -> TileLoader:
+    def make(device: str) -> Loader[TileSource]:
         return evaluate_loader(table, batch_size=12, num_classes=3, device=device)
 
     with make("gpu") as gpu, make("cpu") as cpu:

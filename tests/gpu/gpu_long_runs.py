@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from cellmix_dali import TileTable
-from cellmix_dali.pipelines import TileLoader, evaluate_loader, train_loader
+from cellmix_dali.pipelines import Loader, evaluate_loader, train_loader
+from cellmix_dali.plugins import TileSource
 
 BATCHES, BATCH = 500, 8
 
@@ -32,7 +33,7 @@ def ycbcr_table(long_table: TileTable) -> TileTable:
     return long_table.select(np.resize(rows, BATCHES * BATCH))
 
 
-def training(table: TileTable, **options: object) -> TileLoader:
+def training(table: TileTable, **options: object) -> Loader[TileSource]:
     chosen = {"patch_size": 32, "fix_ratio": 0.5, "p": 0.8, "seed": 3, "batch_size": BATCH} | options
     return train_loader(table, num_classes=3, device="gpu", **chosen)  # type: ignore[arg-type]
 
@@ -44,7 +45,7 @@ def fingerprints(images: torch.Tensor) -> torch.Tensor:
     return (bits.to(torch.int64) * weights).sum(dim=(1, 2, 3))
 
 
-def in_time(loader: TileLoader) -> torch.Tensor:
+def in_time(loader: Loader[TileSource]) -> torch.Tensor:
     """All batches' fingerprints, each batch waited for."""
     found = []
     for batch in loader:
@@ -94,7 +95,7 @@ def test_two_loaders_in_turn(long_table: TileTable, ycbcr_table: TileTable) -> N
     """Training and validation, a batch of each in turn, are as each alone."""
     few, others = long_table.select(np.arange(60 * BATCH)), ycbcr_table.select(np.arange(60 * BATCH))
 
-    def validation() -> TileLoader:
+    def validation() -> Loader[TileSource]:
         return evaluate_loader(others, batch_size=BATCH, num_classes=3, device="gpu", dtype="float16")
 
     with training(few) as one, validation() as other:
@@ -110,12 +111,12 @@ def test_two_loaders_in_turn(long_table: TileTable, ycbcr_table: TileTable) -> N
 
 def test_two_loaders_in_threads(long_table: TileTable, ycbcr_table: TileTable) -> None:
     """Two loaders that are read at the same time are as each alone."""
-    makers: list[Callable[[], TileLoader]] = [
+    makers: list[Callable[[], Loader[TileSource]]] = [
         lambda: training(long_table.select(np.arange(60 * BATCH)), engine="numba"),
         lambda: training(ycbcr_table.select(np.arange(60 * BATCH)), engine="native", seed=8),
     ]
 
-    def read(make: Callable[[], TileLoader]) -> torch.Tensor:
+    def read(make: Callable[[], Loader[TileSource]]) -> torch.Tensor:
         with make() as loader:
             return in_time(loader)
 

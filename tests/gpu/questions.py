@@ -28,7 +28,8 @@ from nvidia.dali.pipeline import Pipeline
 from PIL import Image
 
 from cellmix_dali import TileTable, open_slide
-from cellmix_dali.pipelines import TileLoader, evaluate_loader, train_loader
+from cellmix_dali.pipelines import Loader, evaluate_loader, train_loader
+from cellmix_dali.plugins import TileSource
 from cellmix_dali.synthetic import render_slides
 
 __all__ = ["QUESTIONS", "Asked", "Question"]
@@ -377,7 +378,7 @@ def _loader_row(asked: Asked, tiles: str, way: str, table: TileTable, options: d
         return {"tiles": tiles, "way": way, "error": f"{type(error).__name__}: {error}"[:160]}
 
 
-def _passes(asked: Asked, loader: TileLoader) -> Row:
+def _passes(asked: Asked, loader: Loader[TileSource]) -> Row:
     """Whole passes of a loader, closed in the end."""
     made = [0]
 

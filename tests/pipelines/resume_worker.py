@@ -23,8 +23,8 @@ from unittest import mock
 import torch
 
 from cellmix_dali import Curriculum, TileTable
-from cellmix_dali.pipelines import TileLoader, train_loader
-from cellmix_dali.plugins import tile_source
+from cellmix_dali.pipelines import Loader, train_loader
+from cellmix_dali.plugins import TileSource, tile_source
 from cellmix_dali.reading.slides import TileReader
 
 EPOCHS = 3
@@ -37,7 +37,7 @@ def make_curriculum() -> Curriculum:
     return Curriculum(epochs=EPOCHS, tile_size=256, threshold=1.0, threshold_factor=0.5, patch_strategy="loss_back")
 
 
-def make_loader(way: str, table: TileTable, **arguments: Any) -> TileLoader:
+def make_loader(way: str, table: TileTable, **arguments: Any) -> Loader[TileSource]:
     """The loader of one way of reading; without enough slots, tiles of several blocks come through OpenSlide."""
     own = {"num_classes": 3, "batch_size": 4, "seed": 11, "p": 0.7, "method": "CellMix-Group4"}
     if "patch_size" not in arguments:
@@ -61,7 +61,7 @@ def loss_of(line: dict[str, Any]) -> float:
     return int(line["sha256"][:8], 16) / 2**32
 
 
-def train(loader: TileLoader, curriculum: Curriculum, folder: Path) -> Iterator[str]:
+def train(loader: Loader[TileSource], curriculum: Curriculum, folder: Path) -> Iterator[str]:
     """Go on from the saved state, if there is one; yields what has just been done."""
     log, state = folder / "log.jsonl", folder / "state.pickle"
     losses: list[float] = []

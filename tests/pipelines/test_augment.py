@@ -15,7 +15,7 @@ from PIL import Image
 
 from cellmix_dali import TileTable
 from cellmix_dali.errors import ArgumentError, CellMixDaliError
-from cellmix_dali.pipelines import TileLoader, train_image_loader, train_loader
+from cellmix_dali.pipelines import Loader, train_image_loader, train_loader
 from cellmix_dali.plugins import Draw, EpochClock, TileSource
 
 STEERING: dict[str, Any] = {"patch_size": 32, "fix_ratio": 0.5, "p": 1.0}
@@ -27,7 +27,7 @@ def darker(images: Any, draw: Draw, least: float = 0.2) -> Any:
     return fn.cast(images * draw.uniform(least, 1.0), dtype=types.UINT8)
 
 
-def loader_of(table: TileTable, **options: Any) -> TileLoader:
+def loader_of(table: TileTable, **options: Any) -> Loader[TileSource]:
     chosen = {"num_classes": 3, "batch_size": 4, "seed": 3, "augment": darker, "flips": False} | STEERING | options
     return train_loader(table, **chosen)
 

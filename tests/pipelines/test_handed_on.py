@@ -16,7 +16,7 @@ from PIL import Image
 from cellmix_dali import TileTable
 from cellmix_dali.mixing import make_mixer
 from cellmix_dali.pipelines import evaluate_image_loader, evaluate_loader, train_image_loader, train_loader
-from cellmix_dali.plugins.host_batch import drawn_flips
+from cellmix_dali.plugins.source import drawn_flips
 from cellmix_dali.sampling import EpochOrder
 
 BATCH, SIDE = 4, 16
@@ -151,7 +151,7 @@ def test_prefetch_and_threads_reach_the_pipeline(table: TileTable) -> None:
     with evaluate_loader(table, batch_size=4, num_threads=1, prefetch_queue_depth=3, num_workers=3) as loader:
         assert loader.pipeline is not None
         assert (loader.pipeline.num_threads, loader.pipeline.prefetch_queue_depth) == (1, 3)
-        assert loader.source._workers._max_workers == 3
+        assert loader.source._delivery._workers._max_workers == 3
 
 
 def test_faults_go_to_the_file_of_either_loader(table: TileTable, tmp_path: Path) -> None:

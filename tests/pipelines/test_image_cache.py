@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from cellmix_dali.errors import ArgumentError, CellMixDaliError
-from cellmix_dali.pipelines import ImageCache, ImageLoader, evaluate_image_loader, train_image_loader
+from cellmix_dali.pipelines import ImageCache, Loader, evaluate_image_loader, train_image_loader
 from cellmix_dali.pipelines import _image_cache as module
 from cellmix_dali.pipelines.images import ImageSource
 
@@ -46,7 +46,7 @@ def cache(files: list[str]) -> ImageCache:
     return cache
 
 
-def train(files: list[str], cache: ImageCache | None, **arguments: object) -> ImageLoader:
+def train(files: list[str], cache: ImageCache | None, **arguments: object) -> Loader[ImageSource]:
     own: dict[str, object] = {"num_classes": CLASSES, "batch_size": BATCH, "image_size": SIDE, "seed": 3, "p": 1.0}
     own |= {"method": "CellMix-Group", "patch_size": 12, "fix_ratio": 0.5} | arguments
     return train_image_loader(files, LABELS, cache=cache, **own)  # type: ignore[arg-type]

@@ -16,7 +16,14 @@ from PIL import Image
 from cellmix_dali import Curriculum
 from cellmix_dali.errors import ArgumentError, CellMixDaliError
 from cellmix_dali.mixing import METHODS
-from cellmix_dali.pipelines import ImageCache, ImageLoader, evaluate_image_loader, train_image_loader, unreadable_images
+from cellmix_dali.pipelines import (
+    ImageCache,
+    ImageSource,
+    Loader,
+    evaluate_image_loader,
+    train_image_loader,
+    unreadable_images,
+)
 
 Batch = dict[str, torch.Tensor]
 COUNT, CLASSES, SIDE, BATCH = 22, 3, 64, 4
@@ -41,7 +48,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return names
 
 
-def train(files: list[str], **arguments: object) -> ImageLoader:
+def train(files: list[str], **arguments: object) -> Loader[ImageSource]:
     own: dict[str, object] = {
         "num_classes": CLASSES,
         "batch_size": BATCH,
@@ -189,11 +196,11 @@ def test_a_curriculum_is_in_force_from_the_first_batch_and_in_none_before(files:
 
 @pytest.mark.parametrize(("finished", "within"), [(0, 0), (0, 2), (0, 5), (1, 2)])
 def test_a_new_loader_goes_on_with_the_very_batches(files: list[str], finished: int, within: int) -> None:
-    def make() -> tuple[ImageLoader, Curriculum]:
+    def make() -> tuple[Loader[ImageSource], Curriculum]:
         curriculum = Curriculum(epochs=4, tile_size=SIDE, patch_strategy="linear", ratio_strategy="decay")
         return train(files, method="CellMix-Group", curriculum=curriculum), curriculum
 
-    def run(loader: ImageLoader, curriculum: Curriculum, epochs: int) -> list[Batch]:
+    def run(loader: Loader[ImageSource], curriculum: Curriculum, epochs: int) -> list[Batch]:
         batches = []
         for _ in range(epochs):
             batches += list(loader)
@@ -243,7 +250,7 @@ def test_a_state_of_another_loader_is_refused(files: list[str]) -> None:
         train(files, seed=4).load_state_dict(state)
     with pytest.raises(ArgumentError, match="files_and_labels"):
         train([*files[1:], files[0]]).load_state_dict(state)
-    with pytest.raises(ArgumentError, match="no state of a loader"):
+    with pytest.raises(ArgumentError, match="not a state of a loader"):
         train(files).load_state_dict({})
 
 

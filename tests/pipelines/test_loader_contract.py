@@ -19,43 +19,44 @@ from resume_worker import digest, make_loader
 from cellmix_dali import TileTable
 from cellmix_dali._ranks import ranks_of
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.pipelines import TileLoader, evaluate_loader, train_image_loader, train_loader
+from cellmix_dali.pipelines import Loader, evaluate_loader, train_image_loader, train_loader
+from cellmix_dali.plugins import TileSource
 from cellmix_dali.synthetic import RenderedSlide
 
 CONSTANT = {"patch_size": 64, "fix_ratio": 0.5}
 
 
 @pytest.fixture
-def loader(table: TileTable) -> Iterator[TileLoader]:
+def loader(table: TileTable) -> Iterator[Loader[TileSource]]:
     with make_loader("blocks", table, **CONSTANT) as made:
         yield made
 
 
-def left_by_break(loader: TileLoader) -> None:
+def left_by_break(loader: Loader[TileSource]) -> None:
     for number, _ in enumerate(loader, 1):
         if number == 3:
             break
 
 
-def left_by_return(loader: TileLoader) -> Any:
+def left_by_return(loader: Loader[TileSource]) -> Any:
     for number, batch in enumerate(loader, 1):
         if number == 3:
             return batch
     raise AssertionError
 
 
-def interrupted(loader: TileLoader) -> None:
+def interrupted(loader: Loader[TileSource]) -> None:
     for number, _ in enumerate(loader, 1):
         if number == 3:
             raise KeyboardInterrupt
 
 
-def left_by_exception(loader: TileLoader) -> None:
+def left_by_exception(loader: Loader[TileSource]) -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted(loader)
 
 
-def left_alive(loader: TileLoader) -> Any:
+def left_alive(loader: Loader[TileSource]) -> Any:
     running = iter(loader)
     for _ in range(3):
         next(running)
@@ -84,7 +85,7 @@ def test_the_state_after_a_loop_that_was_left(table: TileTable, leave: Callable[
         assert [digest(batch) for batch in one] == following
 
 
-def test_a_look_does_not_use_up_an_epoch(loader: TileLoader, table: TileTable) -> None:
+def test_a_look_does_not_use_up_an_epoch(loader: Loader[TileSource], table: TileTable) -> None:
     with make_loader("blocks", table, **CONSTANT) as other:
         whole = [digest(batch) for batch in other]
     for _ in range(2):
@@ -95,7 +96,7 @@ def test_a_look_does_not_use_up_an_epoch(loader: TileLoader, table: TileTable) -
     assert loader.epoch == 1
 
 
-def test_a_look_into_the_rest_of_an_epoch(loader: TileLoader, table: TileTable) -> None:
+def test_a_look_into_the_rest_of_an_epoch(loader: Loader[TileSource], table: TileTable) -> None:
     with make_loader("blocks", table, **CONSTANT) as other:
         whole = [digest(batch) for batch in other]
     loader.load_state_dict(loader.state_dict() | {"iteration": 5})
@@ -195,9 +196,9 @@ def _refuse(*_: Any, rank: int, world_size: int, **__: Any) -> Any:
     raise ArgumentError(f"rank {rank} of {world_size}")
 
 
-def test_a_group_that_begins_later_is_noticed(loader: TileLoader, table: TileTable, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip  # noqa: E501
+def test_a_group_that_begins_later_is_noticed(loader: Loader[TileSource], table: TileTable, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip  # noqa: E501
     with train_loader(table, num_classes=3, batch_size=4, patch_size=64, fix_ratio=0.5, rank=0, world_size=1) as wanted:
-        monkeypatch.setattr("cellmix_dali.pipelines.epoch_loader.group_ranks", lambda: (1, 2))
+        monkeypatch.setattr("cellmix_dali.pipelines.loader.group_ranks", lambda: (1, 2))
         assert len(list(wanted)) == 8  # by explicit wish
     with pytest.raises(ArgumentError, match=r"rank 0 of 1, before the process group, in which this process is rank 1"):
         next(iter(loader))
@@ -206,14 +207,14 @@ def test_a_group_that_begins_later_is_noticed(loader: TileLoader, table: TileTab
         pytest.raises(ArgumentError, match="before the process group"),
     ):
         next(iter(other))
-    monkeypatch.setattr("cellmix_dali.pipelines.epoch_loader.group_ranks", lambda: (0, 1))
+    monkeypatch.setattr("cellmix_dali.pipelines.loader.group_ranks", lambda: (0, 1))
     next(iter(loader))
 
 
 # -------------------------------------------------------------------------------------------------- forks and pickles
 
 
-def _in_fork(loader: TileLoader, told: Any) -> None:
+def _in_fork(loader: Loader[TileSource], told: Any) -> None:
     for use in (lambda: next(iter(loader)), loader.state_dict):
         try:
             use()
@@ -222,7 +223,7 @@ def _in_fork(loader: TileLoader, told: Any) -> None:
             told.put(str(error))
 
 
-def test_a_loader_that_was_carried_through_a_fork_says_so(loader: TileLoader) -> None:
+def test_a_loader_that_was_carried_through_a_fork_says_so(loader: Loader[TileSource]) -> None:
     next(iter(loader))
     context = multiprocessing.get_context("fork")
     told = context.Queue()
@@ -236,6 +237,6 @@ def test_a_loader_that_was_carried_through_a_fork_says_so(loader: TileLoader) ->
 
 
 @pytest.mark.parametrize("way", [pickle.dumps, copy.copy, copy.deepcopy])
-def test_pickling_says_what_to_do_instead(loader: TileLoader, way: Callable[[Any], Any]) -> None:
+def test_pickling_says_what_to_do_instead(loader: Loader[TileSource], way: Callable[[Any], Any]) -> None:
     with pytest.raises(ArgumentError, match=r"state_dict\(\) is what can be carried over"):
         way(loader)

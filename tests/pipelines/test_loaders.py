@@ -210,8 +210,9 @@ def test_a_damaged_block_ends_the_pass_with_a_clear_error(
     assert find in block
     broken.write_bytes(content.replace(block, block.replace(find, put, 1)))
     damaged = TileTable.from_columns(broken, x=table.x, y=table.y, size=256, label=np.zeros(len(table), int))
-    loader = train(damaged, batch_size=16, patch_size=64, on_error="raise")
-    with pytest.raises(CellMixDaliError, match=words):
-        list(loader)
+    with train(damaged, batch_size=16, patch_size=64, on_error="raise") as loader:
+        for _ in range(2):  # the loader goes on at that batch
+            with pytest.raises(CellMixDaliError, match=words):
+                list(loader)
     with pytest.raises(ArgumentError, match="closed"):
         list(loader)

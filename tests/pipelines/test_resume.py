@@ -20,7 +20,8 @@ from resume_worker import EPOCHS, WAYS, digest, make_curriculum, make_loader, tr
 
 from cellmix_dali import Curriculum, TileTable, grid_tiles, open_slide
 from cellmix_dali.errors import ArgumentError, CellMixDaliError
-from cellmix_dali.pipelines import TileLoader, evaluate_loader, train_loader
+from cellmix_dali.pipelines import Loader, evaluate_loader, train_loader
+from cellmix_dali.plugins import TileSource
 from cellmix_dali.sampling import EpochOrder
 from cellmix_dali.synthetic import RenderedSlide
 
@@ -145,7 +146,7 @@ def test_processes_killed_again_and_again(tables: dict[str, TileTable], tmp_path
 # ---------------------------------------------------------------------------------------------------- in one process
 
 
-def go_through(loader: TileLoader, epochs: int) -> tuple[Lines, list[dict[str, Any]]]:
+def go_through(loader: Loader[TileSource], epochs: int) -> tuple[Lines, list[dict[str, Any]]]:
     """Train to the end; give all batches, and the state before each and at the end."""
     lines, states = [], [loader.state_dict()]
     while loader.epoch < epochs:
@@ -183,7 +184,7 @@ def test_every_place_in_a_slide_that_only_openslide_reads(real: Callable[[str], 
         table = grid_tiles(slide, 96, stride=70)
     table = table.select(np.arange(24)).with_labels(np.arange(24) % 3)
 
-    def make() -> TileLoader:
+    def make() -> Loader[TileSource]:
         return train_loader(table, num_classes=3, batch_size=4, patch_size=32, fix_ratio=0.25, p=0.7, seed=4)
 
     with make() as loader:
@@ -251,7 +252,7 @@ def test_the_state_is_small_and_plain(table: TileTable, tmp_path: Path) -> None:
 
 
 def test_evaluation_goes_on_too(table: TileTable) -> None:
-    def rows(loader: TileLoader) -> list[list[int]]:
+    def rows(loader: Loader[TileSource]) -> list[list[int]]:
         return [batch["tile"].flatten().tolist() for batch in loader]
 
     with evaluate_loader(table, batch_size=12, num_classes=3) as loader:
@@ -400,7 +401,7 @@ def test_what_is_refused(table: TileTable, windows: TileTable) -> None:
         (state, table, constants, r"differ: curriculum was 'Curriculum', is None; patch_size was None, is 32; fix_"),
         (constant, table, {}, "differ: curriculum was None, is 'Curriculum'; patch_size was 32, is None; fix_"),
         (constant, table, constants | {"patch_size": 64}, r"differ: patch_size was 32, is 64\.$"),
-        ({}, table, {}, "This is no state of a loader"),
+        ({}, table, {}, "This is not a state of a loader"),
         (state["curriculum"], table, {}, "set up otherwise"),
     ]
     for saved_state, own, arguments, words in refused:

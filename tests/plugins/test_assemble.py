@@ -13,8 +13,8 @@ from nvidia.dali.pipeline import Pipeline
 
 from cellmix_dali import TileTable
 from cellmix_dali.mixing import METHODS, make_mixer
+from cellmix_dali.pipelines import GraphOptions, source_pipeline
 from cellmix_dali.pipelines import device as device_module
-from cellmix_dali.pipelines import evaluate_pipeline, train_pipeline
 from cellmix_dali.plugins import PlanSource, TileSource, tiles
 from cellmix_dali.plugins.assemble import assembled, laid_over
 from cellmix_dali.reading.slides import TileReader
@@ -42,7 +42,9 @@ def test_windows_of_several_blocks(rendered: list[RenderedSlide], edge: str, mon
         table = table.select(np.flatnonzero(inside))
     found = []
     for apart in (False, True):
-        monkeypatch.setattr(sys.modules["cellmix_dali.plugins.tiles"], "assembled", partial(assembled, apart=apart))
+        monkeypatch.setattr(
+            sys.modules["cellmix_dali.plugins.tile_source"], "assembled", partial(assembled, apart=apart)
+        )
         source = TileSource(table, batch_size=len(table), shuffle=False, edge=edge)
         assert source.reader.slots == 4 + (edge == "pad")
         pipeline = Pipeline(batch_size=len(table), num_threads=2, device_id=None, prefetch_queue_depth=1)
@@ -99,7 +101,7 @@ def gpu_defined(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 
     monkeypatch.setattr(fn, "multi_paste", recorded)
     monkeypatch.setattr(device_module, "device_id", lambda _: 0)
-    monkeypatch.setattr("cellmix_dali.pipelines._graph_settings.device_id", lambda _: 0)
+    monkeypatch.setattr("cellmix_dali.pipelines.graph.device_id", lambda _: 0)
     monkeypatch.setattr(device_module, "decoder_routes", lambda _: dict.fromkeys(device_module.KINDS, "mixed"))
     return pastes
 
@@ -113,7 +115,7 @@ def test_no_paste_of_a_gpu_graph_has_several_inputs(
     steering = {"patch_size": 32, "fix_ratio": 0.5} if "CellMix" in method else {}
     plans = PlanSource(make_mixer(method, p=1.0), tile_size=224, batch_size=BATCH, **steering)
     source = TileSource(table, batch_size=BATCH, plans=plans, num_classes=3)
-    train_pipeline(source, device="gpu", engine="native")
+    source_pipeline(source, GraphOptions("gpu", "native"))
     assert ("gpu", 1) in gpu_defined
     assert all(count == 1 for device, count in gpu_defined if device == "gpu")
     assert sum(device == "gpu" for device, _ in gpu_defined) >= source.reader.slots
@@ -122,7 +124,7 @@ def test_no_paste_of_a_gpu_graph_has_several_inputs(
 
 def test_evaluation_as_well(rendered: list[RenderedSlide], gpu_defined: list[tuple[str, int]]) -> None:
     source = TileSource(windows(rendered), batch_size=BATCH, shuffle=False, edge="pad")
-    evaluate_pipeline(source, device="gpu", engine="native")
+    source_pipeline(source, GraphOptions("gpu", "native"))
     assert gpu_defined == [("gpu", 1)] * source.reader.slots
     source.close()
 

@@ -16,7 +16,7 @@ from cellmix_dali import CellMix, Curriculum, TileTable
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.pipelines import train_loader
 from cellmix_dali.plugins import PlanSource, TileSource, cellmix
-from cellmix_dali.plugins.host_batch import mixed_labels
+from cellmix_dali.plugins.source import mixed_labels
 
 EPOCHS, BATCHES, BATCH = 4, 5, 4
 LOSSES = (0.1, 9.0, 0.2)  # harder, hold, harder

@@ -30,7 +30,7 @@ def decoded(
     """All tiles of a table, in its order, as the graph decodes them."""
     source = TileSource(table, batch_size=batch_size, shuffle=False, drop_last=False, **arguments)
     if slots is not None:
-        source.reader = TileReader(table, slots=slots)
+        source._delivery.reader = TileReader(table, slots=slots)
     pipeline = Pipeline(batch_size=batch_size, num_threads=2, device_id=None, prefetch_queue_depth=1)
     with pipeline:
         nodes = tiles(source)
@@ -290,9 +290,9 @@ def test_what_is_refused(table: TileTable, tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="num_workers=0"):
         TileSource(table, batch_size=4, num_workers=0)
     plans = PlanSource(CellMix(), tile_size=128, batch_size=4, patch_size=32, fix_ratio=0.5)
-    with pytest.raises(ArgumentError, match=r"drawn for tiles of \(128, 128\), the table's are 256"):
+    with pytest.raises(ArgumentError, match=r"drawn for 4 images of \(128, 128\), a batch has 4 of \(256, 256\)"):
         TileSource(table, batch_size=4, plans=plans)
-    with pytest.raises(ArgumentError, match="drawn for batch_size=4, tiles come by 8"):
+    with pytest.raises(ArgumentError, match=r"drawn for 4 images .* a batch has 8 of"):
         TileSource(table, batch_size=8, plans=plans)
     plans = PlanSource(CellMix(), tile_size=256, batch_size=4, patch_size=32, fix_ratio=0.5)
     with pytest.raises(ArgumentError, match="must be full"):

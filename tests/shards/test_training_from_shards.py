@@ -14,7 +14,8 @@ import torch
 
 from cellmix_dali import Curriculum, TileTable, open_slide
 from cellmix_dali.errors import CellMixDaliError
-from cellmix_dali.pipelines import TileLoader, evaluate_loader, train_loader
+from cellmix_dali.pipelines import Loader, evaluate_loader, train_loader
+from cellmix_dali.plugins import TileSource
 from cellmix_dali.shards import Encoding, ShardWriter, open_tiles, tile_rows, write_tiles
 from cellmix_dali.slides.jpeg import segments
 from cellmix_dali.synthetic import RenderedSlide
@@ -24,12 +25,12 @@ Batch = dict[str, torch.Tensor]
 LABELS = np.arange(32) % 3
 
 
-def train(table: TileTable, **arguments: Any) -> TileLoader:
+def train(table: TileTable, **arguments: Any) -> Loader[TileSource]:
     own = {"num_classes": 3, "batch_size": 4, "patch_size": 64, "fix_ratio": 0.5, "seed": 3} | arguments
     return train_loader(table, **own)
 
 
-def run(loader: TileLoader, epochs: int = 2) -> list[Batch]:
+def run(loader: Loader[TileSource], epochs: int = 2) -> list[Batch]:
     """All batches; a curriculum is stepped after every epoch."""
     batches = []
     with loader:
@@ -85,7 +86,7 @@ def test_real_slides(real: Callable[[str], Path], collect: Collect, tmp_path: Pa
 def test_resume_goes_on_exactly(slides: list[Path], collect: Collect, tmp_path: Path) -> None:
     table = collect(tmp_path / "made", slides, label=LABELS)
 
-    def make(tiles: TileTable) -> TileLoader:
+    def make(tiles: TileTable) -> Loader[TileSource]:
         curriculum = Curriculum(epochs=4, tile_size=256, threshold=0.5, seed=1)
         return train(tiles, curriculum=curriculum, patch_size=None, fix_ratio=None)
 

@@ -17,13 +17,14 @@ from ignite.metrics import Average
 from torch import Tensor, nn
 
 from cellmix_dali import Curriculum, SoftTargetCrossEntropy, TileTable
-from cellmix_dali.pipelines import TileLoader, train_loader
+from cellmix_dali.pipelines import Loader, train_loader
+from cellmix_dali.plugins import TileSource
 
 EPOCHS = 3
 CRITERION = SoftTargetCrossEntropy()
 
 
-def parts(table: TileTable) -> tuple[nn.Module, torch.optim.Optimizer, Curriculum, TileLoader]:
+def parts(table: TileTable) -> tuple[nn.Module, torch.optim.Optimizer, Curriculum, Loader[TileSource]]:
     torch.manual_seed(0)
     model = nn.Sequential(nn.AvgPool2d(32), nn.Flatten(), nn.Linear(3 * 64, 3))
     curriculum = Curriculum(epochs=EPOCHS, tile_size=256, threshold=5.0)

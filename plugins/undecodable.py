@@ -8,8 +8,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cellmix_dali.plugins.dali import Pipeline, fn, types
-from cellmix_dali.plugins.decode import decode
+from .dali import Pipeline, fn, types
+from .decode import decode
 
 __all__ = ["undecodable"]
 

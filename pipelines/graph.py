@@ -1,0 +1,205 @@
+"""The graph of every pipeline: a source's images -> flips -> augmentation -> what becomes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias
+
+import torch
+from typing_extensions import TypedDict
+
+from cellmix_dali._arguments import integer
+from cellmix_dali.errors import ArgumentError, unknown_name
+from cellmix_dali.plugins import Augment, Draw, Source, TileNodes, tiles
+from cellmix_dali.plugins.dali import DataNode, Pipeline, fn
+from cellmix_dali.plugins.engines.paste import check_engine
+from cellmix_dali.plugins.labels import mix_labels
+from cellmix_dali.plugins.normalise import DTYPES, MEAN, STD, channel_numbers, default_engine, normalise
+from cellmix_dali.plugins.saliency import placed_boxes
+
+from .device import device_id, device_name, pipeline_on, source_decoder
+
+__all__ = ["Finish", "GraphKeywords", "GraphOptions", "mixed_and_normalised", "source_pipeline"]
+
+
+class GraphKeywords(TypedDict, total=False):
+    """The fields of `GraphOptions` as keyword arguments of the functions that make one."""
+
+    device: str | torch.device
+    engine: str | None
+    mean: Sequence[float]
+    std: Sequence[float]
+    dtype: str
+    num_threads: int | None
+    prefetch_queue_depth: int | None
+    augment: Augment | None
+
+
+@dataclass(frozen=True)
+class GraphOptions:
+    """How a graph changes images, and where and how its pipeline runs.
+
+    Parameters
+    ----------
+    device : {"cpu", "gpu"}, default "cpu"
+        Where tiles are decoded, mixed and normalised. PyTorch's names mean the same: "cuda", "cuda:1" and
+        `torch.device`. What ran on a GPU: docs/gpu.md.
+    engine : {"native", "numba"}, optional
+        What mixes and normalises: DALI's operators, or one compiled pass over the pixels; the result is the same. By
+        default the faster one, see `cellmix_dali.plugins.normalise.default_engine`.
+    mean, std : sequence of 3 floats
+        Of R, G, B in [0, 1].
+    dtype : {"float32", "float16"}
+        Of the images.
+    num_threads : int, optional
+        DALI's threads. By default as many as the process may use cores, at most 16.
+    prefetch_queue_depth : int, optional
+        Batches that DALI makes ahead. By default 2, on the GPU 4.
+    augment : callable, optional
+        ``augment(images, draw)`` changes the images, uint8 HWC, after the flips and before the mixing, by operators of
+        the graph and by the numbers of `draw` (see `cellmix_dali.plugins.Draw`); it returns them, of the same size and
+        type. A loader's state is told from another by the augmentation's name.
+
+    Raises
+    ------
+    ArgumentError
+        If a value cannot be used.
+    MissingDependencyError
+        If the GPU is asked for where there is none.
+    """
+
+    device: str | torch.device = "cpu"
+    engine: str | None = None
+    mean: Sequence[float] = MEAN
+    std: Sequence[float] = STD
+    dtype: str = "float32"
+    num_threads: int | None = None
+    prefetch_queue_depth: int | None = None
+    augment: Augment | None = None
+
+    def __post_init__(self) -> None:
+        device_id(self.device)
+        check_engine(default_engine(self.device_name) if self.engine is None else self.engine, self.device_name)
+        if self.dtype not in DTYPES:
+            raise unknown_name("dtype", self.dtype, DTYPES)
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, channel_numbers(name, getattr(self, name)))
+        for name in ("num_threads", "prefetch_queue_depth"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, integer(name, getattr(self, name), low=1))
+
+    @property
+    def device_name(self) -> str:
+        """Where the pipeline runs, "cpu" or "gpu"."""
+        return device_name(self.device)
+
+    def pipeline(self, batch_size: int) -> Pipeline:
+        """Make a pipeline to define the graph in."""
+        return pipeline_on(
+            self.device,
+            batch_size=batch_size,
+            num_threads=self.num_threads,
+            prefetch_queue_depth=self.prefetch_queue_depth,
+        )
+
+    def seen(self) -> dict[str, Any]:
+        """Return what changes the tensors of a batch, as plain values."""
+        seen: dict[str, Any] = {"mean": list(self.mean), "std": list(self.std), "dtype": self.dtype}
+        return seen if self.augment is None else seen | {"augment": _told(self.augment)}
+
+
+Finish: TypeAlias = "Callable[[TileNodes, Source, GraphOptions], Sequence[DataNode]]"
+
+
+def mixed_and_normalised(batch: TileNodes, source: Source, options: GraphOptions) -> list[DataNode]:
+    """Mix by the batch's plan, if there is one, and make what a model sees: the end of a graph.
+
+    Returns
+    -------
+    list of DataNode
+        Images (3, height, width); labels, mixed; which tile; where plans are drawn, as applied, float64 (7,): patch
+        size, fix ratio, triggered, epoch, iteration, tile height and width.
+    """
+    plan, labels = batch.plan, batch.labels
+    if plan is not None and plan.action.kind == "saliency":
+        # Boxes lie where the images say, and so do the weights; otherwise the source has mixed the labels.
+        plan = placed_boxes(batch.images, plan)
+        assert source.num_classes is not None
+        labels = mix_labels(labels, plan.weights, source.num_classes, source.batch_size, soft=True)
+    images = normalise(
+        batch.images,
+        mean=options.mean,
+        std=options.std,
+        plan=plan,
+        dtype=options.dtype,
+        engine=options.engine,
+        sizes_checked=options.augment is None,  # the source has checked that its images are of the plans' size
+    )
+    applied = [] if plan is None else [plan.parameters]
+    return [images, labels.gpu() if images.device == "gpu" else labels, batch.tile, *applied]
+
+
+def source_pipeline(
+    source: Source, options: GraphOptions = GraphOptions(), finish: Finish = mixed_and_normalised
+) -> Pipeline:
+    """Define the pipeline over a source: of tiles or of image files, for training, evaluation or reading.
+
+    Parameters
+    ----------
+    source : TileSource or ImageSource
+        What it draws (flips, plans) is applied.
+    options : GraphOptions, optional
+        How.
+    finish : callable, optional
+        ``finish(batch, source, options)`` makes the pipeline's outputs of a `cellmix_dali.plugins.TileNodes`, whose
+        images, uint8 HWC, are flipped and augmented, and lie on the device. By default they are mixed and normalised,
+        see `mixed_and_normalised`.
+
+    Returns
+    -------
+    nvidia.dali.Pipeline
+
+    Raises
+    ------
+    ArgumentError
+        If the source draws plans and does not mix the labels, or `augment` does not return images.
+    """
+    if source.plans is not None and source.num_classes is None:
+        raise ArgumentError(
+            f"A source that draws plans must mix the labels, too: {type(source).__name__}(..., num_classes=...)."
+        )
+    pipeline = options.pipeline(source.batch_size)
+    with pipeline:
+        batch = tiles(source, device=source_decoder(source, options.device))
+        images = batch.images.gpu() if options.device_name == "gpu" else batch.images
+        if batch.flips is not None:
+            images = fn.flip(images, horizontal=batch.flips[0], vertical=batch.flips[1])
+        images = _augmented(images, source, options)
+        pipeline.set_outputs(*finish(batch._replace(images=images), source, options))
+    return pipeline
+
+
+def _augmented(images: DataNode, source: Source, options: GraphOptions) -> DataNode:
+    """Change the images as the user's function says; without one they stay as they are."""
+    if options.augment is None:
+        return images
+    found = options.augment(images, Draw.of(source))
+    if not isinstance(found, DataNode):
+        raise ArgumentError(
+            f"augment={_told(options.augment)} returned {type(found).__name__}: it takes (images, draw), nodes of the "
+            "graph, and returns the images."
+        )
+    return found.gpu() if options.device_name == "gpu" else found
+
+
+def _told(augment: Any) -> str:
+    """A function's name, and what it was given beforehand; two of one name are told apart by that only."""
+    if isinstance(augment, partial):
+        given = [repr(each) for each in augment.args] + [
+            f"{name}={value!r}" for name, value in augment.keywords.items()
+        ]
+        return f"{_told(augment.func)}({', '.join(given)})"
+    named = augment if hasattr(augment, "__qualname__") else type(augment)
+    return f"{named.__module__}.{named.__qualname__}"

@@ -1,0 +1,128 @@
+"""Batches of tiles read ahead in threads, bad tiles replaced by others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellmix_dali.errors import SlideError, kind_of
+from cellmix_dali.reading import EncodedTile, ShardReader, TileReader
+from cellmix_dali.reading.faults import Substitutes
+from cellmix_dali.sampling import EpochOrder
+
+__all__ = ["DeliveredTiles", "Delivery"]
+
+_AHEAD = 2  # batches, at least, that are read in the background while DALI works
+
+
+class DeliveredTiles(NamedTuple):
+    """The tiles of a batch.
+
+    Attributes
+    ----------
+    rows : list of int
+        Their rows of the tile table; another than the order says where that one is bad.
+    tiles : list of EncodedTile
+        Their streams.
+    faults : list of (int, str, int or None, str)
+        Bad rows that were met on the way: row, reason, the row that took its place, and the kind of `Fault`.
+    """
+
+    rows: list[int]
+    tiles: list[EncodedTile]
+    faults: list[tuple[int, str, int | None, str]]
+
+
+class Delivery:
+    """Reads the batches of an order, and those that come next, in threads.
+
+    Parameters
+    ----------
+    reader : TileReader or ShardReader
+        Reads rows.
+    order : EpochOrder
+        Which rows make each batch.
+    substitutes : Substitutes
+        Says what takes the place of a row that cannot be read.
+    bad : mapping of int to str
+        Rows that are not to be delivered though they can be read, and why; whoever adds to it calls `forget`.
+    num_workers : int
+        Threads; each reads whole batches.
+    """
+
+    def __init__(
+        self,
+        reader: TileReader | ShardReader,
+        order: EpochOrder,
+        substitutes: Substitutes,
+        *,
+        bad: Mapping[int, str],
+        num_workers: int,
+    ) -> None:
+        self.reader, self._order, self._substitutes, self._bad = reader, order, substitutes, bad
+        self._ahead = max(_AHEAD, num_workers)  # a thread reads a whole batch
+        self._workers = ThreadPoolExecutor(num_workers, thread_name_prefix="cellmix-dali-read")
+        self._pending: dict[tuple[int, int], Future[DeliveredTiles]] = {}
+
+    def batch(self, epoch: int, iteration: int) -> DeliveredTiles:
+        """Return the tiles of one batch, and have the next ones read meanwhile.
+
+        Raises
+        ------
+        SlideError
+            If a tile cannot be read, and is not to be replaced or cannot be.
+        """
+        for number in range(iteration, min(iteration + 1 + self._ahead, len(self._order))):
+            if (epoch, number) not in self._pending:
+                rows = self._order.batch(epoch, number)
+                self._pending[epoch, number] = self._workers.submit(self._deliver, rows, epoch)
+        return self._pending.pop((epoch, iteration)).result()
+
+    def forget(self) -> None:
+        """Drop what was read ahead."""
+        for reading in self._pending.values():
+            reading.cancel()
+        self._pending.clear()
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self.forget()
+        self.reader.stop_waiting()
+        self._workers.shutdown(wait=True, cancel_futures=True)
+
+    def _deliver(self, rows: NDArray[np.int64], epoch: int) -> DeliveredTiles:
+        """Read a batch; in a thread."""
+        tiles = self.reader.read(rows)
+        if not self._bad and set(map(type, tiles)) <= {EncodedTile}:  # nearly always
+            return DeliveredTiles(rows.tolist(), cast("list[EncodedTile]", tiles), [])
+        delivered = DeliveredTiles(rows.tolist(), [], [])
+        for place, tile in enumerate(tiles):
+            usable = self._usable(delivered.rows[place], tile)
+            if isinstance(usable, EncodedTile):
+                delivered.tiles.append(usable)
+            else:
+                self._substitute(place, usable, epoch, delivered)
+        return delivered
+
+    def _usable(self, row: int, tile: EncodedTile | SlideError) -> EncodedTile | SlideError:
+        """A tile, or why it cannot be used."""
+        return SlideError(self._bad[row]) if isinstance(tile, EncodedTile) and row in self._bad else tile
+
+    def _substitute(self, place: int, error: SlideError, epoch: int, delivered: DeliveredTiles) -> None:
+        """Put another tile in the place of a bad one."""
+        row, reason, kind = delivered.rows[place], str(error), kind_of(error)
+        others: list[tuple[int, str, int | None, str]] = []
+        for other in self._substitutes.rows(row, epoch, reason, kind):
+            (tile,) = self.reader.read(np.array([other]), patient=False)  # all the time was given to the first one
+            usable = self._usable(other, tile)
+            if isinstance(usable, EncodedTile):
+                delivered.rows[place] = other
+                delivered.tiles.append(usable)
+                delivered.faults.extend([(row, reason, other, kind), *others])
+                return
+            others.append((other, str(usable), None, kind_of(usable)))
+        raise self._substitutes.none_left(row, reason, kind)
