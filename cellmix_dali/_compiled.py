@@ -9,7 +9,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["compiled", "pointer"]
+__all__ = ["compiled", "copy_bytes", "pointer"]
 
 
 def compiled(*, nogil: bool = True) -> Callable[[Callable[..., Any]], Any]:
@@ -41,3 +41,15 @@ def pointer(context: Any, address: Any) -> Any:  # noqa: ARG001 (numba's way to 
         return builder.inttoptr(arguments[0], cgutils.voidptr_t)
 
     return types.voidptr(types.int64), code
+
+
+@intrinsic
+def copy_bytes(context: Any, target: Any, source: Any, length: Any) -> Any:  # noqa: ARG001 (numba's way to write one)
+    """Copy so many bytes (int64) from one address (int64) to another by C's memcpy; the two do not overlap."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        to, of = (builder.inttoptr(address, cgutils.voidptr_t) for address in arguments[:2])
+        cgutils.raw_memcpy(builder, to, of, arguments[2], 1)  # type: ignore[no-untyped-call]
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), code

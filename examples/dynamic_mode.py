@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from functools import reduce
+from operator import add
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from train_classifier import CLASSES, TILE, labelled_tiles, make_model
 from cellmix_dali import CellMix, Curriculum, SoftTargetCrossEntropy, TileTable
 from cellmix_dali.errors import SlideError
 from cellmix_dali.plugins import PlanSource
+from cellmix_dali.reading.cells import deal
 from cellmix_dali.reading.slides import TileReader
 from cellmix_dali.sampling import EpochOrder
 from cellmix_dali.synthetic import render_slides
@@ -35,16 +38,27 @@ def read(reader: TileReader, rows: np.ndarray) -> ndd.Batch:
     for tile in tiles:
         if isinstance(tile, SlideError):
             raise tile
-    streams = [ndd.as_batch([tile.streams[slot] for tile in tiles]) for slot in range(reader.slots)]
-    # As OpenSlide decodes JPEG, to the bit.
-    blocks = [ndd.decoders.image(part, device=DEVICE, jpeg_fancy_upsampling=True) for part in streams]
+    options = {"device": DEVICE, "jpeg_fancy_upsampling": True}  # as OpenSlide decodes JPEG, to the bit
     if reader.whole:
-        return blocks[0]
-    of = np.stack([tile.geometry for tile in tiles])  # tile, block, what (see EncodedTile), y and x
-    place = [ndd.as_batch(np.ascontiguousarray(of[:, :, what])) for what in range(3)]
-    return ndd.multi_paste(
-        *blocks, in_anchors=place[0], out_anchors=place[1], shapes=place[2], output_size=(TILE, TILE)
-    )
+        return ndd.decoders.image(ndd.as_batch([tile.streams[0] for tile in tiles]), **options)
+    # Each block of the batch is decoded once, in a cell (slot, sample); a tile takes regions of any cell.
+    cells = deal(tiles, reader.slots, [TILE] * len(tiles))
+    inverted, white = [], np.uint8(255)
+    for slot in range(reader.slots + 1):
+        if slot < reader.slots:
+            streams, (anchor, shape) = ndd.as_batch(cells.streams[slot]), map(ndd.as_batch, cells.parts[slot])
+            images = ndd.decoders.image_slice(streams, anchor, shape, axes=[0, 1], normalized_anchor=False, **options)
+        else:
+            images = ndd.as_batch(cells.pixels, layout="HWC", device=DEVICE)  # of tiles that OpenSlide has read
+        own = [of[first[slot] : first[slot + 1]] for of, first in zip(cells.regions, cells.firsts, strict=True)]
+        regions = {
+            "in_ids": ndd.as_batch([np.ascontiguousarray(each[:, 1]) for each in own]),
+            "in_anchors": ndd.as_batch([np.ascontiguousarray(each[:, 2:4]) for each in own]),
+            "out_anchors": ndd.as_batch([np.ascontiguousarray(each[:, 4:6]) for each in own]),
+            "shapes": ndd.as_batch([np.ascontiguousarray(each[:, 6:8]) for each in own]),
+        }
+        inverted.append(ndd.multi_paste(images ^ white, **regions, output_size=(TILE, TILE)))
+    return reduce(add, inverted) ^ white  # what no region covers is 0 in a paste, and so white
 
 
 def batches(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellmix_dali.errors import ArgumentError, SlideError
-from cellmix_dali.reading.slides import EncodedTile, TileReader
+from cellmix_dali.reading.slides import TileReader
 from cellmix_dali.reading.windows import cut_windows, lie, on_level
 from cellmix_dali.slides import Level
 from cellmix_dali.tables.tile_table import TileTable
@@ -82,7 +82,8 @@ class WindowCutter:
             if isinstance(tile, SlideError):
                 bad[row] = tile
             else:
-                out[...] = _pixels(tile, len(out))
+                assert tile.pixels is not None  # blocks are cut above, or the reader leaves the tile to OpenSlide
+                out[...] = tile.pixels
         return bad
 
     def close(self) -> None:
@@ -99,7 +100,7 @@ class WindowCutter:
         inside = ~lie(of, windows, self._reader.pad)[0]
         cuts = cut_windows(of[inside], windows[inside])
         # Decoders of JPEG 2000 round differently: a window that the reader leaves to OpenSlide stays with it.
-        most = np.inf if level.compression == "jpeg" else self._reader.slots - self._reader.pad
+        most = np.inf if level.compression == "jpeg" else self._reader.slots
         places, geometry = {}, {}
         for number, (first, end) in zip(np.flatnonzero(inside).tolist(), pairwise(cuts.firsts.tolist()), strict=True):
             if end - first <= most:
@@ -129,13 +130,6 @@ def _paste(blocks: DecodedBlocks, places: list[Place], geometry: NDArray[np.int3
         assert block is not None
         out[y : y + height, x : x + width] = block[from_y : from_y + height, from_x : from_x + width]
     return True
-
-
-def _pixels(tile: EncodedTile, size: int) -> NDArray[np.uint8]:
-    """The pixels of a tile that OpenSlide has read: its last stream is a picture without compression."""
-    if tile.way != "openslide":
-        raise RuntimeError(f"A tile was read as {tile.way!r}, not as pixels.")
-    return tile.streams[-1][-3 * size * size :].reshape(size, size, 3)
 
 
 def _last_rows(level: Level, table: TileTable) -> NDArray[np.int64]:

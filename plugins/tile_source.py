@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from cellmix_dali._arguments import integer
 from cellmix_dali.errors import ArgumentError, CellMixDaliError, SlideError, unknown_name
 from cellmix_dali.reading import ShardReader, TileReader, tile_reader
+from cellmix_dali.reading.cells import deal
 from cellmix_dali.reading.faults import Fault, FaultLog, Substitutes
 from cellmix_dali.sampling import EpochOrder
 from cellmix_dali.shards import image_sizes, is_sharded
@@ -176,39 +177,44 @@ class TileSource(Source):
 
     @property
     def inputs(self) -> list[Input]:
-        """A stream per slot; and, where windows are put together from blocks, their geometry."""
+        """A stream per slot; where windows are put together, what is decoded of each, pixels, and `Cells`' regions."""
         slots = self.reader.slots
         streams: list[Input] = [(types.UINT8, 1)] * slots
         if self.reader.whole:
             return streams
-        return streams + [(types.INT32, 2)] * 3 + [(types.INT32, 1)] * (2 * slots + 1)
+        parts: list[Input] = [(types.INT32, 1)] * (2 * slots)
+        return [*streams, *parts, (types.UINT8, 3), (types.INT32, 2), (types.INT32, 1)]
 
     def deliver(self, epoch: int, iteration: int) -> tuple[NDArray[np.int64], list[object]]:
-        """Return a batch's rows, and its streams (a list per slot) and geometry."""
+        """Return a batch's rows and its streams (a list per slot), dealt to cells where windows are put together."""
         delivered = self._delivery.batch(epoch, iteration)
         tiles, rows = delivered.tiles, np.array(delivered.rows, np.int64)
         self.read.update([tile.way for tile in tiles])
         for fault in delivered.faults:
             self.log.add(*fault)
-        batch: list[object] = [[tile.streams[slot] for tile in tiles] for slot in range(self.reader.slots)]
-        if not self.reader.whole:
-            batch += _geometry([tile.geometry for tile in tiles])
-            batch.append(np.repeat(self.table.size[rows].astype(np.int32)[:, None], 2, axis=1))
-        return rows, batch
+        if self.reader.whole:
+            return rows, [[tile.streams[0] for tile in tiles]]
+        cells = deal(tiles, self.reader.slots, self.table.size[rows].tolist())
+        parts = cells.parts.reshape(-1, len(tiles), 2)
+        return rows, [*cells.streams, *parts, cells.pixels, cells.regions, cells.firsts]
 
     def images(self, nodes: Sequence[DataNode], device: str) -> DataNode:
         """Decode the streams, put windows together from their blocks, and resize those of another size."""
         slots = self.reader.slots
-        streams, geometry = nodes[:slots], nodes[slots:]
         if self.reader.whole:
-            images = decode(streams[0], device)
+            images = decode(nodes[0], device)
         else:
-            in_anchors, out_anchors, shapes, *parts, size = geometry
-            decoded = [
+            streams, parts, (pixels, regions, firsts) = (
+                nodes[:slots],
+                nodes[slots : 3 * slots],
+                nodes[3 * slots :],
+            )
+            cells = [
                 decode(streams[slot], device, anchor=parts[2 * slot], shape=parts[2 * slot + 1])
                 for slot in range(slots)
             ]
-            images = assembled(decoded, in_anchors=in_anchors, out_anchors=out_anchors, shapes=shapes, size=size)
+            pixels = fn.reinterpret(pixels, layout="HWC")
+            images = assembled(cells, pixels, regions=regions, firsts=firsts)
         if self.resizing:
             # Antialiased linear interpolation; an image that has the size already comes out as it was, to the bit.
             images = fn.resize(images, size=[self.tile_size, self.tile_size], antialias=True)
@@ -285,16 +291,6 @@ def _sizes(table: TileTable, tile_size: int | None) -> tuple[int, bool]:
         )
     size = most if tile_size is None else integer("tile_size", tile_size, low=1)
     return size, least != size or most != size
-
-
-def _geometry(tiles: Sequence[NDArray[np.int32]]) -> list[NDArray[np.int32]]:
-    """The batch's geometry for the graph: anchors and shapes of all slots, then of each slot the part to decode."""
-    whole = np.stack(tiles)  # (batch, slots, 5, 2)
-    pasted = [np.ascontiguousarray(whole[:, :, number]) for number in range(3)]
-    decoded = [np.ascontiguousarray(whole[:, slot, number]) for slot in range(whole.shape[1]) for number in (3, 4)]
-    # In the part that is decoded, what is used begins elsewhere than in the whole.
-    pasted[0] -= whole[:, :, 3]
-    return pasted + decoded
 
 
 def _groups(table: TileTable, balance: str | None) -> NDArray[np.int32] | None:

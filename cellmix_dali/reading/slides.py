@@ -30,9 +30,8 @@ VERIFY = ("headers", "scan", "hash")
 
 _LOOKED_AT = 4  # slides that are opened beforehand to see of how many blocks their tiles are made
 _MOST_SLOTS = 16
-# A picture of one pixel stands in for a block that a tile does not have; whatever is pasted later hides it.
-_NOTHING = ppm(np.full((1, 1, 3), 255, np.uint8))
 _NOWHERE = 0, 0, 1, 1  # of a level of no size: all windows lie beyond it
+_NO_PIECES = np.empty((0, 5, 2), np.int32)
 _ONE_PIXEL = np.array([[0, 0], [0, 0], [1, 1], [0, 0], [1, 1]], np.int32)
 
 
@@ -57,23 +56,26 @@ class EncodedTile(NamedTuple):
     Attributes
     ----------
     streams : tuple of uint8 arrays (bytes,)
-        One stream per slot, in the order in which they are pasted.
-    geometry : int32 array (slots, 5, 2)
+        The blocks that it is made of; those that two tiles share are the same array. None where there are pixels.
+    geometry : int32 array (streams, 5, 2)
         Where the streams' pixels go, see `cellmix_dali.reading.windows.Pieces`.
     way : str
         "direct": the file's own blocks; "openslide": pixels that OpenSlide has read; "shard": a tile of a shard.
+    pixels : uint8 array (height, width, 3), optional
+        RGB, instead of streams.
     """
 
     streams: tuple[NDArray[np.uint8], ...]
     geometry: NDArray[np.int32]
     way: str
+    pixels: NDArray[np.uint8] | None = None
 
 
 class TileReader:
     """Reads rows of a tile table as encoded streams; several threads may read at once.
 
     A tile whose window lies on blocks of a directly readable slide comes as these blocks; any other as the pixels that
-    OpenSlide reads, in a PPM stream, which the same decoder takes. Each tile has the same number of slots.
+    OpenSlide reads.
 
     Parameters
     ----------
@@ -100,10 +102,11 @@ class TileReader:
     Attributes
     ----------
     slots : int
-        Streams a tile, one more for the white background with ``edge="pad"``.
+        The most streams of a tile.
     whole : bool
         Whether each tile is just one stream in full, so that nothing is to be put together. It is decided by the first
-        slides; a tile of a later one that is a part of a block, or of several, is then read through OpenSlide.
+        slides; a tile of a later one that is a part of a block, or of several, is then read through OpenSlide, and its
+        pixels come as a PPM stream, which the same decoder takes.
     kinds : frozenset of str
         Which of `cellmix_dali.slides.stream_kinds.KINDS` the tiles of the first slides hold; none where OpenSlide
         reads them all.
@@ -140,8 +143,8 @@ class TileReader:
             self._blocks = slots
         if self._blocks < 1:
             raise ArgumentError(f"slots={slots}: a tile has at least one stream.")
-        self.slots = self._blocks + self.pad
-        self.whole = whole and self.slots == 1
+        self.slots = self._blocks
+        self.whole = whole and self.slots == 1 and not self.pad
 
     def read(self, rows: NDArray[np.int64], *, patient: bool = True) -> list[EncodedTile | SlideError]:
         """Read tiles; in the place of one that cannot be read stands the reason.
@@ -248,10 +251,10 @@ class TileReader:
         blocks = _read_each_once(given.readers, which, cuts.columns, cuts.rows)
         most = 0 if self.whole else self._blocks
         found: list[EncodedTile | SlideError | None] = []
-        for side, (first, end) in zip(given.windows[:, 2].tolist(), pairwise(cuts.firsts.tolist()), strict=True):
+        for first, end in pairwise(cuts.firsts.tolist()):
             streams = [block for block in blocks[first:end] if isinstance(block, np.ndarray)]
             if len(streams) == end - first <= most:
-                found.append(self._tile(streams, cuts.geometry[first:end], side, "direct"))
+                found.append(EncodedTile(tuple(streams), cuts.geometry[first:end], "direct"))
             else:
                 found.append(next((block for block in blocks[first:end] if isinstance(block, SlideError)), None))
         return found
@@ -261,23 +264,12 @@ class TileReader:
         x, y, size = int(self.table.x[row]), int(self.table.y[row]), int(self.table.size[row])
         try:
             slide = self._slides[int(self.table.slide[row])]
-            stream = ppm(slide.read_region(int(self.table.level[row]), x, y, size, size))
+            pixels = slide.read_region(int(self.table.level[row]), x, y, size, size)
         except SlideError as error:
             return error
-        return self._tile([stream], _uncut(size), size, "openslide")
-
-    def _tile(self, streams: list[NDArray[np.uint8]], cut: NDArray[np.int32], size: int, way: str) -> EncodedTile:
-        """Fill up the slots: stand-ins first, so that what is real hides them."""
-        empty = self.slots - len(streams)
-        if not empty:
-            return EncodedTile(tuple(streams), cut, way)
-        fill = [_NOTHING] * empty
-        geometry = np.empty((self.slots, 5, 2), np.int32)
-        geometry[:empty] = _ONE_PIXEL
-        geometry[empty:] = cut
-        if self.pad and int(cut[:, 2].prod(axis=1, dtype=np.int64).sum()) < size * size:
-            fill[0], geometry[0] = ppm(np.full((size, size, 3), 255, np.uint8)), _uncut(size)
-        return EncodedTile((*fill, *streams), geometry, way)
+        if self.whole:
+            return EncodedTile((ppm(pixels),), _uncut(size), "openslide")
+        return EncodedTile((), _NO_PIECES, "openslide", pixels)
 
     def _beyond(self, row: int, level: Level | None) -> SlideError:
         where = self.table.describe(row)
@@ -291,7 +283,7 @@ class TileReader:
 
     def _look_at_first_slides(self, lenient: bool) -> tuple[int, bool, frozenset[str]]:
         """The most blocks that a tile of the first slides is made of, if each is one whole block, and their kinds."""
-        table, most, whole = self.table, 1, True
+        table, most, whole, direct = self.table, 1, True, False
         refused: list[SlideError] = []
         kinds: set[str] = set()
         numbers = np.unique(table.slide[: 1 << 20])[:_LOOKED_AT].tolist()
@@ -303,6 +295,7 @@ class TileReader:
                 continue
             if slide.route != "direct":
                 continue
+            direct = True
             mine = table.slide == number
             for level in np.unique(table.level[mine]).tolist():
                 if level < len(slide.levels):
@@ -312,7 +305,7 @@ class TileReader:
                     most, whole = max(most, int(blocks.max())), whole and bool(are_whole.all())
         if refused and (not lenient or len(refused) == len(numbers)):
             raise refused[0]
-        return min(most, _MOST_SLOTS), whole, frozenset(kinds)
+        return min(most, _MOST_SLOTS), whole and direct, frozenset(kinds)
 
 
 @functools.lru_cache(maxsize=64)

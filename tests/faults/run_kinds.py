@@ -51,7 +51,8 @@ def table_of(path: Path, slide: Slide) -> TileTable:
 
 
 def digest(tile: EncodedTile) -> tuple[Any, ...]:
-    return tuple(stream.tobytes() for stream in tile.streams), tile.geometry.tobytes()
+    drawn = None if tile.pixels is None else tile.pixels.tobytes()
+    return tuple(stream.tobytes() for stream in tile.streams), tile.geometry.tobytes(), drawn
 
 
 def constant(array: Any) -> Callable[[], list[Any]]:
@@ -60,6 +61,8 @@ def constant(array: Any) -> Callable[[], list[Any]]:
 
 def pixels(tile: EncodedTile) -> Any:
     """As the graph makes them."""
+    if tile.pixels is not None:
+        return tile.pixels
     pipeline = Pipeline(batch_size=1, num_threads=1, device_id=None, prefetch_queue_depth=1)
     with pipeline:
         images = [
@@ -97,7 +100,7 @@ def outcome(path: Path, table: TileTable, whole: list[EncodedTile]) -> dict[str,
     found: dict[str, Any] = {"route": route, "same": 0, "refused_tiles": [], "undecodable": [], "wrong": []}
     differing: list[tuple[int, EncodedTile]] = []
     with open_slide(path) as slide:
-        reader.slots = len(whole[0].streams) if slide.route == "direct" else reader.slots
+        reader.slots = max(len(tile.streams) for tile in whole) if slide.route == "direct" else reader.slots
         reader._blocks = reader.slots
         reader.whole = False
     for row, (tile, right) in enumerate(zip(reader.read(np.arange(len(table))), whole, strict=True)):
