@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .plugins import Draw, PlanSource, TileSource, cellmix, mix, tiles
     from .shards import open_tiles
     from .slides import open_slide
-    from .tables import SlideList, TileTable, grid_tiles, read_slide_list, tiles_of_slides
+    from .tables import SlideList, TileRecipe, TileTable, grid_tiles, lay_tiles, read_slide_list, tiles_of_slides
 
 __version__ = "0.1.0"
 
@@ -31,6 +31,7 @@ __all__ = [
     "SlideList",
     "SoftCrossEntropy",
     "SoftTargetCrossEntropy",
+    "TileRecipe",
     "TileSource",
     "TileTable",
     "cellmix",
@@ -39,6 +40,7 @@ __all__ = [
     "evaluate_loader",
     "get_online_augmentation",
     "grid_tiles",
+    "lay_tiles",
     "mix",
     "open_slide",
     "open_tiles",
@@ -62,7 +64,9 @@ _WHERE = {
     "plugins": ("Draw", "PlanSource", "TileSource", "cellmix", "mix", "tiles"),
     "shards": ("open_tiles",),
     "slides": ("open_slide",),
-    "tables": ("SlideList", "TileTable", "grid_tiles", "read_slide_list", "tiles_of_slides"),
+    "tables": (
+        *("SlideList", "TileRecipe", "TileTable", "grid_tiles", "lay_tiles", "read_slide_list", "tiles_of_slides"),
+    ),
 }
 _ROOM = {name: room for room, names in _WHERE.items() for name in names}
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from cellmix_dali import (
+    SlideList,
+    TileRecipe,
     TileSource,
     TileTable,
     evaluate_loader,
@@ -44,7 +46,9 @@ def test_a_table(given: object) -> None:
 
 def test_a_list_of_slides() -> None:
     with pytest.raises(ArgumentError, match=r"slide_list is a list: give what read_slide_list"):
-        tiles_of_slides(["a.svs"], 224)  # type: ignore[arg-type]
+        tiles_of_slides(["a.svs"], TileRecipe(224))  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match=r"recipe=224: give a TileRecipe, such as"):
+        tiles_of_slides(SlideList((Path("a.svs"),)), 224)  # type: ignore[arg-type]
 
 
 def test_a_list_that_is_a_folder_or_has_semicolons(tmp_path: Path) -> None:

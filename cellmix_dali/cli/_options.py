@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import ArgumentError
 from ..tissue.methods import METHODS
+
+if TYPE_CHECKING:
+    from ..tables import TileRecipe
 
 Epochs = Annotated[int, typer.Option(min=1, help="Passes over the training tiles.")]
 Out = Annotated[Path, typer.Option(help="Folder for report.json, mixed.png, curriculum.png and model.pt.")]
@@ -52,6 +55,19 @@ Pretrained = Annotated[bool, typer.Option(help="Begin with timm's weights, which
 SkipBadImages = Annotated[
     bool, typer.Option(help="Leave out images that cannot be decoded, and report them, instead of stopping.")
 ]
+Mpp = Annotated[
+    float | None, typer.Option(help="Microns per pixel of the tiles: the nearest finer level is read and resized.")
+]
+Level = Annotated[
+    int | None, typer.Option(min=0, help="Instead of --mpp: a level, 0 is the finest, and what is read by default.")
+]
+Magnification = Annotated[
+    float | None, typer.Option(help="Instead of --mpp: a magnification, by the slide's objective power.")
+]
+Overlap = Annotated[int, typer.Option(min=0, help="Pixels that neighbouring tiles share.")]
+Edge = Annotated[str, typer.Option(help="Tiles over the slide's edge: skip, or pad with white.")]
+Tissue = Annotated[float, typer.Option(min=0, max=1, help="Least share of tissue in a slide's tile; 0 takes all.")]
+Classes = Annotated[str | None, typer.Option(help="Class names, comma-separated, in the order of their indices.")]
 AnnotationsOrigin = Annotated[
     str,
     typer.Option(
@@ -77,6 +93,14 @@ MppOverride = Annotated[
     float | None,
     typer.Option(help="Microns per pixel of level 0, where the file says none or a wrong one."),
 ]
+
+
+def tile_recipe(tile_size: int, *, classes: str | None = None, **asked: Any) -> TileRecipe:
+    """Return the recipe that a command's options ask for; what a command has no option for is as by default."""
+    from ..tables import TileRecipe
+
+    names = tuple(name.strip() for name in classes.split(",")) if classes else None
+    return TileRecipe(tile_size, classes=names, **asked)
 
 
 # All that a training may write.

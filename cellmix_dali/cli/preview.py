@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..errors import ArgumentError
-from ._options import MppOverride, TissueMethodName
+from ._options import MppOverride, Tissue, TissueMethodName, tile_recipe
 from ._picture_file import PictureOut, ready_picture_file
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["preview"]
 
 _ALL = "all"
+_TILE_SIZE = 256
 
 
 def preview(
@@ -42,7 +43,7 @@ def preview(
         float | None, typer.Option(help="Microns per pixel of a slide's tiles; by default those of its finest level.")
     ] = None,
     mpp_override: MppOverride = None,
-    tissue: Annotated[float, typer.Option(min=0, max=1, help="Least share of tissue in a slide's tile.")] = 0.5,
+    tissue: Tissue = 0.5,
     tissue_method: TissueMethodName = "density",
     patch_size: Annotated[
         int | None, typer.Option(min=1, help="CellMix's patches in pixels; by default about a quarter of the tile.")
@@ -65,17 +66,10 @@ def preview(
 
     console = Console()
     methods, left_out = _methods(method or [_ALL], batch_size)
-    chosen = choose_tiles(
-        source,
-        batch_size,
-        tile_size=tile_size,
-        mpp=mpp,
-        mpp_override=mpp_override,
-        tissue=tissue,
-        tissue_method=tissue_method,
-        labels=labels,
-        seed=seed,
+    recipe = tile_recipe(
+        tile_size or _TILE_SIZE, mpp=mpp, mpp_override=mpp_override, tissue=tissue, tissue_method=tissue_method
     )
+    chosen = choose_tiles(source, batch_size, recipe, tile_size=tile_size, labels=labels, seed=seed)
     patch = patch_size or middle_patch_size(chosen.tile_size)
     with console.status("mixing"):
         images, mixed = mix_tiles(chosen, methods, patch_size=patch, fix_ratio=fix_ratio, seed=seed)

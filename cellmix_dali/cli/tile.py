@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -13,7 +13,21 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT
-from ._options import AnnotationsOrigin, Device, MixedResolutions, MppOverride, TissueMethodName
+from ._options import (
+    AnnotationsOrigin,
+    Classes,
+    Device,
+    Edge,
+    Level,
+    Magnification,
+    MixedResolutions,
+    Mpp,
+    MppOverride,
+    Overlap,
+    Tissue,
+    TissueMethodName,
+    tile_recipe,
+)
 from ._telling import INTERRUPTED, SOME_FAILED, duration, say
 
 if TYPE_CHECKING:
@@ -36,25 +50,18 @@ def tile(
     ],
     out: Annotated[Path, typer.Option(help="Folder for everything that is made; a new one, unless --resume.")],
     tile_size: Annotated[int, typer.Option(min=1, help="Side of a tile in pixels.")] = 256,
-    mpp: Annotated[
-        float | None,
-        typer.Option(help="Microns per pixel of the tiles: the nearest finer level is read and resized."),
-    ] = None,
-    level: Annotated[
-        int | None, typer.Option(min=0, help="Instead of --mpp: a level, 0 is the finest, and what is read by default.")
-    ] = None,
-    magnification: Annotated[
-        float | None, typer.Option(help="Instead of --mpp: a magnification, by the slide's objective power.")
-    ] = None,
+    mpp: Mpp = None,
+    level: Level = None,
+    magnification: Magnification = None,
     mpp_override: MppOverride = None,
     mixed_resolutions: MixedResolutions = False,
-    overlap: Annotated[int, typer.Option(min=0, help="Pixels that neighbouring tiles share.")] = 0,
-    edge: Annotated[str, typer.Option(help="Tiles over the slide's edge: skip, or pad with white.")] = "skip",
+    overlap: Overlap = 0,
+    edge: Edge = "skip",
     align: Annotated[
         str,
         typer.Option(help="blocks: only windows along the borders of the file's own blocks; other slides fail. none."),
     ] = "none",
-    tissue: Annotated[float, typer.Option(min=0, max=1, help="Least share of tissue in a tile; 0 takes all.")] = 0.5,
+    tissue: Tissue = 0.5,
     tissue_method: TissueMethodName = "density",
     mask: Annotated[
         Path | None,
@@ -68,9 +75,7 @@ def tile(
         ),
     ] = None,
     annotations_origin: AnnotationsOrigin = "bounds",
-    classes: Annotated[
-        str | None, typer.Option(help="Class names, comma-separated, in the order of their indices.")
-    ] = None,
+    classes: Classes = None,
     min_share: Annotated[
         float, typer.Option(help="Least share of a tile that an annotated class covers, above 0, at most 1.")
     ] = 0.5,
@@ -143,28 +148,31 @@ def tile(
     from ..storage.aside import WriteError
     from ..tiling import JobStoppedError, TilingSettings, tile_slides
 
-    settings = TilingSettings(
-        tile_size=tile_size,
+    recipe = tile_recipe(
+        tile_size,
         mpp=mpp,
         level=level,
         magnification=magnification,
         mpp_override=mpp_override,
         overlap=overlap,
-        edge=cast("Any", edge),
-        align=cast("Any", align),
+        edge=edge,
         tissue=tissue,
         tissue_method=tissue_method,
         mask=mask,
         annotations=annotations,
-        annotations_origin=cast("Any", annotations_origin),
-        classes=tuple(name.strip() for name in classes.split(",")) if classes else None,
+        annotations_origin=annotations_origin,
+        classes=classes,
         min_share=min_share,
-        format=cast("Any", image_format),
+    )
+    settings = TilingSettings.of(
+        recipe,
+        align=align,
+        format=image_format,
         quality=quality,
-        subsampling=cast("Any", subsampling),
+        subsampling=subsampling,
         shard_size=shard_size,
         coords_only=coords_only,
-        device=cast("Any", device),
+        device=device,
     )
     try:
         with _Display(console) as display:

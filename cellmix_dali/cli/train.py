@@ -16,17 +16,23 @@ from ._options import (
     AnnotationsOrigin,
     BatchSize,
     ClassColumn,
+    Classes,
     Device,
+    Edge,
     Engine,
     Epochs,
     FixRatio,
     Folds,
     ImageSize,
+    Level,
+    Magnification,
     MixedResolutions,
     Model,
+    Mpp,
     MppOverride,
     Only,
     Out,
+    Overlap,
     PatchSize,
     PatchStrategy,
     Pretrained,
@@ -35,9 +41,11 @@ from ._options import (
     Seed,
     SkipBadImages,
     Threshold,
+    Tissue,
     TissueMethodName,
     make_folder,
     may_begin,
+    tile_recipe,
 )
 from ._training import train_and_tell, train_on_images_and_tell, training_settings
 
@@ -108,18 +116,13 @@ def train(
             min=32, help=f"Side of a tile in pixels; by default {_TILE_SIZE}, with --tiles that of the finished tiles."
         ),
     ] = None,
-    mpp: Annotated[
-        float | None,
-        typer.Option(help="Microns per pixel of the tiles: the nearest finer level is read and resized."),
-    ] = None,
-    level: Annotated[int | None, typer.Option(min=0, help="Instead of --mpp: a level, 0 is the finest.")] = None,
-    magnification: Annotated[
-        float | None, typer.Option(help="Instead of --mpp: a magnification, by the slide's objective power.")
-    ] = None,
+    mpp: Mpp = None,
+    level: Level = None,
+    magnification: Magnification = None,
     mpp_override: MppOverride = None,
-    overlap: Annotated[int, typer.Option(min=0, help="Pixels that neighbouring tiles share.")] = 0,
-    edge: Annotated[str, typer.Option(help="Tiles over the slide's edge: skip, or pad with white.")] = "skip",
-    tissue: Annotated[float, typer.Option(min=0, max=1, help="Least share of tissue in a tile.")] = 0.5,
+    overlap: Overlap = 0,
+    edge: Edge = "skip",
+    tissue: Tissue = 0.5,
     tissue_method: TissueMethodName = "density",
     annotations: Annotated[
         Path | None,
@@ -128,9 +131,7 @@ def train(
         ),
     ] = None,
     annotations_origin: AnnotationsOrigin = "bounds",
-    classes: Annotated[
-        str | None, typer.Option(help="Class names, comma-separated, in the order of their indices.")
-    ] = None,
+    classes: Classes = None,
     mixed_resolutions: MixedResolutions = False,
     hold_out: Annotated[
         float,
@@ -270,22 +271,25 @@ def train(
     else:
         size = tile_size or _TILE_SIZE
         check_settings(settings, size)
+        recipe = tile_recipe(
+            size,
+            mpp=mpp,
+            level=level,
+            magnification=magnification,
+            mpp_override=mpp_override,
+            overlap=overlap,
+            edge=edge,
+            tissue=tissue,
+            tissue_method=tissue_method,
+            annotations=annotations,
+            annotations_origin=annotations_origin,
+            classes=classes,
+        )
         make_folder(out, overwrite=overwrite)
         with console.status("laying grids over the slides") as status:
             data = collection_data(
                 slide_list,
-                tile_size=size,
-                mpp=mpp,
-                level=level,
-                magnification=magnification,
-                mpp_override=mpp_override,
-                overlap=overlap,
-                edge=edge,
-                tissue=tissue,
-                tissue_method=tissue_method,
-                annotations=annotations,
-                annotations_origin=annotations_origin,
-                classes=classes.split(",") if classes else None,
+                recipe,
                 hold_out=hold_out,
                 fold=fold,
                 mixed_resolutions=mixed_resolutions,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
 from pathlib import Path
 
@@ -15,14 +15,12 @@ from ..errors import ArgumentError
 from ..shards import image_sizes, is_sharded, open_tiles, tile_classes, tile_edge
 from ..slides import open_slide
 from ..storage.moment import is_folder
-from ..tables.grids import grid_tiles, tissue_shares
+from ..tables.recipe import TileRecipe, lay_tiles
 from ..tables.tile_table import TileTable
-from ..tissue.methods import DEFAULT_METHOD, TissueMethod, find_method
 
 __all__ = ["ChosenTiles", "choose_tiles"]
 
 _TABLES = (".parquet", ".pq", ".arrow", ".feather", ".ipc")
-_TILE_SIZE = 256
 _STREAM = 7  # keeps the choice's random numbers apart from the others under one seed
 
 
@@ -60,12 +58,9 @@ class ChosenTiles:
 def choose_tiles(
     source: Path,
     count: int,
+    recipe: TileRecipe | None = None,
     *,
     tile_size: int | None = None,
-    mpp: float | None = None,
-    mpp_override: float | None = None,
-    tissue: float = 0.5,
-    tissue_method: str | TissueMethod = DEFAULT_METHOD,
     labels: bool = True,
     seed: int = 0,
 ) -> ChosenTiles:
@@ -77,16 +72,12 @@ def choose_tiles(
         A slide; a tile table, Parquet or Arrow; or the folder of a tiling job.
     count : int
         How many.
+    recipe : TileRecipe, optional
+        Which tiles of a slide are chosen from; those of a table are made already.
     tile_size : int, optional
-        Side of the images in pixels; by default 256 of a slide, and that of the table's tiles.
-    mpp, mpp_override : float, optional
-        Of a slide alone, see `cellmix_dali.tables.grid_tiles`.
-    tissue : float, default 0.5
-        Least share of tissue in a tile of a slide.
-    tissue_method : str or callable, default "density"
-        How tissue is found, see `cellmix_dali.tissue.tissue_mask`.
+        Side of the images in pixels; by default the recipe's, and of a table that of its tiles.
     labels : bool, default True
-        Whether a table's labels are used.
+        Whether the tiles' labels are used.
     seed : int, default 0
         Of the choice.
 
@@ -102,36 +93,24 @@ def choose_tiles(
     random = generator(seed, stream=_STREAM)
     integer("count", count, low=1)
     if not (is_folder(source) or source.suffix.lower() in _TABLES):
-        return _of_slide(
-            source, count, tile_size or _TILE_SIZE, mpp, mpp_override, tissue, find_method(tissue_method), random
-        )
-    if mpp is not None or mpp_override is not None:
+        recipe = recipe or TileRecipe()
+        return _of_slide(source, count, replace(recipe, tile_size=tile_size or recipe.tile_size), labels, random)
+    if recipe is not None and not (recipe.of_any_scale and recipe.mpp_override is None):
         raise ArgumentError(f"mpp is of slides: the tiles of {source} have their resolution already. Leave it out.")
     return _of_table(source, count, tile_size, labels, random)
 
 
-def _of_slide(
-    path: Path,
-    count: int,
-    tile_size: int,
-    mpp: float | None,
-    mpp_override: float | None,
-    tissue: float,
-    tissue_method: TissueMethod,
-    random: np.random.Generator,
-) -> ChosenTiles:
+def _of_slide(path: Path, count: int, recipe: TileRecipe, labels: bool, random: np.random.Generator) -> ChosenTiles:
     """Tiles with tissue, from all over a slide."""
-    if not 0 <= tissue <= 1:
-        raise ArgumentError(f"tissue={tissue}: give the least share of tissue in a tile, from 0 to 1.")
     with open_slide(path) as slide:
-        table = grid_tiles(slide, tile_size, mpp=mpp, mpp_override=mpp_override)
-        rows = np.flatnonzero(tissue_shares(slide, table, tissue_method=tissue_method) >= tissue)
-    if len(rows) < count:
+        table = lay_tiles(slide, recipe).table
+    if len(table) < count:
         raise ArgumentError(
-            f"{path} has {len(rows)} tiles of {tile_size} pixels with {tissue:.0%} of tissue or more, and {count} are "
-            "needed: use a smaller --tile-size, --tissue or --batch-size, or a finer resolution."
+            f"{path} has {len(table)} tiles of {recipe.tile_size} pixels with {recipe.tissue:.0%} of tissue or more, "
+            f"and {count} are needed: use a smaller --tile-size, --tissue or --batch-size, or a finer resolution."
         )
-    return ChosenTiles(table.select(_spread(rows, count, random)), tile_size)
+    chosen = table.select(_spread(np.arange(len(table)), count, random))
+    return ChosenTiles(chosen, recipe.tile_size, recipe.edge, recipe.classes if labels and recipe.labelled else None)
 
 
 def _of_table(path: Path, count: int, tile_size: int | None, labels: bool, random: np.random.Generator) -> ChosenTiles:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +14,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from .._arguments import path_of
-from ..annotations.origin import Origin, annotations_of, beyond_the_tissue, check_origin
 from ..errors import DAMAGED, ArgumentError, CellMixDaliError, MissingDependencyError, SlideError, kind_of, unknown_name
 from ..slides import Slide, open_slide
 from ..slides.identity import slide_identity, unique_slides
-from ..slides.resolution import MPP_RANGE, check_resolution, choose_level
-from ..storage.moment import is_folder, may_be_file
+from ..slides.resolution import MPP_RANGE
 from ..storage.paths import home_expanded, path_problem
-from ..tissue.methods import DEFAULT_METHOD, TissueMethod, find_method
 from .columns import UserTable
-from .grids import Edge, check_grid, grid_tiles, level0_windows, tissue_shares
 from .labels import with_label_column
 from .one_resolution import check_one_resolution
+from .recipe import TileRecipe, lay_tiles
 from .split_columns import SPLIT_COLUMNS, SPLITS, check_apart, read_split_columns
 from .tile_table import TileTable
 
@@ -178,20 +174,8 @@ def _mpp(table: UserTable, row: int, cell: str) -> float:
 
 def tiles_of_slides(
     slide_list: SlideList,
-    tile_size: int,
+    recipe: TileRecipe,
     *,
-    mpp: float | None = None,
-    level: int | None = None,
-    magnification: float | None = None,
-    mpp_override: float | None = None,
-    overlap: int = 0,
-    edge: Edge = "skip",
-    tissue: float | None = 0.5,
-    tissue_method: str | TissueMethod = DEFAULT_METHOD,
-    annotations: str | Path | None = None,
-    annotations_origin: Origin = "bounds",
-    classes: Sequence[str] | None = None,
-    min_share: float = 0.5,
     on_error: Literal["raise", "skip"] = "raise",
     mixed_resolutions: bool = False,
     on_note: Callable[[str], None] | None = None,
@@ -202,40 +186,19 @@ def tiles_of_slides(
     Parameters
     ----------
     slide_list : SlideList
-        The slides. Without `annotations`, its labels, where it has some, go to all tiles of a slide.
-    tile_size, mpp, level, magnification, overlap, edge
-        See `cellmix_dali.grid_tiles`.
-    mpp_override : float, optional
-        Microns per pixel of the first level of all slides for which the list's column ``mpp`` says none.
-    tissue : float or None, default 0.5
-        Least share of a tile's area that is tissue, see `cellmix_dali.tables.grids.tissue_tiles`; None takes all tiles.
-        It holds for annotated tiles too.
-    tissue_method : str or callable, default "density"
-        How tissue is found, see `cellmix_dali.tissue.tissue_mask`.
-    annotations : str or Path, optional
-        Folder with the slides' QuPath annotations, one file a slide: ``a.geojson`` or ``a.svs.geojson`` for
-        ``a.svs``. A tile gets the class whose polygons cover most of its area (the first of `classes` if two cover
-        the same), provided that they cover `min_share` of it; tiles on borders where no class does are left out, as
-        are those outside all polygons.
-    annotations_origin : {"bounds", "level0"}, default "bounds"
-        Where coordinates of the annotations begin: at the slide's bounds, as QuPath exports them, or at the first pixel
-        of the first level.
-    classes : sequence of str, optional
-        Classes of the annotations in the order of their indices; by default those of the list.
-    min_share : float, default 0.5
-        Least share of a tile's area that its class covers, above 0, at most 1. Above 0.5, a tile between two classes
-        is left out rather than given to the larger one.
+        The slides. Where the recipe does not label tiles by annotations, the list's labels, where it has some, go to
+        all tiles of a slide; its mpps come before the recipe's `mpp_override`.
+    recipe : TileRecipe
+        Which tiles: `lay_tiles` follows it on every slide.
     on_error : {"raise", "skip"}, default "raise"
         What happens on a slide or annotation that cannot be read, or that does not fit (too coarse, too small, no
         mpp): stop, or leave the slide out and go on.
     mixed_resolutions : bool, default False
-        Whether tiles of different scale are meant. Without it, and where neither `mpp` nor `magnification` is asked
-        for, slides whose tiles' mpps differ by more than 5 %, or are known for some slides only, are refused before
-        any tissue is looked for.
+        Whether tiles of different scale are meant. Without it, and where the recipe asks for neither `mpp` nor
+        `magnification`, slides whose tiles' mpps differ by more than 5 %, or are known for some slides only, are
+        refused before any tissue is looked for.
     on_note : callable, optional
-        Called with what a person should know of a slide: levels that have another scale than their size says, or are
-        left out; annotations that begin at its bounds, or lie mostly outside it or its tissue. By default
-        ``warnings.warn``.
+        Called with what a person should know of a slide, see `LaidTiles`. By default ``warnings.warn``.
     progress : callable, optional
         Called with (slides done, slides) after each.
 
@@ -251,8 +214,8 @@ def tiles_of_slides(
     Raises
     ------
     ArgumentError
-        If an argument is out of range, no slide gives a tile, or the tiles would be of different scale; with
-        ``on_error="raise"`` also if one does not fit.
+        If no slide gives a tile, the tiles would be of different scale, two slides would share a mask or annotations,
+        or the recipe's classes are not those of the labels; with ``on_error="raise"`` also if a slide does not fit.
     SlideError
         With ``on_error="raise"``, if a slide cannot be read.
     """
@@ -261,8 +224,8 @@ def tiles_of_slides(
             f"slide_list is a {type(slide_list).__name__}: give what read_slide_list('slides.csv') returns, or a "
             "SlideList of your own."
         )
-    check_resolution(tile_size, mpp=mpp, level=level, magnification=magnification, mpp_override=mpp_override)
-    check_grid(tile_size, overlap=overlap, edge=edge)
+    if not isinstance(recipe, TileRecipe):
+        raise ArgumentError(f"recipe={recipe!r}: give a TileRecipe, such as TileRecipe(224, mpp=0.5).")
     if not len(slide_list):
         raise ArgumentError("The list of slides is empty: give at least one slide.")
     if on_error not in ("raise", "skip"):
@@ -271,52 +234,29 @@ def tiles_of_slides(
         raise ArgumentError(
             f"{repeated.slide} and {repeated.also[0]} are one slide: its tiles would be there twice. Leave one out."
         )
-    for name, share in (("tissue", tissue), ("min_share", min_share)):
-        if share is not None and not 0 <= share <= 1:
-            raise ArgumentError(f"{name}={share} is out of range: give a share of a tile's area, 0 to 1.")
-    find_method(tissue_method)  # refuses an unknown one before a slide is opened
-    labeller = None
-    if annotations is not None:
-        check_origin(annotations_origin)
-        labeller = _Labeller(Path(annotations), slide_list, classes, min_share, annotations_origin)
+    if recipe.classes is not None and recipe.annotations is None and recipe.classes != slide_list.classes:
+        has = "no labels" if slide_list.classes is None else f"the classes {list(slide_list.classes)}"
+        raise ArgumentError(
+            f"The recipe has the classes {list(recipe.classes)} and no annotations, and the list of slides has {has}: "
+            "give annotations, or the same classes to read_slide_list."
+        )
+    files = recipe.files_of(slide_list.slides)
     tell = warnings.warn if on_note is None else on_note
     tables: list[TileTable] = []
     faults: list[SlideFault] = []
-    overrides = [mpp_override] * len(slide_list)
+    mpps: list[float | None] = [None] * len(slide_list)
     if slide_list.mpp is not None:
-        overrides = [mpp_override if math.isnan(own) else float(own) for own in slide_list.mpp]
+        mpps = [None if math.isnan(own) else float(own) for own in slide_list.mpp]
     opened: dict[Path, Slide] = {}
-    if mpp is None and magnification is None and not mixed_resolutions and len(slide_list) > 1:
-        opened = _of_one_scale(slide_list, tile_size, level, overrides)
+    if recipe.of_any_scale and not mixed_resolutions and len(slide_list) > 1:
+        opened = _of_one_scale(slide_list, recipe, mpps)
     for number, path in enumerate(slide_list.slides):
+        label = None if slide_list.labels is None else int(slide_list.labels[number])
         try:
             with opened.pop(path, None) or open_slide(path) as slide:
-                table = grid_tiles(
-                    slide,
-                    tile_size,
-                    mpp=mpp,
-                    level=level,
-                    magnification=magnification,
-                    mpp_override=overrides[number],
-                    overlap=overlap,
-                    edge=edge,
-                )
-                for told in slide.notes:
-                    tell(f"{path}: {told}")
-                empty = "none of its tiles is covered enough by the annotations"
-                if labeller is not None:
-                    labels, told = labeller.labels(slide, *level0_windows(slide, table))
-                    if told:
-                        tell(f"{path}: {told}")
-                    table = table.with_labels(labels).select(labels >= 0)
-                elif slide_list.labels is not None:
-                    table = table.with_labels(np.full(len(table), slide_list.labels[number]))
-                if len(table) and tissue is not None:
-                    enough = tissue_shares(slide, table, tissue_method=tissue_method) >= tissue
-                    if labeller is not None and (told := beyond_the_tissue(slide, annotations_origin, enough)):
-                        tell(f"{path}: {told}")
-                    table = table.select(enough)
-                    empty = f"none of its tiles has {tissue:g} of tissue"
+                laid = lay_tiles(slide, recipe, label=label, mpp=mpps[number], files=files[number])
+            for told in laid.notes:
+                tell(f"{path}: {told}")
         except MissingDependencyError:
             raise
         except CellMixDaliError as error:
@@ -324,10 +264,10 @@ def tiles_of_slides(
                 raise
             faults.append(SlideFault(path, str(error), kind_of(error)))
         else:
-            if len(table):
-                tables.append(_with_split_columns(table, slide_list, number))
+            if len(laid.table):
+                tables.append(_with_split_columns(laid.table, slide_list, number))
             else:
-                faults.append(SlideFault(path, f"{path} gives no tile: {empty}."))
+                faults.append(SlideFault(path, f"{path} gives no tile: {laid.empty}."))
         if progress is not None:
             progress(number + 1, len(slide_list))
     if not tables:
@@ -336,24 +276,22 @@ def tiles_of_slides(
     return TileTable.concat(tables), faults
 
 
-def _of_one_scale(
-    slide_list: SlideList, tile_size: int, level: int | None, overrides: Sequence[float | None]
-) -> dict[Path, Slide]:
+def _of_one_scale(slide_list: SlideList, recipe: TileRecipe, mpps: Sequence[float | None]) -> dict[Path, Slide]:
     """Refuse slides whose tiles would be of different scale; what is wrong with a slide else is met later.
 
     Gives the slides, so that none is looked into twice; their files are closed until they are read.
     """
     opened: dict[Path, Slide] = {}
-    mpps: list[float | None] = []
-    for path, override in zip(slide_list.slides, overrides, strict=True):
+    scales: list[float | None] = []
+    for path, mpp in zip(slide_list.slides, mpps, strict=True):
         try:
             with open_slide(path) as slide:
-                choice = choose_level(slide, tile_size, level=level, mpp_override=override)
+                choice = recipe.choose_level(slide, mpp)
         except CellMixDaliError:
             continue
         opened[path] = slide
-        mpps.append(choice.level_mpp)
-    check_one_resolution(tuple(opened), mpps)
+        scales.append(choice.level_mpp)
+    check_one_resolution(tuple(opened), scales)
     return opened
 
 
@@ -366,43 +304,3 @@ def _with_split_columns(table: TileTable, slide_list: SlideList, number: int) ->
             codes = pa.array(np.zeros(len(table), np.int32))
             arrow = arrow.append_column(name, pa.DictionaryArray.from_arrays(codes, pa.array([column[number]])))
     return TileTable(arrow, check=False)
-
-
-class _Labeller:
-    """Labels tiles by the annotations in a folder."""
-
-    def __init__(
-        self, folder: Path, slide_list: SlideList, classes: Sequence[str] | None, min_share: float, origin: Origin
-    ) -> None:
-        if not is_folder(folder):
-            raise ArgumentError(f"There is no folder of annotations at {folder}. Check the path.")
-        chosen = classes if classes is not None else slide_list.classes
-        if chosen is None:
-            raise ArgumentError("annotations without classes: name them in the order of their indices, classes=[...].")
-        if min_share == 0:
-            raise ArgumentError("min_share=0: with annotations give a share above 0.")
-        self.folder, self.classes, self.min_share, self.origin = folder, chosen, min_share, origin
-        stem, count = max(Counter(slide.stem for slide in slide_list.slides).items(), key=lambda item: item[1])
-        if count > 1:
-            # One file would label the tiles of several slides.
-            raise ArgumentError(
-                f"{count} slides of the list are named {stem!r} and would share annotations. Rename them, or make one "
-                "table for each and join them by TileTable.concat."
-            )
-
-    def labels(
-        self, slide: Slide, x: NDArray[np.float64], y: NDArray[np.float64], size: NDArray[np.float64]
-    ) -> tuple[NDArray[np.int32], str]:
-        """Class indices of tiles given in pixels of level 0, -1 where no class covers enough; and a note, or none."""
-        names = f"{slide.path.stem}.geojson", f"{slide.path.name}.geojson"
-        path = next((self.folder / name for name in names if may_be_file(self.folder / name)), None)
-        if path is None:
-            raise ArgumentError(
-                f"There are no annotations for {slide.path} in {self.folder}: looked for {' and '.join(names)}. "
-                "Export them from QuPath as GeoJSON, or leave the slide out of the list."
-            )
-        try:
-            found, told = annotations_of(path, slide, origin=self.origin)
-            return found.label_tiles(x, y, size, size, self.classes, min_share=self.min_share), told
-        except ArgumentError as error:
-            raise error if str(path) in str(error) else ArgumentError(f"{path}: {error}") from error

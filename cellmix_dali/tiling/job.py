@@ -125,7 +125,7 @@ def tile_slides(
         job = _Job(folder, settings, collection, manifest, engine, progress, retry_seconds)
         job.timeout = slide_timeout if engine.in_processes else None
         try:
-            if settings.mpp is None and settings.magnification is None and not mixed_resolutions:
+            if settings.of_any_scale and not mixed_resolutions:
                 job.check_scale()
             job.run()
             count = engine.workers

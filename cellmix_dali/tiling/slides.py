@@ -12,7 +12,7 @@ from stat import S_ISDIR
 from ..errors import ArgumentError, SlideError
 from ..slides import SLIDE_SUFFIXES
 from ..slides.identity import Repeats, unique_slides
-from ..storage.moment import MOMENT, is_folder, may_be_file, refusal
+from ..storage.moment import MOMENT, is_folder, refusal
 from ..storage.paths import home_expanded, is_link, shown
 from ..tables.slide_list import read_slide_list
 from ..tables.split_columns import SPLIT_COLUMNS
@@ -137,8 +137,7 @@ def find_slides(sources: Sequence[str | Path], settings: TilingSettings) -> Coll
             raise ArgumentError("classes without labels: give annotations, or a list of slides with a column 'label'.")
         paths, repeats = unique_slides([path for source in named for path in _expand(source, folders)])
     names = _names(paths)
-    masks = _companions(paths, settings.mask, ".png")
-    annotations = _companions(paths, settings.annotations, ".geojson")
+    files = settings.files_of(paths)
     slides = tuple(
         JobSlide(
             number,
@@ -146,8 +145,8 @@ def find_slides(sources: Sequence[str | Path], settings: TilingSettings) -> Coll
             names[number],
             label=None if labels is None else labels[number],
             mpp=None if mpps is None or mpps[number] != mpps[number] else mpps[number],
-            mask=masks[number],
-            annotations=annotations[number],
+            mask=files[number].mask,
+            annotations=files[number].annotations,
             **{name: of[number] for name, of in columns.items()},
         )
         for number, path in enumerate(paths)
@@ -204,23 +203,4 @@ def _names(paths: Sequence[Path]) -> list[str]:
             name = f"{stem}-{count}"
         taken.add(name.lower())  # file systems may not tell capitals from small letters
         found.append(name)
-    return found
-
-
-def _companions(paths: Sequence[Path], folder: Path | None, suffix: str) -> list[Path | None]:
-    """The file in a folder that belongs to each slide; refused if two slides share one."""
-    if folder is None:
-        return [None] * len(paths)
-    found: list[Path | None] = []
-    owner: dict[Path, Path] = {}
-    for slide in paths:
-        full = folder / f"{slide.name}{suffix}"
-        file = full if may_be_file(full) else folder / f"{slide.stem}{suffix}"
-        other = owner.setdefault(file, slide)
-        if other is not slide:
-            raise ArgumentError(
-                f"{other} and {slide} would share {file}. Name the files by the slides' full names, such as "
-                f"{full.name}, or tile these slides by jobs of their own."
-            )
-        found.append(file)
     return found

@@ -10,7 +10,6 @@ from typing import TypeAlias
 
 from ..errors import DAMAGED, NOT_READ, CellMixDaliError, MissingDependencyError, NotReadError, SlideError
 from ..slides import open_slide
-from ..slides.resolution import choose_level
 from ..storage.aside import WriteError
 from ..storage.moment import moment_of
 from ..storage.patience import RETRY_SECONDS, Retry
@@ -163,9 +162,8 @@ def _done(task: Task, *, leave_unread: bool) -> PlanRecord | PartRecord | Scale:
 
 def _mpp_of_tiles(slide: JobSlide, settings: TilingSettings) -> float | None:
     """Microns per pixel of a slide's finished tiles, where they are a level as it is."""
-    override = settings.mpp_override if slide.mpp is None else slide.mpp
     with open_slide(slide.path) as opened:
-        return choose_level(opened, settings.tile_size, level=settings.level, mpp_override=override).level_mpp
+        return settings.choose_level(opened, slide.mpp).level_mpp
 
 
 _CHANGED = "{path} or its mask or annotations changed while it was tiled. Go on with --resume when it is complete."

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
-from ..annotations.origin import Origin
 from ..errors import ArgumentError
 from ..slides import open_slide
-from ..tables.grids import Edge
+from ..tables.recipe import TileRecipe
 from ..tables.slide_list import read_slide_list, tiles_of_slides
 from ..tables.splits import split_tiles
-from ..tissue.methods import DEFAULT_METHOD, TissueMethod
 from .data import TrainingData
 
 __all__ = ["collection_data"]
@@ -20,19 +18,8 @@ __all__ = ["collection_data"]
 
 def collection_data(
     slide_list: Path,
+    recipe: TileRecipe,
     *,
-    tile_size: int,
-    mpp: float | None = None,
-    level: int | None = None,
-    magnification: float | None = None,
-    mpp_override: float | None = None,
-    overlap: int = 0,
-    edge: str = "skip",
-    tissue: float | None = 0.5,
-    tissue_method: str | TissueMethod = DEFAULT_METHOD,
-    annotations: Path | None = None,
-    annotations_origin: str = "bounds",
-    classes: Sequence[str] | None = None,
     hold_out: float = 0.2,
     fold: str | None = None,
     mixed_resolutions: bool = False,
@@ -47,10 +34,8 @@ def collection_data(
     slide_list : Path
         CSV with the column ``slide``, and ``label`` unless there are annotations; optionally ``mpp``, ``patient``,
         ``split``, ``fold``. See `cellmix_dali.tables.read_slide_list`.
-    tile_size, mpp, level, magnification, mpp_override, overlap, edge, tissue, tissue_method
-        See `cellmix_dali.tables.tiles_of_slides`.
-    annotations, annotations_origin, classes
-        See `cellmix_dali.tables.tiles_of_slides`.
+    recipe : TileRecipe
+        Which tiles. Its annotations label them, by the list's classes where it has none of its own.
     hold_out, fold
         What is tested on, see `cellmix_dali.tables.splits.split_tiles`.
     mixed_resolutions : bool, default False
@@ -67,11 +52,15 @@ def collection_data(
     CellMixDaliError
         If the list, a slide, the resolution or the labels cannot be used.
     """
-    slides = read_slide_list(slide_list, classes=classes, check_files=not skip_bad_slides)
+    slides = read_slide_list(slide_list, classes=recipe.classes, check_files=not skip_bad_slides)
     if fold is not None and slides.fold is None:  # before anything slow
         raise ArgumentError(f"--fold {fold}, and {slide_list} has no column 'fold': add it, or leave the option out.")
-    names = classes if annotations is not None and classes is not None else slides.classes
-    if slides.labels is None and annotations is None:
+    if recipe.annotations is not None and recipe.classes is None:
+        if slides.classes is None:
+            raise ArgumentError("annotations without classes: name them in the order of their indices, --classes A,B.")
+        recipe = replace(recipe, classes=slides.classes)
+    names: Sequence[str] | None = recipe.classes if recipe.labelled else slides.classes
+    if slides.labels is None and not recipe.labelled:
         raise ArgumentError(
             f"{slide_list} has no column 'label', and no annotations are given: nothing says what is on the slides. "
             "Add the column, or give --annotations."
@@ -79,18 +68,7 @@ def collection_data(
     notes: list[str] = []
     table, faults = tiles_of_slides(
         slides,
-        tile_size,
-        mpp=mpp,
-        level=level,
-        magnification=magnification,
-        mpp_override=mpp_override,
-        overlap=overlap,
-        edge=cast("Edge", edge),
-        tissue=tissue,
-        tissue_method=tissue_method,
-        annotations=annotations,
-        annotations_origin=cast("Origin", annotations_origin),
-        classes=classes,
+        recipe,
         mixed_resolutions=mixed_resolutions,
         on_error="skip" if skip_bad_slides else "raise",
         on_note=notes.append,
@@ -113,8 +91,8 @@ def collection_data(
         task=f"{len(names)} classes: {', '.join(names)}",
         split=divided.said,
         slides=routes,
-        tile_size=tile_size,
-        edge=edge,
+        tile_size=recipe.tile_size,
+        edge=recipe.edge,
         faults=tuple(faults),
         notes=(*notes, *divided.notes),
     )

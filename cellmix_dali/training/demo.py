@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..annotations.geojson import read_geojson
 from ..errors import ArgumentError, SlideError
 from ..slides import SLIDE_SUFFIXES, Slide, open_slide
 from ..slides.identity import unique_slides
 from ..storage.moment import is_folder
 from ..synthetic import CLASSES, render_slides
-from ..tables.grids import grid_tiles, tissue_shares
+from ..tables.recipe import TileRecipe, lay_tiles
 from ..tables.tile_table import TileTable
 from .data import TrainingData, left_and_right
 
@@ -49,13 +48,14 @@ def rendered_data(
     progress : callable, optional
         Called with (slides done, slides) after each.
     """
+    size = tile_size or RENDERED_TILE
+    slides = render_slides(folder, count=count, side=side, seed=seed, progress=progress)
+    recipe = TileRecipe(size, tissue=0, annotations=folder, classes=CLASSES)
     tables, routes = [], {}
-    for rendered in render_slides(folder, count=count, side=side, seed=seed, progress=progress):
+    for rendered in slides:
         with open_slide(rendered.path) as slide:
-            table = grid_tiles(slide, tile_size or RENDERED_TILE)
+            tables.append(lay_tiles(slide, recipe).table)
             routes[str(rendered.path)] = f"{slide.route}: {slide.reason}"
-        labels = read_geojson(rendered.annotations).label_tiles(table.x, table.y, table.size, table.size, CLASSES)
-        tables.append(table.with_labels(labels).select(labels >= 0))
     return TrainingData(
         train=TileTable.concat(tables[:-1]),
         test=tables[-1],
@@ -63,7 +63,7 @@ def rendered_data(
         task=f"{CLASSES[0]} against {CLASSES[1]}, by the rendered slides' annotations",
         split=f"the last of {count} rendered slides is held out",
         slides=routes,
-        tile_size=tile_size or RENDERED_TILE,
+        tile_size=size,
     )
 
 
@@ -136,7 +136,9 @@ def _block_size(slide: Slide) -> int:
 
 def _tissue_or_glass(slide: Slide, size: int, max_tiles: int, seed: int) -> TileTable:
     """Tiles of a slide's finest level, labelled by what the most of them shows."""
-    table = grid_tiles(slide, size)
+    laid = lay_tiles(slide, TileRecipe(size, tissue=0), look=True)
+    assert laid.tissue is not None
+    table = laid.table.with_labels((laid.tissue >= 0.5).astype(np.int32))
     if len(table) > max_tiles:
         table = table.select(np.sort(np.random.default_rng(seed).choice(len(table), max_tiles, replace=False)))
-    return table.with_labels((tissue_shares(slide, table) >= 0.5).astype(np.int32))
+    return table

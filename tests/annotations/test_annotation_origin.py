@@ -20,7 +20,7 @@ from cellmix_dali.errors import ArgumentError
 from cellmix_dali.slides import Slide
 from cellmix_dali.slides.levels import Box
 from cellmix_dali.synthetic import RenderedSlide
-from cellmix_dali.tables import SlideList, tiles_of_slides
+from cellmix_dali.tables import SlideList, TileRecipe, tiles_of_slides
 from cellmix_dali.tiling import TilingSettings, tile_slides
 from cellmix_dali.tissue.overview import overview_picture
 from cellmix_dali.tissue.slide_mask import TissueMask, mask_from_geojson, mask_from_png
@@ -60,10 +60,14 @@ def write(folder: Path, *features: dict[str, Any]) -> Path:
     return path
 
 
-def labelled(scn: Path, folder: Path, **how: Any) -> set[tuple[int, int, int]]:
+def labelled(
+    scn: Path, folder: Path, notes: Callable[[str], None] | None = None, **how: Any
+) -> set[tuple[int, int, int]]:
     """Tiles of 500 px and their labels."""
     table, _ = tiles_of_slides(
-        SlideList((scn,)), 500, tissue=None, annotations=folder, classes=("stroma", "tumour"), **how
+        SlideList((scn,)),
+        TileRecipe(500, tissue=0, annotations=folder, classes=("stroma", "tumour"), **how),
+        on_note=notes,
     )
     assert table.label is not None
     return set(zip(table.x.tolist(), table.y.tolist(), table.label.tolist(), strict=True))
@@ -91,7 +95,7 @@ def test_a_slide_without_bounds_is_as_before(rendered: list[RenderedSlide], tmp_
     folder = tmp_path / "drawn"
     write(folder, square(500, 0, 500))
     notes: list[str] = []
-    found = [labelled(path, folder, annotations_origin=origin, on_note=notes.append) for origin in ("bounds", "level0")]
+    found = [labelled(path, folder, notes.append, annotations_origin=origin) for origin in ("bounds", "level0")]
     assert found == [{(500, 0, 1)}] * 2
     assert notes == []
 
@@ -119,7 +123,7 @@ def test_a_list_of_slides_tells_it(scn: Path, tmp_path: Path) -> None:
     write(folder, square(4000, 4500, 500), square(3000, 3000, 500), square(2000, 2500, 500))
     notes: list[str] = []
     how: Any = {"annotations": folder, "annotations_origin": "level0", "classes": ("tumour",)}
-    table, _ = tiles_of_slides(SlideList((scn,)), 500, tissue=0.9, on_note=notes.append, **how)
+    table, _ = tiles_of_slides(SlideList((scn,)), TileRecipe(500, tissue=0.9, **how), on_note=notes.append)
     assert (table.x.tolist(), table.y.tolist()) == ([4000], [4500])
     (note,) = notes
     assert note.startswith(f"{scn}: warning: 67% of the 3 tiles")

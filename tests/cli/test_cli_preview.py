@@ -18,6 +18,7 @@ from cellmix_dali.previews import choose_tiles
 from cellmix_dali.previews.mixed_tiles import middle_patch_size, mix_tiles
 from cellmix_dali.shards import Encoding, ShardWriter, tile_rows, write_tiles
 from cellmix_dali.synthetic import RenderedSlide
+from cellmix_dali.tables import TileRecipe
 from cellmix_dali.tables.grids import tissue_shares
 
 Run = Callable[..., tuple[int, str, str]]
@@ -60,14 +61,14 @@ def test_a_real_slide_at_a_resolution(run: Run, real: Callable[[str], Path], tmp
 
 def test_tiles_of_a_slide_show_tissue_and_are_spread(rendered: list[RenderedSlide]) -> None:
     path = rendered[0].path
-    chosen = choose_tiles(path, 8, tile_size=96, tissue=0.9, seed=1)
+    chosen = choose_tiles(path, 8, TileRecipe(96, tissue=0.9), seed=1)
     assert len({(x, y) for x, y in zip(chosen.table.x, chosen.table.y, strict=True)}) == 8
     with open_slide(path) as slide:
         assert (tissue_shares(slide, chosen.table) >= 0.9).all()
         assert np.ptp(chosen.table.y) > slide.levels[0].height / 2
-    again = choose_tiles(path, 8, tile_size=96, tissue=0.9, seed=1)
+    again = choose_tiles(path, 8, TileRecipe(96, tissue=0.9), seed=1)
     assert again.table.arrow.equals(chosen.table.arrow)
-    other = choose_tiles(path, 8, tile_size=96, tissue=0.9, seed=2)
+    other = choose_tiles(path, 8, TileRecipe(96, tissue=0.9), seed=2)
     assert not other.table.arrow.equals(chosen.table.arrow)
     np.testing.assert_array_equal(chosen.labels(), np.eye(8))
 

@@ -29,7 +29,7 @@ from cellmix_dali.shards import ShardWriter, copy_blocks, open_tiles, tile_rows,
 from cellmix_dali.slides.openslide import OpenSlideFile
 from cellmix_dali.storage.moment import MOMENT, moment_of, probe, refusal
 from cellmix_dali.storage.patience import AT_ONCE, Patience, Retry
-from cellmix_dali.tables import SlideList, tiles_of_slides
+from cellmix_dali.tables import SlideList, TileRecipe, tiles_of_slides
 
 SHORT = Retry(seconds=0.3, first=0.01, longest=0.05)
 ERRORS = ("EMFILE", "ENFILE", "EACCES", "EPERM", "ETIMEDOUT", "EIO", "ESTALE", "EAGAIN", "ENOMEM", "EHOSTUNREACH")
@@ -351,7 +351,9 @@ def test_a_slide_of_a_collection_that_was_not_read(folder: Path, monkeypatch: py
     third.write_bytes(third.read_bytes()[:3000])
     with monkeypatch.context() as patch:
         Outage(patch, errno.ETIMEDOUT, second)
-        _, faults = tiles_of_slides(SlideList((first, second, third)), 64, tissue=None, level=0, on_error="skip")
+        _, faults = tiles_of_slides(
+            SlideList((first, second, third)), TileRecipe(64, tissue=0, level=0), on_error="skip"
+        )
     assert [(fault.slide, fault.kind) for fault in faults] == [(second, "not read"), (third, "damaged")]
 
 

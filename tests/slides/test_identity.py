@@ -14,7 +14,7 @@ import pytest
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.slides.identity import slide_identity, unique_slides
 from cellmix_dali.synthetic import RenderedSlide
-from cellmix_dali.tables import SlideList, read_slide_list, tiles_of_slides
+from cellmix_dali.tables import SlideList, TileRecipe, read_slide_list, tiles_of_slides
 from cellmix_dali.tiling import TilingSettings, find_slides, tile_slides
 from cellmix_dali.training import slide_data
 
@@ -159,7 +159,7 @@ def test_a_list_that_names_a_link_is_refused(links: dict[str, Path], link: str, 
 
 def test_a_list_made_in_python_as_well(series: list[Path]) -> None:
     with pytest.raises(ArgumentError, match="are one slide: its tiles would be there twice"):
-        tiles_of_slides(SlideList((series[0], series[1])), 256, tissue=None)
+        tiles_of_slides(SlideList((series[0], series[1])), TileRecipe(256, tissue=0))
 
 
 def test_the_demo_takes_a_series_once(series: list[Path]) -> None:

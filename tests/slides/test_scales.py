@@ -16,7 +16,7 @@ from cellmix_dali.pipelines import read_tiles
 from cellmix_dali.slides.inspection import inspect_slide
 from cellmix_dali.slides.scales import true_scales
 from cellmix_dali.synthetic import render_tissue
-from cellmix_dali.tables import SlideList, tiles_of_slides
+from cellmix_dali.tables import SlideList, TileRecipe, tiles_of_slides
 from cellmix_dali.tables.grids import tissue_tiles
 from cellmix_dali.tiling import TilingSettings, tile_slides
 from cellmix_dali.tissue.slide_mask import find_tissue
@@ -166,7 +166,7 @@ def test_both_pyramids_give_the_same_tiles(pair: tuple[Path, Path], mpp: float, 
     found = []
     for path in pair:
         notes: list[str] = []
-        table, _ = tiles_of_slides(SlideList((path,)), size, mpp=mpp, tissue=0.5, on_note=notes.append)
+        table, _ = tiles_of_slides(SlideList((path,)), TileRecipe(size, mpp=mpp, tissue=0.5), on_note=notes.append)
         assert len(notes) == (2 if path == pair[1] else 0)
         found.append(set(zip(table.x.tolist(), table.y.tolist(), table.level.tolist(), strict=True)))
     assert len(found[0]) > 20

@@ -20,7 +20,7 @@ from cellmix_dali.pipelines import train_image_loader, unreadable_images
 from cellmix_dali.shards import open_tiles
 from cellmix_dali.storage.paths import home_expanded, path_problem, shown
 from cellmix_dali.synthetic import RenderedSlide
-from cellmix_dali.tables import SlideList, read_slide_list, tiles_of_slides
+from cellmix_dali.tables import SlideList, TileRecipe, read_slide_list, tiles_of_slides
 from cellmix_dali.tables.coordinates import read_h5
 from cellmix_dali.tiling.settings import TilingSettings
 from cellmix_dali.tiling.slides import find_slides
@@ -178,7 +178,7 @@ def test_each_costs_one_slide_of_a_job(
 
 def test_each_costs_one_slide_of_a_list(collection: Path, tmp_path: Path) -> None:
     slides = [path for path in sorted(collection.iterdir()) if path.name != _LATIN1]
-    table, faults = tiles_of_slides(SlideList(tuple(slides)), 256, tissue=None, on_error="skip")
+    table, faults = tiles_of_slides(SlideList(tuple(slides)), TileRecipe(256, tissue=0), on_error="skip")
     assert [Path(path).name for path in table.slides] == ["good.svs"]
     assert {fault.slide.stem for fault in faults} == set(ODD)
     listed = tmp_path / "list.csv"

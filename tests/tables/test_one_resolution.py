@@ -11,7 +11,7 @@ import pytest
 
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.synthetic import write_slide
-from cellmix_dali.tables import SlideList, tiles_of_slides
+from cellmix_dali.tables import SlideList, TileRecipe, tiles_of_slides
 from cellmix_dali.tables import slide_list as module
 from cellmix_dali.tables.one_resolution import check_one_resolution, mixed_resolutions
 
@@ -53,15 +53,15 @@ def test_many_slides_are_not_all_named() -> None:
 def test_a_list_of_two_resolutions_stops_with_both_and_goes_on_when_asked(scanned: list[Path]) -> None:
     slides = SlideList(tuple(scanned))
     with pytest.raises(ArgumentError, match=rf"0\.25: {scanned[0]}; 0\.5: {scanned[1]}.*--mpp 0\.5 .*--mixed-res"):
-        tiles_of_slides(slides, 128, tissue=None)
+        tiles_of_slides(slides, TileRecipe(128, tissue=0))
     with pytest.raises(ArgumentError, match="different scale"):
-        tiles_of_slides(slides, 128, level=0, tissue=None, on_error="skip")
-    table, _ = tiles_of_slides(slides, 128, tissue=None, mixed_resolutions=True)
+        tiles_of_slides(slides, TileRecipe(128, level=0, tissue=0), on_error="skip")
+    table, _ = tiles_of_slides(slides, TileRecipe(128, tissue=0), mixed_resolutions=True)
     assert set(table.size.tolist()) == {128}
-    table, _ = tiles_of_slides(slides, 128, mpp=0.5, tissue=None)
+    table, _ = tiles_of_slides(slides, TileRecipe(128, mpp=0.5, tissue=0))
     assert table.size.tolist() == [256] + [128] * 4
     same = SlideList(tuple(scanned), mpp=np.array([np.nan, 0.25]))  # the list's own word counts
-    assert len(tiles_of_slides(same, 128, tissue=None)[0]) == 8
+    assert len(tiles_of_slides(same, TileRecipe(128, tissue=0))[0]) == 8
 
 
 def test_no_slide_is_looked_into_twice(scanned: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +73,7 @@ def test_no_slide_is_looked_into_twice(scanned: list[Path], monkeypatch: pytest.
         return real(path)
 
     monkeypatch.setattr(module, "open_slide", counting)
-    tiles_of_slides(SlideList(tuple(scanned), mpp=np.array([0.5, 0.5])), 128, tissue=None)
+    tiles_of_slides(SlideList(tuple(scanned), mpp=np.array([0.5, 0.5])), TileRecipe(128, tissue=0))
     assert opened == scanned
 
 

@@ -13,7 +13,7 @@ import pytest
 from cellmix_dali import TileTable
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.synthetic import RenderedSlide
-from cellmix_dali.tables import SlideList, read_slide_list, tiles_of_slides
+from cellmix_dali.tables import SlideList, TileRecipe, read_slide_list, tiles_of_slides
 from cellmix_dali.tables.splits import TileSplit, split_tiles
 
 
@@ -184,7 +184,7 @@ def test_the_tile_table_carries_the_columns(rendered: list[RenderedSlide], tmp_p
     slides = SlideList(
         tuple(paths), np.array([0, 1], np.int32), ("x", "y"), patient=("p", "q"), split=("train", "test")
     )
-    table, _ = tiles_of_slides(slides, 256, tissue=None)
+    table, _ = tiles_of_slides(slides, TileRecipe(256, tissue=0))
     table.save(tmp_path / "tiles.arrow")
     back = TileTable.open(tmp_path / "tiles.arrow")
     for name, values in (("patient", "pq"), ("split", ("train", "test"))):

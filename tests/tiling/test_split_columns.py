@@ -11,6 +11,7 @@ from tiling_jobs import TINY, serial
 
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.shards import open_tiles
+from cellmix_dali.tables import TileRecipe
 from cellmix_dali.tiling import TilingSettings
 from cellmix_dali.training import collection_data, shard_data
 
@@ -72,7 +73,7 @@ def test_another_patient_is_another_job(four: list[Path], tmp_path: Path) -> Non
 @pytest.mark.parametrize("seed", range(3))
 def test_slides_of_one_patient_are_trained_or_tested_on(four: list[Path], tmp_path: Path, seed: int) -> None:
     path = write_list(tmp_path, four, "patient", ["x,p", "y,p", "x,q", "y,q"])
-    data = collection_data(path, tile_size=64, tissue=None, hold_out=0.5, seed=seed)
+    data = collection_data(path, TileRecipe(64, tissue=0), hold_out=0.5, seed=seed)
     pairs = [{str(four[0]), str(four[1])}, {str(four[2]), str(four[3])}]
     assert set(data.train.slides) in pairs
     assert set(data.test.slides) in pairs
