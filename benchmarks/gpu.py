@@ -30,8 +30,9 @@ from settings import BLOCK, CLASSES, FIX_RATIO, METHOD, PATCH
 from cellmix_dali import CellMix, TileTable, open_slide
 from cellmix_dali.errors import MissingDependencyError
 from cellmix_dali.pipelines import GraphOptions, Loader, train_loader
-from cellmix_dali.pipelines.device import decoder_routes, device_id
+from cellmix_dali.pipelines.device import device_id
 from cellmix_dali.pipelines.loader import loader_over
+from cellmix_dali.pipelines.routes import routes_taken
 from cellmix_dali.plugins import PlanSource, TileSource
 from cellmix_dali.plugins.engines.cell_table import cell_tables
 from cellmix_dali.plugins.engines.cuda import constants, launch
@@ -216,7 +217,8 @@ def about() -> dict[str, Any]:
     }
     used = {"batch": BATCH, "tiles": TILES, "threads": THREADS, "workers": WORKERS, "patch": PATCH, "method": METHOD}
     return {
-        "machine": machine() | {"gpu": gpu, "decoder_routes": decoder_routes("gpu")},
+        "machine": machine()
+        | {"gpu": gpu, "decoder_routes": {kind: route._asdict() for kind, route in routes_taken("gpu").items()}},
         "versions": versions(),
         "settings": used | {"fix_ratio": settings.FIX_RATIO, "block": BLOCK, "default_engine": default_engine("gpu")},
     }

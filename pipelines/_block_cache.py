@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from cellmix_dali.errors import CellMixDaliError, NotReadError, SlideError
 from cellmix_dali.plugins.dali import Pipeline, fn, types
-from cellmix_dali.plugins.decode import decode
-from cellmix_dali.plugins.undecodable import undecodable
+from cellmix_dali.plugins.decode import decode, undecodable
 from cellmix_dali.slides import Slide
 from cellmix_dali.slides.stream_kinds import stream_kind
 
-from .device import decoder_device, device_id
+from .device import device_id
+from .routes import decoder_device
 
 __all__ = ["DecodedBlocks", "Place"]
 

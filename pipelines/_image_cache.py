@@ -12,7 +12,8 @@ from cellmix_dali.errors import ArgumentError
 from cellmix_dali.plugins.dali import Pipeline, fn, types
 
 from ._image_nodes import checked_files, checked_image_size, decoded, encoded, failure
-from .device import decoder_device, device_id
+from .device import device_id
+from .routes import decoder_device
 
 __all__ = ["ImageCache"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +20,8 @@ from cellmix_dali.plugins.labels import mix_labels
 from cellmix_dali.plugins.normalise import DTYPES, MEAN, STD, channel_numbers, default_engine, normalise
 from cellmix_dali.plugins.saliency import placed_boxes
 
-from .device import device_id, device_name, pipeline_on, source_decoder
+from .device import device_id, device_name, pipeline_on
+from .routes import choose_decoder
 
 __all__ = ["Finish", "GraphKeywords", "GraphOptions", "mixed_and_normalised", "source_pipeline"]
 
@@ -35,6 +37,7 @@ class GraphKeywords(TypedDict, total=False):
     num_threads: int | None
     prefetch_queue_depth: int | None
     augment: Augment | None
+    require_gpu_decoding: bool
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,9 @@ class GraphOptions:
         ``augment(images, draw)`` changes the images, uint8 HWC, after the flips and before the mixing, by operators of
         the graph and by the numbers of `draw` (see `cellmix_dali.plugins.Draw`); it returns them, of the same size and
         type. A loader's state is told from another by the augmentation's name.
+    require_gpu_decoding : bool, default False
+        Whether a pipeline on the GPU that decodes nothing there is an error. Otherwise it is a warning; `Loader.routes`
+        says where what is decoded, and why.
 
     Raises
     ------
@@ -78,6 +84,7 @@ class GraphOptions:
     num_threads: int | None = None
     prefetch_queue_depth: int | None = None
     augment: Augment | None = None
+    require_gpu_decoding: bool = False
 
     def __post_init__(self) -> None:
         device_id(self.device)
@@ -172,13 +179,26 @@ def source_pipeline(
         )
     pipeline = options.pipeline(source.batch_size)
     with pipeline:
-        batch = tiles(source, device=source_decoder(source, options.device))
+        batch = tiles(source, device=_decoder(source, options))
         images = batch.images.gpu() if options.device_name == "gpu" else batch.images
         if batch.flips is not None:
             images = fn.flip(images, horizontal=batch.flips[0], vertical=batch.flips[1])
         images = _augmented(images, source, options)
         pipeline.set_outputs(*finish(batch._replace(images=images), source, options))
     return pipeline
+
+
+def _decoder(source: Source, options: GraphOptions) -> str:
+    """The device of the decoder; what was meant to be decoded on the GPU, and is not, is said."""
+    chosen = choose_decoder(source, options.device)
+    if options.device_name == "gpu" and chosen == "cpu":
+        held = [kind for kind in source.routes if kind in set(source.kinds)]
+        why = "; ".join(f"{kind}: {source.routes[kind].reason}" for kind in held) or "its tiles come as pixels"
+        told = f"device={str(options.device)!r}, but nothing is decoded on the GPU. {why[0].upper()}{why[1:]}."
+        if options.require_gpu_decoding:
+            raise ArgumentError(f"{told} Leave require_gpu_decoding out to decode on the CPU.")
+        warnings.warn(told, stacklevel=2)
+    return chosen
 
 
 def _augmented(images: DataNode, source: Source, options: GraphOptions) -> DataNode:

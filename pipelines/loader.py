@@ -20,6 +20,7 @@ from cellmix_dali.errors import ArgumentError, CellMixDaliError
 from cellmix_dali.plugins import Source
 from cellmix_dali.plugins.dali import Pipeline
 from cellmix_dali.reading.faults import Fault
+from cellmix_dali.slides.stream_kinds import DecoderRoute
 
 from .graph import GraphOptions, source_pipeline
 
@@ -102,6 +103,11 @@ class Loader(Generic[SourceT]):
     def faults(self) -> list[Fault]:
         """Samples that could not be read so far, each once."""
         return self.source.faults
+
+    @property
+    def routes(self) -> dict[str, DecoderRoute]:
+        """Where each kind of blocks is decoded, why, and how far the GPU's decoder was from the CPU's."""
+        return self.source.routes
 
     @property
     def epoch(self) -> int:

@@ -1,10 +1,18 @@
-"""Decoding in a DALI graph, with the options that give the pixels OpenSlide gives."""
+"""Decoding with the options that give the pixels OpenSlide gives: in a DALI graph, at once, and as a trial."""
 
 from __future__ import annotations
 
-from .dali import DataNode, fn, types
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
 
-__all__ = ["decode"]
+import numpy as np
+from numpy.typing import NDArray
+
+from .dali import DataNode, Pipeline, fn, types
+
+__all__ = ["decode", "decoded", "undecodable"]
+
+_Key = TypeVar("_Key", bound=Hashable)
 
 _OPTIONS = {
     "output_type": types.RGB,
@@ -42,3 +50,72 @@ def decode(
     return fn.decoders.image_slice(
         encoded, anchor, shape, device=device, axes=[0, 1], normalized_anchor=False, **options
     )
+
+
+def decoded(
+    streams: Sequence[NDArray[np.uint8]],
+    *,
+    device_id: int | None = None,
+    part: tuple[int, int, int, int] | None = None,
+) -> list[NDArray[np.uint8]]:
+    """Decode streams at once, as one batch.
+
+    Parameters
+    ----------
+    streams : sequence of uint8 arrays (bytes,)
+        At least one.
+    device_id : int, optional
+        DALI's number of the GPU; by default the CPU decodes.
+    part : tuple of int, optional
+        The part of each that is decoded: y, x, height and width in pixels. By default the whole.
+
+    Returns
+    -------
+    list of uint8 arrays (height, width, 3)
+        RGB, on the host.
+
+    Raises
+    ------
+    RuntimeError
+        DALI's, if a stream cannot be decoded.
+    """
+    pipeline = Pipeline(batch_size=len(streams), num_threads=1, device_id=device_id, prefetch_queue_depth=1)
+    with pipeline:
+        encoded = fn.external_source(lambda: list(streams), batch=True, dtype=types.UINT8, ndim=1)
+        cut: dict[str, DataNode] = {}
+        if part is not None:
+            anchor, shape = np.array(part[:2], np.int32), np.array(part[2:], np.int32)
+            cut = {"anchor": types.Constant(anchor, device="cpu"), "shape": types.Constant(shape, device="cpu")}
+        pipeline.set_outputs(decode(encoded, "cpu" if device_id is None else "mixed", **cut))
+    pipeline.build()
+    (images,) = pipeline.run()
+    return [np.array(image) for image in (images if device_id is None else images.as_cpu())]
+
+
+def undecodable(tiles: Mapping[_Key, Sequence[NDArray[np.uint8]]], *, device_id: int | None = None) -> dict[_Key, str]:
+    """Decode the streams of tiles, by default on the CPU; return the keys of those that fail, and DALI's reason.
+
+    DALI itself says only that the batch failed.
+    """
+    reason = _failure([stream for streams in tiles.values() for stream in streams], device_id)
+    if reason is None:
+        return {}
+    keys = list(tiles)
+    if len(keys) == 1:
+        return {keys[0]: reason}
+    # A pipeline takes long to build: halves are looked through, not every tile.
+    halves = keys[: len(keys) // 2], keys[len(keys) // 2 :]
+    first, second = (undecodable({key: tiles[key] for key in half}, device_id=device_id) for half in halves)
+    return first | second
+
+
+def _failure(streams: Sequence[NDArray[np.uint8]], device_id: int | None) -> str | None:
+    """DALI's reason if any of the streams cannot be decoded."""
+    try:
+        if streams:
+            decoded(streams, device_id=device_id)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        told = lines[lines.index("encountered:") + 1] if "encountered:" in lines else lines[-1]
+        return f"DALI cannot decode its block: {told}"
+    return None

@@ -14,6 +14,7 @@ from cellmix_dali.errors import ArgumentError
 from cellmix_dali.mixing import mixer_parameters
 from cellmix_dali.reading.faults import Fault
 from cellmix_dali.sampling import EpochOrder
+from cellmix_dali.slides.stream_kinds import DecoderRoute
 
 from .clock import BatchPosition, EpochClock
 from .dali import DataNode, types
@@ -55,6 +56,8 @@ class Source(ABC):
     ----------
     bad : dict of int to str
         Samples that were found bad so far, and why.
+    routes : dict of str to DecoderRoute
+        Where each kind of streams is decoded; set when a pipeline is defined.
     """
 
     key: ClassVar[str] = "tile"
@@ -85,6 +88,7 @@ class Source(ABC):
         self.clock = EpochClock(len(order))
         self.tile_size, self.plans, self.num_classes, self.flips = tile_size, plans, num_classes, flips
         self.bad: dict[int, str] = {}
+        self.routes: dict[str, DecoderRoute] = {}
         self._labels = labels
 
     @abstractmethod
@@ -152,6 +156,15 @@ class Source(ABC):
     def plan_fields(self) -> tuple[str, ...]:
         """Names of the plans' arrays that the graph is given: not the weights, where labels are mixed here."""
         return () if self.plans is None else self.plans.action.fields(weights=self.num_classes is None)
+
+    def samples(self) -> Mapping[str, Sequence[NDArray[np.uint8]]]:
+        """Return some encoded blocks of each kind, with which a decoder can be tried; by default none."""
+        return {}
+
+    def split(self, kinds: Iterable[str]) -> bool:
+        """Have streams of these kinds decoded on the GPU, and all others on the CPU; False where it cannot be done."""
+        del kinds
+        return False
 
     @abstractmethod
     def only(self, kinds: Iterable[str]) -> None:

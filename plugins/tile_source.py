@@ -14,22 +14,22 @@ from numpy.typing import NDArray
 
 from cellmix_dali._arguments import integer
 from cellmix_dali.errors import ArgumentError, CellMixDaliError, SlideError, unknown_name
-from cellmix_dali.reading import ShardReader, TileReader, tile_reader
+from cellmix_dali.reading import EncodedTile, ShardReader, TileReader, tile_reader
 from cellmix_dali.reading.cells import deal
 from cellmix_dali.reading.faults import Fault, FaultLog, Substitutes
 from cellmix_dali.sampling import EpochOrder
 from cellmix_dali.shards import image_sizes, is_sharded
+from cellmix_dali.slides.ppm import ppm
 from cellmix_dali.storage.moment import is_missing
 from cellmix_dali.storage.patience import RETRY_SECONDS, Retry
 from cellmix_dali.tables.tile_table import TileTable, require_table
 
 from ._delivery import Delivery
 from .assemble import assembled
-from .dali import DataNode, fn, types
-from .decode import decode
+from .dali import DataNode, Pipeline, fn, types
+from .decode import decode, decoded, undecodable
 from .plan_source import PlanSource
 from .source import Input, Source
-from .undecodable import undecodable
 
 __all__ = ["TileSource"]
 
@@ -40,6 +40,7 @@ _EXPLAINED = {
     "decoders": "A tile could not be decoded: its block in the slide file is damaged.",
 }
 _ROWS_OF_A_DIGEST = 1024
+_SAMPLES = 64  # blocks of each kind with which a decoder is tried
 
 
 class TileSource(Source):
@@ -99,6 +100,8 @@ class TileSource(Source):
         How many tiles were delivered by which way: "direct", "openslide" or "shard".
     replacing : bool
         Whether bad tiles are replaced.
+    rejected : dict of int to str
+        Rows that the GPU's decoder cannot decode, and the CPU's can, and why: they are decoded on the CPU.
     """
 
     digests: ClassVar[Mapping[str, str]] = {
@@ -151,7 +154,10 @@ class TileSource(Source):
         retry = Retry(seconds=retry_seconds)
         reader = tile_reader(table, edge=edge, lenient=on_error == "replace", retry=retry, verify=verify)
         self.read: Counter[str] = Counter()
+        self.rejected: dict[int, str] = {}
         self.log = FaultLog(table, fault_file)
+        self._on_gpu: frozenset[str] | None = None  # kinds that the GPU decodes, where both devices decode
+        self._gpu: int | None = None  # on which the graph decodes
         substitutes = Substitutes(table, on_error=on_error, seed=seed)
         self.replacing = substitutes.replacing
         self._delivery = Delivery(reader, order, substitutes, bad=self.bad, num_workers=num_workers)
@@ -175,10 +181,34 @@ class TileSource(Source):
         """Read slides whose blocks are of other kinds than these through OpenSlide."""
         self.reader.only(kinds)
 
+    def samples(self) -> Mapping[str, Sequence[NDArray[np.uint8]]]:
+        """Return some blocks of each kind, of the table's first slides, at most 64."""
+        found: dict[str, dict[int, NDArray[np.uint8]]] = {}
+        if isinstance(self.reader, TileReader):
+            rows = np.unique(np.linspace(0, len(self.table) - 1, 4 * _SAMPLES).astype(np.int64))
+            rows = rows[np.isin(self.table.slide[rows], self.reader.looked_at)]
+            for kind, tile in zip(self.reader.kinds_of(rows), self.reader.read(rows), strict=True):
+                if isinstance(tile, EncodedTile) and tile.way == "direct":
+                    found.setdefault(kind, {}).update({id(stream): stream for stream in tile.streams})
+        return {kind: list(blocks.values())[:_SAMPLES] for kind, blocks in found.items()}
+
+    def split(self, kinds: Iterable[str]) -> bool:
+        """Have blocks of these kinds decoded on the GPU, and all others on the CPU; not of shards."""
+        if not isinstance(self.reader, TileReader):
+            return False
+        self._on_gpu = frozenset(kinds)
+        self.reader.whole = False
+        return True
+
+    @property
+    def slots(self) -> int:
+        """Nodes of decoded blocks: as many as a tile has at most, for each of the decoders."""
+        return self.reader.slots * (1 if self._on_gpu is None else 2)
+
     @property
     def inputs(self) -> list[Input]:
         """A stream per slot; where windows are put together, what is decoded of each, pixels, and `Cells`' regions."""
-        slots = self.reader.slots
+        slots = self.slots
         streams: list[Input] = [(types.UINT8, 1)] * slots
         if self.reader.whole:
             return streams
@@ -192,15 +222,21 @@ class TileSource(Source):
         self.read.update([tile.way for tile in tiles])
         for fault in delivered.faults:
             self.log.add(*fault)
+        if self.rejected:
+            tiles = [self._redecoded(row, tile) for row, tile in zip(delivered.rows, tiles, strict=True)]
         if self.reader.whole:
             return rows, [[tile.streams[0] for tile in tiles]]
-        cells = deal(tiles, self.reader.slots, self.table.size[rows].tolist())
+        second = None
+        if self._on_gpu is not None:
+            assert isinstance(self.reader, TileReader)
+            second = [kind in self._on_gpu for kind in self.reader.kinds_of(rows)]
+        cells = deal(tiles, self.reader.slots, self.table.size[rows].tolist(), second=second)
         parts = cells.parts.reshape(-1, len(tiles), 2)
         return rows, [*cells.streams, *parts, cells.pixels, cells.regions, cells.firsts]
 
     def images(self, nodes: Sequence[DataNode], device: str) -> DataNode:
         """Decode the streams, put windows together from their blocks, and resize those of another size."""
-        slots = self.reader.slots
+        slots, self._gpu = self.slots, Pipeline.current().device_id if device == "mixed" else None
         if self.reader.whole:
             images = decode(nodes[0], device)
         else:
@@ -209,10 +245,11 @@ class TileSource(Source):
                 nodes[slots : 3 * slots],
                 nodes[3 * slots :],
             )
-            cells = [
-                decode(streams[slot], device, anchor=parts[2 * slot], shape=parts[2 * slot + 1])
-                for slot in range(slots)
-            ]
+            cells = []
+            for slot in range(slots):
+                on = device if self._on_gpu is None or slot >= self.reader.slots else "cpu"
+                images = decode(streams[slot], on, anchor=parts[2 * slot], shape=parts[2 * slot + 1])
+                cells.append(images.gpu() if device == "mixed" else images)
             pixels = fn.reinterpret(pixels, layout="HWC")
             images = assembled(cells, pixels, regions=regions, firsts=firsts)
         if self.resizing:
@@ -226,23 +263,50 @@ class TileSource(Source):
         self.forget()
 
     def mend(self, error: RuntimeError, epoch: int, iterations: Iterable[int]) -> None:
-        """Mark the tiles that DALI cannot decode, so that others take their places; see `Source.mend`."""
-        bad = self._undecodable(epoch, iterations) if "decoders" in str(error) else {}
+        """Mark the tiles that DALI cannot decode, so that others take their places; see `Source.mend`.
+
+        Tiles that only the GPU's decoder rejects are decoded on the CPU from then on.
+        """
+        tried = list(iterations)
+        of_decoder = "decoders" in str(error)
+        bad = self._undecodable(epoch, tried) if of_decoder else {}
+        if of_decoder and not bad and self._gpu is not None:
+            rejected = self._undecodable(epoch, tried, device_id=self._gpu)
+            if rejected:
+                self.rejected |= rejected
+                return
         if not bad or not self.replacing:
             where = [f"{self.table.describe(row)}: {reason}" for row, reason in bad.items()]
             raise _explained(error, where) from error
         for row, reason in bad.items():
             self.mark_bad(row, reason)
 
-    def _undecodable(self, epoch: int, iterations: Iterable[int]) -> dict[int, str]:
+    def _undecodable(self, epoch: int, iterations: Iterable[int], device_id: int | None = None) -> dict[int, str]:
         """The tiles that DALI cannot decode in the first of these batches that has any, and why."""
         self.forget()
         for iteration in iterations:
             batch = self._delivery.batch(epoch, iteration)
-            bad = undecodable({row: tile.streams for row, tile in zip(batch.rows, batch.tiles, strict=True)})
+            tiles = dict(zip(batch.rows, batch.tiles, strict=True))
+            streams = {row: tile.streams for row, tile in tiles.items() if row not in self.rejected}
+            bad = undecodable(streams, device_id=device_id)
             if bad:
                 return bad
         return {}
+
+    def _redecoded(self, row: int, tile: EncodedTile) -> EncodedTile:
+        """A tile, its streams decoded here if the GPU's decoder rejects them: PPM is taken by every decoder."""
+        if row not in self.rejected or not tile.streams:
+            return tile
+        return tile._replace(streams=tuple(ppm(pixels) for pixels in decoded(tile.streams)))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return which tiles are bad, and which the GPU's decoder rejects, and why."""
+        return super().state_dict() | {"rejected": dict(self.rejected)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take which tiles are bad, and which the GPU's decoder rejects."""
+        super().load_state_dict(state)
+        self.rejected = {int(row): reason for row, reason in state.get("rejected", {}).items()}
 
     def own_settings(self) -> dict[str, Any]:
         """Return what says which tiles, and how they are read."""

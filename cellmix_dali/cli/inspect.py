@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from ..slides.stream_kinds import decoder_routes, stream_kind
+from ..slides.stream_kinds import decoder_routes
 from ._options import MppOverride
 
 if TYPE_CHECKING:
@@ -30,18 +30,17 @@ def inspect(
     from ..slides.inspection import add_decoders, inspect_slide, inspection_table
 
     info = inspect_slide(slide, mpp_override=mpp_override)
-    kinds = {stream_kind(level["compression"], level["colour"]) for level in info["levels"]}
-    add_decoders(info, device, _routes(device, kinds))
+    add_decoders(info, device, _routes(device))
     if as_json:
         typer.echo(json.dumps(info, indent=2))
     else:
         Console().print(inspection_table(info))
 
 
-def _routes(device: str, kinds: set[str]) -> dict[str, DecoderRoute]:
-    """How a pipeline on the device decodes a slide of those kinds; on the GPU, that is tried."""
+def _routes(device: str) -> dict[str, DecoderRoute]:
+    """How a pipeline on the device decodes slides; on the GPU, that is tried."""
     if device == "cpu":
         return decoder_routes(device, {})
-    from ..pipelines.device import routes_taken  # takes seconds to import: DALI and PyTorch
+    from ..pipelines.routes import routes_taken  # takes seconds to import: DALI and PyTorch
 
-    return routes_taken(device, kinds)
+    return routes_taken(device)

@@ -53,7 +53,9 @@ def grouped(slots: int) -> list[range]:
     return [range(first, min(first + size, slots)) for first in range(0, slots, size)]
 
 
-def deal(tiles: Sequence[EncodedTile], slots: int, sides: Sequence[int]) -> Cells:
+def deal(
+    tiles: Sequence[EncodedTile], slots: int, sides: Sequence[int], *, second: Sequence[bool] | None = None
+) -> Cells:
     """Deal the blocks of a batch's tiles to cells, each block to one.
 
     Parameters
@@ -64,6 +66,9 @@ def deal(tiles: Sequence[EncodedTile], slots: int, sides: Sequence[int]) -> Cell
         Cells per sample.
     sides : sequence of int
         Sides of the tiles in pixels.
+    second : sequence of bool, optional
+        Of which tiles the blocks are dealt to a second set of as many slots, which has a decoder of its own. By default
+        there is none.
 
     Returns
     -------
@@ -72,9 +77,18 @@ def deal(tiles: Sequence[EncodedTile], slots: int, sides: Sequence[int]) -> Cell
     from ._deal import dealt  # numba takes a second to import
 
     batch = len(tiles)
-    numbers: dict[int, int] = {}
     blocks = [stream for tile in tiles for stream in tile.streams]
-    of = [numbers.setdefault(id(stream), len(numbers)) for stream in blocks]
+    if second is None:
+        numbers: dict[int, int] = {}
+        of = [numbers.setdefault(id(stream), len(numbers)) for stream in blocks]
+    else:
+        sets: tuple[dict[int, int], dict[int, int]] = ({}, {})
+        whose = [mine for tile, mine in zip(tiles, second, strict=True) for _ in tile.streams]
+        of = [
+            sets[mine].setdefault(id(stream), len(sets[mine]) + mine * slots * batch)
+            for stream, mine in zip(blocks, whose, strict=True)
+        ]
+        slots *= 2
     unique = dict(zip(of, blocks, strict=True))
     streams = [[unique.get(slot * batch + sample, _EMPTY) for sample in range(batch)] for slot in range(slots)]
     pixels = [_column(side) if tile.pixels is None else tile.pixels for tile, side in zip(tiles, sides, strict=True)]

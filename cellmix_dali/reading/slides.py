@@ -16,7 +16,7 @@ from ..slides import Level, Slide
 from ..slides.block_reader import Block, BlockReader, read_blocks
 from ..slides.pool import OpenSlides
 from ..slides.ppm import ppm
-from ..slides.stream_kinds import KINDS, stream_kind
+from ..slides.stream_kinds import KINDS, PIXELS, stream_kind
 from ..storage.open_file import read_in_parts
 from ..storage.patience import AT_ONCE, Patience, Retry
 from ..tables.tile_table import TileTable
@@ -107,6 +107,8 @@ class TileReader:
         Whether each tile is just one stream in full, so that nothing is to be put together. It is decided by the first
         slides; a tile of a later one that is a part of a block, or of several, is then read through OpenSlide, and its
         pixels come as a PPM stream, which the same decoder takes.
+    looked_at : list of int
+        The first slides, by their numbers.
     kinds : frozenset of str
         Which of `cellmix_dali.slides.stream_kinds.KINDS` the tiles of the first slides hold; none where OpenSlide
         reads them all.
@@ -204,6 +206,14 @@ class TileReader:
         self._slides.close()
         self._sources.clear()
 
+    def kinds_of(self, rows: NDArray[np.int64]) -> list[str]:
+        """Return the kind of the blocks that tiles lie on, of `cellmix_dali.slides.stream_kinds`."""
+        sources, which = self._sources_of(rows)
+        kinds = [
+            PIXELS if isinstance(each, SlideError) or each.level is None else _kind(each.level) for each in sources
+        ]
+        return [kinds[number] for number in which.tolist()]
+
     def slide(self, number: int) -> Slide:
         """Return a slide by its number in the table."""
         return self._slides[number]
@@ -227,7 +237,7 @@ class TileReader:
                 new = _Source(None, None, _NOWHERE)
             else:
                 of = slide.levels[level]
-                direct = slide.route == "direct" and stream_kind(of.compression, of.colour) in self._direct
+                direct = slide.route == "direct" and _kind(of) in self._direct
                 new = _Source(of, slide.block_reader(level, scans=self._scans) if direct else None, extents(of))
             source = self._sources.setdefault((number, level), new)
         return source
@@ -286,7 +296,7 @@ class TileReader:
         table, most, whole, direct = self.table, 1, True, False
         refused: list[SlideError] = []
         kinds: set[str] = set()
-        numbers = np.unique(table.slide[: 1 << 20])[:_LOOKED_AT].tolist()
+        self.looked_at = numbers = np.unique(table.slide[: 1 << 20])[:_LOOKED_AT].tolist()
         for number in numbers:
             try:
                 slide = self._patience.call(partial(self._slides.__getitem__, number), number)
@@ -300,12 +310,17 @@ class TileReader:
             for level in np.unique(table.level[mine]).tolist():
                 if level < len(slide.levels):
                     on = np.flatnonzero(mine & (table.level == level))
-                    kinds.add(stream_kind(slide.levels[level].compression, slide.levels[level].colour))
+                    kinds.add(_kind(slide.levels[level]))
                     _, are_whole, blocks = lie(*on_level(slide.levels[level], table, on), self.pad)
                     most, whole = max(most, int(blocks.max())), whole and bool(are_whole.all())
         if refused and (not lenient or len(refused) == len(numbers)):
             raise refused[0]
         return min(most, _MOST_SLOTS), whole and direct, frozenset(kinds)
+
+
+def _kind(level: Level) -> str:
+    """The kind of a level's blocks."""
+    return stream_kind(level.compression, level.colour)
 
 
 @functools.lru_cache(maxsize=64)

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
-__all__ = ["KINDS", "PIXELS", "DecoderRoute", "decoder_routes", "stream_kind"]
+__all__ = ["KINDS", "PIXELS", "DecoderRoute", "DecoderTrial", "decoder_routes", "stream_kind"]
 
 #: Kinds of encoded streams that decoders may treat differently. YCbCr JPEG of any subsampling counts as 4:2:0.
 KINDS = ("rgb jpeg", "ycbcr jpeg 4:2:0", "jpeg 2000")
-#: Besides them, what OpenSlide has read, which comes as PPM.
+#: Besides them, what OpenSlide has read.
 PIXELS = "pixels"
+
+
+class DecoderTrial(NamedTuple):
+    """What came out when a GPU's decoder was tried with a kind of streams.
+
+    Attributes
+    ----------
+    fault : str or None
+        What it does wrong, such as "cannot decode rgb jpeg"; None where it is right.
+    difference : int or None
+        Largest difference to DALI's decoder on the CPU, in levels of 255; None where nothing was decoded.
+    """
+
+    fault: str | None
+    difference: int | None = None
 
 
 class DecoderRoute(NamedTuple):
@@ -22,10 +37,13 @@ class DecoderRoute(NamedTuple):
         Device of `fn.decoders.image`; "mixed" is the GPU's.
     reason : str
         What is done, and why, for a person.
+    difference : int or None
+        Largest difference to DALI's decoder on the CPU that was seen when the GPU's was tried, in levels of 255.
     """
 
     decoder: str
     reason: str
+    difference: int | None = None
 
 
 def stream_kind(compression: str | None, colour: str | None) -> str:
@@ -48,47 +66,32 @@ def stream_kind(compression: str | None, colour: str | None) -> str:
     return "rgb jpeg" if colour == "rgb" else "ycbcr jpeg 4:2:0"
 
 
-def decoder_routes(
-    device: str, faults: Mapping[str, str | None], kinds: Iterable[str] = KINDS
-) -> dict[str, DecoderRoute]:
+def decoder_routes(device: str, trials: Mapping[str, DecoderTrial]) -> dict[str, DecoderRoute]:
     """Say of `KINDS` and `PIXELS` how a pipeline on a device decodes them.
-
-    A pipeline has one decoder for all its streams: the GPU's only where it is right about all kinds of its table.
 
     Parameters
     ----------
     device : {"cpu", "gpu"}
         Of the pipeline.
-    faults : mapping of str to (str or None)
-        What the GPU's decoder was found to do wrong with each of `KINDS`, such as "does not keep the colours of rgb
-        jpeg"; None where it is right. Not looked at for the CPU.
-    kinds : iterable of str
-        Which of `KINDS` the table holds, as its first slides show. Without any of them OpenSlide reads all tiles, and
-        the CPU decodes.
+    trials : mapping of str to DecoderTrial
+        What came out when the GPU's decoder was tried with each of `KINDS`. Not looked at for the CPU.
 
     Returns
     -------
     dict of str to DecoderRoute
     """
-    held = set(kinds) & set(KINDS)
-    faulty = {} if device == "cpu" else {kind: fault for kind, fault in faults.items() if fault is not None}
-    wrong = {kind: fault for kind, fault in faulty.items() if kind in held}
-    decoder = "mixed" if device == "gpu" and held and not wrong else "cpu"
-    told = " and ".join(wrong.values())
-    routes = {PIXELS: DecoderRoute(decoder, "read through OpenSlide on the CPU, and handed on as plain pixels (PPM)")}
+    routes = {PIXELS: DecoderRoute("cpu", "read through OpenSlide on the CPU, and handed on as pixels")}
     for kind in KINDS:
-        if decoder == "mixed" and kind in faulty:
-            reason = f"read through OpenSlide, because the GPU's decoder {faulty[kind]}"
-        elif decoder == "mixed":
-            reason = "decoded by fn.decoders.image on the GPU, which was tried and keeps the colours"
-        elif kind in wrong:
-            reason = f"decoded by fn.decoders.image on the CPU, because the GPU's decoder {wrong[kind]}"
-        elif wrong:
+        if device == "cpu":
+            routes[kind] = DecoderRoute("cpu", "decoded by fn.decoders.image on the CPU")
+            continue
+        fault, difference = trials[kind]
+        if fault is None:
             reason = (
-                "decoded by fn.decoders.image on the CPU, because a pipeline has one decoder for all streams and the "
-                f"GPU's {told}"
+                f"decoded by fn.decoders.image on the GPU, which was tried: at most {difference} of 255 from the CPU's"
             )
+            routes[kind] = DecoderRoute("mixed", reason, difference)
         else:
-            reason = "decoded by fn.decoders.image on the CPU"
-        routes[kind] = DecoderRoute(decoder, reason)
+            reason = f"decoded by fn.decoders.image on the CPU, because the GPU's decoder {fault}"
+            routes[kind] = DecoderRoute("cpu", reason, difference)
     return routes

@@ -19,7 +19,6 @@ from ..curriculum import Curriculum
 from ..errors import CellMixDaliError, SlideError
 from ..pictures import curriculum_picture
 from ..pipelines import Loader, evaluate_loader, train_loader
-from ..pipelines.device import routes_taken
 from ..plugins import PlanSource, TileSource, tiles
 from ..reading.faults import place_of
 from ..reading.slides import TileReader
@@ -142,7 +141,6 @@ def run_training(
         whole = earlier.with_these(loader, test)
         epochs, read = training.entries, {"direct": 0, "openslide": 0, **whole.read}
         kinds = _kinds_read(loader.source, whole.read) | _kinds_read(test.source, whole.read)
-        held = loader.source.reader.kinds
     torch.save({"model": model.state_dict(), "classes": data.classes, "tile_size": data.tile_size}, out / "model.pt")
 
     try:
@@ -163,9 +161,7 @@ def run_training(
         "epochs": epochs,
         "final": {key: epochs[-1][key] for key in ("train_loss", "validation_loss", *_FIGURES)},
         "tiles_read": read,
-        "decoder_routes": {
-            kind: route._asdict() for kind, route in routes_taken(settings.device, held).items() if kind in kinds
-        },
+        "decoder_routes": {kind: route._asdict() for kind, route in loader.routes.items() if kind in kinds},
         "bad_tiles": whole.faults,
         "slides_left_out": [
             {"slide": str(fault.slide), "reason": fault.reason, "kind": fault.kind} for fault in data.faults

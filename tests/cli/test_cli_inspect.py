@@ -16,8 +16,9 @@ from typer.testing import CliRunner
 from cellmix_dali import TileTable, grid_tiles, open_slide
 from cellmix_dali.cli import app
 from cellmix_dali.errors import MissingDependencyError
-from cellmix_dali.pipelines.device import KINDS, decoder_device, routes_taken
+from cellmix_dali.pipelines.routes import decoder_device, routes_taken
 from cellmix_dali.plugins import TileSource
+from cellmix_dali.slides.stream_kinds import KINDS
 from cellmix_dali.synthetic import RenderedSlide
 from cellmix_dali.training import TrainingData, TrainingSettings, run_training
 from cellmix_dali.training.run import _kinds_read
@@ -64,7 +65,10 @@ def test_the_report_of_a_training_holds_the_routes(table: TileTable, tmp_path: P
         data, TrainingSettings(epochs=1, batch_size=8, engine="native"), tmp_path, Console(quiet=True)
     )
     routes = routes_taken("cpu")
-    want = {kind: {"decoder": "cpu", "reason": routes[kind].reason} for kind in ("rgb jpeg", "ycbcr jpeg 4:2:0")}
+    want = {
+        kind: {"decoder": "cpu", "reason": routes[kind].reason, "difference": None}
+        for kind in ("rgb jpeg", "ycbcr jpeg 4:2:0")
+    }
     assert report["decoder_routes"] == want
     assert json.loads((tmp_path / "report.json").read_text())["decoder_routes"] == want
 

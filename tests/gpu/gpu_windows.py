@@ -10,7 +10,7 @@ import torch
 
 from cellmix_dali import TileTable, open_slide
 from cellmix_dali.pipelines import evaluate_loader, train_loader
-from cellmix_dali.pipelines.device import decoder_routes, source_decoder
+from cellmix_dali.pipelines.routes import choose_decoder
 from cellmix_dali.plugins import TileSource
 from cellmix_dali.synthetic import RenderedSlide
 
@@ -38,8 +38,8 @@ def windows(rendered: list[RenderedSlide], request: pytest.FixtureRequest) -> Ti
 def test_a_ycbcr_table_is_decoded_on_the_device(windows: TileTable) -> None:
     """Also where RGB JPEG is not: each table has its own route."""
     source = TileSource(windows, batch_size=len(windows))
-    assert decoder_routes("gpu")["ycbcr jpeg 4:2:0"] == "mixed"
-    assert source_decoder(source, "gpu") == "mixed"
+    assert choose_decoder(source, "gpu") == "mixed"
+    assert source.routes["ycbcr jpeg 4:2:0"].decoder == "mixed"
     source.close()
 
 

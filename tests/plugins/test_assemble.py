@@ -12,12 +12,8 @@ from nvidia.dali import fn, types
 from nvidia.dali.pipeline import Pipeline
 
 from cellmix_dali import TileTable
-from cellmix_dali.mixing import METHODS, make_mixer
-from cellmix_dali.pipelines import GraphOptions, source_pipeline
-from cellmix_dali.pipelines import device as device_module
-from cellmix_dali.plugins import PlanSource, TileSource, tiles
+from cellmix_dali.plugins import TileSource, tiles
 from cellmix_dali.plugins.assemble import assembled, laid_over
-from cellmix_dali.reading.slides import TileReader
 from cellmix_dali.synthetic import RenderedSlide
 
 BATCH = 8
@@ -87,77 +83,3 @@ def test_a_box_over_an_image(dtype: type) -> None:
         want[n, top : top + height, left : left + width] = boxes[n]
     np.testing.assert_array_equal(found[0], want)
     np.testing.assert_array_equal(found[1], want)
-
-
-@pytest.fixture
-def gpu_defined(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """Graphs for a GPU can be defined, not built: the device and the number of inputs of each paste in them."""
-    pastes: list[tuple[str, int]] = []
-    real = fn.multi_paste
-
-    def recorded(*inputs: Any, **arguments: Any) -> Any:
-        pastes.append((inputs[0].device, len(inputs)))
-        return real(*inputs, **arguments)
-
-    monkeypatch.setattr(fn, "multi_paste", recorded)
-    monkeypatch.setattr(device_module, "device_id", lambda _: 0)
-    monkeypatch.setattr("cellmix_dali.pipelines.graph.device_id", lambda _: 0)
-    monkeypatch.setattr(device_module, "decoder_routes", lambda _: dict.fromkeys(device_module.KINDS, "mixed"))
-    return pastes
-
-
-@pytest.mark.parametrize("method", ["CellMix-Group", *(name for name in METHODS if "CellMix" not in name)])
-def test_no_paste_of_a_gpu_graph_has_several_inputs(
-    rendered: list[RenderedSlide], method: str, gpu_defined: list[tuple[str, int]]
-) -> None:
-    table = windows(rendered)
-    table = table.select(np.flatnonzero((table.x + 224 <= 1024) & (table.y + 224 <= 1024)))
-    steering = {"patch_size": 32, "fix_ratio": 0.5} if "CellMix" in method else {}
-    plans = PlanSource(make_mixer(method, p=1.0), tile_size=224, batch_size=BATCH, **steering)
-    source = TileSource(table, batch_size=BATCH, plans=plans, num_classes=3)
-    source_pipeline(source, GraphOptions("gpu", "native"))
-    assert ("gpu", 1) in gpu_defined
-    assert all(count == 1 for device, count in gpu_defined if device == "gpu")
-    assert sum(device == "gpu" for device, _ in gpu_defined) >= source.reader.slots
-    source.close()
-
-
-def test_evaluation_as_well(rendered: list[RenderedSlide], gpu_defined: list[tuple[str, int]]) -> None:
-    source = TileSource(windows(rendered), batch_size=BATCH, shuffle=False, edge="pad")
-    source_pipeline(source, GraphOptions("gpu", "native"))
-    assert gpu_defined == [("gpu", 1)] * (source.reader.slots + 1)  # and one for pixels that OpenSlide has read
-    source.close()
-
-
-def test_the_table_decides_where_it_is_decoded(rendered: list[RenderedSlide], monkeypatch: pytest.MonkeyPatch) -> None:
-    """YCbCr slides stay on the device though RGB is wrong there; with RGB slides among the first, all go to the CPU."""
-    routes = {"rgb jpeg": "cpu", "ycbcr jpeg 4:2:0": "mixed", "jpeg 2000": "mixed"}
-    monkeypatch.setattr(device_module, "decoder_routes", lambda _: routes)
-    both = windows(rendered)
-    kinds = {}
-    for number, slide in enumerate(rendered):
-        source = TileSource(both.select(np.flatnonzero(both.slide == number)), batch_size=BATCH, edge="pad")
-        (kind,) = source.reader.kinds
-        kinds[kind] = slide
-        assert device_module.source_decoder(source, "gpu") == routes[kind]
-        source.close()
-    assert set(kinds) == {"rgb jpeg", "ycbcr jpeg 4:2:0"}
-    source = TileSource(both, batch_size=BATCH, edge="pad")
-    assert source.reader.kinds == set(kinds)
-    assert device_module.source_decoder(source, "gpu") == "cpu"
-    source.close()
-
-
-def test_what_the_decoder_gets_wrong_is_read_through_openslide(rendered: list[RenderedSlide]) -> None:
-    """Of a later slide of another kind the pixels come, not blocks that would be decoded to other colours."""
-    table = windows(rendered)
-    table = table.select(np.flatnonzero((table.x + 224 <= 1024) & (table.y + 224 <= 1024)))
-    reader = TileReader(table)
-    before = reader.read(np.arange(len(table)))
-    assert {tile.way for tile in before} == {"direct"}
-    reader.only(["ycbcr jpeg 4:2:0"])
-    ways = {}
-    for row, tile in enumerate(reader.read(np.arange(len(table)))):
-        ways.setdefault(int(table.slide[row]), set()).add(tile.way)
-    assert sorted(map(sorted, ways.values())) == [["direct"], ["openslide"]]
-    reader.close()
