@@ -6,13 +6,17 @@ SLIDES ?=
 OUT ?= demo-out
 EPOCHS ?=
 
-.PHONY: demo test lint fuzz mutants valgrind kills bench test-gpu bench-gpu gpu-report figures clean
+.PHONY: demo test test-py lint fuzz mutants valgrind kills bench test-gpu bench-gpu gpu-report figures clean
 
 demo: .venv/.installed
 	$(BIN)/cellmix-dali demo $(foreach slide,$(SLIDES),--slides "$(slide)") $(if $(EPOCHS),--epochs $(EPOCHS)) --out "$(OUT)"
 
 test: .venv/.installed
 	$(BIN)/python -m pytest -n 2
+
+# The quick tests on each of Python 3.10 to 3.14 that is installed, in environments of their own: .venv-3.X.
+test-py:
+	$(PYTHON) tests/pythons.py --extra $(EXTRA)
 
 lint: .venv/.installed
 	$(BIN)/ruff check .
@@ -69,7 +73,7 @@ figures: .venv/.installed
 	$(BIN)/python benchmarks/figures.py $(BENCH) docs/
 
 clean:
-	rm -rf .venv demo-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-3.* demo-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .venv/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

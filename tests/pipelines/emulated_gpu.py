@@ -1,6 +1,6 @@
 """Graphs for a GPU, run on the CPU: the same operators and regions, with the decoder of the CPU for that of the GPU.
 
-What a GPU's operators do otherwise than the CPU's is not seen: a paste of several inputs is garbage there. So the pastes
+What a GPU's operators do otherwise than the CPU's is not seen (a paste of several inputs is garbage there): so the pastes
 are recorded.
 """
 

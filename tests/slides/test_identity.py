@@ -90,7 +90,9 @@ def test_the_series_is_not_that_of_a_reference_in_it(tmp_path: Path, implicit: b
     body += sequence(0x0008, 0x1115, other, implicit) + element(0x0008, 0x1140, "SQ", item, implicit)
     body += element(0x0020, 0x000D, "UI", b"1.2.3\0", implicit) + element(0x0020, 0x000E, "UI", b"1.2.4" + padding, implicit)  # fmt: skip  # noqa: E501
     path = tmp_path / "a.dcm"
-    path.write_bytes(bytes(128) + b"DICM" + element(0x0002, 0x0010, "UI", syntax, False) + body)
+    # The file's own header is explicit whatever follows, also behind the element that says so.
+    header = element(0x0002, 0x0010, "UI", syntax, False) + element(0x0002, 0x0013, "SH", b"WRITER", False)
+    path.write_bytes(bytes(128) + b"DICM" + header + body)
     assert slide_identity(path) == ("series", "1.2.4")
     path.write_bytes(path.read_bytes()[:-8])  # it ends early: the file is itself
     assert slide_identity(path)[0] == "file"  # type: ignore[index]

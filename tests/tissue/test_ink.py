@@ -96,3 +96,32 @@ def test_large_pictures_are_the_same_as_reduced_ones():
 @pytest.mark.parametrize("shape", [(1, 1), (3, 200), (200, 2)])
 def test_small_pictures(shape):
     assert ink_mask(np.full((*shape, 3), 240, np.uint8)).shape == shape
+
+
+def flat_stroke(colour, core=(205, 8, 15)):
+    """A stroke of one colour on glass, put down in strong red; and where it is, less its rim."""
+    picture = np.full((400, 600, 3), 243, np.uint8)
+    picture[100:140, 60:540] = colour
+    picture[105:135, 60:100] = core
+    inside = np.zeros(picture.shape[:2], bool)
+    inside[108:132, 120:530] = True
+    return picture, inside
+
+
+@pytest.mark.parametrize(
+    ("colour", "is_ink"),
+    [
+        ((160, 30, 95), True),  # deep: hue 0.5, between crimson (below 0.42) and magenta
+        ((160, 30, 108), False),  # hue 0.6: nearer to magenta, as eosin is
+        ((160, 62, 111), False),  # hue 0.5, but as pale as eosin: saturation 0.61
+        ((230, 120, 145), True),  # pale and bright: hue 0.23
+        ((190, 100, 120), False),  # the same, darker than pale ink on glass
+    ],
+)
+def test_what_is_connected_to_red_ink(colour, is_ink):
+    picture, inside = flat_stroke(colour)
+    ink = ink_mask(picture)
+    assert ink[110:130, 70:90].all()
+    assert ink[inside].mean() > 0.99 if is_ink else ink[inside].mean() < 0.2
+    alone, _ = flat_stroke(colour, core=colour)
+    assert not ink_mask(alone).any()  # without strong ink none of them is
