@@ -1,26 +1,23 @@
-"""One run of a comparison, and the process that does one after the other."""
+"""One run of a comparison, and how it is done."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import os
-import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
-from multiprocessing import parent_process
-from typing import Any
 
 import torch
 
 from ..errors import CellMixDaliError
+from ..jobs.executor import LOST
 from ..pipelines import ImageCache
 from ..training import ImageData, ImageRun, train_and_test
 from .arms import Arm, slug
 from .records import RunRecord
 from .settings import ComparisonSettings
 
-__all__ = ["Run", "Work", "Worker", "do_run", "run_seed", "start_worker"]
+__all__ = ["Run", "Task", "do_run", "forget_images", "lost_run", "run_seed"]
 
 _DIGITS = 5  # of the batches' losses
 
@@ -63,19 +60,22 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Work:
-    """What runs need.
+class Task:
+    """A run, and what it needs.
 
     Attributes
     ----------
+    run : Run
+        Which.
     settings : ComparisonSettings
         How every run trains.
-    data : mapping of str to ImageData
-        By the fold that is tested on.
+    data : ImageData
+        The images of its fold.
     """
 
+    run: Run
     settings: ComparisonSettings
-    data: Mapping[str, ImageData]
+    data: ImageData
 
 
 def run_seed(seed: int, fold: str) -> int:
@@ -92,45 +92,41 @@ def run_seed(seed: int, fold: str) -> int:
     return int.from_bytes(digest[:4], "big")
 
 
-class Worker:
-    """Does runs, one after the other. The first one decodes and resizes the images; they stay for the next ones."""
+def do_run(task: Task) -> RunRecord | str:
+    """Train and test; give the record, or, where it cannot be done, the reason.
 
-    def __init__(self, settings: ComparisonSettings) -> None:
-        self._settings = settings
-        self._cache: ImageCache | None = None
-
-    def do(self, run: Run, data: ImageData) -> RunRecord | str:
-        """Train and test on the images of the run's fold; give the record, or, where it cannot be done, the reason."""
-        settings = self._settings.of_run(run.arm, dict(run.values), run_seed(run.seed, run.fold))
-        started = time.perf_counter()
-        try:
-            if self._cache is None:
-                self._cache = ImageCache(settings.image_size, device=settings.device, num_threads=settings.threads)
-            done = train_and_test(data, settings, cache=self._cache)
-        except CellMixDaliError as error:
-            return str(error)
-        except Exception as error:  # of a library: this run's end, and not that of all others
-            return f"{type(error).__name__}: {error}"
-        return _record(run, done, time.perf_counter() - started)
-
-
-_worker: Worker | None = None
+    The first run of a process decodes and resizes the images; they stay for the next ones, until `forget_images`.
+    """
+    run, of_all = task.run, task.settings
+    started, threads = time.perf_counter(), torch.get_num_threads()
+    torch.set_num_threads(of_all.threads)
+    settings = of_all.of_run(run.arm, dict(run.values), run_seed(run.seed, run.fold))
+    try:
+        cache = _cache(settings.image_size, settings.device, of_all.threads)
+        done = train_and_test(task.data, settings, cache=cache)
+    except CellMixDaliError as error:
+        return str(error)
+    except Exception as error:  # of a library: this run's end, and not that of all others
+        return f"{type(error).__name__}: {error}"
+    finally:
+        torch.set_num_threads(threads)
+    return _record(run, done, time.perf_counter() - started)
 
 
-def start_worker(settings: ComparisonSettings) -> None:
-    """Make this process ready for runs; it ends when the one that started it does, however that ends."""
-    global _worker
-    parent = parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    torch.set_num_threads(settings.threads)
-    _worker = Worker(settings)
+def lost_run(_: Task) -> RunRecord | str:
+    """Return the reason why a run has no record whose processes died."""
+    return LOST
 
 
-def do_run(run: Run, data: ImageData) -> RunRecord | str:
-    """Let this process's worker do a run."""
-    assert _worker is not None
-    return _worker.do(run, data)
+@functools.lru_cache(maxsize=1)
+def _cache(image_size: int, device: str, threads: int) -> ImageCache:
+    """The images that this process has decoded."""
+    return ImageCache(image_size, device=device, num_threads=threads)
+
+
+def forget_images() -> None:
+    """Let go of the images that this process has decoded."""
+    _cache.cache_clear()
 
 
 def _record(run: Run, done: ImageRun, seconds: float) -> RunRecord:
@@ -150,9 +146,3 @@ def _record(run: Run, done: ImageRun, seconds: float) -> RunRecord:
         batch_losses=[[round(loss, _DIGITS) for loss in losses] for losses in done.batch_losses],
         seconds=round(seconds, 2),
     )
-
-
-def _end_with(parent: Any) -> None:
-    """End this process when its parent is gone: nobody would take what it makes."""
-    parent.join()
-    os._exit(1)

@@ -1,7 +1,6 @@
 """Graphs for a GPU, run on the CPU: the same operators and regions, with the decoder of the CPU for that of the GPU.
 
-What a GPU's operators do otherwise than the CPU's is not seen: a paste of several inputs is garbage there. Therefore the
-pastes are recorded.
+A paste of several inputs is garbage on a GPU, and right here: therefore the pastes are recorded.
 """
 
 from __future__ import annotations
