@@ -35,11 +35,12 @@ from cellmix_dali.pipelines.loader import loader_over
 from cellmix_dali.pipelines.routes import routes_taken
 from cellmix_dali.plugins import PlanSource, TileSource
 from cellmix_dali.plugins.engines.cell_table import cell_tables
-from cellmix_dali.plugins.engines.cuda import constants, launch
-from cellmix_dali.plugins.normalise import MEAN, STD, default_engine
+from cellmix_dali.plugins.engines.cuda_launch import launch
+from cellmix_dali.plugins.engines.engine import Normalisation
+from cellmix_dali.plugins.engines.registry import ENGINES, default_engine
+from cellmix_dali.plugins.normalise import MEAN, STD
 
 BATCH, TILES, THREADS, WORKERS = 256, 8192, 8, 4
-ENGINES = ("native", "numba")
 LOADS = (0.0, 0.65, 1.0)
 # Batch, tile and patch in pixels.
 KERNELS = [(batch, *size) for batch in (256, 1024) for size in ((224, 16), (224, 32), (224, 112), (512, 16), (512, 64))]
@@ -64,7 +65,7 @@ def kernel_over_copy(rounds: int) -> dict[str, dict[str, Any]]:
     """The kernel alone, by CUDA events, alternately with a copy on the device that moves the same number of bytes."""
     found = {}
     stream = torch.cuda.current_stream().cuda_stream
-    numbers = constants(MEAN, STD)
+    numbers = Normalisation(MEAN, STD).constants()
     for batch, tile, patch in KERNELS:
         images = torch.randint(0, 256, (batch, tile, tile, 3), dtype=torch.uint8, device="cuda")
         tables = torch.from_numpy(tables_of(batch, tile, patch)).cuda()

@@ -15,9 +15,9 @@ from cellmix_dali._arguments import integer
 from cellmix_dali.errors import ArgumentError, unknown_name
 from cellmix_dali.plugins import Augment, Draw, Source, TileNodes, tiles
 from cellmix_dali.plugins.dali import DataNode, Pipeline, fn
-from cellmix_dali.plugins.engines.paste import check_engine
+from cellmix_dali.plugins.engines.registry import check_engine, default_engine
 from cellmix_dali.plugins.labels import mix_labels
-from cellmix_dali.plugins.normalise import DTYPES, MEAN, STD, channel_numbers, default_engine, normalise
+from cellmix_dali.plugins.normalise import DTYPES, MEAN, STD, channel_numbers, normalise
 from cellmix_dali.plugins.saliency import placed_boxes
 
 from .device import device_id, device_name, pipeline_on
@@ -51,7 +51,7 @@ class GraphOptions:
         `torch.device`. What ran on a GPU: docs/gpu.md.
     engine : {"native", "numba"}, optional
         What mixes and normalises: DALI's operators, or one compiled pass over the pixels; the result is the same. By
-        default the faster one, see `cellmix_dali.plugins.normalise.default_engine`.
+        default the faster one, see `cellmix_dali.plugins.engines.registry.default_engine`.
     mean, std : sequence of 3 floats
         Of R, G, B in [0, 1].
     dtype : {"float32", "float16"}

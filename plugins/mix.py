@@ -10,14 +10,15 @@ from cellmix_dali._ranks import ranks_of
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.mixing import canonical_method, make_mixer, mixes
 
-from ._apply import apply_plan
 from ._drawn_plan import drawn_plan
 from .dali import DataNode, Pipeline, fn, types
 from .device_names import device_name
-from .engines.paste import check_engine
+from .engines.registry import engine_for
+from .engines.self_check import tried
 from .image_shape import require_channels, require_tile_size
-from .labels import soft_rows
+from .labels import mix_labels, soft_rows
 from .plan_source import PlanNodes, PlanSource, check_settings
+from .saliency import placed_boxes
 
 __all__ = ["MixParameters", "mix"]
 
@@ -131,7 +132,7 @@ def mix(
         batch runs, as a RuntimeError of DALI's that names this operator.
     """
     pipeline = _check(images, device=device, num_classes=num_classes)
-    check_engine(engine, images.device)
+    chosen = engine_for(engine, images.device)
     if plan is not None:
         own = {
             "patch_size": patch_size,
@@ -155,11 +156,20 @@ def mix(
         check_settings(mixer, patch_size=patch_size, fix_ratio=fix_ratio)
         mixer.check_batch_size(pipeline.max_batch_size)
         nodes = drawn_plan(images, mixer, pipeline.max_batch_size, patch_size, fix_ratio)
-    if engine == "numba":
+    if nodes.action.kind == "saliency":
+        nodes = placed_boxes(images, nodes)
+    if nodes.action.kind not in chosen.mixes:
+        raise ArgumentError(
+            f"On the {images.device.upper()} engine={engine!r} mixes and normalises in one pass: use "
+            f"cellmix_dali.plugins.normalise.normalise(images, plan=..., engine={engine!r}), or engine='native' to mix "
+            "alone."
+        )
+    if chosen.compiled:
         images = require_channels(images)
-    mixed, soft_labels = apply_plan(
-        images, labels, nodes, num_classes=num_classes, soft=soft, engine=engine, dtype=dtype, name=name
-    )
+    mixed = tried(chosen, images, nodes.action).mix(images, nodes, dtype=dtype, name=name)
+    soft_labels = mix_labels(labels, nodes.weights, num_classes, pipeline.max_batch_size, soft=soft)
+    if images.device == "gpu" and soft_labels.device == "cpu":
+        soft_labels = soft_labels.gpu()
     return (mixed, soft_labels, _applied(nodes)) if parameters else (mixed, soft_labels)
 
 

@@ -9,8 +9,7 @@ from ..curriculum import Curriculum
 from ..errors import ArgumentError
 from ..mixing import METHODS, canonical_method, make_mixer, mixes
 from ..pipelines.device import device_id
-from ..plugins.engines.paste import check_engine
-from ..plugins.normalise import default_engine
+from ..plugins.engines.registry import check_engine, default_engine
 from .models import check_model
 
 __all__ = ["ImageSettings", "TrainingSettings", "check_image_settings", "check_settings", "fitting_batch_size"]

@@ -44,23 +44,19 @@ def _end_to_end(cells: Sequence[DataNode]) -> DataNode:
 @functools.cache
 def _operators(groups: int, dimensions: int) -> tuple[Callable[..., DataNode], Callable[..., DataNode]]:
     """The operators for so many groups, for all pipelines of the process."""
-    pictures, depth = [types.UINT8] * (groups + 1), [dimensions] * groups + [3]
+    pictures = [*[(types.UINT8, dimensions)] * groups, (types.UINT8, 3)]
     places = raw_operator(
         _places,
         _one_a_region,
-        in_types=[*pictures, types.INT32],
-        in_dimensions=[*depth, 2],
-        out_type=types.INT64,
-        out_dimensions=2,
+        inputs=[*pictures, (types.INT32, 2)],
+        output=(types.INT64, 2),
         batch=True,
     )
     copies = raw_operator(
         _copies,
         _square,
-        in_types=[types.INT64, *pictures],
-        in_dimensions=[2, *depth],
-        out_type=types.UINT8,
-        out_dimensions=3,
+        inputs=[(types.INT64, 2), *pictures],
+        output=(types.UINT8, 3),
         batch=False,
     )
     return places, copies

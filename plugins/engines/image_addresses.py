@@ -33,10 +33,8 @@ def _operator() -> Callable[..., DataNode]:
     return raw_operator(
         _addresses,
         _one_a_region,
-        in_types=[types.UINT8, types.INT32],
-        in_dimensions=[3, 1],
-        out_type=types.INT64,
-        out_dimensions=1,
+        inputs=[(types.UINT8, 3), (types.INT32, 1)],
+        output=(types.INT64, 1),
         batch=True,
     )
 

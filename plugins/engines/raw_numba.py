@@ -15,7 +15,10 @@ from nvidia.dali.plugin.numba import NumbaFunction
 
 from ..dali import DataNode, types
 
-__all__ = ["RUN", "RUN_SAMPLE", "SETUP", "compiled_callback", "raw_operator"]
+__all__ = ["RUN", "RUN_SAMPLE", "SETUP", "Array", "compiled_callback", "raw_operator"]
+
+#: Type and number of dimensions of an input or output.
+Array = tuple[types.DALIDataType, int]
 
 _U64, _I32 = numba_types.uint64, numba_types.int32
 #: Addresses of the outputs' data (outputs, samples), of their shapes (outputs, samples) and of their numbers of
@@ -54,10 +57,8 @@ def raw_operator(
     run: Any,
     setup: Any,
     *,
-    in_types: Sequence[types.DALIDataType],
-    in_dimensions: Sequence[int],
-    out_type: types.DALIDataType,
-    out_dimensions: int,
+    inputs: Sequence[Array],
+    output: Array,
     batch: bool,
 ) -> Callable[..., DataNode]:
     """Make an operator on the CPU with one output.
@@ -66,20 +67,18 @@ def raw_operator(
     ----------
     run, setup
         Made by `compiled_callback`, of the signatures `RUN` (or `RUN_SAMPLE`) and `SETUP`.
-    in_types, in_dimensions
-        Type and number of dimensions of each input.
-    out_type, out_dimensions
-        Those of the output.
+    inputs, output
+        Type and number of dimensions of each.
     batch : bool
         Whether it is called once per batch, or once per sample in DALI's threads.
     """
     operator: Callable[..., DataNode] = _RawNumbaFunction(
         run_fn=run,
         setup_fn=setup,
-        out_types=[out_type],
-        in_types=list(in_types),
-        outs_ndim=[out_dimensions],
-        ins_ndim=list(in_dimensions),
+        out_types=[output[0]],
+        in_types=[dtype for dtype, _ in inputs],
+        outs_ndim=[output[1]],
+        ins_ndim=[dimensions for _, dimensions in inputs],
         batch_processing=batch,
         device="cpu",
     )

@@ -355,15 +355,3 @@ def test_outside_a_pipeline_it_is_refused() -> None:
 def test_what_a_plan_source_refuses(make: Callable[[], Any], words: str) -> None:
     with pytest.raises(ArgumentError, match=words):
         make()
-
-
-@pytest.mark.filterwarnings("ignore:The external source node")  # the stand-in leaves the plan unused
-def test_a_kernel_that_moves_pixels_wrongly_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cellmix_dali.errors import CellMixDaliError
-    from cellmix_dali.plugins.engines import cpu as _numba_engine
-
-    monkeypatch.setattr(_numba_engine, "_numba_node", lambda given, *_: fn.copy(given))
-    _numba_engine._self_check.cache_clear()
-    with pytest.raises(CellMixDaliError, match="moved pixels wrongly in its self-check"):
-        _numba_engine._self_check("paste", "nearest")
-    _numba_engine._self_check.cache_clear()

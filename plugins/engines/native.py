@@ -1,62 +1,44 @@
-"""The engines: what moves the pixels of a plan. Here DALI's own operators; `_numba_engine` is the other."""
+"""Engine "native": DALI's own operators, on both devices."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from cellmix_dali.errors import ArgumentError, unknown_name
-
 from ..assemble import laid_over
 from ..dali import DataNode, fn, types
 from ..nearest import resized_nearest
 from ..plan_arrays import PlanNodes
+from .engine import DTYPES, Engine, Normalisation
 
-__all__ = ["ENGINES", "check_engine", "move_pixels"]
-
-ENGINES = ("native", "numba")
-
-
-def check_engine(engine: str, device: str) -> None:
-    """Raise an error if there is no such engine, or this machine lacks what it needs for images on that device.
-
-    Raises
-    ------
-    ArgumentError
-        For an unknown engine.
-    MissingDependencyError
-        For engine "numba" on the GPU without numba-cuda.
-    """
-    if engine not in ENGINES:
-        raise unknown_name("engine", engine, ENGINES)
-    if engine == "numba" and device == "gpu":
-        from . import cuda as _cuda_engine  # noqa: F401
+__all__ = ["Native"]
 
 
-def move_pixels(
-    images: DataNode,
-    plan: PlanNodes,
-    *,
-    engine: str = "native",
-    dtype: types.DALIDataType | None = None,
-    name: str | None = None,
-) -> DataNode:
-    """Apply a plan to images; its kind is any but "saliency" (see `_saliency.placed_boxes`)."""
-    if engine == "numba":
-        if images.device == "gpu":
-            raise ArgumentError(
-                "On the GPU engine='numba' mixes and normalises in one pass: use "
-                "cellmix_dali.plugins.normalise.normalise(images, plan=..., engine='numba'), or engine='native' to "
-                "mix alone."
-            )
-        from .cpu import move_pixels_numba
+class Native(Engine):
+    """Mixes images of any type and number of channels; normalises in a pass of its own."""
 
-        return move_pixels_numba(images, plan, dtype=dtype, name=name)
-    options: dict[str, Any] = {} if name is None else {"name": name}
-    if plan.action.kind == "paste":
-        # The paste casts on its way.
-        return _paste(images, plan, options if dtype is None else options | {"dtype": dtype})
-    mixed = {"fill": _fill, "resize": _resize, "share": _share, "mask": _mask}[plan.action.kind](images, plan, options)
-    return mixed if dtype is None else fn.cast(mixed, dtype=dtype)
+    name, devices, compiled = "native", ("cpu", "gpu"), False
+
+    def mix(
+        self, images: DataNode, plan: PlanNodes, *, dtype: types.DALIDataType | None = None, name: str | None = None
+    ) -> DataNode:
+        """Apply a plan by the operators of its kind; see `Engine.mix`."""
+        options: dict[str, Any] = {} if name is None else {"name": name}
+        if plan.action.kind == "paste":
+            # The paste casts on its way.
+            return _paste(images, plan, options if dtype is None else options | {"dtype": dtype})
+        mixed = _OTHER_KINDS[plan.action.kind](images, plan, options)
+        return mixed if dtype is None else fn.cast(mixed, dtype=dtype)
+
+    def normalise(self, images: DataNode, plan: PlanNodes | None, how: Normalisation) -> DataNode:
+        """Normalise by `fn.crop_mirror_normalize`; see `Engine.normalise`. On the GPU it may round otherwise."""
+        assert plan is None
+        return fn.crop_mirror_normalize(
+            images,
+            dtype=DTYPES[how.dtype],
+            output_layout="CHW",
+            mean=[255 * value for value in how.mean],
+            std=[255 * value for value in how.std],
+        )
 
 
 def _paste(images: DataNode, plan: PlanNodes, options: dict[str, Any]) -> DataNode:
@@ -116,3 +98,6 @@ def _mask(images: DataNode, plan: PlanNodes, options: dict[str, Any]) -> DataNod
 def _partner(images: DataNode, plan: PlanNodes) -> DataNode:
     """Each sample's partner in its place."""
     return fn.permute_batch(images, indices=plan.in_ids[0])
+
+
+_OTHER_KINDS = {"fill": _fill, "resize": _resize, "share": _share, "mask": _mask}

@@ -13,11 +13,16 @@ from numba import config
 from nvidia.dali import fn, types
 from nvidia.dali.pipeline import Pipeline
 
-from cellmix_dali.mixing import make_mixer
+from cellmix_dali.errors import CellMixDaliError
+from cellmix_dali.mixing import Action, make_mixer
 from cellmix_dali.plugins import PlanSource
 from cellmix_dali.plugins.engines import cuda_kernel as _cuda_kernel
+from cellmix_dali.plugins.engines import cuda_launch
 from cellmix_dali.plugins.engines.cell_table import cell_tables
-from cellmix_dali.plugins.engines.cuda import constants, mixed_and_normalised, normalised_on_gpu
+from cellmix_dali.plugins.engines.cuda import CompiledOnGpu
+from cellmix_dali.plugins.engines.cuda_launch import mixed_and_normalised
+from cellmix_dali.plugins.engines.engine import Normalisation
+from cellmix_dali.plugins.engines.self_check import self_check
 
 
 def tensors(images: np.ndarray, shift: int) -> list[torch.Tensor]:
@@ -38,7 +43,7 @@ def directly(images: np.ndarray, source: PlanSource | None, dtype: str, shift: i
         plan = source.draw(0, 0)
         regions = np.concatenate([plan.in_ids[..., None], plan.in_anchors, plan.out_anchors, plan.shapes], axis=-1)
         tables = list(map(torch.from_numpy, cell_tables(regions, *images.shape[1:3])))
-    numbers = constants(*moments)
+    numbers = Normalisation(*moments).constants()
     return mixed_and_normalised(tensors(images, shift), tables, numbers, dtype, stream=0).numpy()
 
 
@@ -47,7 +52,7 @@ def in_a_graph(images: np.ndarray, source: PlanSource | None, dtype: str, moment
     with pipeline:
         node = fn.external_source(lambda: images, batch=True, dtype=types.UINT8, layout="HWC")
         plan = None if source is None else source.nodes()
-        result = normalised_on_gpu(node, *moments, plan, dtype)
+        result = CompiledOnGpu().normalise(node, plan, Normalisation(*moments, dtype))
         # Raises where the result has no layout.
         kept = fn.crop_mirror_normalize(result, dtype=types.FLOAT, output_layout="HWC")
         pipeline.set_outputs(result, kept, *([] if plan is None else [plan.weights, plan.parameters]))
@@ -57,9 +62,27 @@ def in_a_graph(images: np.ndarray, source: PlanSource | None, dtype: str, moment
     return np.array(result.as_array())
 
 
+def tried(dtype: str) -> str:
+    """What the self-check says of an engine that is right but forgets to mix."""
+    for action in (None, Action("paste")):
+        self_check(CompiledOnGpu(), action, dtype)
+    right = cuda_launch.mixed_and_normalised
+    cuda_launch.mixed_and_normalised = lambda images, _tables, *rest: right(images, None, *rest)
+    try:
+        self_check(CompiledOnGpu(), None, dtype)
+        self_check(CompiledOnGpu(), Action("paste"), dtype)
+    except CellMixDaliError as error:
+        return str(error)
+    finally:
+        cuda_launch.mixed_and_normalised = right
+    return ""
+
+
 def main(cases: Path, out: Path) -> None:
     assert config.ENABLE_CUDASIM
     results = []
+    _cuda_kernel.BLOCK = (4, 4)
+    said = [tried(dtype) for dtype in ("float32", "float16")]
     for case in pickle.loads(cases.read_bytes()):
         images, method, patch = case["images"], case["method"], case["patch"]
         # The simulator pays for each thread, also for those that have no pixel.
@@ -73,7 +96,7 @@ def main(cases: Path, out: Path) -> None:
             results.append(in_a_graph(images, source, case["dtype"], case["moments"]))
         else:
             results.append(directly(images, source, case["dtype"], case["shift"], case["moments"]))
-    out.write_bytes(pickle.dumps(results))
+    out.write_bytes(pickle.dumps((results, said)))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from cellmix_dali.mixing import CELLMIX_VARIANTS, CellMix, make_mixer
 from cellmix_dali.plugins import PlanSource
 from cellmix_dali.plugins.engines.cell_table import cell_tables, tables_of_batch
 from cellmix_dali.plugins.engines.cuda_kernel import BLOCK
-from cellmix_dali.plugins.engines.paste import check_engine
 
 BATCH = 8  # a multiple of all groups
 MOMENTS = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
@@ -62,8 +61,11 @@ def name(given: dict[str, Any]) -> str:
 
 
 @pytest.fixture(scope="module")
-def simulated(tmp_path_factory: pytest.TempPathFactory) -> list[np.ndarray]:
-    """What the simulator makes of each case: in one child process, as numba asks for it before it is imported."""
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[np.ndarray], list[str]]:
+    """What the simulator makes of each case, and what the self-check says there of an engine that does not mix.
+
+    In one child process: numba must be told of the simulator before it is imported.
+    """
     folder = tmp_path_factory.mktemp("simulator")
     (folder / "cases").write_bytes(pickle.dumps(CASES))
     child = Path(__file__).with_name("cuda_simulator.py")
@@ -76,7 +78,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> list[np.ndarray]:
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    results: list[np.ndarray] = pickle.loads((folder / "results").read_bytes())
+    results: tuple[list[np.ndarray], list[str]] = pickle.loads((folder / "results").read_bytes())
     return results
 
 
@@ -93,13 +95,24 @@ def reference(given: dict[str, Any]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("number", range(len(CASES)), ids=[name(given) for given in CASES])
-def test_the_simulated_kernel_gives_the_plans_pixels_to_the_bit(number: int, simulated: list[np.ndarray]) -> None:
-    given, got = CASES[number], simulated[number]
+def test_the_simulated_kernel_gives_the_plans_pixels_to_the_bit(
+    number: int, simulated: tuple[list[np.ndarray], list[str]]
+) -> None:
+    given, got = CASES[number], simulated[0][number]
     want = reference(given)
     assert got.dtype == want.dtype
     np.testing.assert_array_equal(got, want)
     if given["method"] is not None and given["fix_ratio"] < 1:
         assert not np.array_equal(got, reference(given | {"method": None}))
+
+
+def test_the_self_check_passes_in_the_simulator_and_finds_a_kernel_that_does_not_mix(
+    simulated: tuple[list[np.ndarray], list[str]],
+) -> None:
+    for message in simulated[1]:
+        assert re.search(
+            r"'numba' applied a plan of kind 'paste' wrongly .* numba_cuda \S+, torch \S+, nvidia", message
+        )
 
 
 PTX = """
@@ -174,11 +187,3 @@ def test_regions_that_reach_out_are_refused() -> None:
             cell_tables(wrong, 20, 30)
     with pytest.raises(ArgumentError, match=r"several sizes, \[\(20, 30\), \(20, 31\)\]"):
         tables_of_batch(list(inside), [np.array([20, 30 + (number == 2), 3]) for number in range(BATCH)])
-
-
-def test_both_engines_may_be_asked_for_on_both_devices() -> None:
-    for device in ("cpu", "gpu"):
-        for engine in ("native", "numba"):
-            check_engine(engine, device)
-        with pytest.raises(ArgumentError, match=r"Unknown engine 'nmba'\. Did you mean 'numba'\?"):
-            check_engine("nmba", device)

@@ -1,0 +1,119 @@
+"""What an engine is: it moves the pixels of a plan and normalises them, as nodes of a DALI graph."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..dali import DataNode, types
+from ..plan_arrays import PlanNodes
+
+__all__ = ["DTYPES", "KINDS", "Engine", "Normalisation"]
+
+#: What a normalised image may consist of.
+DTYPES = {"float32": types.FLOAT, "float16": types.FLOAT16}
+#: Kinds of plans that an engine is given, see `PlanArrays`; "saliency" has become "paste" before.
+KINDS = frozenset({"paste", "fill", "resize", "share", "mask"})
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """What is done to an image: ``(image / 255 - mean) / std``, cast, channels first.
+
+    Attributes
+    ----------
+    mean, std : tuple of 3 floats
+        Of R, G, B in [0, 1].
+    dtype : {"float32", "float16"}
+        Of the result.
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    dtype: str = "float32"
+
+    def constants(self) -> NDArray[np.float32]:
+        """Return what is subtracted, (3,), and what multiplies then, (3,): in float32, as DALI works them out."""
+        means, deviations = (np.array([255 * value for value in given], np.float32) for given in (self.mean, self.std))
+        return np.concatenate([means, 1 / deviations]).astype(np.float32)
+
+    def plainly(self, images: NDArray[np.uint8]) -> NDArray[np.floating]:
+        """Return what engines must make of images, (batch, height, width, 3): the same by NumPy, step by step."""
+        numbers = self.constants()
+        floats = (images.astype(np.float32) - numbers[:3]) * numbers[3:]
+        return floats.transpose(0, 3, 1, 2).astype(self.dtype)
+
+
+class Engine(ABC):
+    """Code that moves the pixels of plans and normalises them.
+
+    Attributes
+    ----------
+    name : str
+        What users call it. On each device a name stands for one engine.
+    devices : tuple of str
+        Where the images may be: "cpu", "gpu".
+    mixes : frozenset of str
+        Kinds of plans that `mix` applies.
+    fuses : frozenset of str
+        Kinds of plans that `normalise` applies in its own pass over the pixels.
+    compiled : bool
+        Whether it is compiled code, which sees bare memory: the images' channels are checked before it, and itself is
+        tried by `self_check` before it is used.
+    packages : tuple of str
+        Modules whose versions are to be reported where it fails.
+    """
+
+    name: ClassVar[str]
+    devices: ClassVar[tuple[str, ...]]
+    mixes: ClassVar[frozenset[str]] = KINDS
+    fuses: ClassVar[frozenset[str]] = frozenset()
+    compiled: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = ("nvidia.dali",)
+
+    def require(self) -> None:  # noqa: B027 (most need nothing more)
+        """Raise `MissingDependencyError` if this machine lacks what the engine needs."""
+
+    def mix(
+        self, images: DataNode, plan: PlanNodes, *, dtype: types.DALIDataType | None = None, name: str | None = None
+    ) -> DataNode:
+        """Apply a plan alone.
+
+        Parameters
+        ----------
+        images : DataNode, HWC
+            Of the plan's size, on one of the engine's devices; of compiled engines uint8.
+        plan : PlanNodes
+            Of a kind in `mixes`.
+        dtype : nvidia.dali.types.DALIDataType, optional
+            Of the result; by default that of the images.
+        name : str, optional
+            Of the operator instance whose result is returned.
+
+        Returns
+        -------
+        DataNode, HWC
+        """
+        raise NotImplementedError(f"{type(self).__name__} applies no plan alone, see its `mixes`.")
+
+    @abstractmethod
+    def normalise(self, images: DataNode, plan: PlanNodes | None, how: Normalisation) -> DataNode:
+        """Normalise images; before that, in the same pass, apply a plan.
+
+        Parameters
+        ----------
+        images : DataNode, uint8 HWC, 3 channels
+            On one of the engine's devices, with a plan all of its size.
+        plan : PlanNodes or None
+            Of a kind in `fuses`.
+        how : Normalisation
+            Means, deviations and the type of the result.
+
+        Returns
+        -------
+        DataNode, CHW
+        """
