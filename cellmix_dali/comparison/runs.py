@@ -7,15 +7,14 @@ import os
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import parent_process
 from typing import Any
 
 import torch
 
 from ..errors import CellMixDaliError
-from ..pipelines import ImageCache
-from ..training import ImageData, ImageRun, train_and_test
+from ..training import TrainingData, TrainingRun, train_and_test
 from .arms import Arm, slug
 from .records import RunRecord
 from .settings import ComparisonSettings
@@ -70,12 +69,12 @@ class Work:
     ----------
     settings : ComparisonSettings
         How every run trains.
-    data : mapping of str to ImageData
+    data : mapping of str to TrainingData
         By the fold that is tested on.
     """
 
     settings: ComparisonSettings
-    data: Mapping[str, ImageData]
+    data: Mapping[str, TrainingData[Any]]
 
 
 def run_seed(seed: int, fold: str) -> int:
@@ -97,16 +96,15 @@ class Worker:
 
     def __init__(self, settings: ComparisonSettings) -> None:
         self._settings = settings
-        self._cache: ImageCache | None = None
+        self._source: Any = None
 
-    def do(self, run: Run, data: ImageData) -> RunRecord | str:
-        """Train and test on the images of the run's fold; give the record, or, where it cannot be done, the reason."""
+    def do(self, run: Run, data: TrainingData[Any]) -> RunRecord | str:
+        """Train and test on the samples of the run's fold; give the record, or, where it cannot be done, the reason."""
         settings = self._settings.of_run(run.arm, dict(run.values), run_seed(run.seed, run.fold))
         started = time.perf_counter()
         try:
-            if self._cache is None:
-                self._cache = ImageCache(settings.image_size, device=settings.device, num_threads=settings.threads)
-            done = train_and_test(data, settings, cache=self._cache)
+            self._source = self._source or data.source.shared(settings)
+            done = train_and_test(replace(data, source=self._source), settings)
         except CellMixDaliError as error:
             return str(error)
         except Exception as error:  # of a library: this run's end, and not that of all others
@@ -127,14 +125,18 @@ def start_worker(settings: ComparisonSettings) -> None:
     _worker = Worker(settings)
 
 
-def do_run(run: Run, data: ImageData) -> RunRecord | str:
+def do_run(run: Run, data: TrainingData[Any]) -> RunRecord | str:
     """Let this process's worker do a run."""
     assert _worker is not None
     return _worker.do(run, data)
 
 
-def _record(run: Run, done: ImageRun, seconds: float) -> RunRecord:
-    epochs = [{name: value for name, value in entry.items() if name != "images_per_second"} for entry in done.epochs]
+def _record(run: Run, done: TrainingRun, seconds: float) -> RunRecord:
+    # Records count from 0, as those of former versions do.
+    epochs = [
+        {name: value for name, value in entry.items() if name != "samples_per_second"} | {"epoch": number}
+        for number, entry in enumerate(done.epochs)
+    ]
     return RunRecord(
         arm=run.arm.name,
         method=run.arm.method,
@@ -142,14 +144,19 @@ def _record(run: Run, done: ImageRun, seconds: float) -> RunRecord:
         fold=run.fold,
         seed=run.seed,
         candidate=dict(run.values),
-        best_epoch=done.best_epoch,
-        validation=done.tested["validation"].scores,
-        test=done.tested["test"].scores,
+        best_epoch=done.best_epoch - 1,
+        validation=_defined(done.tested["validation"].scores),
+        test=_defined(done.tested["test"].scores),
         confusion=done.tested["test"].confusion.tolist(),
         epochs=epochs,
         batch_losses=[[round(loss, _DIGITS) for loss in losses] for losses in done.batch_losses],
         seconds=round(seconds, 2),
     )
+
+
+def _defined(scores: Mapping[str, float | None]) -> dict[str, float]:
+    """Scores of samples of two classes and more, of which all are numbers."""
+    return {name: value for name, value in scores.items() if value is not None}
 
 
 def _end_with(parent: Any) -> None:

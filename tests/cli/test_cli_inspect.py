@@ -19,7 +19,7 @@ from cellmix_dali.errors import MissingDependencyError
 from cellmix_dali.pipelines.device import KINDS, decoder_device, routes_taken
 from cellmix_dali.plugins import TileSource
 from cellmix_dali.synthetic import RenderedSlide
-from cellmix_dali.training import TrainingData, TrainingSettings, run_training
+from cellmix_dali.training import TileSamples, TrainingData, TrainingSettings, run_training
 from cellmix_dali.training.run import _kinds_read
 
 
@@ -59,14 +59,14 @@ def test_a_device_that_does_not_exist(rendered: list[RenderedSlide]) -> None:
 
 def test_the_report_of_a_training_holds_the_routes(table: TileTable, tmp_path: Path) -> None:
     labels = table.with_labels(torch.arange(len(table)).numpy() % 2)
-    data = TrainingData(labels, labels, ("a", "b"), "none", "none", {}, tile_size=256)
+    data = TrainingData(TileSamples(256), labels, None, labels, ("a", "b"), "none", "none")
     report = run_training(
         data, TrainingSettings(epochs=1, batch_size=8, engine="native"), tmp_path, Console(quiet=True)
     )
     routes = routes_taken("cpu")
     want = {kind: {"decoder": "cpu", "reason": routes[kind].reason} for kind in ("rgb jpeg", "ycbcr jpeg 4:2:0")}
-    assert report["decoder_routes"] == want
-    assert json.loads((tmp_path / "report.json").read_text())["decoder_routes"] == want
+    assert report["tiles"]["decoder_routes"] == want
+    assert json.loads((tmp_path / "report.json").read_text())["tiles"]["decoder_routes"] == want
 
 
 @pytest.mark.parametrize(
