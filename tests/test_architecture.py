@@ -14,6 +14,7 @@ PACKAGE = ROOT / "cellmix_dali"
 FLOORS = [
     ("errors", "_arguments", "_compiled", "_cores", "_plain", "_random", "_ranks"),
     ("storage",),
+    ("jobs",),
     ("slides",),
     ("annotations",),
     ("tissue",),

@@ -2,13 +2,56 @@
 
 from __future__ import annotations
 
-from rich.console import Console
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-__all__ = ["INTERRUPTED", "SOME_FAILED", "duration", "say"]
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress, ProgressColumn
+
+from ..jobs import JobStoppedError
+from ..jobs.signals import Terminated, terminable
+from ..storage.aside import WriteError
+
+__all__ = ["SOME_FAILED", "Display", "duration", "may_end_early", "say"]
 
 #: Exit codes.
 SOME_FAILED = 3
-INTERRUPTED = 130  # as shells say it: 128 and the number of SIGINT
+_STOPPED = 1
+_SIGNALLED = 128  # and the signal's number, as shells say it
+
+
+class Display:
+    """Shows how far a job is while its block lasts: by `bars` in a terminal, else, where they are None, by lines."""
+
+    def __init__(self, console: Console, *columns: ProgressColumn) -> None:
+        self.console = console
+        self.bars = Progress(*columns, console=console) if console.is_terminal else None
+
+    def __enter__(self) -> None:
+        if self.bars is not None:
+            self.bars.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self.bars is not None:
+            self.bars.stop()
+
+
+@contextmanager
+def may_end_early(errors: Console, kept: str) -> Iterator[None]:
+    """Say why a job in the block ends before its work is done, and that what is done is `kept`; then exit."""
+    try:
+        with terminable():
+            yield
+    except (JobStoppedError, WriteError) as error:
+        say(errors, f"[bold red]Stopped:[/] {escape(str(error))} {kept}")
+        sys.exit(_STOPPED)
+    except KeyboardInterrupt as stop:
+        number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
+        say(errors, f"[bold red]{'Terminated' if number == signal.SIGTERM else 'Interrupted'}.[/] {kept}")
+        sys.exit(_SIGNALLED + number)
 
 
 def say(console: Console, text: str) -> None:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
 from ..errors import ArgumentError
 from ._options import BatchSize, ClassColumn, Device, Epochs, ImageSize, Model, Only, Pretrained, SkipBadImages
-from ._telling import INTERRUPTED, SOME_FAILED, duration, say
+from ._telling import SOME_FAILED, Display, duration, may_end_early, say
 
 if TYPE_CHECKING:
     from ..comparison import ComparisonState
@@ -96,7 +95,7 @@ def compare(
     The next fold chooses the epoch, and values of which several are given; the test fold chooses nothing. Writes
     runs/ (a file a run), results.csv, differences.csv, report.md, report.json and pictures into --out. Called again, it
     does what is missing; methods, curricula, folds, seeds and values may be added. Exit code: 0 all good, 3 runs
-    failed, 2 wrong use.
+    failed, 2 wrong use, 1 the comparison had to stop (a full disk).
     """
     console, errors = Console(), Console(stderr=True)
     from ..comparison import (
@@ -136,14 +135,12 @@ def compare(
         device=device,
         threads=threads,
     )
+    display = _Display(console)
     try:
-        with _Display(console) as display:
+        with may_end_early(errors, "Finished runs are kept: give the same command to go on."), display:
             result = run_comparison(
                 settings, out, against=against, workers=workers, checking=display.checking, progress=display.show
             )
-    except KeyboardInterrupt:
-        say(errors, "[bold red]Interrupted.[/] Finished runs are kept: give the same command to go on.")
-        sys.exit(INTERRUPTED)
     except AllRunsFailedError as error:
         say(errors, f"[bold red]Error:[/] {escape(str(error))}")
         sys.exit(SOME_FAILED)
@@ -161,45 +158,32 @@ def compare(
         sys.exit(SOME_FAILED)
 
 
-class _Display:
-    """Shows how far a comparison is: a bar in a terminal, else a line for each run that ends."""
+class _Display(Display):
+    """Shows how far a comparison is: a bar, or a line for each run that ends."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._bars: Progress | None = None
-        if console.is_terminal:
-            self._bars = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=12),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TextColumn("{task.fields[text]}"),
-                console=console,
-            )
-
-    def __enter__(self) -> _Display:
-        if self._bars is not None:
-            self._bars.start()
-            self._bar = self._bars.add_task("images", total=None, text="decoding every one once")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bars is not None:
-            self._bars.stop()
+        super().__init__(
+            console,
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=12),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[text]}"),
+        )
+        if self.bars is not None:
+            self._bar = self.bars.add_task("images", total=None, text="decoding every one once")
 
     def checking(self, done: int, images: int) -> None:
         """Show how many images are checked."""
-        if self._bars is not None:
-            self._bars.update(self._bar, completed=done, total=images)
+        if self.bars is not None:
+            self.bars.update(self._bar, completed=done, total=images)
 
     def show(self, state: ComparisonState) -> None:
         """Show a state."""
         left = "" if state.seconds_left is None else f", {duration(state.seconds_left)} left"
         told = "starting" if state.last is None and state.last_failed is None else ""
         if state.last_failed is not None:
-            say(self._console, f"[red]failed:[/] {escape(state.last_failed[0])}: {escape(state.last_failed[1])}")
+            say(self.console, f"[red]failed:[/] {escape(state.last_failed[0])}: {escape(state.last_failed[1])}")
         if state.last is not None:
             run = state.last
             told = (
@@ -207,12 +191,12 @@ class _Display:
                 f"{run.test['balanced_accuracy']:.3f} ({run.seconds:.0f} s)"
             )
         ended = state.done + state.failed
-        if self._bars is not None:
-            self._bars.update(
+        if self.bars is not None:
+            self.bars.update(
                 self._bar, description="runs", completed=ended, total=state.runs, text=escape(f"{told}{left}")
             )
         else:
-            say(self._console, f"{ended:,} of {state.runs:,} runs{left}" + (f": {escape(told)}" if told else ""))
+            say(self.console, f"{ended:,} of {state.runs:,} runs{left}" + (f": {escape(told)}" if told else ""))
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT
 from ._options import (
@@ -28,14 +27,13 @@ from ._options import (
     TissueMethodName,
     tile_recipe,
 )
-from ._telling import INTERRUPTED, SOME_FAILED, duration, say
+from ._telling import SOME_FAILED, Display, duration, may_end_early, say
 
 if TYPE_CHECKING:
     from ..tiling import JobState, TilingResult
 
 __all__ = ["tile"]
 
-_STOPPED = 1
 _SHOWN = 20  # failed slides that are named at the end
 
 
@@ -145,8 +143,7 @@ def tile(
     --skip-bad-slides, if there are tiles), 2 wrong use, 1 the job had to stop (a full disk) and can be resumed.
     """
     console, errors = Console(), Console(stderr=True)
-    from ..storage.aside import WriteError
-    from ..tiling import JobStoppedError, TilingSettings, tile_slides
+    from ..tiling import TilingSettings, tile_slides
 
     recipe = tile_recipe(
         tile_size,
@@ -174,58 +171,34 @@ def tile(
         coords_only=coords_only,
         device=device,
     )
-    try:
-        with _Display(console) as display:
-            result = tile_slides(
-                slides,
-                out,
-                settings,
-                resume=resume,
-                mixed_resolutions=mixed_resolutions,
-                workers=workers,
-                scheduler=scheduler,
-                retry_seconds=retry_seconds,
-                slide_timeout=slide_timeout or None,
-                progress=display.show,
-            )
-    except (JobStoppedError, WriteError) as error:
-        say(errors, f"[bold red]Stopped:[/] {escape(str(error))} What is done is kept: go on with --resume.")
-        sys.exit(_STOPPED)
-    except KeyboardInterrupt:
-        say(errors, "[bold red]Interrupted.[/] What is done is kept: go on with --resume.")
-        sys.exit(INTERRUPTED)
+    display = _Display(console)
+    with may_end_early(errors, "What is done is kept: go on with --resume."), display:
+        result = tile_slides(
+            slides,
+            out,
+            settings,
+            resume=resume,
+            mixed_resolutions=mixed_resolutions,
+            workers=workers,
+            scheduler=scheduler,
+            retry_seconds=retry_seconds,
+            slide_timeout=slide_timeout or None,
+            progress=display.show,
+        )
     _tell(console, result, coords_only)
     if (result.failed or result.not_read or result.bad_tiles) and not (skip_bad_slides and result.tiles):
         sys.exit(SOME_FAILED)
 
 
-class _Display:
-    """Shows how far a job is: bars in a terminal, else a line for each slide that is done."""
+class _Display(Display):
+    """Shows how far a tiling job is: bars of slides and tiles, or a line for each slide that is done."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._bars: Progress | None = None
-        if console.is_terminal:
-            self._bars = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.fields[text]}"),
-                TimeElapsedColumn(),
-                console=console,
-            )
-
-    def __enter__(self) -> _Display:
-        if self._bars is not None:
-            self._bars.start()
-            self._slides = self._bars.add_task("slides", total=None, text="starting")
-            self._tiles = self._bars.add_task("tiles", total=None, text="")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bars is not None:
-            self._bars.stop()
+        text = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeElapsedColumn()
+        super().__init__(console, *text)
+        if self.bars is not None:
+            self._slides = self.bars.add_task("slides", total=None, text="starting")
+            self._tiles = self.bars.add_task("tiles", total=None, text="")
 
     def show(self, state: JobState) -> None:
         """Show a state."""
@@ -234,15 +207,15 @@ class _Display:
         speed = f"{state.tiles_per_second:,.0f} tiles/s{rest}"
         last = state.last
         if last is not None and last.status != "done":
-            say(self._console, f"[red]{last.status}:[/] {escape(last.reason)}")
-        if self._bars is not None:
+            say(self.console, f"[red]{last.status}:[/] {escape(last.reason)}")
+        if self.bars is not None:
             done, of = f"{state.slides_done:,} of {state.slides:,}", f"{state.tiles_done:,} of {state.tiles:,}"
-            self._bars.update(self._slides, total=state.slides, completed=state.slides_done, text=done)
-            self._bars.update(self._tiles, total=state.tiles, completed=state.tiles_done, text=f"{of}, {speed}")
+            self.bars.update(self._slides, total=state.slides, completed=state.slides_done, text=done)
+            self.bars.update(self._tiles, total=state.tiles, completed=state.tiles_done, text=f"{of}, {speed}")
         elif last is not None and last.status == "done":
             note = f" ({last.reason})" if last.reason else ""
             place = f"{state.slides_done:,} of {state.slides:,} slides"
-            say(self._console, f"{place}: {escape(Path(last.slide).name)}, {last.tiles:,} tiles{escape(note)}; {speed}")
+            say(self.console, f"{place}: {escape(Path(last.slide).name)}, {last.tiles:,} tiles{escape(note)}; {speed}")
 
 
 def _tell(console: Console, result: TilingResult, coords_only: bool) -> None:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from .._cores import usable_cores
 from ..errors import ArgumentError, CellMixDaliError, unknown_name
+from ..jobs.executor import carry_out, make_executor
 from ..training import TrainingData
 from ..training.loop import versions
 from ..training.settings import fitting_batch_size
 from .arms import candidates
 from .data import data_digest, divided_images
-from .lanes import do_runs
 from .records import BASELINE, RunRecord
 from .report import Report, write_report
-from .runs import Run, Work
+from .runs import Run, Task, do_run, forget_images, lost_run
 from .settings import ComparisonSettings
 from .store import RunStore
 
@@ -137,7 +137,7 @@ def compare(
         ]
         job = _Job(store, plan, progress)
         notes += [f"done again: {reason}" for reason in job.read()]
-        job.do(Work(settings, data), _cores(settings) if workers is None else workers)
+        job.do(settings, data, _cores(settings) if workers is None else workers)
         records = [_as_asked(job.records[run], run, settings) for run in plan if run in job.records]
         failed = {run.name: reason for run, reason in job.failed.items()}
         if not records:
@@ -170,7 +170,7 @@ class _Job:
         faults = []
         for run in self._plan:
             try:
-                record = self._store.read(run)
+                record = self._store.record(run)
             except ArgumentError as error:
                 faults.append(str(error))
                 continue
@@ -178,7 +178,7 @@ class _Job:
                 self.records[run] = record
         return faults
 
-    def do(self, work: Work, workers: int) -> None:
+    def do(self, settings: ComparisonSettings, data: Mapping[str, TrainingData[Any]], workers: int) -> None:
         """Do the runs that are missing; keep each record as it comes."""
         missing = [run for run in self._plan if run not in self.records]
         state = ComparisonState(len(self._plan), done=len(self.records))
@@ -186,15 +186,18 @@ class _Job:
         if not missing:
             return
         began = time.monotonic()
-        with closing(do_runs(missing, work, workers)) as outcomes:
-            for ended, (run, outcome) in enumerate(outcomes, start=1):
+        tasks = (Task(run, settings, data[run.fold]) for run in missing)
+        with ExitStack() as stack:
+            stack.callback(forget_images)
+            executor = stack.enter_context(closing(make_executor(do_run, lost_run, min(workers, len(missing)))))
+            for ended, (task, outcome) in enumerate(carry_out(executor, lambda: next(tasks, None)), start=1):
                 if isinstance(outcome, RunRecord):
-                    self._store.write(run, outcome)
-                    self.records[run] = outcome
+                    self._store.keep(task.run, outcome)
+                    self.records[task.run] = outcome
                     state = replace(state, done=state.done + 1, last=outcome, last_failed=None)
                 else:
-                    self.failed[run] = outcome
-                    state = replace(state, failed=state.failed + 1, last=None, last_failed=(run.name, outcome))
+                    self.failed[task.run] = outcome
+                    state = replace(state, failed=state.failed + 1, last=None, last_failed=(task.run.name, outcome))
                 left = (time.monotonic() - began) / ended * (len(missing) - ended)
                 state = replace(state, seconds_left=left)
                 self._progress(state)

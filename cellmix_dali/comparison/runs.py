@@ -1,25 +1,23 @@
-"""One run of a comparison, and the process that does one after the other."""
+"""One run of a comparison, and how it is done."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from multiprocessing import parent_process
 from typing import Any
 
 import torch
 
 from ..errors import CellMixDaliError
-from ..training import TrainingData, TrainingRun, train_and_test
+from ..jobs.executor import LOST
+from ..training import TrainingData, TrainingRun, TrainingSettings, train_and_test
 from .arms import Arm, slug
 from .records import RunRecord
 from .settings import ComparisonSettings
 
-__all__ = ["Run", "Work", "Worker", "do_run", "run_seed", "start_worker"]
+__all__ = ["Run", "Task", "do_run", "forget_images", "lost_run", "run_seed"]
 
 _DIGITS = 5  # of the batches' losses
 
@@ -62,19 +60,22 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Work:
-    """What runs need.
+class Task:
+    """A run, and what it needs.
 
     Attributes
     ----------
+    run : Run
+        Which.
     settings : ComparisonSettings
         How every run trains.
-    data : mapping of str to TrainingData
-        By the fold that is tested on.
+    data : TrainingData
+        The samples of its fold.
     """
 
+    run: Run
     settings: ComparisonSettings
-    data: Mapping[str, TrainingData[Any]]
+    data: TrainingData[Any]
 
 
 def run_seed(seed: int, fold: str) -> int:
@@ -91,44 +92,44 @@ def run_seed(seed: int, fold: str) -> int:
     return int.from_bytes(digest[:4], "big")
 
 
-class Worker:
-    """Does runs, one after the other. The first one decodes and resizes the images; they stay for the next ones."""
+def do_run(task: Task) -> RunRecord | str:
+    """Train and test; give the record, or, where it cannot be done, the reason.
 
-    def __init__(self, settings: ComparisonSettings) -> None:
-        self._settings = settings
-        self._source: Any = None
-
-    def do(self, run: Run, data: TrainingData[Any]) -> RunRecord | str:
-        """Train and test on the samples of the run's fold; give the record, or, where it cannot be done, the reason."""
-        settings = self._settings.of_run(run.arm, dict(run.values), run_seed(run.seed, run.fold))
-        started = time.perf_counter()
-        try:
-            self._source = self._source or data.source.shared(settings)
-            done = train_and_test(replace(data, source=self._source), settings)
-        except CellMixDaliError as error:
-            return str(error)
-        except Exception as error:  # of a library: this run's end, and not that of all others
-            return f"{type(error).__name__}: {error}"
-        return _record(run, done, time.perf_counter() - started)
-
-
-_worker: Worker | None = None
+    The first run of a process decodes and resizes the images; they stay for the next ones, until `forget_images`.
+    """
+    run, of_all = task.run, task.settings
+    started, threads = time.perf_counter(), torch.get_num_threads()
+    torch.set_num_threads(of_all.threads)
+    settings = of_all.of_run(run.arm, dict(run.values), run_seed(run.seed, run.fold))
+    try:
+        done = train_and_test(replace(task.data, source=_shared(task.data.source, settings)), settings)
+    except CellMixDaliError as error:
+        return str(error)
+    except Exception as error:  # of a library: this run's end, and not that of all others
+        return f"{type(error).__name__}: {error}"
+    finally:
+        torch.set_num_threads(threads)
+    return _record(run, done, time.perf_counter() - started)
 
 
-def start_worker(settings: ComparisonSettings) -> None:
-    """Make this process ready for runs; it ends when the one that started it does, however that ends."""
-    global _worker
-    parent = parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    torch.set_num_threads(settings.threads)
-    _worker = Worker(settings)
+def lost_run(_: Task) -> RunRecord | str:
+    """Return the reason why a run has no record whose processes died."""
+    return LOST
 
 
-def do_run(run: Run, data: TrainingData[Any]) -> RunRecord | str:
-    """Let this process's worker do a run."""
-    assert _worker is not None
-    return _worker.do(run, data)
+_sources: list[Any] = []  # the source that this process had last, and the same with what its runs share
+
+
+def _shared(source: Any, settings: TrainingSettings) -> Any:
+    """A source with what the runs of this process share."""
+    if not _sources or _sources[0] != source:
+        _sources[:] = [source, source.shared(settings)]
+    return _sources[1]
+
+
+def forget_images() -> None:
+    """Let go of the images that this process has decoded."""
+    _sources.clear()
 
 
 def _record(run: Run, done: TrainingRun, seconds: float) -> RunRecord:
@@ -157,9 +158,3 @@ def _record(run: Run, done: TrainingRun, seconds: float) -> RunRecord:
 def _defined(scores: Mapping[str, float | None]) -> dict[str, float]:
     """Scores of samples of two classes and more, of which all are numbers."""
     return {name: value for name, value in scores.items() if value is not None}
-
-
-def _end_with(parent: Any) -> None:
-    """End this process when its parent is gone: nobody would take what it makes."""
-    parent.join()
-    os._exit(1)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from .._plain import plain
 from ..errors import ArgumentError
+from ..jobs.asked import differences
+from ..jobs.folder import JobFolder
 from ..storage.aside import remove_parts, write_aside
-from ..storage.folder_lock import FolderLock
-from ..storage.foreign_files import read_json, reading
+from ..storage.foreign_files import read_json
 from .records import RunRecord
 from .runs import Run
 
@@ -20,7 +22,7 @@ SETTINGS = "comparison.json"
 _RUNS = "runs"
 
 
-class RunStore:
+class RunStore(JobFolder):
     """The folder of a comparison.
 
     ``comparison.json`` says what all runs have in common, ``runs/ARM/fold-F_seed-S_OPTION-VALUE.json`` is one finished
@@ -43,32 +45,21 @@ class RunStore:
         which.
     """
 
+    job, name, format = "comparison", SETTINGS, 1
+    also_read = (None,)  # as it was before it had a number
+    says: ClassVar = {"common": dict, "about": dict}
+
     def __init__(self, folder: Path, common: Mapping[str, object], about: Mapping[str, object]) -> None:
-        self.folder = folder
         #: What is written in the folder's own `about` and differs.
         self.changed: dict[str, tuple[object, object]] = {}
-        self._lock = FolderLock(folder, "comparison")
-        try:
-            self._begin(json.loads(json.dumps(common)), json.loads(json.dumps(about)))
-        except BaseException:
-            self.close()
-            raise
+        self._asked: dict[str, Any] = plain({"common": common, "about": about})
+        super().__init__(folder)
 
-    def __enter__(self) -> RunStore:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the folder."""
-        self._lock.close()
-
-    def path(self, run: Run) -> Path:
+    def file_of(self, run: Run) -> Path:
         """Return the file of a run."""
         return self.folder / _RUNS / run.arm.slug / f"{run.slug}.json"
 
-    def read(self, run: Run) -> RunRecord | None:
+    def record(self, run: Run) -> RunRecord | None:
         """Return a finished run's record, None where it is not finished.
 
         Raises
@@ -76,7 +67,7 @@ class RunStore:
         ArgumentError
             If its file cannot be read, or is of another run: it must be done again.
         """
-        path = self.path(run)
+        path = self.file_of(run)
         if not path.exists():
             return None
         content = read_json(path, "The record of a run", "Remove it: the run is then done again.")
@@ -89,7 +80,7 @@ class RunStore:
             raise ArgumentError(f"{path} is the record of another run.")
         return record
 
-    def write(self, run: Run, record: RunRecord) -> None:
+    def keep(self, run: Run, record: RunRecord) -> None:
         """Keep a finished run.
 
         Raises
@@ -97,36 +88,24 @@ class RunStore:
         WriteError
             If it cannot be written.
         """
-        path = self.path(run)
+        path = self.file_of(run)
         path.parent.mkdir(parents=True, exist_ok=True)
         with write_aside(path) as file:
             file.write((json.dumps(record.to_json(), separators=(",", ":")) + "\n").encode())
 
-    def _begin(self, common: dict[str, Any], about: dict[str, Any]) -> None:
+    def begin(self) -> None:
         """Compare with what is written, or write it."""
         for folder in (self.folder, *(self.folder / _RUNS).glob("*")):
             remove_parts(folder)
-        path = self.folder / SETTINGS
-        if not path.exists():
-            with write_aside(path) as file:
-                file.write((json.dumps({"common": common, "about": about}, indent=2) + "\n").encode())
+        before = self.read()
+        if before is None:
+            self.write(self._asked)
             return
-        remedy = f"It says what the runs in {self.folder} have in common: give another --out."
-        with reading(path, "The comparison's settings", remedy):
-            written = json.loads(path.read_bytes())
-            before, about_before = dict(written["common"]), dict(written["about"])
-        differing = [
-            f"{name} was {json.dumps(before.get(name))}, is {json.dumps(common.get(name))}"
-            for name in {**before, **common}
-            if before.get(name) != common.get(name)
-        ]
+        differing = differences(before["common"], self._asked["common"])
         if differing:
             raise ArgumentError(
                 f"The runs in {self.folder} were made otherwise, and would not be comparable: {'; '.join(differing)}. "
                 "Give the same settings, or another --out."
             )
-        self.changed = {
-            name: (about_before[name], about[name])
-            for name in about
-            if name in about_before and about_before[name] != about[name]
-        }
+        was, now = before["about"], self._asked["about"]
+        self.changed = {name: (was[name], now[name]) for name in now if name in was and was[name] != now[name]}

@@ -1,12 +1,12 @@
 """The tiling job: slide collections into training shards.
 
 `tile_slides` is the whole job; `cellmix-dali tile` is its command. A slide is first looked at (`plans`: its grid,
-tissue, labels, overview picture), then its tiles are made part by part (`parts`), each a task (`tasks`) of an engine
-(`engine`: Dask, or this process). What is done is noted in the job's folder (`manifest`), so that a job can go on after
-any end.
+tissue, labels, overview picture), then its tiles are made part by part (`parts`), each a task (`tasks`) of an
+executor (`cellmix_dali.jobs`: Dask, or this process). What is done is noted in the job's folder (`manifest`), so that a
+job can go on after any end.
 """
 
-from .engine import JobStoppedError
+from ..jobs import JobStoppedError
 from .job import tile_slides
 from .outcome import JobState, TilingResult
 from .settings import TilingSettings

@@ -6,6 +6,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,14 +18,14 @@ import pyarrow.parquet as pq
 
 from .. import _arguments
 from ..errors import DAMAGED, NOT_READ
+from ..jobs.deadline import forget_deadlines
+from ..jobs.executor import Executor, carry_out, make_executor
 from ..shards import TILES_FILE, tile_schema, with_split_columns, write_tiles
 from ..storage.aside import remove_parts, write_aside
 from ..storage.moment import may_be_file
 from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT, Retry
 from ..tables.one_resolution import check_one_resolution
 from ._versions import versions
-from .deadline import forget_deadlines
-from .engine import Engine, make_engine
 from .manifest import Manifest
 from .outcome import JobState, TilingResult
 from .parts import PARTS, PLANS, SHARDS, part_file, plan_file
@@ -33,7 +34,7 @@ from .records import PartRecord, PlanRecord
 from .report import JobReport, SlideResult, Timing, write_report
 from .settings import Json, TilingSettings
 from .slides import Collection, JobSlide, find_slides
-from .tasks import Failure, Outcome, Scale, Task
+from .tasks import Failure, Outcome, Scale, Task, do_task, lost_task
 
 __all__ = ["BAD_TILES", "tile_slides"]
 
@@ -107,7 +108,7 @@ def tile_slides(
     WriteError
         If results cannot be written, as on a full disk. The job can be resumed, as after any other end.
     JobStoppedError
-        If the engine cannot go on.
+        If the worker processes cannot go on.
     """
     began = datetime.now(timezone.utc)
     settings = settings or TilingSettings()
@@ -121,16 +122,13 @@ def tile_slides(
             (folder / name).mkdir(exist_ok=True)
             remove_parts(folder / name)
         forget_deadlines(folder)
-        engine = make_engine(workers, scheduler)
-        job = _Job(folder, settings, collection, manifest, engine, progress, retry_seconds)
-        job.timeout = slide_timeout if engine.in_processes else None
-        try:
+        with closing(make_executor(do_task, lost_task, workers, scheduler)) as executor:
+            job = _Job(folder, settings, collection, manifest, executor, progress, retry_seconds)
+            job.timeout = slide_timeout if executor.in_processes else None
             if settings.of_any_scale and not mixed_resolutions:
                 job.check_scale()
             job.run()
-            count = engine.workers
-        finally:
-            engine.close()
+            count = executor.workers
         forget_deadlines(folder)
         results = job.finish(began, workers=count)
     changed = tuple(collection.slides[number].path for number in manifest.changed)
@@ -146,14 +144,14 @@ class _Job:
         settings: TilingSettings,
         collection: Collection,
         manifest: Manifest,
-        engine: Engine,
+        executor: Executor[Task, Outcome],
         progress: Callable[[JobState], None] | None,
         retry_seconds: float,
     ) -> None:
         self.empty_classes: tuple[str, ...] = ()
         self.folder, self.settings, self.slides = folder, settings, collection.slides
         self.classes = collection.classes
-        self.manifest, self.engine, self.progress = manifest, engine, progress
+        self.manifest, self.executor, self.progress = manifest, executor, progress
         self.began = time.monotonic()
         self.retry_seconds, self.in_vain = retry_seconds, False
         self.timeout: float | None = None
@@ -174,15 +172,8 @@ class _Job:
         mpps: dict[int, float | None] = {number: plan.mpp for number, plan in self.manifest.done.plans.items()}
         # What is not a file is left to its own task: a pipe that nothing comes from would hold all others.
         unseen = (slide for slide in self.slides if slide.number not in mpps and may_be_file(slide.path))
-        running = 0
-        while True:
-            while running < self.engine.workers and (slide := next(unseen, None)) is not None:
-                self.engine.submit(self._patient(Task(self.folder, self.settings, slide, scale_only=True)))
-                running += 1
-            if not running:
-                break
-            task, outcome = self.engine.next()
-            running -= 1
+        looks = (self._patient(Task(self.folder, self.settings, slide, scale_only=True)) for slide in unseen)
+        for task, outcome in carry_out(self.executor, lambda: next(looks, None)):
             self._was_read(outcome)
             if isinstance(outcome, Scale):  # what fails here fails again when it is tiled, and is told then
                 mpps[task.slide.number] = outcome.mpp
@@ -192,15 +183,7 @@ class _Job:
     def run(self) -> None:
         """Do all work."""
         unseen = iter(self.slides)
-        running = 0
-        while True:
-            while running < self.engine.workers and (task := self._next_task(unseen)) is not None:
-                self.engine.submit(self._patient(task))
-                running += 1
-            if not running:
-                return
-            task, outcome = self.engine.next()
-            running -= 1
+        for task, outcome in carry_out(self.executor, lambda: self._next_task(unseen)):
             number = task.slide.number
             self._was_read(outcome)
             if isinstance(outcome, Failure):
@@ -232,12 +215,12 @@ class _Job:
         while self.ready:
             task = self.ready.popleft()
             if task.slide.number not in self.failed:
-                return task
+                return self._patient(task)
         slide = next(unseen, None)
         if slide is None:
             return None
         known = self.manifest.done.plans.get(slide.number)
-        return Task(self.folder, self.settings, slide, known=known)
+        return self._patient(Task(self.folder, self.settings, slide, known=known))
 
     def _plan(self, slide: JobSlide, plan: PlanRecord) -> None:
         """A slide was looked at: its parts are next."""

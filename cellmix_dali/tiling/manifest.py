@@ -8,30 +8,25 @@ short is not counted.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, ClassVar
 
 from ..errors import ArgumentError, NotReadError
-from ..storage.aside import WriteError, write_aside
-from ..storage.folder_lock import FolderLock
-from ..storage.foreign_files import reading
+from ..jobs.asked import differences, fingerprint
+from ..jobs.folder import JobFolder
+from ..jobs.journal import Journal, journal_lines
 from ..tables.split_columns import SPLIT_COLUMNS
 from .records import PartRecord, PlanRecord, inputs_of
-from .settings import Json, TilingSettings, differences, settings_hash
+from .settings import Json, TilingSettings
 from .slides import Collection
 
 __all__ = ["JOURNAL", "MANIFEST", "Done", "Manifest"]
 
 MANIFEST = "manifest.json"
 JOURNAL = "journal.jsonl"
-_FORMAT = 2
-_SUM = "sum"  # of a record, over all else in it
-_KINDS = ("plan", "part")
+_KINDS: dict[str, type[PlanRecord | PartRecord]] = {"plan": PlanRecord, "part": PartRecord}
 _SHOWN = 5  # differences of slide lists that a message names
 
 
@@ -61,8 +56,8 @@ class Done:
         return [self.parts[key] for key in sorted(key for key in self.parts if key[0] == slide)]
 
 
-class Manifest:
-    """A job's folder, held by one process: nobody else can run a job in it meanwhile.
+class Manifest(JobFolder):
+    """The folder of a tiling job, and what is done of it.
 
     Parameters
     ----------
@@ -91,6 +86,9 @@ class Manifest:
         Slides whose files have changed since.
     """
 
+    job, name, format = "tiling job", MANIFEST, 2
+    says: ClassVar = {"settings": dict, "versions": dict, "slides": list, "hash": str}
+
     def __init__(
         self,
         folder: Path,
@@ -100,30 +98,18 @@ class Manifest:
         *,
         resume: bool,
     ) -> None:
-        self.folder = folder
         self.done = Done()
         self.changed: tuple[int, ...] = ()
-        self._journal: BinaryIO | None = None
-        self._head = _head(settings, collection, versions)
-        self._lock = FolderLock(folder, "tiling job")
-        try:
-            self._begin(collection, resume)
-        except BaseException:
-            self.close()
-            raise
-
-    def __enter__(self) -> Manifest:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        self._journal: Journal | None = None
+        self._asked = _asked(settings, collection, versions)
+        self._collection, self._resume = collection, resume
+        super().__init__(folder)
 
     def close(self) -> None:
         """Let go of the folder."""
         if self._journal is not None:
             self._journal.close()
-            self._journal = None
-        self._lock.close()
+        super().close()
 
     def add(self, record: PlanRecord | PartRecord) -> None:
         """Note a finished piece of work, safely on the disk.
@@ -133,16 +119,9 @@ class Manifest:
         WriteError
             If it cannot be written.
         """
-        kind = "plan" if isinstance(record, PlanRecord) else "part"
         assert self._journal is not None
-        try:
-            self._journal.write(_line({"kind": kind, **record.to_json()}))
-            self._journal.flush()
-            os.fsync(self._journal.fileno())
-        except OSError as error:
-            raise WriteError(
-                f"{self.folder / JOURNAL} cannot be written ({error.strerror}): see that there is room on the disk."
-            ) from error
+        kind = next(name for name, of in _KINDS.items() if isinstance(record, of))
+        self._journal.add({"kind": kind, **record.to_json()})
         self.done.add(record)
 
     def finish(self, failed: Mapping[int, str]) -> None:
@@ -154,7 +133,7 @@ class Manifest:
             Slides that failed, and why. Nothing of them counts as done.
         """
         slides = []
-        for number, slide in enumerate(self._head["slides"]):
+        for number, slide in enumerate(self._asked["slides"]):
             entry = dict(slide)
             plan = self.done.plans.get(number)
             if number in failed or plan is None:
@@ -163,52 +142,37 @@ class Manifest:
                 parts = [_without_seconds(part.to_json()) for part in self.done.parts_of(number)]
                 entry |= {"status": "done", "plan": _without_seconds(plan.to_json()), "parts": parts}
             slides.append(entry)
-        _write_json(self.folder / MANIFEST, {**self._head, "finished": True, "slides": slides})
-        if self._journal is not None:
-            self._journal.close()
-            self._journal = None
-        (self.folder / JOURNAL).unlink(missing_ok=True)
+        self.write({**self._asked, "finished": True, "slides": slides})
+        assert self._journal is not None
+        self._journal.close()
+        self._journal.path.unlink()
 
-    def _begin(self, collection: Collection, resume: bool) -> None:
+    def begin(self) -> None:
         """Find what is there, or begin anew."""
-        path, journal = self.folder / MANIFEST, self.folder / JOURNAL
+        journal = self.folder / JOURNAL
         there = sorted(each.name for each in self.folder.iterdir())
-        if path.is_file():
-            if not resume and not self._begun():
-                _write_json(path, {**self._head, "finished": False})
-            elif not resume:
-                raise ArgumentError(
-                    f"{self.folder} holds a tiling job already: go on with it by --resume (resume=True), or give "
-                    "another folder."
-                )
-            else:
-                before = _read_json(path)
-                self._compare(before)
-                self._restore(before, journal, collection)
-        elif [name for name in there if not name.startswith(f"{MANIFEST}.")]:
+        before = self.read()
+        if before is None and [name for name in there if not name.startswith(f"{MANIFEST}.")]:
             raise ArgumentError(
                 f"{self.folder} is not empty (it has {', '.join(there[:3])}{', ...' if len(there) > 3 else ''}) and "
                 "holds no tiling job: give a new folder."
             )
+        if before is not None and self._resume:
+            self._compare(before)
+            self._restore(before, journal)
+        # A job of which nothing was done, since it could not start its workers, is as good as none.
+        elif before is not None and (before.get("finished") or next(journal_lines(journal), None) is not None):
+            raise ArgumentError(
+                f"{self.folder} holds a tiling job already: go on with it by --resume (resume=True), or give "
+                "another folder."
+            )
         else:
-            _write_json(path, {**self._head, "finished": False})
-        try:
-            self._journal = _open_journal(journal)
-        except OSError as error:
-            raise ArgumentError(f"{journal} cannot be written ({error.strerror}).") from error
-
-    def _begun(self) -> bool:
-        """Whether anything was done in the job that is there; not if it could not start its workers."""
-        if _read_json(self.folder / MANIFEST).get("finished"):
-            return True
-        return next(_journal_lines(self.folder / JOURNAL), None) is not None
+            self.write({**self._asked, "finished": False})
+        self._journal = Journal(journal)
 
     def _compare(self, before: dict[str, Any]) -> None:
         """Refuse to go on with a job that was asked for something else."""
-        path = self.folder / MANIFEST
-        if before.get("format") != _FORMAT:
-            raise ArgumentError(f"{path} is of another version of cellmix_dali: begin anew, in another folder.")
-        now = self._head
+        now = self._asked
         differ = differences(before["settings"], now["settings"])
         differ += [f"version of {each}" for each in differences(before["versions"], now["versions"])]
         differ += _slide_differences(before, now)
@@ -218,20 +182,20 @@ class Manifest:
                 "Go on with the same ones, or begin anew in another folder."
             )
 
-    def _restore(self, before: dict[str, Any], journal: Path, collection: Collection) -> None:
+    def _restore(self, before: dict[str, Any], journal: Path) -> None:
         """Take over what is done of slides that have not changed."""
         for entry in before["slides"]:
             if entry.get("status") == "done":
                 self.done.add(PlanRecord.from_json(entry["plan"]))
                 for part in entry["parts"]:
                     self.done.add(PartRecord.from_json(part))
-        for values in _journal_lines(journal):
-            kind = values.pop("kind")
-            self.done.add(PlanRecord.from_json(values) if kind == "plan" else PartRecord.from_json(values))
+        for values in journal_lines(journal):
+            if (kind := values.pop("kind", None)) in _KINDS:
+                self.done.add(_KINDS[kind].from_json(values))
         changed = []
         for number, plan in list(self.done.plans.items()):
             try:
-                same = plan.inputs == inputs_of(collection.slides[number])
+                same = plan.inputs == inputs_of(self._collection.slides[number])
             except NotReadError:  # nothing says that it has changed
                 same = True
             if not same:
@@ -245,7 +209,7 @@ class Manifest:
                 del self.done.parts[key]
 
 
-def _head(settings: TilingSettings, collection: Collection, versions: Mapping[str, str]) -> dict[str, Any]:
+def _asked(settings: TilingSettings, collection: Collection, versions: Mapping[str, str]) -> dict[str, Any]:
     """What a job is asked for, as JSON values, and its hash."""
     slides: list[Json] = [
         {"slide": str(slide.path), "name": slide.name, "label": slide.label, "mpp": slide.mpp, **slide.columns}
@@ -257,7 +221,7 @@ def _head(settings: TilingSettings, collection: Collection, versions: Mapping[st
         "classes": None if collection.classes is None else list(collection.classes),
         "slides": slides,
     }
-    return {"format": _FORMAT, "hash": settings_hash(asked), **asked}
+    return {"hash": fingerprint(asked), **asked}
 
 
 def _slide_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -285,52 +249,3 @@ def _slide_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]
 def _without_seconds(values: dict[str, Any]) -> dict[str, Any]:
     """A record without what differs from run to run."""
     return {name: value for name, value in values.items() if name != "seconds"}
-
-
-def _sum(values: Mapping[str, Any]) -> str:
-    """A checksum of a record: what a failing disk makes of it must not count as done."""
-    text = json.dumps(values, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _line(values: Mapping[str, Any]) -> bytes:
-    return json.dumps({**values, _SUM: _sum(values)}, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
-
-
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    with write_aside(path) as file:
-        file.write(json.dumps({**values, _SUM: _sum(values)}, indent=1, ensure_ascii=False).encode() + b"\n")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    with reading(path, "The job's manifest", "Begin anew, in another folder."):
-        found = json.loads(path.read_bytes())
-        if not isinstance(found, dict):
-            raise ValueError("it is not an object")
-        if found.get("format") == _FORMAT and found.pop(_SUM, None) != _sum(found):
-            raise ValueError("its checksum is another one: it was changed, or the disk has damaged it")
-    return found
-
-
-def _journal_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The journal's whole lines."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return
-    for line in content.split(b"\n")[:-1]:
-        try:
-            values = json.loads(line)
-        except (ValueError, RecursionError):  # of a page that a crashed machine lost
-            continue
-        if isinstance(values, dict) and values.pop(_SUM, None) == _sum(values) and values.get("kind") in _KINDS:
-            yield values
-
-
-def _open_journal(path: Path) -> BinaryIO:
-    """Open the journal to add lines; what a crash left of a cut line is removed."""
-    file = path.open("a+b")
-    file.seek(0)
-    content = file.read()
-    file.truncate(content.rfind(b"\n") + 1)
-    return file

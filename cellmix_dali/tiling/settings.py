@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -14,7 +11,7 @@ from ..errors import ArgumentError, unknown_name
 from ..shards import Encoding
 from ..tables.recipe import TileRecipe
 
-__all__ = ["Align", "Format", "Json", "TilingSettings", "differences", "settings_hash"]
+__all__ = ["Align", "Format", "Json", "TilingSettings"]
 
 Format: TypeAlias = Literal["auto", "jpeg", "png"]
 Align: TypeAlias = Literal["none", "blocks"]
@@ -108,19 +105,3 @@ class TilingSettings(TileRecipe):
                 str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
             )
         return found
-
-
-def settings_hash(values: Mapping[str, Json]) -> str:
-    """Return the SHA-256 of JSON values, whatever their order."""
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def differences(before: Mapping[str, Json], now: Mapping[str, Json]) -> list[str]:
-    """Say which settings differ, for a person: "tile_size was 256, is 512"."""
-    names = [*before, *(name for name in now if name not in before)]
-    return [
-        f"{name} was {json.dumps(before.get(name))}, is {json.dumps(now.get(name))}"
-        for name in names
-        if before.get(name) != now.get(name)
-    ]

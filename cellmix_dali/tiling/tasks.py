@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ..errors import DAMAGED, NOT_READ, CellMixDaliError, MissingDependencyError, NotReadError, SlideError
+from ..jobs.deadline import deadline, where_it_hung
+from ..jobs.executor import LOST
 from ..slides import open_slide
 from ..storage.aside import WriteError
 from ..storage.moment import moment_of
 from ..storage.patience import RETRY_SECONDS, Retry
-from .deadline import deadline, where_it_hung
 from .parts import make_part
 from .plans import plan_slide
 from .records import PartRecord, PlanRecord, inputs_of, intact
 from .settings import TilingSettings
 from .slides import JobSlide
 
-__all__ = ["Failure", "Outcome", "Scale", "Task", "do_task"]
+__all__ = ["Failure", "Outcome", "Scale", "Task", "do_task", "lost_task"]
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,11 @@ def do_task(task: Task) -> Outcome:
         reason = str(error) if known else f"{task.slide.path} cannot be tiled ({type(error).__name__}: {error})."
         return Failure(reason, NOT_READ if _is_of_the_moment(error) else DAMAGED)
     return found if isinstance(found, Scale) else replace(found, seconds=time.monotonic() - began)
+
+
+def lost_task(task: Task) -> Outcome:
+    """Return what becomes of work whose processes died."""
+    return Failure(f"{task.slide.path}: {LOST}")
 
 
 def _done_at_last(task: Task) -> PlanRecord | PartRecord | Scale:

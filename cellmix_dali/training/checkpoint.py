@@ -1,26 +1,22 @@
-"""A training's state on the disk, and signals that ask it to stop."""
+"""A training's state on the disk."""
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 
 from .._plain import plain
 from ..errors import ArgumentError
+from ..jobs.asked import differences
 from ..storage.aside import write_aside
 
-__all__ = ["CHECKPOINT", "Checkpoint", "stop_signals"]
+__all__ = ["CHECKPOINT", "Checkpoint"]
 
 #: The file's name in the folder of the results.
 CHECKPOINT = "checkpoint.pt"
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Checkpoint:
@@ -67,11 +63,7 @@ class Checkpoint:
                 f"The checkpoint {self.path} cannot be read ({type(error).__name__}: {error}). Start anew with "
                 "--overwrite."
             ) from error
-        differing = [
-            f"{name} was {theirs.get(name)!r}, is {self._about.get(name)!r}"
-            for name in {**theirs, **self._about}
-            if theirs.get(name) != self._about.get(name)
-        ]
+        differing = differences(theirs, self._about)
         if differing:
             raise ArgumentError(
                 f"The training in {self.path.parent} was set up otherwise, so it cannot go on: {'; '.join(differing)}. "
@@ -82,31 +74,3 @@ class Checkpoint:
     def remove(self) -> None:
         """Remove the file: the training is over."""
         self.path.unlink(missing_ok=True)
-
-
-@contextmanager
-def stop_signals() -> Iterator[Callable[[], int | None]]:
-    """Have SIGTERM and Ctrl-C ask for an orderly end, once; a second signal of the kind ends the process as ever.
-
-    Yields
-    ------
-    callable
-        Gives the number of the signal that has come, or None.
-    """
-    came: list[int] = []
-
-    def ask(number: int, _frame: FrameType | None) -> None:
-        came.append(number)
-        signal.signal(number, former[number])
-
-    if threading.current_thread() is not threading.main_thread():  # only there can signals be caught
-        yield lambda: None
-        return
-    former: dict[int, Any] = {number: signal.getsignal(number) or signal.SIG_DFL for number in _SIGNALS}
-    for number in _SIGNALS:
-        signal.signal(number, ask)
-    try:
-        yield lambda: came[0] if came else None
-    finally:
-        for caught, handler in former.items():
-            signal.signal(caught, handler)

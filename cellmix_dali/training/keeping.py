@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..jobs.signals import stop_signals
 from ..pipelines import ImageLoader, TileLoader
-from .checkpoint import Checkpoint, stop_signals
+from .checkpoint import Checkpoint
 from .epochs import Epochs, Listener, Restart
 
 __all__ = ["Kept"]

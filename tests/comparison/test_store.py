@@ -37,18 +37,18 @@ RECORD = RunRecord(
 
 def test_a_run_is_found_again_under_any_name_of_its_arm(tmp_path: Path) -> None:
     with RunStore(tmp_path, COMMON, ABOUT) as store:
-        assert store.read(RUN) is None
-        store.write(RUN, RECORD)
+        assert store.record(RUN) is None
+        store.keep(RUN, RECORD)
     with RunStore(tmp_path, COMMON, ABOUT) as store:
-        assert store.read(RUN) == RECORD
-        assert store.read(replace(RUN, arm=replace(RUN.arm, name="CellMix"))) == RECORD
+        assert store.record(RUN) == RECORD
+        assert store.record(replace(RUN, arm=replace(RUN.arm, name="CellMix"))) == RECORD
         others = (
             replace(RUN, arm=Arm("CellMix", "CellMix", "linear")),
             replace(RUN, fold="2"),
             replace(RUN, seed=1),
             replace(RUN, values=(("learning_rate", 0.001), ("p", 0.5))),
         )
-        assert [store.read(other) for other in others] == [None] * 4
+        assert [store.record(other) for other in others] == [None] * 4
     written = tmp_path / "runs" / "cellmix_off" / "fold-1_seed-0_learning-rate-0.003_p-0.5.json"
     assert json.loads(written.read_text()) == RECORD.to_json()
 
@@ -66,11 +66,11 @@ def test_a_run_is_found_again_under_any_name_of_its_arm(tmp_path: Path) -> None:
 )
 def test_a_bad_record_is_told(tmp_path: Path, content: bytes, words: str) -> None:
     with RunStore(tmp_path, COMMON, ABOUT) as store:
-        store.write(RUN, RECORD)
-        store.path(RUN).write_bytes(content)
+        store.keep(RUN, RECORD)
+        store.file_of(RUN).write_bytes(content)
         with pytest.raises(ArgumentError, match=words) as told:
-            store.read(RUN)
-        assert str(store.path(RUN)) in str(told.value)
+            store.record(RUN)
+        assert str(store.file_of(RUN)) in str(told.value)
 
 
 def test_other_settings_are_refused_saying_which(tmp_path: Path) -> None:
@@ -102,9 +102,9 @@ def test_a_folder_that_cannot_be_one(tmp_path: Path) -> None:
 
 def test_what_a_killed_comparison_left_half_written_is_removed(tmp_path: Path) -> None:
     with RunStore(tmp_path, COMMON, ABOUT) as store:
-        store.write(RUN, RECORD)
-        left = store.path(RUN).with_name(store.path(RUN).name + ".0123456789ab.part")
+        store.keep(RUN, RECORD)
+        left = store.file_of(RUN).with_name(store.file_of(RUN).name + ".0123456789ab.part")
         left.write_text("{")
     with RunStore(tmp_path, COMMON, ABOUT) as store:
         assert not left.exists()
-        assert store.read(RUN) == RECORD
+        assert store.record(RUN) == RECORD

@@ -18,6 +18,7 @@ from limits import Ending, limited
 from cellmix_dali import Curriculum, TileTable, open_slide
 from cellmix_dali.annotations import read_geojson
 from cellmix_dali.errors import ArgumentError, SlideError
+from cellmix_dali.jobs.journal import journal_line
 from cellmix_dali.previews.loss_record import read_losses
 from cellmix_dali.reading.slides import TileReader
 from cellmix_dali.shards import open_tiles
@@ -26,7 +27,6 @@ from cellmix_dali.tables import read_slide_list
 from cellmix_dali.tables.coordinates import read_h5
 from cellmix_dali.tables.labels import with_label_column
 from cellmix_dali.tiling import TilingSettings, tile_slides
-from cellmix_dali.tiling.manifest import _line
 from cellmix_dali.tissue.slide_mask import mask_from_geojson, mask_from_png
 from cellmix_dali.training.images import read_folds
 
@@ -236,9 +236,9 @@ def test_records_of_the_tiling_job_that_were_changed(rendered: list[RenderedSlid
     assert not records  # taken out above
     whole = json.loads((out / "manifest.json").read_text())["slides"][0]
     del unfinished["sum"]
-    (out / "manifest.json").write_bytes(_line(unfinished))
-    lines = [_line({"kind": "plan", "seconds": 1.0, **whole["plan"]})]
-    lines += [_line({"kind": "part", "seconds": 1.0, **part}) for part in whole["parts"]]
+    (out / "manifest.json").write_bytes(journal_line(unfinished))
+    lines = [journal_line({"kind": "plan", "seconds": 1.0, **whole["plan"]})]
+    lines += [journal_line({"kind": "part", "seconds": 1.0, **part}) for part in whole["parts"]]
     lines[2] = lines[2].replace(b'"copied":4', b'"copied":3')
     (out / part).write_bytes(b"".join(lines))
     result = tile_slides(slides, out, settings, workers=0, resume=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -179,8 +180,27 @@ def test_a_job_that_is_killed_leaves_no_workers(
     assert result.tiles == 3 * 24
 
 
+@pytest.mark.parametrize(("number", "word"), [(signal.SIGTERM, "Terminated"), (signal.SIGINT, "Interrupted")])
+def test_a_job_that_is_asked_to_end_says_so_and_leaves_no_workers(
+    tiny: list[Path], tmp_path: Path, number: signal.Signals, word: str
+) -> None:
+    out, hangs = tmp_path / "out", tmp_path / "hangs.tiff"
+    code = f"import sys; sys.path += {sys.path}; from cellmix_dali.cli import main; main()"
+    asked = ["--out", str(out), "--tile-size", "64", "--tissue", "0", "--tissue-method", METHOD, "--shard-size", "4"]
+    command = [sys.executable, "-c", code, "tile", *map(str, tiny), str(hangs), *asked, "--mixed-resolutions"]
+    with slide_that_hangs(hangs, side=368):
+        job = subprocess.Popen([*command, "--workers", "1"], stdout=-1, stderr=-1, text=True)
+        wait_until(lambda: len(list(out.glob("parts/*"))) == 18 or job.poll() is not None, "it makes no shards")
+        workers = workers_of(job.pid)
+        assert len(workers) == 1
+        job.send_signal(number)
+        _, err = job.communicate(timeout=60)
+    assert (job.returncode, err) == (128 + number, f"{word}. What is done is kept: go on with --resume.\n")
+    wait_until(lambda: not any(worker.is_running() for worker in workers), "a worker goes on without its job", 20)
+
+
 def test_no_scheduler(tiny: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cellmix_dali.tiling.engine._CONNECT", "1s")
+    monkeypatch.setattr("cellmix_dali.jobs.executor._CONNECT", "1s")
     with pytest.raises(JobStoppedError, match="at tcp:"):
         tile_slides(tiny, tmp_path / "out", TINY, scheduler="tcp://127.0.0.1:9")
 

@@ -122,7 +122,7 @@ def test_a_checkpoint_is_there_in_full_or_not_at_all(tmp_path: Path) -> None:
         checkpoint.save({"weights": _Unsaveable()})
     assert checkpoint.load()["weights"].tolist() == [0, 1, 2]  # type: ignore[index]
     assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
-    with pytest.raises(ArgumentError, match=r"classes was \['a', 'b'\], is \['a'\]"):
+    with pytest.raises(ArgumentError, match=r'classes was \["a", "b"\], is \["a"\]'):
         Checkpoint(tmp_path, {"classes": ("a",), "path": tmp_path}).load()
 
 

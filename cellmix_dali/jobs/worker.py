@@ -1,4 +1,4 @@
-"""What a worker process of the job's own cluster does when it starts: Dask loads this module there."""
+"""What a worker process of a job's own cluster does when it starts: Dask loads this module there."""
 
 from __future__ import annotations
 

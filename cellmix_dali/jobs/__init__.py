@@ -1,0 +1,11 @@
+"""What jobs of many pieces of work have in common, whatever the work is: tiling slides, comparing methods.
+
+A job's folder is held by one process, and a file in it says what the job was asked for (`folder`), so that it goes on
+with the same settings alone (`asked`). What is done is noted so that a crash costs no finished work (`journal`). Pieces
+of work are done by this process or by others, which may die or hang (`executor`, `worker`, `deadline`). Signals ask for
+an orderly end (`signals`).
+"""
+
+from .executor import JobStoppedError
+
+__all__ = ["JobStoppedError"]
