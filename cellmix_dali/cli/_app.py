@@ -29,8 +29,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (demo, train, compare, inspect, preview, curriculum, tile):
+for command in (demo, compare, inspect, preview, curriculum, tile):
     app.command()(command)
+app.add_typer(train, name="train")
 
 
 def _show_version(wanted: bool) -> None:

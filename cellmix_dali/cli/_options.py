@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,66 +13,93 @@ from ..tissue.methods import METHODS
 if TYPE_CHECKING:
     from ..tables import TileRecipe
 
-Epochs = Annotated[int, typer.Option(min=1, help="Passes over the training tiles.")]
-Out = Annotated[Path, typer.Option(help="Folder for report.json, mixed.png, curriculum.png and model.pt.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Tiles per batch.")]
-Method = Annotated[
-    str,
-    typer.Option(
-        help="CellMix, CellMix-Group, CellMix-Random4, ..., or CutMix, Mixup, Cutout, FMix, ResizeMix, SaliencyMix."
-    ),
+#: Panels of a command's help.
+DATA, RESOLUTION, MIXING, MODEL, RUN = "Data", "Resolution and tissue", "Mixing", "Model", "Run"
+
+Epochs = Annotated[int, typer.Option(min=1, help="Passes over the training samples.", rich_help_panel=MODEL)]
+BatchSize = Annotated[int, typer.Option(min=1, help="Samples per batch.", rich_help_panel=MODEL)]
+Probability = Annotated[
+    float, typer.Option("--p", help="Probability that a batch is mixed, from 0 to 1.", rich_help_panel=MIXING)
 ]
-Probability = Annotated[float, typer.Option("--p", help="Probability that a batch is mixed, from 0 to 1.")]
-PatchStrategy = Annotated[
-    str, typer.Option(help="Patch sizes over the epochs: linear, reverse, random, loop, loss_hold, loss_back, fixed.")
+Threshold = Annotated[
+    float,
+    typer.Option(help="Loss per sample at which the curriculum makes the next epoch harder.", rich_help_panel=MIXING),
 ]
-RatioStrategy = Annotated[str, typer.Option(help="Fix ratio over the epochs: decay, loss_hold, loss_back, fixed.")]
-PatchSize = Annotated[int | None, typer.Option(help="Constant patch size in pixels; implies --patch-strategy fixed.")]
-FixRatio = Annotated[
-    float | None,
-    typer.Option(help="Constant share of patches that stay, from 0 to 1; implies --ratio-strategy fixed."),
-]
-Threshold = Annotated[float, typer.Option(help="Loss per sample at which the curriculum makes the next epoch harder.")]
-Device = Annotated[str, typer.Option(help="cpu or gpu.")]
-Engine = Annotated[
-    str | None,
-    typer.Option(help="What mixes the pixels: native or numba; the result is the same. By default the faster one."),
-]
-Seed = Annotated[int, typer.Option(min=0, help="Of slides, order, mixing and weights.")]
+Device = Annotated[Literal["cpu", "gpu"], typer.Option(help="Where it runs.", rich_help_panel=RUN)]
 Folds = Annotated[
     Path | None,
-    typer.Option(help="With --images: CSV with the columns path (within DIR), class, fold, and optionally group."),
+    typer.Option(
+        help="CSV with the columns path (within DIR), class, fold, and optionally group.", rich_help_panel=DATA
+    ),
 ]
 Only = Annotated[
-    str | None, typer.Option(help="COLUMN=VALUE: use only these rows of --folds, such as magnification=400x.")
+    str | None,
+    typer.Option(
+        help="COLUMN=VALUE: use only these rows of --folds, such as magnification=400x.", rich_help_panel=DATA
+    ),
 ]
-ClassColumn = Annotated[str, typer.Option(help="The column of --folds that names the class.")]
-ImageSize = Annotated[int, typer.Option(help="With --images: side in pixels to which they are resized.")]
+ClassColumn = Annotated[str, typer.Option(help="The column of --folds that names the class.", rich_help_panel=DATA)]
+ImageSize = Annotated[int, typer.Option(help="Side in pixels to which images are resized.", rich_help_panel=DATA)]
 Model = Annotated[
-    str, typer.Option(help="With --images: cnn or vit (small ones), or timm:NAME where timm is installed.")
-]
-Pretrained = Annotated[bool, typer.Option(help="Begin with timm's weights, which it downloads.")]
-SkipBadImages = Annotated[
-    bool, typer.Option(help="Leave out images that cannot be decoded, and report them, instead of stopping.")
-]
-Mpp = Annotated[
-    float | None, typer.Option(help="Microns per pixel of the tiles: the nearest finer level is read and resized.")
-]
-Level = Annotated[
-    int | None, typer.Option(min=0, help="Instead of --mpp: a level, 0 is the finest, and what is read by default.")
-]
-Magnification = Annotated[
-    float | None, typer.Option(help="Instead of --mpp: a magnification, by the slide's objective power.")
-]
-Overlap = Annotated[int, typer.Option(min=0, help="Pixels that neighbouring tiles share.")]
-Edge = Annotated[str, typer.Option(help="Tiles over the slide's edge: skip, or pad with white.")]
-Tissue = Annotated[float, typer.Option(min=0, max=1, help="Least share of tissue in a slide's tile; 0 takes all.")]
-Classes = Annotated[str | None, typer.Option(help="Class names, comma-separated, in the order of their indices.")]
-AnnotationsOrigin = Annotated[
     str,
     typer.Option(
-        help="Where coordinates of annotations begin, and what masks show: bounds (the slide's, as QuPath exports "
-        "them), or level0 (the whole first level)."
+        help="small_cnn or vit (small ones), timm:NAME where timm is installed, or MODULE:CALLABLE of your own, which "
+        "takes the number of classes.",
+        rich_help_panel=MODEL,
+    ),
+]
+Pretrained = Annotated[
+    bool, typer.Option("--pretrained", help="Begin with timm's weights, which it downloads.", rich_help_panel=MODEL)
+]
+SkipBadImages = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad-images",
+        help="Leave out images that cannot be decoded, and report them, instead of stopping.",
+        rich_help_panel=DATA,
+    ),
+]
+Mpp = Annotated[
+    float | None,
+    typer.Option(
+        help="Microns per pixel of the tiles: the nearest finer level is read and resized.", rich_help_panel=RESOLUTION
+    ),
+]
+Level = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Instead of --mpp: a level, 0 is the finest, and what is read by default.",
+        rich_help_panel=RESOLUTION,
+    ),
+]
+Magnification = Annotated[
+    float | None,
+    typer.Option(help="Instead of --mpp: a magnification, by the slide's objective power.", rich_help_panel=RESOLUTION),
+]
+Overlap = Annotated[int, typer.Option(min=0, help="Pixels that neighbouring tiles share.", rich_help_panel=RESOLUTION)]
+Edge = Annotated[
+    Literal["skip", "pad"],
+    typer.Option(
+        help="Tiles over the slide's edge: left out, or filled up with white.",
+        rich_help_panel=RESOLUTION,
+    ),
+]
+Tissue = Annotated[
+    float,
+    typer.Option(
+        min=0, max=1, help="Least share of tissue in a slide's tile; 0 takes all.", rich_help_panel=RESOLUTION
+    ),
+]
+Classes = Annotated[
+    str | None, typer.Option(help="Class names, comma-separated, in the order of their indices.", rich_help_panel=DATA)
+]
+AnnotationsOrigin = Annotated[
+    Literal["bounds", "level0"],
+    typer.Option(
+        help="Where coordinates of annotations begin, and what masks show: at the slide's bounds, as QuPath exports "
+        "them, or at the whole first level.",
+        rich_help_panel=RESOLUTION,
     ),
 ]
 MixedResolutions = Annotated[
@@ -80,6 +107,7 @@ MixedResolutions = Annotated[
     typer.Option(
         "--mixed-resolutions",
         help="Take slides of different mpp although no --mpp or --magnification is asked for: tiles differ in scale.",
+        rich_help_panel=RESOLUTION,
     ),
 ]
 TissueMethodName = Annotated[
@@ -87,11 +115,14 @@ TissueMethodName = Annotated[
     typer.Option(
         "--tissue-method",
         help=f"How tissue is found: {', '.join(METHODS)}; or MODULE:FUNCTION of your own, from a picture to a mask.",
+        rich_help_panel=RESOLUTION,
     ),
 ]
 MppOverride = Annotated[
     float | None,
-    typer.Option(help="Microns per pixel of level 0, where the file says none or a wrong one."),
+    typer.Option(
+        help="Microns per pixel of level 0, where the file says none or a wrong one.", rich_help_panel=RESOLUTION
+    ),
 ]
 
 

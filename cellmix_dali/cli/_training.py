@@ -1,100 +1,191 @@
-"""What the commands that train have in common."""
+"""What the commands that train have in common: their options, and what they say."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 
+from ..training.settings import TrainingSettings
+from ._options import MIXING, MODEL, RUN, BatchSize, Device, Epochs, Model, Pretrained, Probability, Threshold
+
 if TYPE_CHECKING:
-    from ..training import ImageData, ImageSettings, TrainingData, TrainingSettings
+    from ..training import TrainingData
 
-__all__ = ["train_and_tell", "train_on_images_and_tell", "training_settings"]
+__all__ = ["MixingOptions", "ModelOptions", "RunOptions", "settings_of", "train_and_tell"]
+
+PatchStrategy: TypeAlias = Literal["linear", "reverse", "random", "loop", "loss_hold", "loss_back", "fixed"]
+RatioStrategy: TypeAlias = Literal["decay", "loss_hold", "loss_back", "fixed"]
+Schedule: TypeAlias = Literal["cosine", "one-cycle", "constant"]
 
 
-def training_settings(
-    epochs: int,
-    batch_size: int,
-    method: str,
-    p: float,
-    patch_strategy: str,
-    ratio_strategy: str,
-    patch_size: int | None,
-    fix_ratio: float | None,
-    threshold: float,
-    device: str,
-    engine: str | None,
-    seed: int,
-    verify: str = "headers",
-) -> TrainingSettings:
-    """The options that both trainings share, as settings; a constant implies the strategy "fixed"."""
-    from ..training import TrainingSettings
+@dataclass(frozen=True)
+class MixingOptions:
+    """How batches are mixed."""
 
+    method: Annotated[
+        str,
+        typer.Option(
+            help="CellMix, CellMix-Group, CellMix-Random4, ..., CutMix, Mixup, Cutout, FMix, ResizeMix, SaliencyMix, "
+            "or none.",
+            rich_help_panel=MIXING,
+        ),
+    ] = "CellMix-Group"
+    p: Probability = 0.5
+    patch_strategy: Annotated[
+        PatchStrategy,
+        typer.Option(
+            metavar="NAME",
+            help=f"Patch sizes of CellMix over the epochs: {', '.join(get_args(PatchStrategy))}.",
+            rich_help_panel=MIXING,
+        ),
+    ] = "loss_hold"
+    ratio_strategy: Annotated[
+        RatioStrategy,
+        typer.Option(
+            metavar="NAME",
+            help=f"Fix ratio of CellMix over the epochs: {', '.join(get_args(RatioStrategy))}.",
+            rich_help_panel=MIXING,
+        ),
+    ] = "loss_hold"
+    patch_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Constant patch size in pixels; implies --patch-strategy fixed.",
+            show_default=False,
+            rich_help_panel=MIXING,
+        ),
+    ] = None
+    fix_ratio: Annotated[
+        float | None,
+        typer.Option(
+            help="Constant share of patches that stay, from 0 to 1; implies --ratio-strategy fixed.",
+            rich_help_panel=MIXING,
+        ),
+    ] = None
+    threshold: Threshold = 0.5
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """What is trained, and how."""
+
+    epochs: Epochs = 10
+    batch_size: BatchSize = 32
+    model: Model = "small_cnn"
+    pretrained: Pretrained = False
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="Highest of the schedule; by default the model's own.", rich_help_panel=MODEL),
+    ] = None
+    schedule: Annotated[
+        Schedule,
+        typer.Option(
+            metavar="NAME",
+            help=f"How the learning rate goes over the batches: {', '.join(get_args(Schedule))}.",
+            rich_help_panel=MODEL,
+        ),
+    ] = "one-cycle"
+    weight_decay: Annotated[float, typer.Option(help="Of AdamW.", rich_help_panel=MODEL)] = 1e-2
+    best: Annotated[
+        bool,
+        typer.Option(
+            help="Keep the epoch with the best balanced accuracy on the validation samples, where there are some; or "
+            "the last one.",
+            rich_help_panel=MODEL,
+        ),
+    ] = True
+    amp: Annotated[bool, typer.Option(help="Mixed precision on a GPU.", rich_help_panel=MODEL)] = True
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where a training runs, and what it writes."""
+
+    out: Annotated[Path, typer.Option(help="Folder of the results.", rich_help_panel=RUN)] = Path("train-out")
+    device: Device = "cpu"
+    engine: Annotated[
+        Literal["native", "numba"] | None,
+        typer.Option(
+            help="What mixes the pixels; the result is the same. By default the faster one.",
+            rich_help_panel=RUN,
+        ),
+    ] = None
+    seed: Annotated[int, typer.Option(min=0, help="Of slides, order, mixing and weights.", rich_help_panel=RUN)] = 0
+    tensorboard: Annotated[
+        bool,
+        typer.Option(
+            "--tensorboard",
+            help="Write TensorBoard's event files, too, where it is installed.",
+            rich_help_panel=RUN,
+        ),
+    ] = False
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on where the training in --out was stopped, with the same options.",
+            rich_help_panel=RUN,
+        ),
+    ] = False
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Start anew, whatever training is in --out.", rich_help_panel=RUN),
+    ] = False
+
+
+def settings_of(mixing: MixingOptions, model: ModelOptions, run: RunOptions) -> TrainingSettings:
+    """Return what the options ask for; a constant implies the strategy "fixed"."""
     return TrainingSettings(
-        epochs=epochs,
-        batch_size=batch_size,
-        method=method,
-        p=p,
-        patch_strategy=patch_strategy if patch_size is None else "fixed",
-        ratio_strategy=ratio_strategy if fix_ratio is None else "fixed",
-        patch_size=patch_size,
-        fix_ratio=fix_ratio,
-        threshold=threshold,
-        device=device,
-        engine=engine,
-        seed=seed,
-        verify=verify,
+        **vars(mixing)
+        | {
+            "patch_strategy": mixing.patch_strategy if mixing.patch_size is None else "fixed",
+            "ratio_strategy": mixing.ratio_strategy if mixing.fix_ratio is None else "fixed",
+        },
+        **vars(model),
+        device=run.device,
+        engine=run.engine,
+        seed=run.seed,
+        tensorboard=run.tensorboard,
     )
 
 
 def train_and_tell(
-    data: TrainingData, settings: TrainingSettings, out: Path, console: Console, *, resume: bool | None = None
+    data: TrainingData[Any], settings: TrainingSettings, out: Path, console: Console, *, resume: bool | None = None
 ) -> None:
     """Train, and say what came out."""
     from ..training import run_training
     from ..training.metrics import figure
+    from ..training.results import PICTURES
 
+    unit = data.source.unit
     console.print(f"task: {escape(data.task)}", soft_wrap=True)
-    console.print(
-        f"tiles: {len(data.train)} to train on, {len(data.test)} to test on; {escape(data.split)}", soft_wrap=True
-    )
-    report = run_training(data, settings, out, console, resume=resume)
-    final, read = report["final"], report["tiles_read"]
-    names = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1", "auroc": "AUROC"}
-    console.print(
-        f"held-out {', '.join(f'{name} {figure(final[key])}' for key, name in names.items())}", soft_wrap=True
-    )
-    ways = {"direct": "directly", "openslide": "through OpenSlide", "shard": "from shards"}
-    counted = [f"{read[way]} {words}" for way, words in ways.items() if read.get(way)]
-    console.print(f"tiles read: {', '.join(counted)}")
-    if report["bad_tiles"]:
-        console.print(f"{len(report['bad_tiles'])} bad tiles were replaced: see faults.jsonl")
-    console.print(f"written to {escape(str(out))}: report.json, mixed.png, curriculum.png, model.pt", soft_wrap=True)
-
-
-def train_on_images_and_tell(
-    data: ImageData, settings: ImageSettings, out: Path, console: Console, *, resume: bool | None = None
-) -> None:
-    """Train on image files, and say what came out."""
-    from ..training import run_image_training
-
-    sizes = ", ".join(f"{len(images)} {name}" for name, images in data.sets.items())
-    console.print(f"classes: {escape(', '.join(data.classes))}", soft_wrap=True)
-    console.print(f"images: {sizes}; {escape(data.split)}", soft_wrap=True)
+    sizes = ", ".join(f"{count} {name}" for name, count in data.counts.items())
+    console.print(f"{unit}: {sizes}; {escape(data.split)}", soft_wrap=True)
     for file, reason in data.left_out.items():
         console.print(f"left out: {escape(file)}: {escape(reason)}", soft_wrap=True)
-    report = run_image_training(data, settings, out, console, resume=resume)
+    report = run_training(data, settings, out, console, resume=resume)
     final = report["final"]
     chosen = "the best" if settings.best and data.validation is not None else "the last"
-    console.print(f"model of epoch {final['epoch'] + 1}, {chosen}:")
+    console.print(f"model of epoch {final['epoch']}, {chosen}:")
     for name, figures in final.items():
         if name != "epoch":
-            told = ", ".join(f"{key.replace('_', ' ')} {figures[key]:.3f}" for key in figures if key != "confusion")
+            named = {"auroc": "AUROC", "macro_f1": "macro F1", "balanced_accuracy": "balanced accuracy"}
+            told = ", ".join(f"{named.get(key, key)} {figure(figures[key])}" for key in figures if key != "confusion")
             console.print(f"{name}: {told}", soft_wrap=True)
-    if data.test is None:
-        console.print("No test images: figures of the images that chose the epoch are a little too good.")
-    pictures = [name for name in ("mixed.png", "curriculum.png") if (out / name).exists()]
-    files = ["report.json", "log.csv", "model.pt", "confusion.png", *pictures]
+    if data.test is None and data.validation is not None:
+        console.print(f"No test {unit}: figures of the {unit} that chose the epoch are a little too good.")
+    met = report[unit]
+    ways = {"direct": "directly", "openslide": "through OpenSlide", "shard": "from shards"}
+    counted = [f"{count} {ways[way]}" for way, count in met.get("read", {}).items() if count]
+    if counted:
+        console.print(f"{unit} read: {', '.join(counted)}")
+    if met.get("bad"):
+        console.print(f"{len(met['bad'])} bad {unit} were replaced: see faults.jsonl")
+    pictures = [name for name in PICTURES if (out / name).exists()]
+    files = ["report.json", "log.csv", "model.pt", *pictures]
     console.print(f"written to {escape(str(out))}: {', '.join(files)}", soft_wrap=True)

@@ -55,7 +55,7 @@ def compare(
     epochs: Epochs = 10,
     batch_size: BatchSize = 32,
     image_size: ImageSize = 224,
-    model: Model = "cnn",
+    model: Model = "small_cnn",
     pretrained: Pretrained = False,
     learning_rate: Annotated[
         str | None,

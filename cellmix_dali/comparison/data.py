@@ -6,7 +6,16 @@ import hashlib
 from collections.abc import Callable, Mapping
 
 from ..errors import unknown_name
-from ..training import ImageData, folded_images, folds_of, read_folds, readable_images, without_images
+from ..training import (
+    ImageSamples,
+    ImageSet,
+    TrainingData,
+    folded_images,
+    folds_of,
+    read_folds,
+    readable_images,
+    without_images,
+)
 from .settings import ComparisonSettings
 
 __all__ = ["data_digest", "divided_images"]
@@ -14,7 +23,7 @@ __all__ = ["data_digest", "divided_images"]
 
 def divided_images(
     settings: ComparisonSettings, checking: Callable[[int, int], None] | None = None
-) -> dict[str, ImageData]:
+) -> dict[str, TrainingData[ImageSet]]:
     """Return the images by the fold that is tested on; every one is decoded once, whatever the number of folds.
 
     Parameters
@@ -36,7 +45,12 @@ def divided_images(
             raise unknown_name("fold", name, names)
     found = {
         name: folded_images(
-            settings.images, settings.folds, fold=name, only=settings.only, class_column=settings.class_column
+            settings.images,
+            settings.folds,
+            fold=name,
+            only=settings.only,
+            class_column=settings.class_column,
+            source=ImageSamples(settings.image_size),
         )
         for name in asked
     }

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from .._cores import usable_cores
 from ..errors import ArgumentError, CellMixDaliError, unknown_name
 from ..jobs.executor import carry_out, make_executor
-from ..training import ImageData
+from ..training import TrainingData
 from ..training.loop import versions
 from ..training.settings import fitting_batch_size
 from .arms import candidates
@@ -119,7 +120,7 @@ def compare(
         raise unknown_name("arm to compare with", against, arms)
     data = divided_images(settings, checking)
     some = next(iter(data.values()))
-    images = sum(map(len, some.sets.values()))
+    images = sum(some.counts.values())
     common = settings.common() | {"images": images, "data": data_digest(settings, some.left_out)}
     about = {"folder": str(settings.images), "folds": str(settings.folds), "versions": versions()}
     plan = _plan(settings, list(data))
@@ -130,7 +131,8 @@ def compare(
             notes.append(f"some runs were made by other versions: {before}; now {now}")
         smaller = _smaller_batches(settings, data)
         notes += [
-            f"fold {fold}: batches of {size} and not {settings.batch_size}: {len(data[fold].train)} images to train on"
+            f"fold {fold}: batches of {size} and not {settings.batch_size}: there are "
+            f"{data[fold].counts['train']} samples to train on"
             for fold, size in smaller.items()
         ]
         job = _Job(store, plan, progress)
@@ -176,7 +178,7 @@ class _Job:
                 self.records[run] = record
         return faults
 
-    def do(self, settings: ComparisonSettings, data: Mapping[str, ImageData], workers: int) -> None:
+    def do(self, settings: ComparisonSettings, data: Mapping[str, TrainingData[Any]], workers: int) -> None:
         """Do the runs that are missing; keep each record as it comes."""
         missing = [run for run in self._plan if run not in self.records]
         state = ComparisonState(len(self._plan), done=len(self.records))
@@ -217,13 +219,13 @@ def _as_asked(record: RunRecord, run: Run, settings: ComparisonSettings) -> RunR
     return replace(record, arm=run.arm.name, candidate=settings.several(dict(run.values)))
 
 
-def _smaller_batches(settings: ComparisonSettings, data: Mapping[str, ImageData]) -> dict[str, int]:
+def _smaller_batches(settings: ComparisonSettings, data: Mapping[str, TrainingData[Any]]) -> dict[str, int]:
     """Batch sizes of the folds that have too few images for the one that was asked for."""
-    sizes = {fold: fitting_batch_size(settings.batch_size, len(each.train))[0] for fold, each in data.items()}
+    sizes = {fold: fitting_batch_size(settings.batch_size, each.counts["train"])[0] for fold, each in data.items()}
     return {fold: size for fold, size in sizes.items() if size < settings.batch_size}
 
 
-def _axes(settings: ComparisonSettings, data: Mapping[str, ImageData]) -> dict[str, object]:
+def _axes(settings: ComparisonSettings, data: Mapping[str, TrainingData[Any]]) -> dict[str, object]:
     """What is compared, for the report."""
     some = next(iter(data.values()))
     return {

@@ -166,7 +166,7 @@ def _acting_table(actings: Sequence[Acting]) -> str:
             change = acting.changes[name]
             if name == "threshold" and not acting.loss_driven:
                 continue
-            first = "never" if change.first_epoch is None else f"epoch {change.first_epoch:.1f}"
+            first = "never" if change.first_epoch is None else f"epoch {change.first_epoch + 1:.1f}"
             if change.first_epoch is not None and change.runs < acting.runs:
                 first += f" ({change.runs} of {acting.runs} runs)"
             rows.append(
@@ -181,7 +181,7 @@ def _acting_table(actings: Sequence[Acting]) -> str:
                     first,
                 )
             )
-    return "Means over runs; epochs are counted from 0.\n\n" + _table(head, rows)
+    return "Means over runs; epochs are counted from 1.\n\n" + _table(head, rows)
 
 
 def _loss_drive_table(actings: Sequence[Acting]) -> str:

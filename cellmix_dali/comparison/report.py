@@ -140,7 +140,7 @@ def _results(choices: Sequence[Choice]) -> str:
         for run in choice.runs:
             line: list[object] = [run.arm, run.method, run.curriculum or "", run.fold, run.seed]
             line += [run.candidate.get(option, "") for option in options]
-            line += [choice.candidates, run.best_epoch]
+            line += [choice.candidates, run.best_epoch + 1]
             line += [figures[score] for figures in (run.validation, run.test) for score in SCORES]
             lines.append([*line, run.seconds])
     return _csv(head, lines)

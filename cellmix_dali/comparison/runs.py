@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
 from ..errors import CellMixDaliError
 from ..jobs.executor import LOST
-from ..pipelines import ImageCache
-from ..training import ImageData, ImageRun, train_and_test
+from ..training import TrainingData, TrainingRun, TrainingSettings, train_and_test
 from .arms import Arm, slug
 from .records import RunRecord
 from .settings import ComparisonSettings
@@ -69,13 +69,13 @@ class Task:
         Which.
     settings : ComparisonSettings
         How every run trains.
-    data : ImageData
-        The images of its fold.
+    data : TrainingData
+        The samples of its fold.
     """
 
     run: Run
     settings: ComparisonSettings
-    data: ImageData
+    data: TrainingData[Any]
 
 
 def run_seed(seed: int, fold: str) -> int:
@@ -102,8 +102,7 @@ def do_run(task: Task) -> RunRecord | str:
     torch.set_num_threads(of_all.threads)
     settings = of_all.of_run(run.arm, dict(run.values), run_seed(run.seed, run.fold))
     try:
-        cache = _cache(settings.image_size, settings.device, of_all.threads)
-        done = train_and_test(task.data, settings, cache=cache)
+        done = train_and_test(replace(task.data, source=_shared(task.data.source, settings)), settings)
     except CellMixDaliError as error:
         return str(error)
     except Exception as error:  # of a library: this run's end, and not that of all others
@@ -118,19 +117,27 @@ def lost_run(_: Task) -> RunRecord | str:
     return LOST
 
 
-@functools.lru_cache(maxsize=1)
-def _cache(image_size: int, device: str, threads: int) -> ImageCache:
-    """The images that this process has decoded."""
-    return ImageCache(image_size, device=device, num_threads=threads)
+_sources: list[Any] = []  # the source that this process had last, and the same with what its runs share
+
+
+def _shared(source: Any, settings: TrainingSettings) -> Any:
+    """A source with what the runs of this process share."""
+    if not _sources or _sources[0] != source:
+        _sources[:] = [source, source.shared(settings)]
+    return _sources[1]
 
 
 def forget_images() -> None:
     """Let go of the images that this process has decoded."""
-    _cache.cache_clear()
+    _sources.clear()
 
 
-def _record(run: Run, done: ImageRun, seconds: float) -> RunRecord:
-    epochs = [{name: value for name, value in entry.items() if name != "images_per_second"} for entry in done.epochs]
+def _record(run: Run, done: TrainingRun, seconds: float) -> RunRecord:
+    # Records count from 0, as those of former versions do.
+    epochs = [
+        {name: value for name, value in entry.items() if name != "samples_per_second"} | {"epoch": number}
+        for number, entry in enumerate(done.epochs)
+    ]
     return RunRecord(
         arm=run.arm.name,
         method=run.arm.method,
@@ -138,11 +145,16 @@ def _record(run: Run, done: ImageRun, seconds: float) -> RunRecord:
         fold=run.fold,
         seed=run.seed,
         candidate=dict(run.values),
-        best_epoch=done.best_epoch,
-        validation=done.tested["validation"].scores,
-        test=done.tested["test"].scores,
+        best_epoch=done.best_epoch - 1,
+        validation=_defined(done.tested["validation"].scores),
+        test=_defined(done.tested["test"].scores),
         confusion=done.tested["test"].confusion.tolist(),
         epochs=epochs,
         batch_losses=[[round(loss, _DIGITS) for loss in losses] for losses in done.batch_losses],
         seconds=round(seconds, 2),
     )
+
+
+def _defined(scores: Mapping[str, float | None]) -> dict[str, float]:
+    """Scores of samples of two classes and more, of which all are numbers."""
+    return {name: value for name, value in scores.items() if value is not None}

@@ -9,7 +9,7 @@ from typing import Any
 
 from .._arguments import integer
 from ..errors import ArgumentError
-from ..training import ImageSettings, check_image_settings
+from ..training import TrainingSettings, check_settings
 from .arms import Arm, candidates, make_arms
 
 __all__ = ["ComparisonSettings"]
@@ -41,7 +41,7 @@ class ComparisonSettings:
     learning_rate, p, threshold : sequence of float
         Values to choose among by the validation images.
     epochs, batch_size, image_size, model, pretrained, weight_decay, device
-        See `cellmix_dali.training.ImageSettings`.
+        See `cellmix_dali.training.TrainingSettings`.
     threads : int
         Of PyTorch and DALI, a run.
     """
@@ -61,7 +61,7 @@ class ComparisonSettings:
     epochs: int = 10
     batch_size: int = 32
     image_size: int = 224
-    model: str = "cnn"
+    model: str = "small_cnn"
     pretrained: bool = False
     weight_decay: float = 1e-2
     device: str = "cpu"
@@ -85,12 +85,18 @@ class ComparisonSettings:
         """Of one candidate's values, those of options with several values."""
         return {option: value for option, value in chosen.items() if len(self.values[option]) > 1}
 
-    def of_run(self, arm: Arm, chosen: Mapping[str, float], seed: int = 0) -> ImageSettings:
+    def of_run(self, arm: Arm, chosen: Mapping[str, float], seed: int = 0) -> TrainingSettings:
         """Return the settings of one training."""
         patch_strategy, ratio_strategy = arm.strategies
         given: dict[str, Any] = {name: getattr(self, name) for name in _COMMON} | dict(chosen)
-        return ImageSettings(
-            method=arm.method, patch_strategy=patch_strategy, ratio_strategy=ratio_strategy, seed=seed, **given
+        del given["image_size"]  # of the data
+        return TrainingSettings(
+            method=arm.method,
+            patch_strategy=patch_strategy,
+            ratio_strategy=ratio_strategy,
+            schedule="cosine",
+            seed=seed,
+            **given,
         )
 
     def check(self) -> None:
@@ -104,10 +110,14 @@ class ComparisonSettings:
         for arm in self.arms:
             for chosen in candidates(arm, self.values):
                 try:
-                    check_image_settings(self.of_run(arm, chosen))
+                    check_settings(self.of_run(arm, chosen), self.image_size)
                 except ArgumentError as error:
                     raise ArgumentError(f"{arm.name}: {error}") from error
 
     def common(self) -> dict[str, object]:
         """Return what all runs of a comparison have in common, as JSON values."""
-        return {"only": self.only, "class_column": self.class_column} | {name: getattr(self, name) for name in _COMMON}
+        common = {"only": self.only, "class_column": self.class_column} | {
+            name: getattr(self, name) for name in _COMMON
+        }
+        # The former version's name: its folders go on.
+        return common | {"model": "cnn"} if self.model == "small_cnn" else common

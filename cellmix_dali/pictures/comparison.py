@@ -189,7 +189,7 @@ def _draw_runs(axes: Axes, row: CurriculumRow, name: str, colour: str, *, steppe
     """One quantity of every run, and the median; of two in the middle the lower one, which is a real value."""
     values = np.array([[entry[name] for entry in run] for run in row.runs])
     median = np.quantile(values, 0.5, axis=0, method="inverted_cdf")
-    epochs = np.arange(values.shape[1])
+    epochs = np.arange(1, values.shape[1] + 1)
     drawn = "steps-mid" if stepped else "default"
     for run in values:
         axes.plot(epochs, run, color=colour, lw=0.8, alpha=0.25, drawstyle=drawn)

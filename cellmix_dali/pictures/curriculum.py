@@ -20,7 +20,7 @@ def curriculum_picture(path: Path, epochs: Sequence[Mapping[str, float]]) -> Non
     path : Path
         The picture's file.
     epochs : sequence of mappings
-        Each with ``epoch``, ``patch_size``, ``fix_ratio``, ``threshold``, ``train_loss``; optionally
+        Each with ``epoch`` (from 1), ``patch_size``, ``fix_ratio``, ``threshold``, ``train_loss``; optionally
         ``validation_loss`` and ``accuracy``.
     """
     numbers = [entry["epoch"] for entry in epochs]
@@ -31,7 +31,7 @@ def curriculum_picture(path: Path, epochs: Sequence[Mapping[str, float]]) -> Non
     patch.set_yticks(sorted({entry["patch_size"] for entry in epochs}))
     ratio.step(numbers, [entry["fix_ratio"] for entry in epochs], where="mid", color=COLOURS[2], marker="o")
     ratio.set_ylabel("fix ratio")
-    ratio.set_ylim(0, 1)
+    ratio.set_ylim(-0.04, 1.04)  # markers at the ends are whole
     loss.plot(
         numbers,
         [entry["train_loss"] for entry in epochs],
@@ -49,13 +49,13 @@ def curriculum_picture(path: Path, epochs: Sequence[Mapping[str, float]]) -> Non
     )
     if all("validation_loss" in entry for entry in epochs):
         values = [entry["validation_loss"] for entry in epochs]
-        loss.plot(numbers, values, color=COLOURS[1], marker="o", label="held-out loss")
+        loss.plot(numbers, values, color=COLOURS[1], marker="o", label="validation loss")
     loss.set_ylabel("loss per sample")
     loss.set_xlabel("epoch")
     if all("accuracy" in entry for entry in epochs):
         accuracy = loss.twinx()
         values = [entry["accuracy"] for entry in epochs]
-        loss.plot([], [], color=COLOURS[3], marker=".", label="held-out accuracy")
+        loss.plot([], [], color=COLOURS[3], marker=".", label="validation accuracy")
         accuracy.plot(numbers, values, color=COLOURS[3], marker=".")
         accuracy.set_ylabel("accuracy")
         accuracy.set_ylim(0, 1.02)
@@ -64,5 +64,6 @@ def curriculum_picture(path: Path, epochs: Sequence[Mapping[str, float]]) -> Non
     for axis in (patch, ratio, loss):
         axis.grid(alpha=0.3)
         axis.xaxis.get_major_locator().set_params(integer=True)
+    patch.set_xlim(numbers[0] - 0.5, numbers[-1] + 0.5)
     figure.suptitle("CellMix's curriculum: a loss at or below the threshold makes the next epoch harder", fontsize=11)
     figure.savefig(path, dpi=110)

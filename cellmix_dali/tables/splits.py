@@ -29,6 +29,9 @@ class TileSplit:
     Attributes
     ----------
     train, test : TileTable
+        Which are trained and tested on.
+    validation : TileTable or None
+        Of split "val", where there is a "test", too: they may choose the best epoch.
     held_out : tuple of str
         Paths of the slides that are tested on.
     said : str
@@ -42,6 +45,7 @@ class TileSplit:
     held_out: tuple[str, ...]
     said: str
     notes: tuple[str, ...] = ()
+    validation: TileTable | None = None
 
 
 def split_tiles(
@@ -55,7 +59,8 @@ def split_tiles(
     """Divide tiles: by the table's own column ``split`` or ``fold``, else by holding out patients, else whole slides.
 
     ``split`` is used as it stands: "train" is trained on, "test" is tested on, or "val" where there is no "test"; else
-    "val" is left out of both. Of ``fold``, one is tested on and all others are trained on. Without either, patients
+    "val" is left out of both, and is ``validation``. Of ``fold``, one is tested on and all others are trained on.
+    Without either, patients
     (column ``patient``, or ``group``) or, without these, slides are drawn: of those whose tiles mostly have one label,
     the same share is held out for each label, at least one where there are two or more, and such that every class is in
     the training, and in the test where it can be in both.
@@ -101,17 +106,24 @@ def split_tiles(
         given = _by_fold(table, origin, fold)
     else:
         given = _drawn(table, origin, hold_out, seed)
-    train, test, by, notes = given
+    train, test, by, notes, validation = given
     names = classes or tuple(map(str, range(int(table.label.max()) + 1)))
     notes = [*notes, *_missing_classes(table, train, test, names, origin)]
     numbers = np.unique(table.slide[test]).tolist()
     held_out = tuple(table.slides[number] for number in numbers)
     shown = _some([Path(path).name for path in held_out])
     said = f"{len(held_out)} of {len(table.slides)} slides held out ({shown}){by}"
-    return TileSplit(table.select(train), table.select(test), held_out, said, tuple(notes))
+    return TileSplit(
+        table.select(train),
+        table.select(test),
+        held_out,
+        said,
+        tuple(notes),
+        None if validation is None else table.select(validation),
+    )
 
 
-_Sides = tuple[NDArray[np.bool_], NDArray[np.bool_], str, list[str]]
+_Sides = tuple[NDArray[np.bool_], NDArray[np.bool_], str, list[str], NDArray[np.bool_] | None]
 
 
 def _text(table: TileTable, name: str) -> tuple[list[str], NDArray[np.int64]]:
@@ -171,11 +183,8 @@ def _by_split(table: TileTable, origin: str | None) -> _Sides:
                 f"{' and '.join(sorted(set(sides)))}. Give some slides split={name!r}, or remove the column, so that "
                 "slides are drawn."
             )
-    notes = []
-    if tested == "test" and on_val.any():
-        count = len(np.unique(table.slide[on_val]))
-        notes.append(f"the {count} slides with split 'val' are neither trained nor tested on: no epoch is chosen here")
-    return train, test, f", by the column 'split'{'' if tested == 'test' else ' (val, as there is no test)'}", notes
+    by = f", by the column 'split'{'' if tested == 'test' else ' (val, as there is no test)'}"
+    return train, test, by, [], on_val if tested == "test" and on_val.any() else None
 
 
 def _by_fold(table: TileTable, origin: str | None, fold: str | None) -> _Sides:
@@ -189,7 +198,7 @@ def _by_fold(table: TileTable, origin: str | None, fold: str | None) -> _Sides:
         raise ArgumentError(f"All tiles are of fold {chosen}: one is tested on, and nothing is left to train on.")
     _check_patients(table, origin, "fold", words, codes)
     test = codes == words.index(chosen)
-    return ~test, test, f", fold {chosen} of {', '.join(names)}", []
+    return ~test, test, f", fold {chosen} of {', '.join(names)}", [], None
 
 
 def _drawn(table: TileTable, origin: str | None, share: float, seed: int) -> _Sides:
@@ -220,7 +229,7 @@ def _drawn(table: TileTable, origin: str | None, share: float, seed: int) -> _Si
     held = _with_all_classes(counts > 0, np.isin(every, held_out))
     test = held[unit]
     by = "" if origin is None else f", {int(held.sum())} of {len(numbers)} {origin}s"
-    return ~test, test, by, []
+    return ~test, test, by, [], None
 
 
 def _joined(unit: NDArray[np.int64], slide: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -10,8 +10,10 @@ from ..errors import ArgumentError
 from ..slides import open_slide
 from ..tables.recipe import TileRecipe
 from ..tables.slide_list import read_slide_list, tiles_of_slides
-from ..tables.splits import split_tiles
+from ..tables.tile_table import TileTable
 from .data import TrainingData
+from .division import Division
+from .tile_samples import TileSamples
 
 __all__ = ["collection_data"]
 
@@ -20,13 +22,12 @@ def collection_data(
     slide_list: Path,
     recipe: TileRecipe,
     *,
-    hold_out: float = 0.2,
-    fold: str | None = None,
+    division: Division | None = None,
+    verify: str = "headers",
     mixed_resolutions: bool = False,
     skip_bad_slides: bool = False,
-    seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> TrainingData:
+) -> TrainingData[TileTable]:
     """Make the tiles of a collection, labelled, and hold out whole slides.
 
     Parameters
@@ -36,14 +37,14 @@ def collection_data(
         ``split``, ``fold``. See `cellmix_dali.tables.read_slide_list`.
     recipe : TileRecipe
         Which tiles. Its annotations label them, by the list's classes where it has none of its own.
-    hold_out, fold
-        What is tested on, see `cellmix_dali.tables.splits.split_tiles`.
+    division : Division, optional
+        What is tested on, and what chooses the best epoch.
+    verify : str, default "headers"
+        What is verified of a tile, see `cellmix_dali.pipelines.train_loader`.
     mixed_resolutions : bool, default False
         Whether tiles of different scale are meant, see `cellmix_dali.tables.tiles_of_slides`.
     skip_bad_slides : bool, default False
         Whether slides that cannot be read are left out, and reported, instead of stopping.
-    seed : int, default 0
-        Of the split.
     progress : callable, optional
         Called with (slides done, slides) after each.
 
@@ -53,6 +54,9 @@ def collection_data(
         If the list, a slide, the resolution or the labels cannot be used.
     """
     slides = read_slide_list(slide_list, classes=recipe.classes, check_files=not skip_bad_slides)
+    division = division or Division()
+    division.check()
+    fold = division.fold or division.validation_fold
     if fold is not None and slides.fold is None:  # before anything slow
         raise ArgumentError(f"--fold {fold}, and {slide_list} has no column 'fold': add it, or leave the option out.")
     if recipe.annotations is not None and recipe.classes is None:
@@ -79,20 +83,19 @@ def collection_data(
         names = [str(number) for number in range(int(table.label.max()) + 1)]
     if len(names) < 2:
         raise ArgumentError(f"All tiles are of one class ({', '.join(names)}): there is nothing to tell apart.")
-    divided = split_tiles(table, hold_out, classes=names, fold=fold, seed=seed)
+    sides = division.of(table, names)
     routes = {}
     for path in table.slides:
         with open_slide(path) as slide:
             routes[path] = f"{slide.route}: {slide.reason}"
     return TrainingData(
-        train=divided.train,
-        test=divided.test,
+        source=TileSamples(recipe.tile_size, recipe.edge, routes, verify),
+        train=sides.train,
+        validation=sides.validation,
+        test=sides.test,
         classes=tuple(names),
         task=f"{len(names)} classes: {', '.join(names)}",
-        split=divided.said,
-        slides=routes,
-        tile_size=recipe.tile_size,
-        edge=recipe.edge,
-        faults=tuple(faults),
-        notes=(*notes, *divided.notes),
+        split=sides.said,
+        notes=(*notes, *sides.notes),
+        left_out={str(fault.slide): f"{fault.reason} ({fault.kind})" for fault in faults},
     )

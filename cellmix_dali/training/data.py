@@ -1,51 +1,148 @@
-"""What a training run trains and tests on."""
+"""What a training run trains and tests on, whatever the samples are."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..tables.slide_list import SlideFault
 from ..tables.tile_table import TileTable
 
-__all__ = ["TrainingData", "left_and_right"]
+if TYPE_CHECKING:
+    from ..curriculum import Curriculum
+    from ..pipelines import Loader
+    from ..plugins import PlanSource
+    from .settings import TrainingSettings
+
+__all__ = ["Making", "Samples", "TrainingData", "left_and_right"]
+
+S = TypeVar("S")
 
 
 @dataclass(frozen=True)
-class TrainingData:
-    """Tiles to train and to test on.
+class Making:
+    """What a source is told when it makes a loader.
 
     Attributes
     ----------
-    train, test : TileTable
-        With labels.
+    settings : TrainingSettings
+        How the run trains.
+    classes : int
+        Number of classes.
+    batch_size : int
+        Samples per batch; smaller than the settings' where there are few samples.
+    curriculum : Curriculum, optional
+        Of CellMix's methods.
+    fault_file : Path, optional
+        Where bad samples are listed.
+    """
+
+    settings: TrainingSettings
+    classes: int
+    batch_size: int
+    curriculum: Curriculum | None = None
+    fault_file: Path | None = None
+
+
+class Samples(Protocol[S]):
+    """Where samples of one kind come from. A new kind of samples is one class with these methods.
+
+    Attributes
+    ----------
+    unit : str
+        What its samples are called, in the plural: "tiles".
+    size : int
+        Side in pixels of the images that reach the model.
+    """
+
+    @property
+    def unit(self) -> str: ...  # noqa: D102
+
+    @property
+    def size(self) -> int: ...  # noqa: D102
+
+    def labels(self, samples: S) -> NDArray[Any]:
+        """Return the class index of each sample."""
+        ...
+
+    def train_loader(self, samples: S, making: Making) -> Loader[Any]:
+        """Make the loader of the training, with soft labels."""
+        ...
+
+    def evaluate_loader(self, samples: S, making: Making) -> Loader[Any]:
+        """Make a loader that gives every sample once."""
+        ...
+
+    def one_batch(self, samples: S, rows: NDArray[Any], plans: PlanSource, stack: ExitStack) -> tuple[Any, ...]:
+        """Put a source of some rows into the graph; return nodes of images, labels, numbers and the plan."""
+        ...
+
+    def shared(self, settings: TrainingSettings) -> Samples[S]:
+        """Return the same source with what several runs of one process may share, such as decoded images."""
+        ...
+
+    def told(self, loaders: Sequence[Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
+        """Return, as plain values, what loaders have met, with what was met before the run was stopped."""
+        ...
+
+    def report(self, loaders: Sequence[Any], told: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the report says of this kind of samples only, as JSON values."""
+        ...
+
+    def about(self) -> dict[str, Any]:
+        """Return, as plain values, what of the source changes a training."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainingData(Generic[S]):
+    """Samples to train on, to choose the best epoch by, and to test on.
+
+    Attributes
+    ----------
+    source : Samples
+        Makes the loaders of the three sets.
+    train : samples of that source
+        To train on.
+    validation : samples or None
+        Chooses the best epoch.
+    test : samples or None
+        Is looked at once, when the model is made.
     classes : tuple of str
         Names of the labels.
     task, split : str
         For a person: what is learned, and what was held out.
-    slides : dict of str to str
-        Each slide's path and how it is read.
-    tile_size : int
-        Side of the images in pixels; windows of another size are resized to it.
-    edge : str
-        "skip" or "pad", as the grid was made.
-    faults : tuple of SlideFault
-        Slides that were left out, and why.
     notes : tuple of str
-        What a person should know of the split, such as a class without test tiles.
+        What a person should know of the data, such as a class without test tiles.
+    left_out : mapping of str to str
+        Files that cannot be used, and what is wrong with each.
     """
 
-    train: TileTable
-    test: TileTable
+    source: Samples[S]
+    train: S
+    validation: S | None
+    test: S | None
     classes: tuple[str, ...]
     task: str
     split: str
-    slides: dict[str, str]
-    tile_size: int
-    edge: str = "skip"
-    faults: tuple[SlideFault, ...] = ()
     notes: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def sets(self) -> dict[str, S]:
+        """The sets that there are, by name."""
+        named = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: samples for name, samples in named.items() if samples is not None}
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Samples of each set."""
+        return {name: len(self.source.labels(samples)) for name, samples in self.sets.items()}
 
 
 def left_and_right(table: TileTable) -> tuple[TileTable, TileTable]:

@@ -15,6 +15,7 @@ from ..synthetic import CLASSES, render_slides
 from ..tables.recipe import TileRecipe, lay_tiles
 from ..tables.tile_table import TileTable
 from .data import TrainingData, left_and_right
+from .tile_samples import TileSamples
 
 __all__ = ["RENDERED_TILE", "rendered_data", "slide_data"]
 
@@ -30,8 +31,8 @@ def rendered_data(
     side: int = 3072,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> TrainingData:
-    """Render slides and label their tiles by the annotations; the last slide is held out.
+) -> TrainingData[TileTable]:
+    """Render slides and label their tiles by the annotations; the last slide is tested on.
 
     Parameters
     ----------
@@ -57,19 +58,19 @@ def rendered_data(
             tables.append(lay_tiles(slide, recipe).table)
             routes[str(rendered.path)] = f"{slide.route}: {slide.reason}"
     return TrainingData(
+        source=TileSamples(size, slides=routes),
         train=TileTable.concat(tables[:-1]),
+        validation=None,
         test=tables[-1],
         classes=CLASSES,
         task=f"{CLASSES[0]} against {CLASSES[1]}, by the rendered slides' annotations",
         split=f"the last of {count} rendered slides is held out",
-        slides=routes,
-        tile_size=size,
     )
 
 
 def slide_data(
     paths: Sequence[Path], *, tile_size: int | None = None, max_tiles: int = 1000, seed: int = 0
-) -> TrainingData:
+) -> TrainingData[TileTable]:
     """Label the tiles of given slides as tissue or glass; hold out the last slide, or the right side of a single one.
 
     Parameters
@@ -86,21 +87,33 @@ def slide_data(
     Raises
     ------
     SlideError
-        If a slide is not there, cannot be read, or is too small for one tile.
+        If a slide that is named is not there, cannot be read, or is too small for one tile; or no file of a folder can
+        be used. Otherwise what is not a slide in a folder is left out, and told in ``left_out``.
     ArgumentError
         If the slides do not show both tissue and glass.
     """
     files, _ = unique_slides(file for path in paths for file in _slide_files(path))
+    named = {path for path in paths if not is_folder(path)}
     size = tile_size
-    tables, routes = [], {}
+    tables, routes, left_out, used = [], {}, {}, []
     for number, file in enumerate(files):
-        with open_slide(file) as slide:
-            size = size or _block_size(slide)
-            routes[str(slide.path)] = f"{slide.route}: {slide.reason}"
-            tables.append(_tissue_or_glass(slide, size, max_tiles, seed + number))
+        try:
+            with open_slide(file) as slide:
+                table = _tissue_or_glass(slide, size or _block_size(slide), max_tiles, seed + number)
+                size = size or _block_size(slide)
+                routes[str(slide.path)] = f"{slide.route}: {slide.reason}"
+        except SlideError as error:
+            if file in named:
+                raise
+            left_out[str(file)] = str(error)  # a folder may hold what only looks like a slide
+            continue
+        tables.append(table)
+        used.append(file)
+    if not tables:
+        raise SlideError(f"None of the {len(files)} files can be used. The first: {next(iter(left_out.values()))}")
     if len(tables) > 1:
         train, test = TileTable.concat(tables[:-1]), tables[-1]
-        split = f"held out: {files[-1].name}"
+        split = f"held out: {used[-1].name}"
     else:
         train, test = left_and_right(tables[0])
         split = "held out: the right side of the one slide (tiles of one slide resemble each other: use several slides)"
@@ -112,7 +125,8 @@ def slide_data(
                     "Give more slides, another order (the last one is held out), or a smaller --tile-size."
                 )
     task = "tissue against glass, by a tissue mask"
-    return TrainingData(train, test, _TISSUE, task, split, routes, tile_size=int(train.size[0]))
+    source = TileSamples(int(train.size[0]), slides=routes)
+    return TrainingData(source, train, None, test, _TISSUE, task, split, left_out=left_out)
 
 
 def _slide_files(path: Path) -> list[Path]:

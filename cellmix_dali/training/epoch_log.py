@@ -33,7 +33,7 @@ class EpochLog:
         self._path.write_text("", encoding="utf-8")
         self._board = _board(folder) if tensorboard else None
 
-    def add(self, entry: Mapping[str, float]) -> None:
+    def add(self, entry: Mapping[str, float | None]) -> None:
         """Write one epoch; all epochs have the same figures."""
         first = not self._path.stat().st_size
         with self._path.open("a", newline="", encoding="utf-8") as file:
@@ -43,7 +43,7 @@ class EpochLog:
             writer.writerow(entry)
         if self._board is not None:
             for name, value in entry.items():
-                if name != "epoch":
+                if name != "epoch" and value is not None:
                     self._board.add_scalar(name, value, entry["epoch"])
 
     def close(self) -> None:

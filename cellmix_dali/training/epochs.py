@@ -21,7 +21,7 @@ from .loop import on_device
 
 __all__ = ["Entry", "Epochs", "Listener", "Optimisation", "Restart"]
 
-#: An epoch's figures by name, and so far as a curriculum steers it, what the curriculum said.
+#: An epoch's figures by name, its number (from 1) among them, and what the curriculum said, where there is one.
 Entry: TypeAlias = "dict[str, Any]"
 _ADVICE = "Lower --learning-rate."
 
@@ -89,7 +89,7 @@ class Listener:
     Attributes
     ----------
     on_batch : callable
-        Called after every batch with what is known of the epoch, images per second and the mean loss so far.
+        Called after every batch with what is known of the epoch, samples per second and the mean loss so far.
     on_epoch : callable
         Called with every epoch's figures.
     """
@@ -128,8 +128,6 @@ class Epochs:
         The model, and what changes it.
     loader : Loader
         Of the training, with soft labels; keeps the curriculum's state with its own.
-    unit : str
-        What is counted a second: "tiles" or "images".
     curriculum : Curriculum, optional
         Stepped after every epoch's last batch.
     validate : callable, optional
@@ -144,7 +142,7 @@ class Epochs:
     batch_losses : list of list of float
         Training loss per sample of every batch, by finished epoch.
     best : int
-        The epoch whose model is kept.
+        The epoch whose model is kept, counted from 1.
     """
 
     def __init__(
@@ -153,7 +151,6 @@ class Epochs:
         optimisation: Optimisation,
         loader: Loader[Any],
         *,
-        unit: str,
         curriculum: Curriculum | None = None,
         validate: Callable[[], Mapping[str, float | None]] | None = None,
         goodness: Callable[[Entry], Any] | None = None,
@@ -161,8 +158,8 @@ class Epochs:
         self.count, self.optimisation, self.loader = count, optimisation, loader
         self.entries: list[Entry] = []
         self.batch_losses: list[list[float]] = []
-        self.best = count - 1
-        self._unit, self._curriculum, self._validate, self._goodness = unit, curriculum, validate, goodness
+        self.best = count
+        self._curriculum, self._validate, self._goodness = curriculum, validate, goodness
         self._criterion = SoftTargetCrossEntropy()
         self._kept: dict[str, Tensor] | None = None
         # Of the epoch under way: what is known of it, its batches' losses, the sum of its samples' and their number.
@@ -180,7 +177,7 @@ class Epochs:
         StoppedError
             After a signal, when the state has been saved.
         """
-        for epoch in range(len(self.entries), self.count):
+        for epoch in range(len(self.entries) + 1, self.count + 1):
             entry = self._entry = self._begun(epoch) if self._entry is None else self._entry
             self._train(entry, listener, restart)
             if self._validate is not None:
@@ -205,7 +202,7 @@ class Epochs:
         return entry
 
     def _train(self, entry: Entry, listener: Listener, restart: Restart | None) -> None:
-        """Make what is left of a pass over the training images; then step the curriculum."""
+        """Make what is left of a pass over the training samples; then step the curriculum."""
         self.optimisation.model.train()
         seen, began = 0, time.perf_counter()
         for batch in self.loader:
@@ -217,10 +214,8 @@ class Epochs:
                 self._stop_if_asked(restart, saved=False)
         mean = self._total / self._samples
         if not math.isfinite(mean):
-            raise ArgumentError(
-                f"The loss of epoch {int(entry['epoch']) + 1} is not a number: the training diverged. {_ADVICE}"
-            )
-        entry |= {"train_loss": mean, f"{self._unit}_per_second": round(seen / (time.perf_counter() - began), 1)}
+            raise ArgumentError(f"The loss of epoch {entry['epoch']} is not a number: the training diverged. {_ADVICE}")
+        entry |= {"train_loss": mean, "samples_per_second": round(seen / (time.perf_counter() - began), 1)}
         if self._curriculum is not None:
             self._curriculum.step(mean)
 

@@ -5,21 +5,20 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import ArgumentError
 from ..pipelines.images import IMAGE_SUFFIXES, unreadable_images
 from ..storage.foreign_files import reading
 from ..storage.moment import is_folder, may_be_file
+from .data import TrainingData
+from .image_samples import ImageSamples, ImageSet
 
 __all__ = [
-    "ImageData",
-    "ImageSet",
     "folded_images",
     "folds_of",
     "image_folders",
@@ -31,78 +30,18 @@ __all__ = [
 _SHOWN = 5  # files named in a message
 
 Row: TypeAlias = "dict[str, str]"
+ImageData: TypeAlias = TrainingData[ImageSet]
 
 
-@dataclass(frozen=True)
-class ImageSet:
-    """Images with labels.
-
-    Attributes
-    ----------
-    files : tuple of str
-        Paths.
-    labels : int32 array (files,)
-        Class indices.
-    """
-
-    files: tuple[str, ...]
-    labels: NDArray[np.int32]
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def without(self, bad: Mapping[str, str]) -> ImageSet:
-        """Leave some files out."""
-        kept = np.array([file not in bad for file in self.files], bool)
-        return ImageSet(tuple(file for file in self.files if file not in bad), self.labels[kept])
-
-
-@dataclass(frozen=True)
-class ImageData:
-    """What a training run on images trains and tests on.
-
-    Attributes
-    ----------
-    folder : str
-        Where the images are.
-    train : ImageSet
-    validation : ImageSet or None
-        Chooses the best epoch.
-    test : ImageSet or None
-        Is looked at once, when the model is made.
-    classes : tuple of str
-        Names of the labels.
-    split : str
-        For a person: what was held out.
-    left_out : mapping of str to str
-        Unreadable files, and what is wrong with each.
-    notes : tuple of str
-        For a person: what the folders hold that was not looked at.
-    """
-
-    folder: str
-    train: ImageSet
-    validation: ImageSet | None
-    test: ImageSet | None
-    classes: tuple[str, ...]
-    split: str
-    left_out: Mapping[str, str]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def sets(self) -> dict[str, ImageSet]:
-        """The sets that there are, by name."""
-        named = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {name: images for name, images in named.items() if images is not None}
-
-
-def image_folders(folder: Path) -> ImageData:
+def image_folders(folder: Path, source: ImageSamples | None = None) -> ImageData:
     """Find the images of DIR/train/CLASS, DIR/val/CLASS and, where there is one, DIR/test/CLASS.
 
     Parameters
     ----------
     folder : Path
         DIR. The classes are the folders in DIR/train, by name; images may lie deeper.
+    source : ImageSamples, optional
+        To which size they are resized.
 
     Raises
     ------
@@ -120,17 +59,16 @@ def image_folders(folder: Path) -> ImageData:
     classes = tuple(sorted(each.name for each in train.iterdir() if each.is_dir() and not each.name.startswith(".")))
     others: list[Path] = []
     test = _of_classes(folder / "test", classes, others) if is_folder(folder / "test") else None
-    data = ImageData(
-        folder=str(folder),
+    data = TrainingData(
+        source=replace(source or ImageSamples(), folder=str(folder)),
+        task=_task(classes),
         train=_of_classes(train, classes, others),
         validation=_of_classes(validation, classes, others),
         test=test,
         classes=classes,
         split="folders train, val" + (", test" if test is not None else "; no folder test"),
-        left_out={},
     )
-    data = replace(data, notes=_not_looked_at(others))
-    return _checked(data)
+    return _checked(replace(data, notes=_not_looked_at(others)))
 
 
 def folded_images(
@@ -141,6 +79,7 @@ def folded_images(
     validate: bool = True,
     only: str | None = None,
     class_column: str = "class",
+    source: ImageSamples | None = None,
 ) -> ImageData:
     """Divide the images that a list of folds names: one fold to test on, the next one to choose the best epoch by.
 
@@ -159,6 +98,8 @@ def folded_images(
         "COLUMN=VALUE": use only these rows.
     class_column : str, default "class"
         Another column that names the class.
+    source : ImageSamples, optional
+        To which size they are resized.
 
     Raises
     ------
@@ -195,8 +136,9 @@ def folded_images(
         return ImageSet(tuple(str(folder / row["path"]) for row in chosen), labels)
 
     kept = [name for name in names if name != fold and not (validate and name == following)]
-    data = ImageData(
-        folder=str(folder),
+    data = TrainingData(
+        source=replace(source or ImageSamples(), folder=str(folder)),
+        task=_task(classes),
         train=images(kept),
         validation=images([following]) if validate else None,
         test=images([fold]),
@@ -205,7 +147,6 @@ def folded_images(
         + (f"fold {following} chooses the best epoch, " if validate else "")
         + f"trained on {', '.join(kept)}"
         + (f"; only {only}" if only else ""),
-        left_out={},
     )
     return _checked(data)
 
@@ -302,15 +243,24 @@ def _is_hidden(file: Path) -> bool:
     return file.name.startswith(".") or file.name == "Thumbs.db"
 
 
+def _task(classes: Sequence[str]) -> str:
+    return f"{len(classes)} classes: {', '.join(classes)}"
+
+
+def _folder(data: ImageData) -> str:
+    assert isinstance(data.source, ImageSamples)
+    return data.source.folder
+
+
 def _checked(data: ImageData) -> ImageData:
     """Refuse sets that nothing can be learned from or told by."""
     for name, images in data.sets.items():
         if not len(images):
-            raise ArgumentError(f"There are no {name} images in {data.folder} ({data.split}).")
+            raise ArgumentError(f"There are no {name} images in {_folder(data)} ({data.split}).")
         there = np.unique(images.labels)
         if len(there) < 2:
             raise ArgumentError(
-                f"All {name} images in {data.folder} are of one class, {data.classes[there[0]]}: there is nothing to "
+                f"All {name} images in {_folder(data)} are of one class, {data.classes[there[0]]}: there is nothing to "
                 f"tell apart ({data.split})."
             )
     lacking = [name for number, name in enumerate(data.classes) if not (data.train.labels == number).any()]

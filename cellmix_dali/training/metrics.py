@@ -19,7 +19,7 @@ from torchmetrics.utilities.plot import plot_confusion_matrix
 
 from ..errors import ArgumentError
 
-__all__ = ["confusion_matrix", "confusion_picture", "figure", "required_scores", "scores"]
+__all__ = ["confusion_matrix", "confusion_picture", "figure", "scores"]
 
 
 def scores(logits: Tensor, labels: Tensor) -> dict[str, float | None]:
@@ -68,20 +68,6 @@ def scores(logits: Tensor, labels: Tensor) -> dict[str, float | None]:
         "macro_f1": float(multiclass_f1_score(logits, labels, num_classes=classes, average="macro")),
         "auroc": float(auroc.mean()),
     }
-
-
-def required_scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    """Work out `scores` where every figure is needed.
-
-    Raises
-    ------
-    ArgumentError
-        If one is undefined, as the labels hold one class only; see `scores` for the others.
-    """
-    found = {name: value for name, value in scores(logits, labels).items() if value is not None}
-    if "auroc" not in found:
-        raise ArgumentError("All images are of one class: balanced accuracy and AUROC mean nothing.")
-    return found
 
 
 def figure(value: float | None) -> str:

@@ -1,21 +1,21 @@
-"""The models that `--model` names: two small ones of ours, or any of timm's."""
+"""The models that `--model` names: two small ones of ours, any of timm's, or a function of yours."""
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError, MissingDependencyError, unknown_name
-from .model import small_cnn
-from .vit import SmallViT
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["MODELS", "check_model", "default_learning_rate", "make_model"]
 
 #: Our own models, and the learning rates (AdamW) that suit them when they are trained from nothing.
-MODELS = {"cnn": 3e-3, "vit": 1e-3}
-_TIMM, _TIMM_RATE = "timm:", 3e-4
+MODELS = {"small_cnn": 3e-3, "vit": 1e-3}
+_FORMERLY = {"cnn": "small_cnn"}
+_TIMM, _OTHER_RATE = "timm:", 3e-4
 _VIT_PATCH = 16
 
 
@@ -36,10 +36,14 @@ def check_model(name: str, image_size: int, *, pretrained: bool = False) -> None
             hint = f" Some that are like it: {', '.join(near)}." if near else " timm.list_models() tells all."
             raise ArgumentError(f"timm has no model {wanted!r}.{hint}")
         return
-    if name not in MODELS:
-        raise unknown_name("model", name, (*MODELS, f"{_TIMM}NAME"))
+    name = _FORMERLY.get(name, name)
+    if name not in MODELS and ":" not in name:
+        raise unknown_name("model", name, (*MODELS, f"{_TIMM}NAME", "MODULE:CALLABLE"))
     if pretrained:
         raise ArgumentError(f"The model {name!r} has no pretrained weights: leave --pretrained out, or use timm:NAME.")
+    if ":" in name:
+        _own(name)
+        return
     if image_size < 32:
         raise ArgumentError(f"image_size={image_size}: the models take images of 32 pixels and more.")
     if name == "vit" and image_size % _VIT_PATCH:
@@ -51,7 +55,7 @@ def check_model(name: str, image_size: int, *, pretrained: bool = False) -> None
 
 def default_learning_rate(name: str) -> float:
     """Return the highest learning rate that suits a model."""
-    return MODELS.get(name, _TIMM_RATE)
+    return MODELS.get(_FORMERLY.get(name, name), _OTHER_RATE)
 
 
 def make_model(name: str, num_classes: int, image_size: int, *, pretrained: bool = False) -> nn.Module:
@@ -60,7 +64,8 @@ def make_model(name: str, num_classes: int, image_size: int, *, pretrained: bool
     Parameters
     ----------
     name : str
-        "cnn", "vit", or "timm:NAME".
+        "small_cnn", "vit", "timm:NAME", or "module:callable": a function of yours that takes the number of classes and
+        returns a model.
     num_classes : int
         Number of classes.
     image_size : int
@@ -73,9 +78,16 @@ def make_model(name: str, num_classes: int, image_size: int, *, pretrained: bool
     CellMixDaliError
         If it cannot be made.
     """
+    from .model import small_cnn
+    from .vit import SmallViT
+
     check_model(name, image_size, pretrained=pretrained)
-    if name == "cnn":
+    name = _FORMERLY.get(name, name)
+    if name == "small_cnn":
         return small_cnn(num_classes)
+    if name not in MODELS and not name.startswith(_TIMM):
+        own: nn.Module = _own(name)(num_classes)
+        return own
     if name == "vit":
         return SmallViT(num_classes, image_size, patch=_VIT_PATCH)
     timm, wanted = _timm(), name.removeprefix(_TIMM)
@@ -85,6 +97,21 @@ def make_model(name: str, num_classes: int, image_size: int, *, pretrained: bool
     except TypeError:  # convolutional networks take any size, and no such argument
         model = timm.create_model(wanted, **options)
     return model
+
+
+def _own(place: str) -> Any:
+    """A user's own function, by the module that has it."""
+    module, _, name = place.partition(":")
+    try:
+        found = getattr(import_module(module), name)
+    except Exception as error:  # a user's module may raise anything while it is imported
+        raise ArgumentError(
+            f"The model {place!r} cannot be imported ({error}): give module:callable, and see that Python finds the "
+            "module (PYTHONPATH)."
+        ) from error
+    if not callable(found):
+        raise ArgumentError(f"The model {place!r} is not a function but a {type(found).__name__}.")
+    return found
 
 
 def _timm() -> Any:

@@ -1,4 +1,4 @@
-"""How a run trains, and what is refused before anything slow begins."""
+"""How a run trains, and what is refused before anything slow begins, PyTorch and DALI among it."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ import math
 from dataclasses import dataclass
 
 from ..curriculum import Curriculum
-from ..errors import ArgumentError
+from ..errors import ArgumentError, unknown_name
 from ..mixing import METHODS, canonical_method, make_mixer, mixes
-from ..pipelines.device import device_id
-from ..plugins.engines.registry import check_engine, default_engine
-from .models import check_model
+from .models import check_model, default_learning_rate
 
-__all__ = ["ImageSettings", "TrainingSettings", "check_image_settings", "check_settings", "fitting_batch_size"]
+__all__ = ["SCHEDULES", "TrainingSettings", "check_settings", "fitting_batch_size"]
+
+#: How the learning rate goes: a short rise and half a cosine; PyTorch's OneCycleLR; the same in all steps.
+SCHEDULES = ("cosine", "one-cycle", "constant")
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How a run trains.
+    """How a run trains, whatever it trains on.
 
     Attributes
     ----------
     epochs, batch_size : int
-        As usual.
+        Passes over the training samples, and samples per batch.
     method : str
         One of `cellmix_dali.mixing.METHODS`, or "none".
     p : float
@@ -33,14 +34,29 @@ class TrainingSettings:
         Constant values, for the strategies "fixed".
     threshold : float
         Loss per sample, of the curriculum.
-    learning_rate : float
-        Highest of the schedule.
+    model : str
+        "small_cnn", "vit", "timm:NAME", or "module:callable": see `cellmix_dali.training.models.make_model`.
+    pretrained : bool
+        Whether a timm model begins with timm's weights.
+    learning_rate : float, optional
+        Highest of the schedule; by default the model's own.
+    schedule : str
+        One of `SCHEDULES`.
+    weight_decay : float
+        Of AdamW.
+    best : bool
+        Whether the epoch with the best balanced accuracy on the validation samples gives the model; else, and where
+        there are none, the last one.
+    amp : bool
+        Automatic mixed precision on a GPU.
+    tensorboard : bool
+        Whether to write TensorBoard's event files beside log.csv.
     device, engine : str
         Of `cellmix_dali.pipelines.train_loader`.
+    threads : int, optional
+        DALI's threads; by default as many as the loaders choose.
     seed : int
-        Of everything.
-    verify : str
-        Of `cellmix_dali.pipelines.train_loader`; for tiles.
+        Of weights, order and mixing.
     """
 
     epochs: int = 12
@@ -52,11 +68,18 @@ class TrainingSettings:
     patch_size: int | None = None
     fix_ratio: float | None = None
     threshold: float = 0.5
-    learning_rate: float = 3e-3
+    model: str = "small_cnn"
+    pretrained: bool = False
+    learning_rate: float | None = None
+    schedule: str = "one-cycle"
+    weight_decay: float = 1e-2
+    best: bool = True
+    amp: bool = True
+    tensorboard: bool = False
     device: str = "cpu"
     engine: str | None = None
+    threads: int | None = None
     seed: int = 0
-    verify: str = "headers"
 
     @property
     def mixer(self) -> str | None:
@@ -68,71 +91,39 @@ class TrainingSettings:
         """Whether a curriculum steers the method."""
         return self.mixer is not None and METHODS[self.mixer].is_cellmix
 
+    @property
+    def highest_rate(self) -> float:
+        """The learning rate, the model's own where none is set."""
+        return default_learning_rate(self.model) if self.learning_rate is None else self.learning_rate
 
-@dataclass(frozen=True)
-class ImageSettings(TrainingSettings):
-    """How a run on image files trains.
 
-    Attributes
+def check_settings(settings: TrainingSettings, size: int) -> Curriculum | None:
+    """Refuse settings that cannot work before anything slow begins; return CellMix's curriculum, None for others.
+
+    Parameters
     ----------
-    image_size : int
-        Side in pixels to which images are resized.
-    model : str
-        "cnn", "vit", or "timm:NAME".
-    pretrained : bool
-        Whether a timm model begins with timm's weights.
-    weight_decay : float
-        Of AdamW.
-    best : bool
-        Whether the epoch with the best balanced accuracy on the validation images gives the model; else the last one.
-    amp : bool
-        Automatic mixed precision on a GPU.
-    tensorboard : bool
-        Whether to write TensorBoard's event files beside log.csv.
-    threads : int
-        Of DALI's, that decode and resize.
-    cache : bool
-        Whether decoded, resized images are kept in memory.
-    """
-
-    image_size: int = 224
-    model: str = "cnn"
-    pretrained: bool = False
-    weight_decay: float = 1e-2
-    best: bool = True
-    amp: bool = True
-    tensorboard: bool = False
-    threads: int = 2
-    cache: bool = False
-
-
-def check_settings(settings: TrainingSettings, tile_size: int) -> Curriculum | None:
-    """Refuse settings that cannot work before anything slow begins; give CellMix's curriculum, None for others.
+    settings : TrainingSettings
+        How the run trains.
+    size : int
+        Side in pixels of the images that reach the model.
 
     Raises
     ------
     CellMixDaliError
         Saying what cannot work.
     """
-    _check_method(settings)
-    _check_machine(settings)
-    return _curriculum(settings, tile_size) if settings.steered else None
-
-
-def check_image_settings(settings: ImageSettings) -> Curriculum | None:
-    """Refuse settings that cannot work before anything slow begins; give CellMix's curriculum, None for others.
-
-    Raises
-    ------
-    CellMixDaliError
-        Saying what cannot work.
-    """
-    _check_method(settings)
-    _check_machine(settings)
+    if settings.mixer is not None:
+        make_mixer(settings.mixer, p=settings.p, seed=settings.seed).check_batch_size(settings.batch_size)
+    if not 0 < settings.highest_rate < 1:
+        raise ArgumentError(f"learning_rate={settings.learning_rate}: give a number between 0 and 1.")
     if not 0 <= settings.weight_decay < math.inf:
         raise ArgumentError(f"weight_decay={settings.weight_decay}: give a number, 0 or more.")
-    check_model(settings.model, settings.image_size, pretrained=settings.pretrained)
-    return _curriculum(settings, settings.image_size) if settings.steered else None
+    if settings.schedule not in SCHEDULES:
+        raise unknown_name("schedule", settings.schedule, SCHEDULES)
+    curriculum = _curriculum(settings, size) if settings.steered else None
+    check_model(settings.model, size, pretrained=settings.pretrained)
+    _check_machine(settings)
+    return curriculum
 
 
 def fitting_batch_size(batch_size: int, there: int) -> tuple[int, str | None]:
@@ -146,24 +137,22 @@ def fitting_batch_size(batch_size: int, there: int) -> tuple[int, str | None]:
     return fitting, f"batches are of {fitting}, not {batch_size}: there are {there} samples to train on"
 
 
-def _check_method(settings: TrainingSettings) -> None:
-    """Refuse a method, its probability, or a batch that cannot be mixed by it."""
-    if settings.mixer is not None:
-        make_mixer(settings.mixer, p=settings.p, seed=settings.seed).check_batch_size(settings.batch_size)
-
-
 def _check_machine(settings: TrainingSettings) -> None:
-    """Refuse a device, an engine or a learning rate that cannot work."""
-    device_id(settings.device)
-    check_engine(settings.engine or default_engine(settings.device), settings.device)
-    if not 0 < settings.learning_rate < 1:
-        raise ArgumentError(f"learning_rate={settings.learning_rate}: give a number between 0 and 1.")
+    """Refuse a device or an engine that cannot work; DALI is imported only where there is something to ask it."""
+    if settings.device != "cpu":
+        from ..pipelines.device import device_id
+
+        device_id(settings.device)
+    if settings.engine is not None:
+        from ..plugins.engines.registry import check_engine
+
+        check_engine(settings.engine, settings.device)
 
 
-def _curriculum(settings: TrainingSettings, tile_size: int) -> Curriculum:
+def _curriculum(settings: TrainingSettings, size: int) -> Curriculum:
     return Curriculum(
         epochs=settings.epochs,
-        tile_size=tile_size,
+        tile_size=size,
         patch_strategy=settings.patch_strategy,
         ratio_strategy=settings.ratio_strategy,
         patch_size=settings.patch_size,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +10,21 @@ from numpy.typing import NDArray
 from ..errors import ArgumentError
 from ..shards import is_sharded, open_tiles, tile_classes, tile_edge
 from ..tables.one_resolution import mixed_resolutions
-from ..tables.splits import split_tiles
 from ..tables.tile_table import TileTable
-from .data import TrainingData, left_and_right
+from .data import TrainingData
+from .division import Division
+from .tile_samples import TileSamples
 
 __all__ = ["shard_data"]
 
 
 def shard_data(
-    folder: Path, *, tile_size: int | None = None, hold_out: float = 0.2, fold: str | None = None, seed: int = 0
-) -> TrainingData:
+    folder: Path,
+    *,
+    tile_size: int | None = None,
+    division: Division | None = None,
+    verify: str = "headers",
+) -> TrainingData[TileTable]:
     """Take the tiles of a tiled collection; divide them as their list of slides said, or hold out patients or slides.
 
     Of a single slide the right side is held out.
@@ -32,10 +36,10 @@ def shard_data(
         alone.
     tile_size : int, optional
         Side of the images in pixels, to which the tiles are resized; by default their own.
-    hold_out, fold
-        What is tested on, see `cellmix_dali.tables.splits.split_tiles`.
-    seed : int, default 0
-        Of the split.
+    division : Division, optional
+        What is tested on, and what chooses the best epoch.
+    verify : str, default "headers"
+        What is verified of a tile, see `cellmix_dali.pipelines.train_loader`.
 
     Raises
     ------
@@ -58,24 +62,28 @@ def shard_data(
         classes = tile_classes(table) or tuple(map(str, range(int(table.label.max()) + 1)))
         table.check_labels(len(classes))
         task = f"{len(classes)} classes: {', '.join(classes)}"
-    train, test, split, notes = _split(table, hold_out, classes, fold, seed)
-    if len(np.unique(np.asarray(train.label))) < 2:
+    division = division or Division()
+    alone = len(table.slides) == 1 and division.fold is None
+    sides = division.of_one_slide(table) if alone else division.of(table, classes)
+    if len(np.unique(np.asarray(sides.train.label))) < 2:
         raise ArgumentError(
-            f"The training tiles in {folder} are all of one class: there is nothing to tell apart ({task}; {split}). "
-            "Tile more slides, or change --hold-out or --seed."
+            f"The training tiles in {folder} are all of one class: there is nothing to tell apart ({task}; "
+            f"{sides.said}). Tile more slides, or change --hold-out or --seed."
         )
     return TrainingData(
-        train=train,
-        test=test,
+        source=TileSamples(
+            int(sizes[0]) if tile_size is None else tile_size,
+            tile_edge(table),
+            dict.fromkeys(table.slides, f"from {'the shards' if is_sharded(table) else 'the slide'}, as {folder} says"),
+            verify,
+        ),
+        train=sides.train,
+        validation=sides.validation,
+        test=sides.test,
         classes=classes,
         task=task,
-        split=split,
-        slides=dict.fromkeys(
-            table.slides, f"from {'the shards' if is_sharded(table) else 'the slide'}, as {folder} says"
-        ),
-        tile_size=int(sizes[0]) if tile_size is None else tile_size,
-        edge=tile_edge(table),
-        notes=(*notes, *_mixed(table)),
+        split=sides.said,
+        notes=(*sides.notes, *_mixed(table)),
     )
 
 
@@ -115,16 +123,3 @@ def _mixed(table: TileTable) -> list[str]:
     if told is None:
         return []
     return [f"the tiles are of different scale (microns per pixel: {told}): unless that is meant, tile with --mpp"]
-
-
-def _split(
-    table: TileTable, hold_out: float, classes: Sequence[str], fold: str | None, seed: int
-) -> tuple[TileTable, TileTable, str, tuple[str, ...]]:
-    """Whole slides or patients; of a single slide its right side, and none that overlap it."""
-    if len(table.slides) > 1 or fold is not None:
-        divided = split_tiles(table, hold_out, classes=classes, fold=fold, seed=seed)
-        return divided.train, divided.test, divided.said, divided.notes
-    train, test = left_and_right(table)
-    train = train.select(train.x + train.size <= test.x.min())
-    said = "held out: the right side of the one slide (tiles of one slide resemble each other: use several slides)"
-    return train, test, said, ()

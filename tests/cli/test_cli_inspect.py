@@ -20,8 +20,8 @@ from cellmix_dali.pipelines.routes import decoder_device, routes_taken
 from cellmix_dali.plugins import TileSource
 from cellmix_dali.slides.stream_kinds import KINDS
 from cellmix_dali.synthetic import RenderedSlide
-from cellmix_dali.training import TrainingData, TrainingSettings, run_training
-from cellmix_dali.training.run import _kinds_read
+from cellmix_dali.training import TileSamples, TrainingData, TrainingSettings, run_training
+from cellmix_dali.training.tile_samples import _kinds_read
 
 
 def test_inspect_says_the_decoder(rendered: list[RenderedSlide]) -> None:
@@ -60,7 +60,7 @@ def test_a_device_that_does_not_exist(rendered: list[RenderedSlide]) -> None:
 
 def test_the_report_of_a_training_holds_the_routes(table: TileTable, tmp_path: Path) -> None:
     labels = table.with_labels(torch.arange(len(table)).numpy() % 2)
-    data = TrainingData(labels, labels, ("a", "b"), "none", "none", {}, tile_size=256)
+    data = TrainingData(TileSamples(256), labels, None, labels, ("a", "b"), "none", "none")
     report = run_training(
         data, TrainingSettings(epochs=1, batch_size=8, engine="native"), tmp_path, Console(quiet=True)
     )
@@ -69,8 +69,8 @@ def test_the_report_of_a_training_holds_the_routes(table: TileTable, tmp_path: P
         kind: {"decoder": "cpu", "reason": routes[kind].reason, "difference": None}
         for kind in ("rgb jpeg", "ycbcr jpeg 4:2:0")
     }
-    assert report["decoder_routes"] == want
-    assert json.loads((tmp_path / "report.json").read_text())["decoder_routes"] == want
+    assert report["tiles"]["decoder_routes"] == want
+    assert json.loads((tmp_path / "report.json").read_text())["tiles"]["decoder_routes"] == want
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`cellmix-dali train --images`: a run end to end, what it writes, and one clear message for what cannot work."""
+"""`cellmix-dali train images`: a run end to end, what it writes, and one clear message for what cannot work."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def by_folds(images: Path) -> list[object]:
     return [
         "train",
-        "--images",
+        "images",
         images / "whole",
         "--folds",
         images / "folds.csv",
@@ -66,13 +66,13 @@ def test_a_run_on_folds_learns_and_keeps_the_best_epoch(run: Run, images: Path, 
     code, out, err = run(*by_folds(images), "--epochs", 4, "--out", tmp_path)
     assert (code, err) == (0, "")
     report = report_of(tmp_path)
-    assert report["images"] == {"train": 48, "validation": 24, "test": 24, "size": 64}
+    assert report["samples"] == {"unit": "images", "train": 48, "validation": 24, "test": 24, "size": 64}
     assert report["classes"] == ["blue", "red"]
     assert report["final"]["test"]["balanced_accuracy"] > 0.9
     entries = report["epochs"]
     for entry in entries:
         assert set(entry) == FIGURES | {
-            "epoch", "learning_rate", "train_loss", "validation_loss", "images_per_second",
+            "epoch", "learning_rate", "train_loss", "validation_loss", "samples_per_second",
             "patch_size", "fix_ratio", "threshold",
         }  # fmt: skip
     best = min(entries, key=lambda entry: (-entry["balanced_accuracy"], entry["validation_loss"]))
@@ -91,19 +91,19 @@ def test_a_run_on_folds_learns_and_keeps_the_best_epoch(run: Run, images: Path, 
             assert min(picture.size) > 300
         assert name in out
     saved = torch.load(tmp_path / "model.pt", weights_only=True)
-    model = make_model(saved["name"], len(saved["classes"]), saved["image_size"])
+    model = make_model(saved["name"], len(saved["classes"]), saved["size"])
     model.load_state_dict(saved["model"])
 
 
 def test_without_mixing_on_folders_with_the_transformer(run: Run, images: Path, tmp_path: Path) -> None:
     (tmp_path / "mixed.png").write_bytes(b"of an earlier run")
     code, out, err = run(
-        "train", "--images", images / "parts", "--method", "none", "--model", "vit", "--image-size", 32,
+        "train", "images", images / "parts", "--method", "none", "--model", "vit", "--image-size", 32,
         "--epochs", 1, "--no-best", "--out", tmp_path,
     )  # fmt: skip
     assert (code, err) == (0, "")
     report = report_of(tmp_path)
-    assert report["images"] == {"train": 48, "validation": 24, "test": 24, "size": 32}
+    assert report["samples"] == {"unit": "images", "train": 48, "validation": 24, "test": 24, "size": 32}
     assert report["settings"]["batch_size"] == 12  # a quarter of the images at most
     assert report["settings"]["learning_rate"] == 1e-3
     assert "patch_size" not in report["epochs"][0]
@@ -118,7 +118,7 @@ def test_two_runs_with_one_seed_are_the_same_run(run: Run, images: Path, tmp_pat
         out = tmp_path / str(number)
         run(*by_folds(images), "--epochs", 2, "--method", "CutMix", "--no-best", "--seed", seed, "--out", out)
         report = report_of(out)
-        assert report["images"] == {"train": 72, "test": 24, "size": 64}
+        assert report["samples"] == {"unit": "images", "train": 72, "test": 24, "size": 64}
         assert "validation_loss" not in report["epochs"][0]
         losses.append([entry["train_loss"] for entry in report["epochs"]])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
@@ -132,9 +132,9 @@ def test_images_kept_in_memory_make_the_same_run(run: Run, images: Path, tmp_pat
         code, _, err = run(*by_folds(images), "--epochs", 2, *cache, "--out", out)
         assert (code, err) == (0, "")
         report = report_of(out)
-        assert report["settings"]["cache"] == bool(cache)
+        assert report["images"]["cache"] == bool(cache)
         for entry in report["epochs"]:
-            del entry["images_per_second"]
+            del entry["samples_per_second"]
         reports.append((report["epochs"], report["final"]))
     (epochs, final), (epochs_kept, final_kept) = reports
     assert len(epochs) == len(epochs_kept) == 2
@@ -156,42 +156,33 @@ def test_a_bad_image_stops_the_run_or_is_left_out(run: Run, images: Path, tmp_pa
     assert (code, err) == (0, "")
     assert f"left out: {bad}" in out.replace("\n", "")
     report = report_of(tmp_path / "out")
-    assert list(report["images_left_out"]) == [str(bad)]
-    assert sum(report["images"][name] for name in ("train", "validation", "test")) == 95
+    assert list(report["left_out"]) == [str(bad)]
+    assert sum(report["samples"][name] for name in ("train", "validation", "test")) == 95
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "Nothing to train on"),
-        (["list.csv", "--images", "{parts}"], "not both"),
-        (["--tiles", "folder", "--images", "{parts}"], "not both"),
-        (["--images", "{parts}", "--mpp", "1"], "--mpp does not go with --images"),
-        (["--images", "{parts}", "--tile-size", "64"], "--tile-size does not go with --images"),
-        (["--images", "{parts}", "--hold-out", "0.5"], "--hold-out does not go with --images"),
-        (["--images", "{parts}", "--fold", "1"], "--fold does not go with --images without --folds"),
-        (["list.csv", "--cache"], "--cache does not go with slides"),
-        (["list.csv", "--model", "vit"], "--model does not go with slides"),
-        (["list.csv", "--folds", "a.csv"], "--folds does not go with slides"),
-        (["--images", "/nowhere"], "no folder /nowhere"),
-        (["--images", "{whole}"], "give --folds CSV"),
-        (["--images", "{whole}", "--folds", "{folds}", "--fold", "9"], "no fold '9'"),
-        (["--images", "{whole}", "--folds", "/nowhere.csv"], "no file at /nowhere.csv"),
-        (["--images", "{parts}", "--model", "vitt"], "Did you mean 'vit'?"),
-        (["--images", "{parts}", "--model", "vit", "--image-size", "100"], "such as 96"),
-        (["--images", "{parts}", "--method", "nothing"], "Unknown method 'nothing'"),
-        (["--images", "{parts}", "--image-size", "250"], "patch"),
-        (["--images", "{parts}", "--learning-rate", "2"], "learning_rate=2.0"),
-        (["--images", "{parts}", "--method", "CutMix", "--threshold", "1"], "--threshold does not go with --method"),
-        (["--images", "{parts}", "--method", "none", "--patch-size", "32"], "--patch-size does not go with --method"),
-        (["--images", "{parts}", "--pretrained"], "no pretrained weights"),
-        (["--images", "{parts}", "--out", "{folds}/out"], "give another --out"),
+        (["{parts}", "--fold", "1"], "--fold does not go with a training without --folds"),
+        (["/nowhere"], "no folder /nowhere"),
+        (["{whole}"], "give --folds CSV"),
+        (["{whole}", "--folds", "{folds}", "--fold", "9"], "no fold '9'"),
+        (["{whole}", "--folds", "/nowhere.csv"], "no file at /nowhere.csv"),
+        (["{parts}", "--model", "vitt"], "Did you mean 'vit'?"),
+        (["{parts}", "--model", "vit", "--image-size", "100"], "such as 96"),
+        (["{parts}", "--method", "nothing"], "Unknown method 'nothing'"),
+        (["{parts}", "--image-size", "250"], "patch"),
+        (["{parts}", "--learning-rate", "2"], "learning_rate=2.0"),
+        (["{parts}", "--method", "CutMix", "--threshold", "1"], "--threshold does not go with --method"),
+        (["{parts}", "--method", "none", "--patch-size", "32"], "--patch-size does not go with --method"),
+        (["{parts}", "--pretrained"], "no pretrained weights"),
+        (["{parts}", "--out", "{folds}/out"], "give another --out"),
     ],
 )
 def test_what_is_refused(run: Run, images: Path, tmp_path: Path, arguments: list[str], words: str) -> None:
     names = {"whole": images / "whole", "parts": images / "parts", "folds": images / "folds.csv"}
     given = [argument.format(**names) for argument in arguments]
-    code, _, err = run("train", *given, *([] if "--out" in given else ["--out", tmp_path / "out"]))
+    code, _, err = run("train", "images", *given, *([] if "--out" in given else ["--out", tmp_path / "out"]))
     assert code == 2
     assert words in err
     assert not (tmp_path / "out").exists()
@@ -207,11 +198,11 @@ def test_an_epoch_on_a_part_of_a_real_set(run: Run, tmp_path: Path) -> None:
         writer.writeheader()
         writer.writerows(rows[::6])
     code, _, err = run(
-        "train", "--images", DATASETS / "oscc224", "--folds", part, "--fold", 4, "--image-size", 96, "--epochs", 1,
+        "train", "images", DATASETS / "oscc224", "--folds", part, "--fold", 4, "--image-size", 96, "--epochs", 1,
         "--batch-size", 16, "--out", tmp_path,
     )  # fmt: skip
     assert (code, err) == (0, "")
     report = report_of(tmp_path)
     assert report["classes"] == ["Normal", "OSCC"]
-    assert sum(report["images"][name] for name in ("train", "validation", "test")) == len(rows[::6])
+    assert sum(report["samples"][name] for name in ("train", "validation", "test")) == len(rows[::6])
     assert "fold 4 of 5 tested on, fold 0 chooses the best epoch" in report["split"]

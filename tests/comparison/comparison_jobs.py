@@ -17,7 +17,7 @@ from PIL import Image
 from cellmix_dali.comparison import Comparison, ComparisonSettings, parse_curricula, parse_methods
 from cellmix_dali.comparison.arms import Arm
 from cellmix_dali.comparison.runs import run_seed
-from cellmix_dali.training import ImageSettings
+from cellmix_dali.training import TrainingSettings
 
 FOLDS = ("0", "1", "2")
 
@@ -88,7 +88,7 @@ class DeadlySettings(ComparisonSettings):
 
     marker: Path
 
-    def of_run(self, arm: Arm, chosen: Mapping[str, float], seed: int = 0) -> ImageSettings:
+    def of_run(self, arm: Arm, chosen: Mapping[str, float], seed: int = 0) -> TrainingSettings:
         """Die, but not while the settings are checked, with no seed of a run."""
         always = seed == run_seed(1, "0")
         if arm.method == "CutMix" and (always or (seed == run_seed(0, "0") and not self.marker.exists())):

@@ -15,8 +15,7 @@ from comparison_jobs import DeadlySettings, figures, report_of, run_files, small
 
 from cellmix_dali.comparison import AllRunsFailedError, Comparison, ComparisonState, compare, runs
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.training import ImageData, ImageSettings
-from cellmix_dali.training.image_run import ImageRun
+from cellmix_dali.training import TrainingData, TrainingRun, TrainingSettings
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +190,7 @@ def test_a_run_that_a_library_ends_stops_no_other(
 ) -> None:
     train = runs.train_and_test
 
-    def at_times(data: ImageData, settings: ImageSettings, **given: Any) -> ImageRun:
+    def at_times(data: TrainingData[Any], settings: TrainingSettings, **given: Any) -> TrainingRun:
         if settings.method == "CutMix":
             raise OSError("the weights cannot be fetched")
         return train(data, settings, **given)

@@ -410,8 +410,9 @@ def trainings(asked: Asked) -> Iterator[Row]:
             row: Row = {"device": device, "exit code": code, "seconds": round(time.perf_counter() - start, 1)}
             if code == 0:
                 report = json.loads((out / "report.json").read_text())
-                row |= {key: round(value, 4) for key, value in report["final"].items() if isinstance(value, float)}
-                row["tiles read"] = report["tiles_read"]["direct"]
+                figures = report["final"]["test"]
+                row |= {key: round(value, 4) for key, value in figures.items() if isinstance(value, float)}
+                row["tiles read"] = report["tiles"]["read"]["direct"]
             yield row
 
 

@@ -1,4 +1,4 @@
-"""What `cellmix-dali train --tiles` trains and tests on."""
+"""What `cellmix-dali train tiles` trains and tests on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cellmix_dali import TileTable, grid_tiles, open_slide
 from cellmix_dali.cli import main
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.shards import tile_rows, write_tiles
-from cellmix_dali.training import shard_data
+from cellmix_dali.training import Division, shard_data
 
 Collect = Callable[..., TileTable]
 
@@ -50,7 +50,9 @@ def made(
 
 
 def test_labels_and_whole_slides(tmp_path: Path) -> None:
-    data = shard_data(made(tmp_path, 10, label=lambda number: number % 2, classes=["benign", "tumour"]), hold_out=0.4)
+    data = shard_data(
+        made(tmp_path, 10, label=lambda number: number % 2, classes=["benign", "tumour"]), division=Division(0.4)
+    )
     assert data.classes == ("benign", "tumour")
     assert data.task == "2 classes: benign, tumour"
     assert "4 of 10 slides held out" in data.split
@@ -60,9 +62,9 @@ def test_labels_and_whole_slides(tmp_path: Path) -> None:
         assert part.label is not None
         assert [int(path[6:-4]) % 2 for path in (part.slides[number] for number in part.slide)] == part.label.tolist()
     assert (data.tile_size, data.edge) == (64, "skip")
-    other = shard_data(tmp_path, hold_out=0.4, seed=1)
+    other = shard_data(tmp_path, division=Division(0.4, seed=1))
     assert other.test.slides != data.test.slides
-    assert shard_data(tmp_path, hold_out=0.4).test.slides == data.test.slides
+    assert shard_data(tmp_path, division=Division(0.4)).test.slides == data.test.slides
 
 
 def test_labels_without_names(tmp_path: Path) -> None:
@@ -104,7 +106,7 @@ def test_what_cannot_be_trained_on(tmp_path: Path) -> None:
         shard_data(made(tmp_path, 2, label=lambda number: number))
     with pytest.raises(ArgumentError, match=r"are of 64 to 128 pixels: give --tile-size"):
         shard_data(made(tmp_path, 4, label=lambda number: number // 2, tile_size=(64, 128)))
-    assert shard_data(tmp_path, tile_size=32).tile_size == 32
+    assert shard_data(tmp_path, tile_size=32).source.size == 32
     with pytest.raises(ArgumentError, match="Label 3 of tile 60"):
         shard_data(made(tmp_path, 4, label=lambda number: number, classes=["a", "b", "c"]))
     with pytest.raises(ArgumentError, match="There is no tile table"):
@@ -128,18 +130,18 @@ def test_the_command(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     collect(tmp_path / "tiles", [real("CMU-1-Small-Region.svs")])
-    code = run(monkeypatch, "train", "--tiles", tmp_path / "tiles", "--epochs", 1, "--out", tmp_path / "out")
+    code = run(monkeypatch, "train", "tiles", tmp_path / "tiles", "--epochs", 1, "--out", tmp_path / "out")
     out, err = capsys.readouterr()
     assert (code, err) == (0, "")
     assert "whether a tile shows more tissue than the median tile" in out
     report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert report["tiles"]["size"] == 240
-    assert report["tiles_read"]["shard"] > 0
-    assert report["tiles_read"]["direct"] == report["tiles_read"]["openslide"] == 0
+    assert report["samples"]["size"] == 240
+    assert report["tiles"]["read"]["shard"] > 0
+    assert report["tiles"]["read"]["direct"] == report["tiles"]["read"]["openslide"] == 0
     assert len(report["epochs"]) == 1
-    assert 0 <= report["final"]["accuracy"] <= 1
+    assert 0 <= report["final"]["test"]["accuracy"] <= 1
     saved = TileTable.open(tmp_path / "out" / "tiles.parquet")
-    assert len(saved) == report["tiles"]["train"] + report["tiles"]["held_out"]
+    assert len(saved) == report["samples"]["train"] + report["samples"]["test"]
 
 
 def test_the_command_on_damaged_shards_ends_with_its_report(
@@ -153,12 +155,12 @@ def test_the_command_on_damaged_shards_ends_with_its_report(
     for number, shard in enumerate(sorted((tmp_path / "tiles").glob("*.tar"))):
         if number % 3:  # of all shards but every third no tile can be read
             shard.write_bytes(bytes(shard.stat().st_size))
-    code = run(monkeypatch, "train", "--tiles", tmp_path / "tiles", "--epochs", 1, "--out", tmp_path / "out")
+    code = run(monkeypatch, "train", "tiles", tmp_path / "tiles", "--epochs", 1, "--out", tmp_path / "out")
     out, err = capsys.readouterr()
     assert (code, err) == (0, "")
     assert "bad tiles were replaced" in out
     assert ("no mixed.png" in out) != (tmp_path / "out" / "mixed.png").exists()
-    assert len(json.loads((tmp_path / "out" / "report.json").read_text())["bad_tiles"]) > 20
+    assert len(json.loads((tmp_path / "out" / "report.json").read_text())["tiles"]["bad"]) > 20
 
 
 def test_the_command_with_another_tile_size(
@@ -166,8 +168,8 @@ def test_the_command_with_another_tile_size(
 ) -> None:
     collect(tmp_path / "tiles", [real("CMU-1-Small-Region.svs")], label=np.arange(108) % 2)
     out = tmp_path / "out"
-    assert run(monkeypatch, "train", "--tiles", tmp_path / "tiles", "--epochs", 1, "--tile-size", 64, "--out", out) == 0
-    assert json.loads((out / "report.json").read_text())["tiles"]["size"] == 64
+    assert run(monkeypatch, "train", "tiles", tmp_path / "tiles", "--epochs", 1, "--tile-size", 64, "--out", out) == 0
+    assert json.loads((out / "report.json").read_text())["samples"]["size"] == 64
 
 
 def test_the_command_on_coordinates_alone(
@@ -179,25 +181,22 @@ def test_the_command_on_coordinates_alone(
         columns = {"x": table.x, "y": table.y, "size": table.size, "level": 0, "tile_size": 60, "tissue": tissue}
         write_tiles(tmp_path, [tile_rows(slide.path, **columns)], edge="pad")
     out = tmp_path / "out"
-    assert run(monkeypatch, "train", "--tiles", tmp_path, "--epochs", 1, "--patch-size", 30, "--out", out) == 0
+    assert run(monkeypatch, "train", "tiles", tmp_path, "--epochs", 1, "--patch-size", 30, "--out", out) == 0
     report = json.loads((out / "report.json").read_text())
-    assert report["tiles"]["size"] == 60
-    assert report["tiles_read"]["direct"] > 0
-    assert report["bad_tiles"] == []
+    assert report["samples"]["size"] == 60
+    assert report["tiles"]["read"]["direct"] > 0
+    assert report["tiles"]["bad"] == []
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "Nothing to train on"),
-        (["list.csv", "--tiles", "folder"], "not both"),
-        (["--tiles", "folder", "--mpp", "1"], "--mpp does not go with --tiles"),
-        (["--tiles", "folder", "--skip-bad-slides"], "--skip-bad-slides does not go with --tiles"),
-        (["--tiles", "folder"], "There is no tile table at folder"),
+        (["folder", "--mpp", "1"], "No such option: --mpp"),
+        (["folder"], "There is no tile table at folder"),
     ],
 )
 def test_wrong_use(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
-    assert run(monkeypatch, "train", *arguments) == 2
+    assert run(monkeypatch, "train", "tiles", *arguments) == 2
     assert words in capsys.readouterr().err

@@ -98,7 +98,7 @@ def test_tile_stops_before_anything_is_tiled_and_the_folder_can_be_used_again(
 def test_train_stops_and_names_the_slides(run: Run, scanned: list[Path], tmp_path: Path) -> None:
     path = tmp_path / "list.csv"
     path.write_text(f"slide,label\n{scanned[0]},a\n{scanned[1]},b\n")
-    code, _, err = run("train", path, "--tile-size", 128, "--tissue", 0, "--out", tmp_path / "run")
+    code, _, err = run("train", "slides", path, "--tile-size", 128, "--tissue", 0, "--out", tmp_path / "run")
     assert code == 2
     assert "0.25: " in err
     assert "coarse.svs" in err

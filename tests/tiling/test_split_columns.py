@@ -13,7 +13,7 @@ from cellmix_dali.errors import ArgumentError
 from cellmix_dali.shards import open_tiles
 from cellmix_dali.tables import TileRecipe
 from cellmix_dali.tiling import TilingSettings
-from cellmix_dali.training import collection_data, shard_data
+from cellmix_dali.training import Division, collection_data, shard_data
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -46,7 +46,7 @@ def test_the_tile_table_has_the_columns_and_training_keeps_to_them(
     assert table.arrow["patient"].to_pylist() == [name for name in "ppqr" for _ in range(24)]
     assert table.arrow["split"].to_pylist() == ["train"] * 48 + ["test"] * 48
     assert "fold" not in table.arrow.column_names
-    data = shard_data(tmp_path / "out", seed=5)
+    data = shard_data(tmp_path / "out", division=Division(seed=5))
     assert set(data.train.slides) == {str(four[0]), str(four[1])}
     assert set(data.test.slides) == {str(four[2]), str(four[3])}
     assert "by the column 'split'" in data.split
@@ -56,9 +56,9 @@ def test_a_fold_of_finished_tiles_is_chosen(four: list[Path], tmp_path: Path) ->
     path = write_list(tmp_path, four, "fold", ["x,1", "y,1", "x,2", "y,2"])
     assert not serial(path, tmp_path / "out", TINY).failed
     assert set(shard_data(tmp_path / "out").test.slides) == {str(four[0]), str(four[1])}
-    assert set(shard_data(tmp_path / "out", fold="2").test.slides) == {str(four[2]), str(four[3])}
+    assert set(shard_data(tmp_path / "out", division=Division(fold="2")).test.slides) == {str(four[2]), str(four[3])}
     with pytest.raises(ArgumentError, match="no fold '3'"):
-        shard_data(tmp_path / "out", fold="3")
+        shard_data(tmp_path / "out", division=Division(fold="3"))
 
 
 def test_another_patient_is_another_job(four: list[Path], tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_another_patient_is_another_job(four: list[Path], tmp_path: Path) -> Non
 @pytest.mark.parametrize("seed", range(3))
 def test_slides_of_one_patient_are_trained_or_tested_on(four: list[Path], tmp_path: Path, seed: int) -> None:
     path = write_list(tmp_path, four, "patient", ["x,p", "y,p", "x,q", "y,q"])
-    data = collection_data(path, TileRecipe(64, tissue=0), hold_out=0.5, seed=seed)
+    data = collection_data(path, TileRecipe(64, tissue=0), division=Division(0.5, seed=seed))
     pairs = [{str(four[0]), str(four[1])}, {str(four[2]), str(four[3])}]
     assert set(data.train.slides) in pairs
     assert set(data.test.slides) in pairs
@@ -83,13 +83,13 @@ def test_slides_of_one_patient_are_trained_or_tested_on(four: list[Path], tmp_pa
 
 def test_train_says_what_it_tests_on_and_what_it_cannot_tell(run: Run, four: list[Path], tmp_path: Path) -> None:
     path = write_list(tmp_path, four, "patient,fold", ["x,p,0", "y,p,0", "x,q,0", "x,r,1"])
-    given = ("train", path, "--tile-size", 64, "--tissue", 0, "--epochs", 1, "--p", 0, "--batch-size", 8)
+    given = ("train", "slides", path, "--tile-size", 64, "--tissue", 0, "--epochs", 1, "--p", 0, "--batch-size", 8)
     code, out, err = run(*given, "--fold", 1, "--out", tmp_path / "run")
     assert (code, err) == (0, "")
     assert "no test tile is of class y" in out
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert "fold 1 of 0, 1" in report["split"]
-    assert report["tiles"]["train"] == 72
+    assert report["samples"]["train"] == 72
     assert any("no test tile is of class y" in note for note in report["notes"])
     code, _, err = run(*given, "--out", tmp_path / "first")  # fold 0 has all slides of y
     assert code == 2

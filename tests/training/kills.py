@@ -23,7 +23,7 @@ from PIL import Image
 from cellmix_dali.synthetic import render_slides
 
 CODE = "from cellmix_dali.cli import main; main()"
-_TIMES = ("seconds", "images_per_second", "tiles_per_second")
+_TIMES = ("seconds", "samples_per_second")
 
 
 def image_command(folder: Path, epochs: int = 6) -> list[str]:
@@ -36,8 +36,8 @@ def image_command(folder: Path, epochs: int = 6) -> list[str]:
         place = folder / "images" / part / name
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(noise.astype(np.uint8)).save(place / f"{number}.png")
-    options = {"--epochs": epochs, "--image-size": 32, "--batch-size": 4, "--threshold": 2, "--model": "cnn"}
-    return ["train", "--images", str(folder / "images"), *(str(part) for item in options.items() for part in item)]
+    options = {"--epochs": epochs, "--image-size": 32, "--batch-size": 4, "--threshold": 2, "--model": "small_cnn"}
+    return ["train", "images", str(folder / "images"), *(str(part) for item in options.items() for part in item)]
 
 
 def slide_command(folder: Path, epochs: int = 3) -> list[str]:
@@ -46,7 +46,7 @@ def slide_command(folder: Path, epochs: int = 3) -> list[str]:
     lines = [f"{slide.path},{('a', 'b')[number % 2]}" for number, slide in enumerate(slides)]
     (folder / "slides.csv").write_text("\n".join(["slide,label", *lines]) + "\n")
     options = {"--epochs": epochs, "--tile-size": 128, "--level": 0, "--batch-size": 8, "--threshold": 2}
-    return ["train", str(folder / "slides.csv"), *(str(part) for item in options.items() for part in item)]
+    return ["train", "slides", str(folder / "slides.csv"), *(str(part) for item in options.items() for part in item)]
 
 
 def start(command: list[str], out: Path, *more: str) -> subprocess.Popen[str]:
@@ -73,11 +73,11 @@ def results(out: Path) -> dict[str, Any]:
     for part in (report, *report["epochs"]):
         for name in _TIMES:
             part.pop(name, None)
-    report.pop("tiles_read", None)  # what is read ahead when a process is killed is read again
+    report.get("tiles", {}).pop("read", None)  # what is read ahead when a process is killed is read again
     log = out / "log.csv"
     rows = list(csv.DictReader(log.open())) if log.exists() else []
     for row in rows:
-        row.pop("images_per_second")
+        row.pop("samples_per_second")
     model = torch.load(out / "model.pt", weights_only=True)
     weights = {name: value.numpy().tobytes() for name, value in model.pop("model").items()}
     return {"report": report, "log": rows, "model": model, "weights": weights}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from cellmix_dali import Curriculum
 from cellmix_dali.synthetic import render_slides
 from cellmix_dali.tables import TileRecipe
-from cellmix_dali.training import TrainingSettings, collection_data, run_training
+from cellmix_dali.training import Division, TrainingSettings, collection_data, run_training
 from cellmix_dali.training.loop import answers
 
 
@@ -75,7 +75,7 @@ def listed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("hold_out", [0.25, 0.5])
 def test_no_slide_is_on_both_sides(listed: Path, hold_out: float) -> None:
     for seed in range(4):
-        data = collection_data(listed, TileRecipe(128, level=0, tissue=0), hold_out=hold_out, seed=seed)
+        data = collection_data(listed, TileRecipe(128, level=0, tissue=0), division=Division(hold_out, seed=seed))
         sides = [{table.slides[number] for number in np.unique(table.slide)} for table in (data.train, data.test)]
         assert not sides[0] & sides[1]
         assert len(sides[0] | sides[1]) == 4
@@ -94,7 +94,7 @@ def test_the_training_loss_steers_the_curriculum(listed: Path, tmp_path: Path, m
     modes: list[bool] = []
     forward = nn.Sequential.forward
     monkeypatch.setattr(nn.Sequential, "forward", lambda self, x: (modes.append(self.training), forward(self, x))[1])
-    data = collection_data(listed, TileRecipe(128, level=0, tissue=0), hold_out=0.5)
+    data = collection_data(listed, TileRecipe(128, level=0, tissue=0), division=Division(0.5))
     settings = TrainingSettings(epochs=3, batch_size=8, threshold=5.0, seed=1)
     report = run_training(data, settings, tmp_path, Console(file=(tmp_path / "said").open("w")))
     entries = report["epochs"]

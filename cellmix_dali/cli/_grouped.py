@@ -1,0 +1,49 @@
+"""Options that are declared once, as the fields of a dataclass, and taken by several commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import MISSING, fields, is_dataclass
+from inspect import Parameter, Signature, signature
+from typing import Any, get_type_hints
+
+__all__ = ["takes"]
+
+
+def takes(**defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let a command take the fields of those of its parameters that are dataclasses as options.
+
+    Parameters
+    ----------
+    **defaults
+        Of fields, where the command's differ from the dataclass's.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        hints = get_type_hints(command, include_extras=True)
+        parameters: list[Parameter] = []
+        groups: dict[str, tuple[type, list[str]]] = {}
+        for name, parameter in signature(command).parameters.items():
+            kind = hints[name]
+            if not (isinstance(kind, type) and is_dataclass(kind)):
+                parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY, annotation=kind))
+                continue
+            groups[name] = kind, [field.name for field in fields(kind)]
+            of_fields = get_type_hints(kind, include_extras=True)
+            for field in fields(kind):
+                default = defaults.get(field.name, Parameter.empty if field.default is MISSING else field.default)
+                parameters.append(
+                    Parameter(field.name, Parameter.KEYWORD_ONLY, default=default, annotation=of_fields[field.name])
+                )
+
+        def run(**given: Any) -> None:
+            for name, (kind, names) in groups.items():
+                given[name] = kind(**{each: given.pop(each) for each in names})
+            command(**given)
+
+        run.__name__, run.__doc__, run.__module__ = command.__name__, command.__doc__, command.__module__
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+        return run
+
+    return decorate
