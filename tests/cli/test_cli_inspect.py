@@ -20,7 +20,7 @@ from cellmix_dali.pipelines.device import KINDS, decoder_device, routes_taken
 from cellmix_dali.plugins import TileSource
 from cellmix_dali.synthetic import RenderedSlide
 from cellmix_dali.training import TileSamples, TrainingData, TrainingSettings, run_training
-from cellmix_dali.training.run import _kinds_read
+from cellmix_dali.training.tile_samples import _kinds_read
 
 
 def test_inspect_says_the_decoder(rendered: list[RenderedSlide]) -> None:
