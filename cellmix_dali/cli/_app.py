@@ -29,9 +29,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (demo, compare, inspect, preview, curriculum, tile):
+for command in (demo, inspect, preview, curriculum, tile):
     app.command()(command)
-app.add_typer(train, name="train")
+for name, group in (("train", train), ("compare", compare)):
+    app.add_typer(group, name=name)
 
 
 def _show_version(wanted: bool) -> None:

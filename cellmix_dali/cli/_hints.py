@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 from ..errors import ArgumentError
@@ -63,12 +64,10 @@ def _kind(path: Path) -> str | None:
         return "slides" if path.suffix.lower() == ".csv" and path.exists() else None
     if (path / "tiles.parquet").exists():
         return "tiles"
-    direct = [file.suffix.lower() for file in path.iterdir() if file.is_file()]
-    if any(suffix in SLIDE_SUFFIXES for suffix in direct):
-        return "slide files"
-    for number, file in enumerate(path.rglob("*")):
-        if file.suffix.lower() in _IMAGES:
-            return "images"
-        if number > _LOOKED_AT:
-            break
-    return None
+    try:
+        if any(file.suffix.lower() in SLIDE_SUFFIXES for file in path.iterdir() if file.is_file()):
+            return "slide files"
+        some = itertools.islice(path.rglob("*"), _LOOKED_AT)  # a whole tree may be large
+        return "images" if any(file.suffix.lower() in _IMAGES for file in some) else None
+    except OSError:  # whoever opens it says what is wrong
+        return None

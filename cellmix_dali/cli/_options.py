@@ -59,6 +59,18 @@ SkipBadImages = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+SkipBadSlides = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad-slides",
+        help="Leave out slides that cannot be read, and report them, instead of stopping.",
+        rich_help_panel=DATA,
+    ),
+]
+TileSize = Annotated[
+    int | None,
+    typer.Option(min=32, help="Side in pixels to which tiles are resized; by default their own.", rich_help_panel=DATA),
+]
 Mpp = Annotated[
     float | None,
     typer.Option(

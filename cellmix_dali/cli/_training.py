@@ -16,7 +16,7 @@ from ._options import MIXING, MODEL, RUN, BatchSize, Device, Epochs, Model, Pret
 if TYPE_CHECKING:
     from ..training import TrainingData
 
-__all__ = ["MixingOptions", "ModelOptions", "RunOptions", "settings_of", "train_and_tell"]
+__all__ = ["KeptRunOptions", "MixingOptions", "ModelOptions", "RunOptions", "settings_of", "train_and_tell"]
 
 PatchStrategy: TypeAlias = Literal["linear", "reverse", "random", "loop", "loss_hold", "loss_back", "fixed"]
 RatioStrategy: TypeAlias = Literal["decay", "loss_hold", "loss_back", "fixed"]
@@ -124,6 +124,12 @@ class RunOptions:
             rich_help_panel=RUN,
         ),
     ] = False
+
+
+@dataclass(frozen=True)
+class KeptRunOptions(RunOptions):
+    """The same, of a training that can go on where it was stopped."""
+
     resume: Annotated[
         bool,
         typer.Option(

@@ -1,8 +1,9 @@
-"""`cellmix-dali compare`: whether mixing helps on a user's own images."""
+"""`cellmix-dali compare`: whether mixing helps on a user's own slides, tiles or images."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,91 +13,209 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
 from ..errors import ArgumentError
-from ._options import BatchSize, ClassColumn, Device, Epochs, ImageSize, Model, Only, Pretrained, SkipBadImages
+from ._grouped import takes
+from ._hints import expect
+from ._options import (
+    DATA,
+    MIXING,
+    MODEL,
+    RUN,
+    BatchSize,
+    ClassColumn,
+    Device,
+    Epochs,
+    ImageSize,
+    Model,
+    Only,
+    Pretrained,
+    SkipBadImages,
+    SkipBadSlides,
+    TileSize,
+)
 from ._telling import SOME_FAILED, Display, duration, may_end_early, say
+from .train import RecipeOptions, TrainGroup
 
 if TYPE_CHECKING:
-    from ..comparison import ComparisonState
+    from ..comparison import ComparedData, ComparisonState
 
 __all__ = ["compare"]
 
 _SHOWN = 20  # failed runs that are named at the end
 
 
-def compare(
-    images: Annotated[Path, typer.Option(help="Folder of the images.")],
-    folds: Annotated[
-        Path, typer.Option(help="CSV with the columns path (within --images), class, fold, and optionally group.")
-    ],
+compare = typer.Typer(
+    help="Compare methods of mixing with training without, on slides, finished tiles or images in folds.",
+    cls=TrainGroup,
+    no_args_is_help=True,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions:
+    """What is compared, and how every run trains."""
+
     out: Annotated[
-        Path, typer.Option(help="Folder for everything that is made. Runs that are finished there are not repeated.")
-    ],
-    only: Only = None,
-    class_column: ClassColumn = "class",
+        Path,
+        typer.Option(
+            help="Folder for everything that is made. Runs that are finished there are not repeated.",
+            rich_help_panel=RUN,
+        ),
+    ]
     test_folds: Annotated[
-        str | None, typer.Option(help="Folds to test on in turn, comma-separated; by default all.")
-    ] = None,
+        str | None,
+        typer.Option(help="Folds to test on in turn, comma-separated; by default all.", rich_help_panel=DATA),
+    ] = None
     methods: Annotated[
         str,
         typer.Option(
             help="Comma-separated: CellMix, CellMix-Group, CellMix-Random4, ..., CutMix, Mixup, Cutout, FMix, "
-            "ResizeMix, SaliencyMix. Training without mixing, none, is always among them."
+            "ResizeMix, SaliencyMix. Training without mixing, none, is always among them.",
+            rich_help_panel=MIXING,
         ),
-    ] = "none,CutMix,Mixup,CellMix-Group",
+    ] = "none,CutMix,Mixup,CellMix-Group"
     curricula: Annotated[
         str,
         typer.Option(
             help="Of CellMix's methods, comma-separated: loss_hold, loss_back (patch size and fix ratio follow the "
             "loss), linear, reverse, random, loop (the patch size does, the ratio decays), off (both constant), or "
-            "PATCH+RATIO such as linear+loss_hold."
+            "PATCH+RATIO such as linear+loss_hold.",
+            rich_help_panel=MIXING,
         ),
-    ] = "loss_hold",
-    seeds: Annotated[int, typer.Option(min=1, help="So many runs of everything: seeds 0, 1, ...")] = 3,
-    epochs: Epochs = 10,
-    batch_size: BatchSize = 32,
-    image_size: ImageSize = 224,
-    model: Model = "small_cnn",
-    pretrained: Pretrained = False,
+    ] = "loss_hold"
+    p: Annotated[
+        str,
+        typer.Option(
+            "--p",
+            help="Probability that a batch is mixed, from 0 to 1; several: as --learning-rate.",
+            rich_help_panel=MIXING,
+        ),
+    ] = "0.5"
+    threshold: Annotated[
+        str,
+        typer.Option(
+            help="Loss per sample at which the curriculum makes the next epoch harder; several: as --learning-rate.",
+            rich_help_panel=MIXING,
+        ),
+    ] = "0.5"
+    against: Annotated[
+        str,
+        typer.Option(
+            help="Arm that the report compares the others with, such as 'CellMix-Group, off' or 'CutMix'.",
+            rich_help_panel=MIXING,
+        ),
+    ] = "none"
+    seeds: Annotated[
+        int, typer.Option(min=1, help="So many runs of everything: seeds 0, 1, ...", rich_help_panel=RUN)
+    ] = 3
+    epochs: Epochs = 10
+    batch_size: BatchSize = 32
+    model: Model = "small_cnn"
+    pretrained: Pretrained = False
     learning_rate: Annotated[
         str | None,
         typer.Option(
             help="Highest of the cosine schedule; by default the model's own. Several, comma-separated: the validation "
-            "fold chooses, for each arm and fold."
+            "fold chooses, for each arm and fold.",
+            rich_help_panel=MODEL,
         ),
-    ] = None,
-    weight_decay: Annotated[float, typer.Option(help="Of AdamW.")] = 1e-2,
-    p: Annotated[
-        str, typer.Option("--p", help="Probability that a batch is mixed, from 0 to 1; several: as --learning-rate.")
-    ] = "0.5",
-    against: Annotated[
-        str,
-        typer.Option(help="Arm that the report compares the others with, such as 'CellMix-Group, off' or 'CutMix'."),
-    ] = "none",
-    threshold: Annotated[
-        str,
-        typer.Option(
-            help="Loss per sample at which the curriculum makes the next epoch harder; several: as --learning-rate."
-        ),
-    ] = "0.5",
-    device: Device = "cpu",
+    ] = None
+    weight_decay: Annotated[float, typer.Option(help="Of AdamW.", rich_help_panel=MODEL)] = 1e-2
+    device: Device = "cpu"
     workers: Annotated[
         int | None,
         typer.Option(
             min=0,
-            help="Processes; by default one a core, 1 on a GPU. Results do not depend on it. 0: none, for debugging.",
+            help="Processes; by default one per core, 1 on a GPU. Results do not depend on it. 0: none, for debugging.",
+            rich_help_panel=RUN,
         ),
-    ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Of PyTorch and DALI, a run.")] = 1,
-    skip_bad_images: SkipBadImages = False,
-) -> None:
-    """Compare methods of mixing with training without, on folders of images that a list divides into folds.
+    ] = None
+    threads: Annotated[int, typer.Option(min=1, help="Of PyTorch and DALI, per run.", rich_help_panel=RUN)] = 1
 
-    Every method is trained on every fold with every seed, with the same budget, initial weights and order of images.
+
+@compare.command()
+@takes()
+def images(
+    folder: Annotated[Path, typer.Argument(help="Folder of the images.")],
+    folds: Annotated[
+        Path,
+        typer.Option(
+            help="CSV with the columns path (within the folder), class, fold, and optionally group.",
+            rich_help_panel=DATA,
+        ),
+    ],
+    only: Only = None,
+    class_column: ClassColumn = "class",
+    image_size: ImageSize = 224,
+    skip_bad_images: SkipBadImages = False,
+    *,
+    asked: CompareOptions,
+) -> None:
+    """Compare on folders of images that a list divides into folds.
+
+    Every method is trained on every fold with every seed, with the same budget, initial weights and order of samples.
     The next fold chooses the epoch, and values of which several are given; the test fold chooses nothing. Writes
-    runs/ (a file a run), results.csv, differences.csv, report.md, report.json and pictures into --out. Called again, it
-    does what is missing; methods, curricula, folds, seeds and values may be added. Exit code: 0 all good, 3 runs
+    runs/ (a file per run), results.csv, differences.csv, report.md, report.json and pictures into --out. Called again,
+    it does what is missing; methods, curricula, folds, seeds and values may be added. Exit code: 0 all good, 3 runs
     failed, 2 wrong use, 1 the comparison had to stop (a full disk).
     """
+    expect("images", folder, "compare")
+    from ..comparison import ComparedImages
+
+    _compare(
+        ComparedImages(
+            images=folder,
+            folds=folds,
+            only=only,
+            class_column=class_column,
+            size=image_size,
+            skip_bad_images=skip_bad_images,
+        ),
+        asked,
+    )
+
+
+@compare.command()
+@takes()
+def slides(
+    slide_list: Annotated[
+        Path, typer.Argument(help="CSV with the columns 'slide' (path), 'label', 'fold', and optionally 'patient'.")
+    ],
+    asked: CompareOptions,
+    tiles: RecipeOptions,
+    skip_bad_slides: SkipBadSlides = False,
+) -> None:
+    """Compare on tiles of a list of slides with a column 'fold', as `compare images` does."""
+    expect("slides", slide_list, "compare")
+    recipe = tiles.recipe()
+    from ..comparison import ComparedSlides
+
+    _compare(
+        ComparedSlides(
+            place=slide_list,
+            recipe=recipe,
+            mixed_resolutions=tiles.mixed_resolutions,
+            skip_bad_slides=skip_bad_slides,
+        ),
+        asked,
+    )
+
+
+@compare.command()
+@takes()
+def tiles(
+    folder: Annotated[Path, typer.Argument(help="The folder that `cellmix-dali tile --out` wrote.")],
+    asked: CompareOptions,
+    tile_size: TileSize = None,
+) -> None:
+    """Compare on finished tiles whose list of slides had a column 'fold', as `compare images` does."""
+    expect("tiles", folder, "compare")
+    from ..comparison import ComparedTiles
+
+    _compare(ComparedTiles(place=folder, tile_size=tile_size), asked)
+
+
+def _compare(data: ComparedData, asked: CompareOptions) -> None:
+    """Do the runs, and say what came out."""
     console, errors = Console(), Console(stderr=True)
     from ..comparison import (
         AllRunsFailedError,
@@ -109,37 +228,39 @@ def compare(
     from ..comparison import compare as run_comparison
     from ..training import default_learning_rate
 
-    chosen = parse_methods(methods)
-    if "none" not in [name.strip().lower() for name in methods.split(",")]:
+    chosen = parse_methods(asked.methods)
+    if "none" not in [name.strip().lower() for name in asked.methods.split(",")]:
         say(console, "none was added to --methods: it is what the others are compared with")
-    rates = (default_learning_rate(model),) if learning_rate is None else parse_values("--learning-rate", learning_rate)
+    rates: tuple[float, ...] = (default_learning_rate(asked.model),)
+    if asked.learning_rate is not None:
+        rates = parse_values("--learning-rate", asked.learning_rate)
     settings = ComparisonSettings(
-        images=images,
-        folds=folds,
-        only=only,
-        class_column=class_column,
-        test_folds=None if test_folds is None else _names(test_folds),
-        skip_bad_images=skip_bad_images,
+        data=data,
+        test_folds=None if asked.test_folds is None else _names(asked.test_folds),
         methods=chosen,
-        curricula=parse_curricula(curricula),
-        seeds=seeds,
+        curricula=parse_curricula(asked.curricula),
+        seeds=asked.seeds,
         learning_rate=rates,
-        p=parse_values("--p", p),
-        threshold=parse_values("--threshold", threshold),
-        epochs=epochs,
-        batch_size=batch_size,
-        image_size=image_size,
-        model=model,
-        pretrained=pretrained,
-        weight_decay=weight_decay,
-        device=device,
-        threads=threads,
+        p=parse_values("--p", asked.p),
+        threshold=parse_values("--threshold", asked.threshold),
+        epochs=asked.epochs,
+        batch_size=asked.batch_size,
+        model=asked.model,
+        pretrained=asked.pretrained,
+        weight_decay=asked.weight_decay,
+        device=asked.device,
+        threads=asked.threads,
     )
     display = _Display(console)
     try:
         with may_end_early(errors, "Finished runs are kept: give the same command to go on."), display:
             result = run_comparison(
-                settings, out, against=against, workers=workers, checking=display.checking, progress=display.show
+                settings,
+                asked.out,
+                against=asked.against,
+                workers=asked.workers,
+                checking=display.checking,
+                progress=display.show,
             )
     except AllRunsFailedError as error:
         say(errors, f"[bold red]Error:[/] {escape(str(error))}")
@@ -153,7 +274,7 @@ def compare(
             say(console, f"  {escape(name)}: {escape(reason)}")
         if len(result.failed) > _SHOWN:
             say(console, f"  and {len(result.failed) - _SHOWN:,} more: see report.md")
-    say(console, f"written to {escape(str(out))}: see report.md")
+    say(console, f"written to {escape(str(asked.out))}: see report.md")
     if result.failed:
         sys.exit(SOME_FAILED)
 

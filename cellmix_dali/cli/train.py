@@ -34,19 +34,21 @@ from ._options import (
     Only,
     Overlap,
     SkipBadImages,
+    SkipBadSlides,
+    TileSize,
     Tissue,
     TissueMethodName,
     make_folder,
     may_begin,
     tile_recipe,
 )
-from ._training import MixingOptions, ModelOptions, RunOptions, settings_of, train_and_tell
+from ._training import KeptRunOptions, MixingOptions, ModelOptions, settings_of, train_and_tell
 
 if TYPE_CHECKING:
     from ..tables import TileRecipe, TileTable
     from ..training import TrainingData
 
-__all__ = ["TrainGroup", "train"]
+__all__ = ["RecipeOptions", "TrainGroup", "train"]
 
 # What means nothing without a method of CellMix's.
 _OF_CELLMIX = ("patch_strategy", "ratio_strategy", "patch_size", "fix_ratio", "threshold")
@@ -150,14 +152,7 @@ def slides(
     ],
     dividing: DivisionOptions,
     asked: RecipeOptions,
-    skip_bad_slides: Annotated[
-        bool,
-        typer.Option(
-            "--skip-bad-slides",
-            help="Leave out slides that cannot be read, and report them, instead of stopping.",
-            rich_help_panel=DATA,
-        ),
-    ] = False,
+    skip_bad_slides: SkipBadSlides = False,
     verify: Annotated[
         Literal["headers", "scan"],
         typer.Option(
@@ -168,7 +163,7 @@ def slides(
     *,
     mixing: MixingOptions,
     model: ModelOptions,
-    run: RunOptions,
+    run: KeptRunOptions,
 ) -> None:
     """Train on tiles that are read from slide files meanwhile; whole slides are held out.
 
@@ -208,12 +203,7 @@ def tiles(
     context: typer.Context,
     folder: Annotated[Path, typer.Argument(help="The folder that `cellmix-dali tile --out` wrote.")],
     dividing: DivisionOptions,
-    tile_size: Annotated[
-        int | None,
-        typer.Option(
-            min=32, help="Side in pixels to which tiles are resized; by default their own.", rich_help_panel=DATA
-        ),
-    ] = None,
+    tile_size: TileSize = None,
     verify: Annotated[
         Literal["headers", "scan", "hash"],
         typer.Option(
@@ -224,7 +214,7 @@ def tiles(
     *,
     mixing: MixingOptions,
     model: ModelOptions,
-    run: RunOptions,
+    run: KeptRunOptions,
 ) -> None:
     """Train on finished tiles, divided as their list of slides said.
 
@@ -275,7 +265,7 @@ def images(
     *,
     mixing: MixingOptions,
     model: ModelOptions,
-    run: RunOptions,
+    run: KeptRunOptions,
 ) -> None:
     """Train on folders of images of any size.
 
@@ -312,7 +302,7 @@ def images(
 
 
 def _checked(
-    context: typer.Context, size: int | None, mixing: MixingOptions, model: ModelOptions, run: RunOptions
+    context: typer.Context, size: int | None, mixing: MixingOptions, model: ModelOptions, run: KeptRunOptions
 ) -> tuple[Console, TrainingSettings]:
     """Refuse options that cannot work, before anything slow is imported; return the settings."""
     if not mixes(mixing.method) or not METHODS[canonical_method(mixing.method)].is_cellmix:
@@ -323,7 +313,7 @@ def _checked(
     return Console(), settings
 
 
-def _begins(run: RunOptions, console: Console) -> bool:
+def _begins(run: KeptRunOptions, console: Console) -> bool:
     """Whether there is something to train; where not, say so."""
     if may_begin(run.out, resume=run.resume, overwrite=run.overwrite):
         return True

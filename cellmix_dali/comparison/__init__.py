@@ -6,6 +6,7 @@ records follow the candidates chosen by validation (`choice`), the paired differ
 """
 
 from .arms import parse_curricula, parse_methods, parse_values
+from .data import ComparedData, ComparedImages, ComparedSlides, ComparedTiles
 from .job import AllRunsFailedError, Comparison, ComparisonState, compare
 from .records import RunRecord
 from .report import print_report, write_report
@@ -13,6 +14,10 @@ from .settings import ComparisonSettings
 
 __all__ = [
     "AllRunsFailedError",
+    "ComparedData",
+    "ComparedImages",
+    "ComparedSlides",
+    "ComparedTiles",
     "Comparison",
     "ComparisonSettings",
     "ComparisonState",

@@ -16,7 +16,6 @@ from ..training import TrainingData
 from ..training.loop import versions
 from ..training.settings import fitting_batch_size
 from .arms import candidates
-from .data import data_digest, divided_images
 from .records import BASELINE, RunRecord
 from .report import Report, write_report
 from .runs import Run, Task, do_run, forget_images, lost_run
@@ -102,27 +101,32 @@ def compare(
         Processes; by default one a core on the CPU (fewer where a run has several threads), 1 on a GPU. The results do
         not depend on it. 0: none, for debugging.
     checking : callable, optional
-        Called with (images done, images) while every image is decoded once.
+        Called with (done, all) while images are decoded once, or grids are laid over slides.
     progress : callable, optional
         Called with the state before the first run and after each.
 
     Raises
     ------
     CellMixDaliError
-        If the settings cannot work, the images cannot be read, or `out` is of a comparison with other settings. A run
+        If the settings cannot work, the samples cannot be read, or `out` is of a comparison with other settings. A run
         that fails raises nothing: it is in ``failed``.
     AllRunsFailedError
         If all of them do.
     """
-    settings.check()
+    if settings.data.size is not None:
+        settings.check(settings.data.size)
     arms = [arm.name for arm in settings.arms]
     if against not in (BASELINE, *arms):  # in Python, "none" may be left out
         raise unknown_name("arm to compare with", against, arms)
-    data = divided_images(settings, checking)
+    data = settings.data.divided(settings.test_folds, checking)
     some = next(iter(data.values()))
-    images = sum(some.counts.values())
-    common = settings.common() | {"images": images, "data": data_digest(settings, some.left_out)}
-    about = {"folder": str(settings.images), "folds": str(settings.folds), "versions": versions()}
+    settings.check(some.source.size)
+    common = settings.common() | {
+        "image_size": some.source.size,
+        some.source.unit: sum(some.counts.values()),
+        "data": settings.data.digest(data),
+    }
+    about = settings.data.about() | {"versions": versions()}
     plan = _plan(settings, list(data))
     with RunStore(out, common, about) as store:
         notes = [f"left out: {file}: {reason}" for file, reason in some.left_out.items()]
@@ -229,7 +233,7 @@ def _axes(settings: ComparisonSettings, data: Mapping[str, TrainingData[Any]]) -
     """What is compared, for the report."""
     some = next(iter(data.values()))
     return {
-        "folder": settings.images.resolve().name,  # and not the whole path, which says where, not what
+        "folder": settings.data.place.resolve().name,  # and not the whole path, which says where, not what
         "classes": list(some.classes),
         "folds": list(data),
         "seeds": settings.seeds,

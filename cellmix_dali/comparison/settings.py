@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from .._arguments import integer
 from ..errors import ArgumentError
 from ..training import TrainingSettings, check_settings
 from .arms import Arm, candidates, make_arms
+from .data import ComparedData
 
 __all__ = ["ComparisonSettings"]
 
 # All runs of a comparison have these in common.
-_COMMON = ("epochs", "batch_size", "image_size", "model", "pretrained", "weight_decay", "device", "threads")
+_COMMON = ("epochs", "batch_size", "model", "pretrained", "weight_decay", "device", "threads")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,34 +24,24 @@ class ComparisonSettings:
 
     Attributes
     ----------
-    images, folds : Path
-        Folder of the images, and the CSV that divides them: see `cellmix_dali.training.folded_images`.
-    only : str, optional
-        "COLUMN=VALUE": use only these rows of `folds`.
-    class_column : str
-        The column of `folds` that names the class.
+    data : ComparedData
+        On what: `ComparedImages`, `ComparedSlides` or `ComparedTiles`.
     test_folds : sequence of str, optional
         Folds to test on, one after the other; by default all.
-    skip_bad_images : bool
-        Whether images that cannot be decoded are left out instead of stopping.
     methods, curricula : sequence of str
         As `cellmix_dali.comparison.arms.parse_methods` and `parse_curricula` give them.
     seeds : int
         So many runs of everything: seeds 0, 1, ...
     learning_rate, p, threshold : sequence of float
         Values to choose among by the validation images.
-    epochs, batch_size, image_size, model, pretrained, weight_decay, device
+    epochs, batch_size, model, pretrained, weight_decay, device
         See `cellmix_dali.training.TrainingSettings`.
     threads : int
         Of PyTorch and DALI, a run.
     """
 
-    images: Path
-    folds: Path
-    only: str | None = None
-    class_column: str = "class"
+    data: ComparedData
     test_folds: Sequence[str] | None = None
-    skip_bad_images: bool = False
     methods: Sequence[str]
     curricula: Sequence[str] = ("loss_hold",)
     seeds: int = 3
@@ -60,7 +50,6 @@ class ComparisonSettings:
     threshold: Sequence[float] = (0.5,)
     epochs: int = 10
     batch_size: int = 32
-    image_size: int = 224
     model: str = "small_cnn"
     pretrained: bool = False
     weight_decay: float = 1e-2
@@ -89,7 +78,6 @@ class ComparisonSettings:
         """Return the settings of one training."""
         patch_strategy, ratio_strategy = arm.strategies
         given: dict[str, Any] = {name: getattr(self, name) for name in _COMMON} | dict(chosen)
-        del given["image_size"]  # of the data
         return TrainingSettings(
             method=arm.method,
             patch_strategy=patch_strategy,
@@ -99,8 +87,13 @@ class ComparisonSettings:
             **given,
         )
 
-    def check(self) -> None:
+    def check(self, size: int) -> None:
         """Refuse what cannot work before anything slow begins.
+
+        Parameters
+        ----------
+        size : int
+            Side in pixels of the images that reach the model.
 
         Raises
         ------
@@ -110,14 +103,12 @@ class ComparisonSettings:
         for arm in self.arms:
             for chosen in candidates(arm, self.values):
                 try:
-                    check_settings(self.of_run(arm, chosen), self.image_size)
+                    check_settings(self.of_run(arm, chosen), size)
                 except ArgumentError as error:
                     raise ArgumentError(f"{arm.name}: {error}") from error
 
     def common(self) -> dict[str, object]:
         """Return what all runs of a comparison have in common, as JSON values."""
-        common = {"only": self.only, "class_column": self.class_column} | {
-            name: getattr(self, name) for name in _COMMON
-        }
+        common = self.data.common() | {name: getattr(self, name) for name in _COMMON}
         # The former version's name: its folders go on.
         return common | {"model": "cnn"} if self.model == "small_cnn" else common

@@ -120,8 +120,8 @@ def check_settings(settings: TrainingSettings, size: int) -> Curriculum | None:
         raise ArgumentError(f"weight_decay={settings.weight_decay}: give a number, 0 or more.")
     if settings.schedule not in SCHEDULES:
         raise unknown_name("schedule", settings.schedule, SCHEDULES)
-    curriculum = _curriculum(settings, size) if settings.steered else None
     check_model(settings.model, size, pretrained=settings.pretrained)
+    curriculum = _curriculum(settings, size) if settings.steered else None
     _check_machine(settings)
     return curriculum
 

@@ -18,7 +18,7 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def run(run: Run) -> Run:
     """Run `cellmix-dali compare`."""
-    return partial(run, "compare")
+    return partial(run, "compare", "images")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def on(images: Path) -> list[object]:
     return [
-        "--images", images, "--folds", images / "folds.csv", "--only", "set=a", "--class-column", "kind",
+        images, "--folds", images / "folds.csv", "--only", "set=a", "--class-column", "kind",
         "--image-size", 32, "--batch-size", 4, "--epochs", 1, "--workers", 0,
     ]  # fmt: skip
 
@@ -127,7 +127,7 @@ def test_bad_images_stop_or_are_left_out(run: Run, images: Path, tmp_path: Path)
         (["--only", "set=c"], "--only set=c"),
         (["--only", "set=b"], "nowhere.png"),
         (["--class-column", "class"], "no column 'class'"),
-        (["--images", "/nowhere"], "no folder /nowhere"),
+        (["--folds", "/nowhere.csv"], "no file at /nowhere.csv"),
         (["--model", "vitt"], "Did you mean 'vit'?"),
         (["--image-size", "50"], "CellMix-Group: "),
         (["--out", "{folds}/out"], "give another one"),

@@ -15,10 +15,14 @@ Run = Callable[..., tuple[int, str, str]]
 CODE = "import sys; from cellmix_dali.cli import main\ntry: main()\nfinally: print('torch' in sys.modules)"
 
 
-@pytest.mark.parametrize("arguments", [["slides"], ["tiles"], ["images"], []], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [["demo"], *([name, kind] for name in ("train", "compare") for kind in ("slides", "tiles", "images")), ["train"]],
+    ids=" ".join,
+)
 def test_help_is_readable_at_80_columns(arguments: list[str]) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", CODE, "train", *arguments, "--help"],
+        [sys.executable, "-c", CODE, *arguments, "--help"],
         env=os.environ | {"COLUMNS": "80", "TERMINAL_WIDTH": "80"},
         capture_output=True,
         text=True,
@@ -28,7 +32,7 @@ def test_help_is_readable_at_80_columns(arguments: list[str]) -> None:
     assert lines[-1] == "False"  # torch was not imported
     assert max(map(len, lines)) <= 80
     assert "…" not in done.stdout
-    for panel in ("Data", "Mixing", "Model", "Run") if arguments else ():
+    for panel in ("Data", "Mixing", "Model", "Run") if arguments != ["train"] else ():
         assert any(line.startswith(f"╭─ {panel} ─") for line in lines)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cellmix_dali.comparison import Comparison, ComparisonSettings, parse_curricula, parse_methods
+from cellmix_dali.comparison import ComparedImages, Comparison, ComparisonSettings, parse_curricula, parse_methods
 from cellmix_dali.comparison.arms import Arm
 from cellmix_dali.comparison.runs import run_seed
 from cellmix_dali.training import TrainingSettings
@@ -41,16 +41,17 @@ def write_images(folder: Path) -> Path:
 
 def small(folder: Path, kind: type[ComparisonSettings] = ComparisonSettings, **changes: Any) -> ComparisonSettings:
     """Settings for runs of a second."""
+    of_data = {"folds", "only", "class_column", "skip_bad_images", "size"}
+    data: dict[str, Any] = {"images": folder, "folds": folder / "folds.csv", "size": 32}
+    data |= {name: changes.pop(name) for name in of_data & set(changes)}
     given: dict[str, Any] = {
-        "images": folder,
-        "folds": folder / "folds.csv",
+        "data": ComparedImages(**data),
         "methods": parse_methods("CutMix,CellMix-Group"),
         "curricula": parse_curricula("loss_hold"),
         "seeds": 1,
         "learning_rate": (3e-3,),
         "epochs": 2,
         "batch_size": 4,
-        "image_size": 32,
     }
     return kind(**(given | changes))
 

@@ -16,6 +16,7 @@ from cellmix_dali.comparison.arms import (
     parse_methods,
     parse_values,
 )
+from cellmix_dali.comparison.data import ComparedImages
 from cellmix_dali.comparison.runs import Run, run_seed
 from cellmix_dali.comparison.settings import ComparisonSettings
 from cellmix_dali.errors import ArgumentError
@@ -114,14 +115,13 @@ def test_names_of_files_tell_runs_apart() -> None:
 
 def test_settings_that_cannot_work_are_refused_with_the_arm(tmp_path: Path) -> None:
     given: dict[str, Any] = {
-        "images": tmp_path,
-        "folds": tmp_path / "f.csv",
+        "data": ComparedImages(images=tmp_path, folds=tmp_path / "f.csv"),
         "methods": ("none", "CellMix"),
         "learning_rate": (0.1,),
     }
     with pytest.raises(ArgumentError, match=r"^CellMix: .*patch"):
-        ComparisonSettings(**given, image_size=250).check()
+        ComparisonSettings(**given).check(250)
     with pytest.raises(ArgumentError, match=r"^none: learning_rate=2"):
-        ComparisonSettings(**given | {"learning_rate": (0.1, 2)}).check()
+        ComparisonSettings(**given | {"learning_rate": (0.1, 2)}).check(224)
     with pytest.raises(ArgumentError, match="seeds"):
         ComparisonSettings(**given, seeds=0)

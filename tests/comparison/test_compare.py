@@ -211,7 +211,7 @@ def test_a_run_that_a_library_ends_stops_no_other(
 def test_folds_with_smaller_batches_are_told(images: Path, tmp_path: Path) -> None:
     done = compare(small(images, test_folds=("0",), methods=("none",), batch_size=64), tmp_path, workers=0)
     (note,) = done.notes
-    assert note.startswith("fold 0: batches of 4 and not 64: 16 images")
+    assert note.startswith("fold 0: batches of 4 and not 64: there are 16 samples")
     assert report_of(tmp_path)["settings"]["smaller_batches"] == {"0": 4}
 
 

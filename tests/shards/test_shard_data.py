@@ -61,7 +61,7 @@ def test_labels_and_whole_slides(tmp_path: Path) -> None:
     for part in (data.train, data.test):
         assert part.label is not None
         assert [int(path[6:-4]) % 2 for path in (part.slides[number] for number in part.slide)] == part.label.tolist()
-    assert (data.tile_size, data.edge) == (64, "skip")
+    assert (data.source.size, data.source.edge) == (64, "skip")
     other = shard_data(tmp_path, division=Division(0.4, seed=1))
     assert other.test.slides != data.test.slides
     assert shard_data(tmp_path, division=Division(0.4)).test.slides == data.test.slides

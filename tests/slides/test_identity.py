@@ -166,5 +166,5 @@ def test_a_list_made_in_python_as_well(series: list[Path]) -> None:
 
 def test_the_demo_takes_a_series_once(series: list[Path]) -> None:
     data = slide_data([series[0].parent], tile_size=128)
-    assert list(data.slides) == [str(series[0])]
+    assert list(data.source.slides) == [str(series[0])]
     assert "right side of the one slide" in data.split

@@ -66,11 +66,13 @@ def test_a_given_split_is_used_as_it_stands() -> None:
     split = split_tiles(table, seed=3)
     assert sides(split) == ({"s0", "s1"}, {"s4", "s5"})
     assert "by the column 'split'" in split.said
-    assert any("2 slides with split 'val'" in note for note in split.notes)
+    assert split.validation is not None
+    assert {split.validation.slides[number] for number in split.validation.slide} == {"s2", "s3"}
     table = tiles([0, 1, 0, 1], split=["train", "train", "val", "validation"])
     split = split_tiles(table)
     assert sides(split) == ({"s0", "s1"}, {"s2", "s3"})
     assert "val, as there is no test" in split.said
+    assert split.validation is None
 
 
 def test_a_fold_is_tested_on() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,7 @@ def test_the_training_loss_steers_the_curriculum(listed: Path, tmp_path: Path, m
     forward = nn.Sequential.forward
     monkeypatch.setattr(nn.Sequential, "forward", lambda self, x: (modes.append(self.training), forward(self, x))[1])
     data = collection_data(listed, TileRecipe(128, level=0, tissue=0), division=Division(0.5))
+    data = replace(data, validation=data.test)
     settings = TrainingSettings(epochs=3, batch_size=8, threshold=5.0, seed=1)
     report = run_training(data, settings, tmp_path, Console(file=(tmp_path / "said").open("w")))
     entries = report["epochs"]
