@@ -14,8 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cellmix_dali import Curriculum, SoftTargetCrossEntropy, TileTable, grid_tiles, open_slide
-from cellmix_dali.annotations.origin import annotations_of
+from cellmix_dali import Curriculum, SoftTargetCrossEntropy, TileRecipe, TileTable, lay_tiles, open_slide
 from cellmix_dali.pipelines import evaluate_loader, train_loader
 from cellmix_dali.synthetic import render_slides
 
@@ -25,11 +24,9 @@ TILE, BATCH = 256, 32
 
 def labelled_tiles(slide_path: Path) -> TileTable:
     """Lay a grid over a slide and keep the tiles of which half or more lies in one class's annotations."""
+    recipe = TileRecipe(TILE, tissue=0, annotations=slide_path.parent, classes=CLASSES)
     with open_slide(slide_path) as slide:
-        tiles = grid_tiles(slide, TILE)
-        annotations, _ = annotations_of(slide_path.with_suffix(".geojson"), slide)
-    labels = annotations.label_tiles(tiles.x, tiles.y, tiles.size, tiles.size, CLASSES)
-    return tiles.with_labels(labels).select(labels >= 0)
+        return lay_tiles(slide, recipe).table
 
 
 def make_model() -> nn.Module:

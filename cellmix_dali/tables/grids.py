@@ -1,4 +1,4 @@
-"""Grids of tiles over a slide, and which of their tiles show tissue."""
+"""Grids of tiles over a slide, and how much tissue their tiles show."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..tissue.methods import DEFAULT_METHOD, TissueMethod
 from ..tissue.slide_mask import TissueMask, find_tissue, mask_of_pixels
 from .tile_table import TileTable
 
-__all__ = ["check_grid", "grid_tiles", "level0_windows", "thumbnail_size", "tissue_shares", "tissue_tiles"]
+__all__ = ["check_grid", "grid_tiles", "level0_windows", "thumbnail_size", "tissue_shares"]
 
 Edge = Literal["skip", "pad"]
 _THUMBNAIL = (1024, 4096)  # least and greatest longer side of the picture that tissue is found on, pixels
@@ -238,41 +238,3 @@ def tissue_shares(
     elif not isinstance(mask, TissueMask):
         mask = mask_of_pixels(mask, slide)
     return mask.shares(x, y, size, size)
-
-
-def tissue_tiles(
-    slide: Slide,
-    table: TileTable,
-    *,
-    min_share: float = 0.5,
-    mask: TissueMask | NDArray[np.bool_] | None = None,
-    tissue_method: str | TissueMethod = DEFAULT_METHOD,
-) -> TileTable:
-    """Select the tiles that show tissue.
-
-    Parameters
-    ----------
-    slide : Slide
-        An open slide.
-    table : TileTable
-        Tiles of that slide alone.
-    min_share : float, default 0.5
-        The least share of a tile's area that is tissue, 0 to 1.
-    mask, tissue_method
-        See `tissue_shares`.
-
-    Returns
-    -------
-    TileTable
-        Those tiles, in order; it may be empty.
-
-    Raises
-    ------
-    ArgumentError
-        If `min_share` is out of range; see `tissue_shares`, too.
-    SlideError
-        If the slide cannot be read.
-    """
-    if not 0 <= min_share <= 1:
-        raise ArgumentError(f"min_share={min_share} is out of range: give a share of the tile's area, 0 to 1.")
-    return table.select(tissue_shares(slide, table, mask=mask, tissue_method=tissue_method) >= min_share)

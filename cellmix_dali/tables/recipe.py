@@ -97,9 +97,12 @@ class TileRecipe:
     min_share: float = 0.5
 
     def __post_init__(self) -> None:
-        integer("tile_size", self.tile_size, low=1)
+        # Plain numbers: 1, 1.0 and NumPy's are the same setting.
+        for name, low in (("tile_size", 1), ("level", 0), ("overlap", 0), ("stride", 1)):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, integer(name, getattr(self, name), low))
         check_resolution(self.tile_size, **self._resolution(None))
-        check_grid(self.tile_size, overlap=integer("overlap", self.overlap, low=0), stride=self.stride, edge=self.edge)
+        check_grid(self.tile_size, overlap=self.overlap, stride=self.stride, edge=self.edge)
         number("tissue", self.tissue, 0, 1)
         number("min_share", self.min_share, 0, 1, above_low=True)
         find_method(self.tissue_method)
@@ -107,7 +110,7 @@ class TileRecipe:
         for name in ("mpp", "magnification", "mpp_override", "tissue", "min_share"):
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, float(value))  # 1 and 1.0 are the same setting
+                object.__setattr__(self, name, float(value))
         for name in ("mask", "annotations"):
             folder = getattr(self, name)
             if folder is None:

@@ -226,8 +226,7 @@ def _asked(settings: TilingSettings, collection: Collection, versions: Mapping[s
 
 def _slide_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Say how two lists of slides differ."""
-    found = [] if before["classes"] == now["classes"] else differences(before | {"settings": 0}, now | {"settings": 0})
-    found = [each for each in found if each.startswith("classes was")]
+    found = differences({"classes": before["classes"]}, {"classes": now["classes"]})
     old = {entry["slide"]: entry for entry in before["slides"]}
     new = {entry["slide"]: entry for entry in now["slides"]}
     for what, some in (("new", [s for s in new if s not in old]), ("missing", [s for s in old if s not in new])):
@@ -236,7 +235,7 @@ def _slide_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]
             found.append(f"{what} in the list of slides: {', '.join(some[:_SHOWN])}{more}")
     if not found and list(old) != list(new):
         found.append("the slides come in another order")
-    for slide in [slide for slide in new if slide in old][: 10**9]:
+    for slide in (slide for slide in new if slide in old):
         names = "label", "mpp", "name", *SPLIT_COLUMNS
         was, is_now = ({name: of[slide].get(name) for name in names} for of in (old, new))
         if differ := differences(was, is_now):

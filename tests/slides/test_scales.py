@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 from slide_files import directory, write_tiff
 
-from cellmix_dali import grid_tiles, open_slide
+from cellmix_dali import open_slide
 from cellmix_dali.pipelines import read_tiles
 from cellmix_dali.slides.inspection import inspect_slide
 from cellmix_dali.slides.scales import true_scales
 from cellmix_dali.synthetic import render_tissue
-from cellmix_dali.tables import SlideList, TileRecipe, tiles_of_slides
-from cellmix_dali.tables.grids import tissue_tiles
+from cellmix_dali.tables import SlideList, TileRecipe, lay_tiles, tiles_of_slides
 from cellmix_dali.tiling import TilingSettings, tile_slides
 from cellmix_dali.tissue.slide_mask import find_tissue
 
@@ -213,7 +212,7 @@ def test_a_macro_is_no_level(with_macro: Path, pair: tuple[Path, Path], tmp_path
         for number, of in enumerate(exact.levels):
             pixels = [s.read_region(number, 0, 0, of.width, of.height) for s in (exact, slide)]
             np.testing.assert_array_equal(pixels[0], pixels[1])
-        tables = [tissue_tiles(of, grid_tiles(of, 128)) for of in (exact, slide)]
+        tables = [lay_tiles(of, TileRecipe(128)).table for of in (exact, slide)]
         assert tables[0].x.tolist() == tables[1].x.tolist()
         assert tables[0].y.tolist() == tables[1].y.tolist()
         np.testing.assert_array_equal(find_tissue(slide, 100).pixels, find_tissue(exact, 100).pixels)

@@ -1,4 +1,4 @@
-"""Grids over slides: which windows, where, how far apart; and which of them show tissue."""
+"""Grids over slides: which windows, where, how far apart; and how much tissue they show."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cellmix_dali import TileTable, grid_tiles, open_slide
 from cellmix_dali.errors import ArgumentError, SlideError
 from cellmix_dali.slides import Box, Level
 from cellmix_dali.synthetic import write_slide
-from cellmix_dali.tables.grids import level0_windows, thumbnail_size, tissue_shares, tissue_tiles
+from cellmix_dali.tables.grids import level0_windows, thumbnail_size, tissue_shares
 from cellmix_dali.tissue.slide_mask import find_tissue
 
 GLASS, TISSUE = (245, 245, 245), (200, 120, 170)
@@ -143,21 +143,11 @@ def test_tissue_shares_of_a_known_picture(half):
     assert tissue_shares(half, over)[0] == pytest.approx(0.5, abs=0.03)  # its lower half lies beyond the slide
 
 
-def test_tissue_tiles_are_those_with_tissue(half):
-    table = grid_tiles(half, 256)
-    kept = tissue_tiles(half, table)
-    assert places(kept) == [(x, y) for y in (0, 256, 512) for x in (0, 256)]
-    assert len(tissue_tiles(half, table, min_share=0)) == len(table)
-    assert len(tissue_tiles(half, kept.select(np.zeros(len(kept), bool)))) == 0
-    with pytest.raises(ArgumentError, match=r"min_share=1\.5"):
-        tissue_tiles(half, table, min_share=1.5)
-
-
 def test_a_mask_of_ones_own(half):
     table = grid_tiles(half, 256)
     mask = np.zeros((96, 128), bool)
     mask[:, 96:] = True
-    assert places(tissue_tiles(half, table, mask=mask)) == [(768, 0), (768, 256), (768, 512)]
+    assert places(table.select(tissue_shares(half, table, mask=mask) >= 0.5)) == [(768, 0), (768, 256), (768, 512)]
     with pytest.raises(ArgumentError, match=r"shape \(128, 96\).*proportions"):
         tissue_shares(half, table, mask=mask.T)
     with pytest.raises(ArgumentError, match="proportions"):

@@ -37,6 +37,9 @@ def rows(table: TileTable) -> list[str]:
         ({"mpp_override": 900}, "mpp_override=900"),
         ({"overlap": 256}, "overlap=256"),
         ({"overlap": 2.5}, "overlap=2.5"),
+        ({"level": 0.5}, "level=0.5"),
+        ({"level": -1}, "level=-1"),
+        ({"stride": 9.5}, "stride=9.5"),
         ({"stride": 0}, "stride=0"),
         ({"stride": 64, "overlap": 8}, "say the same twice"),
         ({"edge": "cut"}, "Unknown edge"),
@@ -61,6 +64,8 @@ def test_a_recipe_is_a_value(tmp_path: Path) -> None:
     recipe = TileRecipe(224, mpp=1, tissue=1, annotations=str(tmp_path), classes=["a", "b"])  # type: ignore[arg-type]
     assert recipe == TileRecipe(224, mpp=1.0, tissue=1.0, annotations=tmp_path, classes=("a", "b"))
     assert (recipe.labelled, recipe.of_any_scale) == (True, False)
+    numbers = TilingSettings(tile_size=np.int64(224), level=np.uint8(1), overlap=np.int16(3), tissue=np.float32(1))
+    assert json.loads(json.dumps(numbers.to_json()))["level"] == 1
     assert pickle.loads(pickle.dumps(recipe)) == recipe
     assert replace(recipe, mpp=None).of_any_scale
     assert not replace(recipe, classes=None).labelled
