@@ -156,6 +156,8 @@ def mix(
         check_settings(mixer, patch_size=patch_size, fix_ratio=fix_ratio)
         mixer.check_batch_size(pipeline.max_batch_size)
         nodes = drawn_plan(images, mixer, pipeline.max_batch_size, patch_size, fix_ratio)
+    if chosen.compiled:
+        images = require_channels(images)
     if nodes.action.kind == "saliency":
         nodes = placed_boxes(images, nodes)
     if nodes.action.kind not in chosen.mixes:
@@ -164,8 +166,6 @@ def mix(
             f"cellmix_dali.plugins.normalise.normalise(images, plan=..., engine={engine!r}), or engine='native' to mix "
             "alone."
         )
-    if chosen.compiled:
-        images = require_channels(images)
     mixed = tried(chosen, images, nodes.action).mix(images, nodes, dtype=dtype, name=name)
     soft_labels = mix_labels(labels, nodes.weights, num_classes, pipeline.max_batch_size, soft=soft)
     if images.device == "gpu" and soft_labels.device == "cpu":
