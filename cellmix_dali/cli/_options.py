@@ -126,7 +126,8 @@ TissueMethodName = Annotated[
     str,
     typer.Option(
         "--tissue-method",
-        help=f"How tissue is found: {', '.join(METHODS)}; or MODULE:FUNCTION of your own, from a picture to a mask.",
+        help=f"How tissue is found: {', '.join(METHODS.names())}; or MODULE:FUNCTION of your own, from a picture "
+        "to a mask.",
         rich_help_panel=RESOLUTION,
     ),
 ]

@@ -1,25 +1,16 @@
-"""How tissue is found on a picture: one method a file, each a function of the picture, with its name in `METHODS`."""
+"""How tissue is found on a picture: one method per file, each a function of the picture, registered by its name."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from typing import TypeAlias
 
-import numpy as np
-import numpy.typing as npt
+from ...errors import ArgumentError
+from . import density, saturation  # noqa: F401  each registers its method
+from ._registered import METHODS, TissueMethod, register_tissue_method
 
-from ...errors import ArgumentError, unknown_name
-from .density import by_density
-from .saturation import by_saturation
-
-__all__ = ["DEFAULT_METHOD", "METHODS", "TissueMethod", "find_method"]
-
-TissueMethod: TypeAlias = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.bool_]]
+__all__ = ["DEFAULT_METHOD", "METHODS", "TissueMethod", "find_method", "register_tissue_method"]
 
 DEFAULT_METHOD = "density"
-#: Every method by name: uint8 (height, width, 3) to bool (height, width), True on tissue.
-METHODS: dict[str, TissueMethod] = {"density": by_density, "saturation": by_saturation}
 
 
 def find_method(method: str | TissueMethod) -> TissueMethod:
@@ -34,9 +25,7 @@ def find_method(method: str | TissueMethod) -> TissueMethod:
         return method
     if isinstance(method, str) and ":" in method:
         return _imported(method)
-    if method not in METHODS:
-        raise unknown_name("tissue method", str(method), METHODS)
-    return METHODS[method]
+    return METHODS[METHODS.canonical(method)]
 
 
 def _imported(place: str) -> TissueMethod:
