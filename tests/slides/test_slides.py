@@ -85,6 +85,19 @@ def test_two_levels(tmp_path, decode, big, tags):
         assert check_blocks(path, slide, decode) == set()
 
 
+@pytest.mark.parametrize(("width", "height"), [(2, 200), (300, 2), (2, 2)])
+def test_levels_of_one_pixel(tmp_path, decode, width, height):
+    fine = FINE[:height, :width]
+    path = write_tiff(tmp_path / "slide.tiff", [directory(fine), directory(fine[::2, ::2], subfiletype=1)])
+    with open_slide(path) as slide:
+        assert slide.route == "direct"
+        assert [(level.width, level.height) for level in slide.levels] == [
+            (width, height),
+            (width // 2, height // 2),
+        ]
+        assert check_blocks(path, slide, decode) == set()
+
+
 def test_shared_tables(tmp_path, decode):
     whole = jpeg(FINE[:64, :64], rgb=True)
     tables = b"\xff\xd8" + b"".join(
