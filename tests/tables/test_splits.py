@@ -190,3 +190,38 @@ def test_the_tile_table_carries_the_columns(rendered: list[RenderedSlide], tmp_p
     for name, values in (("patient", "pq"), ("split", ("train", "test"))):
         assert back.arrow[name].to_pylist() == [values[0]] * 16 + [values[1]] * 16
     assert "fold" not in back.arrow.column_names
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 1.1])
+def test_a_share_that_leaves_a_side_empty_is_refused(share: float) -> None:
+    with pytest.raises(ArgumentError, match="above 0 and below 1"):
+        split_tiles(tiles([0, 1, 0, 1]), share)
+
+
+def test_tables_that_cannot_be_divided_are_refused() -> None:
+    plain = tiles([0, 1, 0, 1])
+    shares = np.full((len(plain), 2), 0.5)
+    bare = TileTable.from_columns("a.svs", x=[0, 1], y=0, size=8)
+    for table, words in (
+        (bare, "label them first"),
+        (plain.with_labels(shares), "label them first"),
+        (tiles([0, [0, 1]]).select(range(3)), "All tiles are of one slide: give at least two"),
+        (tiles([0, 1, 0], split=["train", "test", "holdout"]), "holdout"),
+        (tiles([0, 1], split=["train", "train"]), "no tile to test on"),
+        (tiles([0, 1], split=["test", "test"]), "no tile to train on"),
+        (tiles([0, 1], fold=["2", "2"]), "All tiles are of fold 2"),
+    ):
+        with pytest.raises(ArgumentError, match=words):
+            split_tiles(table, 0.5)
+    with pytest.raises(ArgumentError, match="fold"):
+        split_tiles(plain, 0.5, fold="1")
+    with pytest.raises(ArgumentError, match="There is no fold '3' among the tiles: they have 1, 2, 10"):
+        split_tiles(tiles([0, 0, 0], fold=["10", "1", "2"]), 0.5, fold="3")
+
+
+def test_folds_are_in_the_order_of_their_numbers() -> None:
+    table = tiles([0, 0, 0, 0], fold=["10", "b", "2", "2"])
+    for fold, test in ((None, {"s2", "s3"}), ("10", {"s0"}), ("b", {"s1"})):
+        split = split_tiles(table, 0.5, fold=fold)
+        assert sides(split)[1] == test
+        assert sides(split)[0] == {"s0", "s1", "s2", "s3"} - test
