@@ -259,6 +259,29 @@ def test_regions_of_an_uneven_level_are_exact(tmp_path):
         with openslide.OpenSlide(path) as handle:
             blurred = np.asarray(handle.read_region(place, 1, (40, 40)))[..., :3]
         assert (blurred != whole[21:61, 37:77]).any()
+        for x, y in ((151, 5), (5, 101), (-9, 5), (5, -9)):  # wholly outside
+            assert (slide.read_region(1, x, y, 8, 8) == 255).all()
+
+
+def test_blank_blocks_of_an_uneven_level_show_the_level_below(tmp_path):
+    """Only in Aperio files; a region between two pixels of the level is put together from the blocks."""
+    coarse = picture(149, 99, seed=3)
+    for aperio in (True, False):
+        tags = {"description": APERIO} if aperio else {}
+        levels = [directory(FINE, **tags), directory(coarse, blank=[(1, 0)], **tags)]
+        levels[1].subfiletype = None if aperio else 1
+        path = write_tiff(tmp_path / f"{aperio}.tiff", levels)
+        with open_slide(path) as slide, openslide.OpenSlide(path) as handle:
+            assert slide.route == "direct"
+            fine = np.asarray(handle.read_region((0, 0), 0, (300, 200)).convert("RGB"))
+            region = slide.read_region(1, 71, 7, 40, 50)  # within the blank block, columns 64 to 127
+            if aperio:
+                want = Image.fromarray(fine).resize((149, 99), Image.Resampling.BOX)
+                assert np.abs(region.astype(int) - np.asarray(want)[7:57, 71:111]).mean() < 12
+                wrong = np.asarray(want)[7:57, 31:71]
+                assert np.abs(region.astype(int) - wrong).mean() > 30
+            else:
+                assert (region == 255).all()
 
 
 def test_thumbnails(tmp_path, monkeypatch):
