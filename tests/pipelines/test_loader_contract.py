@@ -142,6 +142,15 @@ def test_epochs_that_a_trainer_counts(loader: TileLoader) -> None:
     with pytest.raises(ArgumentError, match="no longer under way"):
         next(running)
     assert tiles(loader) == order(1)
+    running = iter(loader)
+    begun = [next(running), next(running)]
+    loader.set_epoch(3)  # the one after the pass that is under way
+    with pytest.raises(ArgumentError, match="no longer under way"):
+        next(running)
+    assert loader.batch_sampler.sampler is loader
+    assert (loader.epoch, loader.state_dict()["epoch"], loader.state_dict()["iteration"]) == (3, 3, 0)
+    assert tiles(begun, loader) == order(2)[:2] + order(3)
+    assert loader.batch_size == len(order(0)[0])
     for handed in (1, 3):  # a pass that was left, and the epoch that would be the next, or the one after it
         for further in (0, 1):
             before = loader.epoch

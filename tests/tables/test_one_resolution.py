@@ -50,6 +50,13 @@ def test_many_slides_are_not_all_named() -> None:
     assert told == "0.25: s0, s1, s2, s3, s4 and 5 more; 0.5: s10, s11, s12, s13, s14 and 5 more"
 
 
+@pytest.mark.parametrize(("count", "more"), [(4, ""), (5, ""), (6, " and 1 more")])
+def test_five_slides_of_a_resolution_are_named(count: int, more: str) -> None:
+    names = [f"s{number}" for number in range(count)]
+    told = mixed_resolutions(["a", *names], [0.25] + [0.5] * count)
+    assert told == f"0.25: a; 0.5: {', '.join(names[:5])}{more}"
+
+
 def test_many_resolutions_are_not_all_named() -> None:
     mpps = [0.25 * 1.1**number for number in range(9)]
     told = mixed_resolutions([f"s{number}" for number in range(9)], mpps)

@@ -179,6 +179,34 @@ def test_a_list_made_in_python_is_checked_too() -> None:
         SlideList(paths, fold=("1",))
 
 
+@pytest.mark.parametrize(("torn", "more"), [(1, ""), (2, " So do 1 more."), (3, " So do 2 more.")])
+def test_one_patient_on_both_sides_is_named_and_the_others_counted(torn: int, more: str) -> None:
+    paths = tuple(Path(f"{number}.svs") for number in range(2 * torn))
+    patient = tuple(f"p{number // 2}" for number in range(2 * torn))
+    with pytest.raises(ArgumentError, match="The patient 'p0' lies on two sides") as caught:
+        SlideList(paths, patient=patient, split=("train", "test") * torn)
+    assert f"and 'test' in 1.svs.{more} What is learned" in str(caught.value)
+
+
+@pytest.mark.parametrize("count", [5, 6])
+def test_five_slides_held_out_are_named(count: int) -> None:
+    table = tiles([0] * 2 * count, split=["train", "test"] * count)
+    said = split_tiles(table, 0.5).said
+    names = [f"s{2 * number + 1}" for number in range(count)]
+    assert ", ".join(names[:5]) in said
+    assert (" ..." in said) == (count > 5)
+    assert "s11" not in said
+
+
+def test_classes_that_only_one_side_could_have() -> None:
+    """Where all that is held out goes back to the training, another slide is held out in its place."""
+    table = tiles([[0, 0, 1], [0, 0, 2], [0, 0, 0], [0, 0, 3]])
+    for seed in range(12):
+        split = split_tiles(table, 0.25, seed=seed)
+        assert set(np.unique(split.train.label)) == {0, 1, 2, 3}
+        assert sides(split)[1] == {"s2"}
+
+
 def test_the_tile_table_carries_the_columns(rendered: list[RenderedSlide], tmp_path: Path) -> None:
     paths = [Path(shutil.copyfile(rendered[0].path, tmp_path / f"{number}.svs")) for number in range(2)]
     slides = SlideList(
