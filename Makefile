@@ -30,10 +30,13 @@ fuzz: .venv/.installed
 	$(BIN)/python tests/fuzz/run.py --seconds $(SECONDS)
 
 # Plants small faults, one at a time, and tells how many the tests find: see docs/testing.md.
+# What each test enters is recorded first, in REACHED; delete that folder when code or tests are others.
 COUNT ?= 100
+REACHED ?= reached
 
 mutants: .venv/.installed
-	$(BIN)/python tests/mutants.py --count $(COUNT)
+	test -f $(REACHED)/record.jsonl || $(BIN)/python tests/mutants/record.py $(REACHED)
+	$(BIN)/python tests/mutants/run.py $(REACHED) --count $(COUNT)
 
 # Needs valgrind. Trains on JPEG 2000 blocks with damaged boxes, and looks for writes to memory that is not the decoder's.
 DAMAGED ?= ../shared/odd/jp2-damaged-headers.tiff

@@ -129,3 +129,31 @@ def test_no_circles() -> None:
     for name in graph:
         if name != "cellmix_dali":
             visit(name, ())
+
+
+# Compiled code has the signatures that numba and DALI ask for.
+TAKEN_AS_ASKED = ("_compiled", "plugins.engines")
+
+
+def unused(function: ast.FunctionDef) -> set[str]:
+    """Arguments and names of a function that are never looked at."""
+    body = [of for of in function.body if not (isinstance(of, ast.Expr) and isinstance(of.value, ast.Constant))]
+    nodes = [node for of in body for node in ast.walk(of)]
+    if not body or function.name.startswith(("__", "on_")):  # a protocol's, or called by others as they like
+        return set()
+    names = [node for node in nodes if isinstance(node, ast.Name)]
+    read = {node.id for node in names if isinstance(node.ctx, ast.Load)}
+    read |= {node.target.id for node in nodes if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name)}
+    given = {of.arg for of in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)}
+    made = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+    return {name for name in (given | made) - read - {"self", "cls"} if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_what_a_function_is_given_reaches_something(path: Path) -> None:
+    """An argument that is taken and not handed on is silent: it must be read somewhere in its function."""
+    if any(name_of(path).startswith(f"cellmix_dali.{of}") for of in TAKEN_AS_ASKED):
+        return
+    functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
+    found = {f"{function.name}, line {function.lineno}": unused(function) for function in functions}
+    assert {name: names for name, names in found.items() if names} == {}

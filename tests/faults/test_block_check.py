@@ -109,6 +109,8 @@ def test_what_is_seen_in_jpeg() -> None:
         (re.sub(rb"\xff\xd1", b"\xff\xd2", restarts), "restart markers"),
         (re.sub(rb"\xff\xd1.*?(?=\xff\xd2)", b"", restarts, count=1, flags=re.DOTALL), "restart markers"),
         (without(block, 0xC0), "it says it is 0 x 0 pixels"),
+        (put(block.index(b"\xff\xdb") + 4, b"\x10"), "a JPEG quantisation table is cut short"),
+        (stream(progressive=True)[:-2], "its JPEG stream has no end"),
         (b"", "no JPEG 2000 starts here"),
     ]:
         found = wrong(broken)
@@ -202,6 +204,14 @@ def test_what_is_seen_in_jpeg_2000() -> None:
         (put(part + 4, b"\0\7"), "wrong length"),
         (put(middle, b"\xff\x93"), "marker ff 93 in its JPEG 2000 data"),
         (put(middle, bytes(200)), "run of zeros"),
+        (put(style + 6, bytes(2)), "and 0 layers"),
+        (put(style + 10, b"\x09"), "decompositions"),
+        (put(style + 11, b"\x08"), "decompositions"),
+        (put(style + 9, b"\x06"), "has 16 quantisation steps for 6 decompositions"),
+        (put(style + 4, b"\x01"), "says too few precincts"),
+        (put(style + 3, b"\x03"), "no marker at byte|no marker|cut short"),
+        (put(style, b"\xff\x4f"), f"no marker at byte {style}"),
+        (put(style, b"\xff\x90"), "no marker ff52"),
         (block[:-2], "wrong length|cut short"),
         (block[:middle], "wrong length"),
         (block[:60], "cut short"),

@@ -102,6 +102,23 @@ def test_bits_too_many_and_codes_that_are_none() -> None:
     assert not ScanCheck(encoded(1, progressive=True)).is_whole(data)
 
 
+@pytest.mark.parametrize("size", [(64, 64), (60, 50), (57, 9)])
+def test_the_scan_of_one_component_has_a_code_per_block(size: tuple[int, int]) -> None:
+    """Whatever its sampling says: it is not interleaved."""
+    out = io.BytesIO()
+    Image.fromarray(photo(1)).convert("L").crop((0, 0, *size)).save(out, "jpeg", quality=85)
+    whole = out.getvalue()
+    frame = whole.index(b"\xff\xc0")
+    for sampling in (0x11, 0x22, 0x21):
+        stream = bytearray(whole)
+        stream[frame + 11] = sampling
+        data = np.frombuffer(whole, np.uint8)[scan_of(whole)]
+        check = ScanCheck(bytes(stream))
+        assert check.is_whole(data)
+        assert not check.is_whole(data[:-2])
+        assert not check.is_whole(np.append(data, data))
+
+
 def openslide_sees(slide: Path, row: int) -> bool:
     """Whether OpenSlide makes an error of a block; a handle that has failed is of no more use."""
     with openslide.OpenSlide(slide) as opened:

@@ -74,6 +74,7 @@ def test_the_partner_is_there_as_a_whole(interpolation: str) -> None:
         for sample, partner in enumerate(plan.source.tolist()):
             box = mixed[sample, top : top + height, left : left + width].astype(int)
             assert (box[..., 2] == 60 * partner).all()
+            np.testing.assert_array_equal(box, resample(images[partner], (height, width), interpolation))
             want = ((np.arange(height) + 0.5) / height * TILE[0] - 0.5) * 255 / (TILE[0] - 1)
             assert np.abs(box[1:-1, 1:-1, 0] - want[1:-1, None]).max() < 10
             outside = np.ones(TILE, bool)
@@ -93,6 +94,12 @@ def test_linear_weights(source: int, target: int) -> None:
     reach = max(source / target, 1.0)
     inner = (centres - reach >= 0) & (centres + reach <= source)
     np.testing.assert_allclose((weights @ (np.arange(source) + 0.5))[inner], centres[inner], atol=1e-2 * reach)
+    # A pixel counts as far as the triangle reaches: one pixel when enlarging, as many as become one when shrinking.
+    away = np.abs(np.arange(source) + 0.5 - centres[:, None])
+    np.testing.assert_array_equal(weights[inner] > 0, away[inner] < reach)
+    if source <= target:
+        between = [np.interp(centres - 0.5, np.arange(source), row) for row in np.eye(source)]
+        np.testing.assert_allclose(weights, np.transpose(between), atol=1e-12)
 
 
 def test_a_size_that_fits_is_left_alone() -> None:

@@ -10,7 +10,7 @@ from cellmix_dali.errors import ArgumentError
 from cellmix_dali.mixing import BoxPlan, SaliencyMix, saliency_peaks
 from cellmix_dali.mixing.saliency import saliency_map
 
-BATCH, TILE = 4, (60, 60)
+BATCH, TILE = 4, (48, 75)
 
 
 def draws(peaks: np.ndarray, rounds: int = 4000) -> list[BoxPlan]:
@@ -19,16 +19,17 @@ def draws(peaks: np.ndarray, rounds: int = 4000) -> list[BoxPlan]:
 
 
 def test_areas_are_uniform_where_nothing_is_cut_off() -> None:
-    plans = draws(np.full((BATCH, 2), 30))
+    plans = draws(np.tile((24, 37), (BATCH, 1)))
     shares = [1 - plan.weights[0, 0] for plan in plans if plan.source[0] != 0]
-    # The side is that of the area rounded down to whole pixels: at most 2 / 60 of the tile is lost.
-    assert_distribution(shares, lambda x: x, slack=2 / 60)
-    sides = [int(plan.boxes[0, 2]) for plan in plans]
-    assert_distribution(sides, lambda x: min((x + 1) ** 2 / 60**2, 1.0))
+    # The sides are those of the area rounded down to whole pixels: at most a row and a column of the tile are lost.
+    assert_distribution(shares, lambda x: x, slack=1 / 48 + 1 / 75)
+    for axis, side in enumerate(TILE):
+        sides = [int(plan.boxes[0, 2 + axis]) for plan in plans]
+        assert_distribution(sides, lambda x, side=side: min((x + 1) ** 2 / side**2, 1.0))
 
 
 def test_boxes_lie_around_the_partners_peaks_and_are_clipped() -> None:
-    peaks = np.array([[0, 0], [59, 30], [30, 59], [20, 25]])
+    peaks = np.array([[0, 0], [47, 30], [30, 74], [20, 25]])
     mixer = SaliencyMix(seed=31)
     for number in range(300):
         plan = mixer.draw(BATCH, TILE, epoch=0, iteration=number, peaks=peaks)
@@ -40,7 +41,7 @@ def test_boxes_lie_around_the_partners_peaks_and_are_clipped() -> None:
                 stop = min(start + cut.size[axis], TILE[axis])
                 assert plan.boxes[sample, axis] == max(start, 0)
                 assert plan.boxes[sample, 2 + axis] == stop - max(start, 0)
-            share = plan.boxes[sample, 2] * plan.boxes[sample, 3] / 3600
+            share = plan.boxes[sample, 2] * plan.boxes[sample, 3] / (48 * 75)
             want = np.eye(BATCH)[sample] * (1 - share) + np.eye(BATCH)[partner] * share
             np.testing.assert_allclose(plan.weights[sample], want, atol=1e-6)
 
@@ -100,6 +101,24 @@ def test_a_uniform_image_has_a_peak_within() -> None:
         peaks = saliency_peaks(np.full((2, 40, 70, 3), value, np.uint8))
         assert (peaks >= 0).all()
         assert (peaks < (40, 70)).all()
+
+
+@pytest.mark.parametrize(
+    "peaks",
+    [[-1, 0], [0, -1], [48, 0], [0, 75], [0, 0, 0]],
+    ids=str,
+)
+def test_peaks_outside_the_tile_are_refused(peaks: list[int]) -> None:
+    right = np.tile((47, 74), (BATCH, 1))
+    mixer = SaliencyMix(seed=29)
+    mixer.draw(BATCH, TILE, epoch=0, iteration=0, peaks=right)
+    mixer.draw(BATCH, TILE, epoch=0, iteration=0, peaks=np.zeros_like(right))
+    wrong = np.tile(peaks, (BATCH, 1))
+    for given in (wrong, right[:-1], right.astype(float)):
+        with pytest.raises(ArgumentError, match=r"within tiles of 48 x 75 pixels"):
+            mixer.draw(BATCH, TILE, epoch=0, iteration=0, peaks=given)
+    # One that is not wanted is not looked at.
+    assert not SaliencyMix(seed=29, p=0.0).draw(BATCH, TILE, epoch=0, iteration=0, peaks=wrong).triggered
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,22 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from nvidia.dali import fn, types
 from PIL import Image
 
 from cellmix_dali import TileTable
+from cellmix_dali.errors import ArgumentError
 from cellmix_dali.mixing import make_mixer
-from cellmix_dali.pipelines import evaluate_image_loader, evaluate_loader, train_image_loader, train_loader
+from cellmix_dali.pipelines import (
+    GraphOptions,
+    evaluate_image_loader,
+    evaluate_loader,
+    source_pipeline,
+    train_image_loader,
+    train_loader,
+)
+from cellmix_dali.pipelines.images import ImageSource
+from cellmix_dali.plugins import PlanSource
 from cellmix_dali.plugins.source import drawn_flips
 from cellmix_dali.sampling import EpochOrder
 
@@ -162,3 +173,55 @@ def test_faults_go_to_the_file_of_either_loader(table: TileTable, tmp_path: Path
             loader.source.mark_bad(5, "It is damaged.")
             list(loader)
         assert "It is damaged." in path.read_text()
+
+
+def test_the_pipeline_over_an_image_source_is_the_loaders(files: list[str]) -> None:
+    """Every argument of it off its default, pixels and labels together."""
+    graph: dict[str, Any] = {
+        "engine": "native",
+        "mean": (0.1, 0.2, 0.3),
+        "std": (0.5, 0.25, 0.125),
+        "dtype": "float16",
+        "num_threads": 1,
+        "prefetch_queue_depth": 1,
+        "augment": lambda images, draw: fn.cast(images * draw.uniform(0.5, 0.9), dtype=types.UINT8),
+    }
+    shape = {"batch_size": BATCH, "seed": 5}
+    labels = np.arange(32) % 3
+    plans = PlanSource(make_mixer("CutMix", seed=5, p=1.0), tile_size=SIDE, batch_size=BATCH)
+    source = ImageSource(files, labels, image_size=SIDE, plans=plans, num_classes=3, flips=True, **shape)
+    pipeline = source_pipeline(source, GraphOptions(**graph))
+    assert (pipeline.num_threads, pipeline.prefetch_queue_depth) == (1, 1)
+    pipeline.build()
+    pictures, soft, items, applied = (np.array(each.as_array()) for each in pipeline.run())
+    loader = train_image_loader(files, labels, num_classes=3, image_size=SIDE, method="CutMix", p=1.0, **shape, **graph)
+    with loader:
+        batch = next(iter(loader))
+    np.testing.assert_array_equal(pictures, batch["images"].numpy())
+    np.testing.assert_array_equal(soft, batch["labels"].numpy())
+    np.testing.assert_array_equal(items[:, 0], batch["item"].numpy())
+    assert applied.shape == (BATCH, 7)
+    assert pictures.dtype == np.float16
+    for name, other in (("mean", (0, 0, 0)), ("std", (1, 1, 1)), ("augment", None), ("dtype", "float32")):
+        changed = source_pipeline(source, GraphOptions(**graph | {name: other}))
+        changed.build()
+        assert not np.array_equal(np.array(changed.run()[0].as_array()), pictures) or name == "dtype"
+    bare = ImageSource(files, labels, image_size=SIDE, plans=plans, **shape)
+    with pytest.raises(ArgumentError, match=r"must mix the labels, too: ImageSource\(\.\.\., num_classes="):
+        source_pipeline(bare)
+    assert len(source) == 32 // BATCH
+
+
+def test_what_an_image_source_cannot_use(files: list[str]) -> None:
+    labels = np.arange(32) % 3
+    plans = PlanSource(make_mixer("CutMix"), tile_size=SIDE, batch_size=BATCH)
+    for given, words in (
+        ({"batch_size": BATCH + 1, "plans": plans}, "Plans are drawn for 4 images"),
+        ({"image_size": SIDE + 1, "plans": plans}, r"a batch has 4 of \(17, 17\)"),
+        ({"plans": plans, "drop_last": False}, "use drop_last=True"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"image_size": 0}, "image_size"),
+        ({"num_classes": 2}, "2"),
+    ):
+        with pytest.raises(ArgumentError, match=words):
+            ImageSource(files, labels, **{"batch_size": BATCH, "image_size": SIDE, **given})  # type: ignore[arg-type]

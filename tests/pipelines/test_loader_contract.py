@@ -104,6 +104,71 @@ def test_a_look_into_the_rest_of_an_epoch(loader: Loader[TileSource], table: Til
     assert [digest(batch) for batch in loader] == whole[5:]
 
 
+@pytest.mark.parametrize(
+    ("begun", "handed", "then"),
+    [(0, 0, (0, 0)), (0, 1, (0, 0)), (0, 2, (1, 0)), (0, 8, (1, 0)), (5, 0, (0, 5)), (5, 1, (0, 5)), (5, 2, (1, 0))],
+)
+def test_where_the_pass_after_one_that_was_left_begins(
+    loader: Loader[TileSource], begun: int, handed: int, then: tuple[int, int]
+) -> None:
+    loader.load_state_dict(loader.state_dict() | {"iteration": begun})
+    running = iter(loader)
+    for _ in range(handed):
+        next(running)
+    running.close()  # type: ignore[attr-defined]
+    assert loader.epoch == then[0]
+    first = loader.source.order.batch(*then)
+    np.testing.assert_array_equal(next(iter(loader))["tile"], first)
+    assert loader.state_dict()["epoch"] == then[0]
+    assert loader.state_dict()["iteration"] == then[1] + 1
+
+
+def test_epochs_that_a_trainer_counts(loader: Loader[TileSource]) -> None:
+    def tiles(*passes: Any) -> list[list[int]]:
+        return [batch["tile"].tolist() for batches in passes for batch in batches]
+
+    def order(epoch: int) -> list[list[int]]:
+        return [loader.source.order.batch(epoch, number).tolist() for number in range(len(loader))]
+
+    loader.set_epoch(2)
+    assert loader.state_dict()["epoch"] == 2
+    assert tiles(loader, loader) == order(2) + order(3)
+    running = iter(loader)
+    begun = [next(running), next(running)]
+    loader.set_epoch(4)  # it is: nothing changes
+    assert tiles(begun, running) == order(4)
+    running = iter(loader)
+    next(running)
+    loader.set_epoch(1)
+    with pytest.raises(ArgumentError, match="no longer under way"):
+        next(running)
+    assert tiles(loader) == order(1)
+    running = iter(loader)
+    begun = [next(running), next(running)]
+    loader.set_epoch(3)  # the one after the pass that is under way
+    with pytest.raises(ArgumentError, match="no longer under way"):
+        next(running)
+    assert loader.batch_sampler.sampler is loader
+    assert (loader.epoch, loader.state_dict()["epoch"], loader.state_dict()["iteration"]) == (3, 3, 0)
+    assert tiles(begun, loader) == order(2)[:2] + order(3)
+    assert loader.batch_size == len(order(0)[0])
+    for handed in (1, 3):  # a pass that was left, and the epoch that would be the next, or the one after it
+        for further in (0, 1):
+            before = loader.epoch
+            for number, _ in enumerate(loader, 1):
+                if number == handed:
+                    break
+            assert loader.epoch == before + (handed > 1)
+            loader.set_epoch(before + 1 + further)
+            assert loader.epoch == before + 1 + further
+            assert tiles(loader) == order(before + 1 + further)
+    for wrong in (-1, 1.5):
+        with pytest.raises(ArgumentError, match="epoch"):
+            loader.set_epoch(wrong)  # type: ignore[arg-type]
+    loader.set_epoch(0)
+    assert tiles(loader) == order(0)
+
+
 def test_a_second_pass_ends_the_first_loudly(table: TileTable) -> None:
     """Validation begun within validation: no figures from a part of the tiles."""
     with evaluate_loader(table, batch_size=5, num_classes=3) as loader:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from cellmix_dali import TileTable, grid_tiles, open_slide
@@ -17,7 +18,8 @@ from cellmix_dali.errors import ArgumentError, SlideError
 from cellmix_dali.reading import ShardReader, tile_reader
 from cellmix_dali.reading import shards as reader_module
 from cellmix_dali.reading.slides import EncodedTile, TileReader
-from cellmix_dali.shards import Encoding, ShardWriter, open_tiles, tile_rows, write_tiles
+from cellmix_dali.shards import Encoding, ShardWriter, open_tiles, tile_classes, tile_rows, write_tiles
+from cellmix_dali.shards.table import _CLASSES
 from cellmix_dali.storage import open_file as _open_file
 from cellmix_dali.synthetic import RenderedSlide
 
@@ -214,3 +216,51 @@ def test_collections_join(rendered: list[RenderedSlide], collect: Collect, tmp_p
 def test_a_wrong_edge_is_refused(folder: Path) -> None:
     with pytest.raises(ArgumentError, match="edge 'wrap'"):
         tile_reader(open_tiles(folder), edge="wrap")
+
+
+def test_tables_that_do_not_say_where_tiles_lie_are_refused(folder: Path, table: TileTable) -> None:
+    arrow = open_tiles(folder).arrow
+
+    def of(name: str, column: Any) -> TileTable:
+        return TileTable(arrow.set_column(arrow.column_names.index(name), name, column))
+
+    count = len(arrow)
+    for wrong, words in (
+        (table, "are not in shards: open those with open_tiles"),
+        (TileTable(arrow.drop_columns(["offset"])), "has no column 'offset'"),
+        (TileTable(arrow.drop_columns(["bytes"])), "has no column 'bytes'"),
+        (of("offset", pa.array([None] + [0] * (count - 1), pa.int64())), "'offset' of the tile table must hold whole"),
+        (of("bytes", pa.array([1.5] * count)), "'bytes' of the tile table must hold whole numbers"),
+        (of("offset", pa.array([0] * (count - 1) + [-1])), "'offset' of the tile table holds -1: too small"),
+        (of("shard", pa.array(["a.tar"] * count)), "a shard a.tar of an unknown folder"),
+    ):
+        with pytest.raises(ArgumentError, match=words):
+            ShardReader(wrong)
+    whole = streams(ShardReader(TileTable(arrow)).read(np.arange(count)))
+    plain = of("shard", arrow["shard"].cast(pa.string()))  # not a dictionary
+    assert streams(ShardReader(plain).read(np.arange(count))) == whole
+
+
+def test_what_may_be_verified_and_decoded(folder: Path) -> None:
+    table = open_tiles(folder)
+    with pytest.raises(ArgumentError, match="verify"):
+        ShardReader(table, verify="all")
+    bare = TileTable(table.arrow.drop_columns(["sha256"]))
+    with pytest.raises(ArgumentError, match="verify='hash' needs the column 'sha256'"):
+        ShardReader(bare, verify="hash")
+    ShardReader(bare, verify="scan").close()
+    reader = ShardReader(table, verify="hash")
+    reader.only(reader.kinds)
+    with pytest.raises(ArgumentError, match=r"are all read directly, but .* must not be\. Decode them on the CPU"):
+        reader.only(sorted(reader.kinds)[1:])
+
+
+def test_names_of_classes_that_cannot_be_read(folder: Path) -> None:
+    arrow = open_tiles(folder).arrow
+    for stated, names in ((b'["a", "b"]', ("a", "b")), (b"[]", ()), (b"[1]", None), (b'{"a": 1}', None), (b"[", None)):
+        said = TileTable(arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), _CLASSES: stated}))
+        if names is None:
+            with pytest.raises(ArgumentError, match="names of classes that cannot be read"):
+                tile_classes(said)
+        else:
+            assert tile_classes(said) == names

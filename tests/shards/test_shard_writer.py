@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -19,7 +21,7 @@ from PIL import Image
 
 from cellmix_dali.errors import ArgumentError, SlideError
 from cellmix_dali.shards import Encoding, ShardWriter, shard_digest
-from cellmix_dali.storage.aside import WriteError, remove_parts, write_aside
+from cellmix_dali.storage.aside import Aside, WriteError, remove_parts, write_aside
 
 
 def tiles(count: int, side: int = 48) -> list[bytes]:
@@ -234,6 +236,36 @@ def test_any_file_is_written_aside(tmp_path: Path) -> None:
         assert path.read_text() == "old"
     assert path.read_text() == "new"
     assert names(tmp_path) == ["report.json"]
+
+
+@pytest.mark.parametrize(
+    ("parts", "early"), [([(1 << 24) - 1], 0), ([1 << 24], 1), ([(1 << 24) - 1, 1], 1), ([1 << 24, (1 << 24) - 1], 1)]
+)
+def test_large_files_are_sent_to_the_disk_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: list[int], early: int
+) -> None:
+    """From 16 MiB on; and what the disk says against it is told."""
+    sent: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", sent.append)
+    file = Aside(tmp_path / "a.tar")
+    for part in parts:
+        file.file.write(b"x")
+        file.wrote(part)
+    file.finish()
+    assert len(sent) == early
+    file.rename()
+    assert (tmp_path / "a.tar").read_bytes() == b"x" * len(parts)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fdatasync", full)
+    file = Aside(tmp_path / "b.tar")
+    file.wrote(1 << 24)
+    with pytest.raises(WriteError, match="The disk is full"):
+        file.finish()
+    file.discard()
+    assert names(tmp_path) == ["a.tar"]
 
 
 @pytest.mark.parametrize("prefix", ["", "a.b", "a/b", "ä", "a" * 81])

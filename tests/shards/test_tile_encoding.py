@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +18,7 @@ from PIL import Image
 from cellmix_dali import grid_tiles, open_slide, read_tiles
 from cellmix_dali.errors import ArgumentError, SlideError
 from cellmix_dali.shards import Encoding, can_copy, copy_blocks
+from cellmix_dali.shards.png import PNG_SIGNATURE, png_damage
 from cellmix_dali.slides.jpeg import parse_header
 from cellmix_dali.synthetic import RenderedSlide
 
@@ -139,3 +142,33 @@ def test_what_cannot_be_encoded_is_refused() -> None:
         Encoding(subsampling="4:1:1")
     with pytest.raises(ArgumentError, match="non-empty uint8 array"):
         Encoding().encode(np.zeros((8, 8), np.uint8))
+
+
+def chunk(kind: bytes, data: bytes = b"") -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def test_damage_of_a_png_is_said() -> None:
+    """Chunk by chunk, every limit from both sides."""
+    head = struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0)
+    whole = PNG_SIGNATURE + chunk(b"IHDR", head) + chunk(b"IDAT", b"12345") + chunk(b"IEND")
+    assert png_damage(whole, 8) is None
+    assert png_damage(Encoding("png").encode(np.zeros((8, 8, 3), np.uint8)), 8) is None
+    ends = len(whole) - 12  # where the last chunk begins
+    for stream, words in (
+        (whole[:-1], "its PNG stream has no end"),
+        (whole[:ends], "its PNG stream has no end"),
+        (whole[: ends - 1] + b"", "is cut short"),
+        (whole[: ends - 5], f"a PNG chunk at byte {8 + 25} is cut short"),
+        (whole + b"\0", "there are bytes after the end of the PNG"),
+        (PNG_SIGNATURE + chunk(b"IDAT") + chunk(b"IEND"), "its PNG header is missing"),
+        (PNG_SIGNATURE + chunk(b"IHDR", head[:12]) + chunk(b"IEND"), "its PNG header is missing"),
+        (whole.replace(b"12345", b"12346"), f"the checksum of the PNG chunk at byte {8 + 25} is wrong"),
+    ):
+        assert words in (png_damage(stream, 8) or "")
+    for values in ((9, 8, 8, 2), (8, 9, 8, 2), (8, 8, 16, 2), (8, 8, 8, 6)):
+        other = PNG_SIGNATURE + chunk(b"IHDR", struct.pack(">IIBB", *values) + head[10:]) + chunk(b"IEND")
+        said = png_damage(other, 8) or ""
+        assert (
+            f"it says it is {values[0]} x {values[1]} pixels of {values[2]} bits, expected RGB of 8 x 8 and 8" in said
+        )

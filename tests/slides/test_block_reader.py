@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from slide_files import Directory, directory, jpeg, picture, without, write_tiff
 
 from cellmix_dali.errors import ArgumentError, SlideError
-from cellmix_dali.slides import Slide, open_slide
+from cellmix_dali.slides import Slide, open_slide, usual_blocks
 from cellmix_dali.slides._quick import _without_zeros
 from cellmix_dali.slides.damage import BlockCheck
+from cellmix_dali.slides.usual_blocks import read_usual
 
 PICTURE = picture(256, 192)
 
@@ -125,6 +126,47 @@ def test_damage_is_seen_among_sound_blocks(tmp_path: Path, how: str) -> None:
         one, other = reader.read(np.array([1, 2]), np.array([1, 1]))
         assert isinstance(one, SlideError)
         assert isinstance(other, np.ndarray)
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_scans_are_followed_where_that_is_asked(tmp_path: Path, warm: bool) -> None:
+    """A scan that is cut off, with an end behind it, shows in its codes only."""
+    sound = directory(PICTURE, encode=lambda pixels: jpeg(pixels, subsampling=0))
+    blocks = list(sound.blocks)
+    assert blocks[5] is not None
+    blocks[5] = blocks[5][:-200].rstrip(b"\xff") + b"\xff\xd9"
+    path = write_tiff(tmp_path / "a.tiff", [Directory(sound.width, sound.height, sound.side, blocks)])
+    with open_slide(path) as slide:
+        for scans in (False, True):
+            reader = slide.block_reader(0, scans=scans)
+            if warm:  # the usual header is known then, and compiled code reads
+                reader.read(np.array([0]), np.array([0]))
+            one, other = reader.read(np.array([1, 2]), np.array([1, 1]))
+            assert isinstance(one, SlideError if scans else np.ndarray)
+            assert isinstance(other, np.ndarray)
+
+
+def test_memory_is_what_the_blocks_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled code needs a place for every block and for the header that it gets; none for one that is not sound."""
+    taken: list[int] = []
+    pool = usual_blocks._BUFFERS.take
+    monkeypatch.setattr(usual_blocks._BUFFERS, "take", lambda size: taken.append(size) or pool(size))
+    with open_slide(tiff(tmp_path)) as slide:
+        columns, rows = every_block(slide)
+        reader = slide.block_reader(0)
+        reader.read(columns[:1], rows[:1])
+        assert taken == []
+        file, header = reader._usual()
+        counts = slide._table(0).counts
+        for longer in (-3, 0, 5):
+            header.longer = longer
+            most = usual_blocks._MOST_BYTES
+            of = np.concatenate([counts, [most, most + 1, -1, 1 << 40]])
+            which = np.zeros(of.size, np.int64)
+            which[1] = -1
+            read_usual([file], [header], which, np.zeros(of.size, np.int64), of)
+            want = int(counts.sum() - counts[1]) + most + of.size * max(longer, 0)
+            assert taken.pop() == want
 
 
 def test_a_file_that_is_cut_or_gone_while_it_is_read(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import openslide
 import pytest
 
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.slides.identity import slide_identity, unique_slides
+from cellmix_dali.slides.identity import Repeats, slide_identity, unique_slides
 from cellmix_dali.synthetic import RenderedSlide
 from cellmix_dali.tables import SlideList, TileRecipe, read_slide_list, tiles_of_slides
 from cellmix_dali.tiling import TilingSettings, find_slides, tile_slides
@@ -64,36 +64,42 @@ def test_links_are_their_file_and_copies_are_not(links: dict[str, Path]) -> None
     assert repeats.also == (links["symbolic"], links["hard"])
 
 
-def element(group: int, number: int, kind: str, value: bytes, implicit: bool) -> bytes:
+def element(group: int, number: int, kind: str, value: bytes, implicit: bool = False, order: str = "<") -> bytes:
     if implicit:
-        return struct.pack("<HHI", group, number, len(value)) + value
-    if kind == "SQ":
-        return struct.pack("<HH2sHI", group, number, b"SQ", 0, len(value)) + value
-    return struct.pack("<HH2sH", group, number, kind.encode(), len(value)) + value
+        return struct.pack(f"{order}HHI", group, number, len(value)) + value
+    if kind in ("SQ", "OB"):
+        return struct.pack(f"{order}HH2sHI", group, number, kind.encode(), 0, len(value)) + value
+    return struct.pack(f"{order}HH2sH", group, number, kind.encode(), len(value)) + value
 
 
-def sequence(group: int, number: int, content: bytes, implicit: bool) -> bytes:
+def sequence(group: int, number: int, content: bytes, implicit: bool, order: str) -> bytes:
     """Of undefined length, as its item."""
-    head = struct.pack("<HH", group, number) + (b"" if implicit else b"SQ\0\0") + b"\xff" * 4
-    item = b"\xfe\xff\x00\xe0" + b"\xff" * 4 + content + b"\xfe\xff\x0d\xe0" + bytes(4)
-    return head + item + b"\xfe\xff\xdd\xe0" + bytes(4)
+    tags = [struct.pack(f"{order}HH", 0xFFFE, of) for of in (0xE000, 0xE00D, 0xE0DD)]
+    head = struct.pack(f"{order}HH", group, number) + (b"" if implicit else b"SQ\0\0") + b"\xff" * 4
+    return head + tags[0] + b"\xff" * 4 + content + tags[1] + bytes(4) + tags[2] + bytes(4)
 
 
-@pytest.mark.parametrize("implicit", [False, True])
+SYNTAXES = {"explicit": b"1.2.840.10008.1.2.1\0", "implicit": b"1.2.840.10008.1.2\0", "big": b"1.2.840.10008.1.2.2\0"}
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
 @pytest.mark.parametrize("padding", [b"", b"\0"])
-def test_the_series_is_not_that_of_a_reference_in_it(tmp_path: Path, implicit: bool, padding: bytes) -> None:
+def test_the_series_is_not_that_of_a_reference_in_it(tmp_path: Path, syntax: str, padding: bytes) -> None:
     """Sequences before it, of known and of undefined length, name other series."""
-    syntax = b"1.2.840.10008.1.2\0" if implicit else b"1.2.840.10008.1.2.1\0"
-    other = element(0x0020, 0x000E, "UI", b"9.9.9\0", implicit)
-    item = b"\xfe\xff\x00\xe0" + struct.pack("<I", len(other)) + other
-    body = element(0x0008, 0x0008, "CS", b"DERIVED\\PRIMARY\\VOLUME\\NONE ", implicit)
-    body += sequence(0x0008, 0x1115, other, implicit) + element(0x0008, 0x1140, "SQ", item, implicit)
-    body += element(0x0020, 0x000D, "UI", b"1.2.3\0", implicit) + element(0x0020, 0x000E, "UI", b"1.2.4" + padding, implicit)  # fmt: skip  # noqa: E501
-    path = tmp_path / "a.dcm"
-    # The file's own header is explicit whatever follows, also behind the element that says so.
-    header = element(0x0002, 0x0010, "UI", syntax, False) + element(0x0002, 0x0013, "SH", b"WRITER", False)
-    path.write_bytes(bytes(128) + b"DICM" + header + body)
+    how = syntax == "implicit", ">" if syntax == "big" else "<"
+    # The file's own header goes on behind its syntax, as it began: explicit and little-endian.
+    own = element(0x0002, 0x0001, "OB", b"\0\1") + element(0x0002, 0x0010, "UI", SYNTAXES[syntax])
+    own += element(0x0002, 0x0012, "UI", b"1.2.826.0.1.3680043.2\0") + element(0x0002, 0x0013, "SH", b"ANY ")
+    other = element(0x0020, 0x000E, "UI", b"9.9.9\0", *how)
+    item = struct.pack(f"{how[1]}HHI", 0xFFFE, 0xE000, len(other)) + other
+    body = element(0x0008, 0x0008, "CS", b"DERIVED\\PRIMARY\\VOLUME\\NONE ", *how)
+    body += sequence(0x0008, 0x1115, other, *how) + element(0x0008, 0x1140, "SQ", item, *how)
+    body += element(0x0020, 0x000D, "UI", b"1.2.3\0", *how) + element(0x0020, 0x000E, "UI", b"1.2.4" + padding, *how)
+    path, label = tmp_path / "a.dcm", tmp_path / "a label.dcm"
+    path.write_bytes(bytes(128) + b"DICM" + own + body)
     assert slide_identity(path) == ("series", "1.2.4")
+    label.write_bytes(path.read_bytes().replace(b"VOLUME", b"LABEL "))
+    assert unique_slides([label, path]) == ([path], [Repeats(path, (label,))])
     path.write_bytes(path.read_bytes()[:-8])  # it ends early: the file is itself
     assert slide_identity(path)[0] == "file"  # type: ignore[index]
 

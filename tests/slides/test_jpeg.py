@@ -88,6 +88,19 @@ def test_broken_headers_are_refused(broken, words):
         parse_header(broken)
 
 
+def test_where_a_header_ends_too_early_is_said() -> None:
+    frame = b"\xff\xc0\x00\x11\x08\x00\x20\x00\x30\x03" + b"\x01\x22\x00" * 3
+    scan = b"\xff\xda\x00\x0c\x03\x01\x00\x02\x11\x03\x11\x00\x3f\x00"
+    header = parse_header(b"\xff\xd8" + frame + scan)
+    assert (header.width, header.height, header.length) == (48, 32, 2 + len(frame) + len(scan))
+    for end in (b"", b"\xff", b"\xff\xff", b"\xff\xff\xff"):
+        with pytest.raises(ValueError, match="its JPEG header ends before the picture begins"):
+            parse_header(b"\xff\xd8" + frame + end)
+    for short in (b"\xff\xc0\x00\x07\x08\x00\x20\x00\x30", b"\xff\xc0\x00\x10" + frame[4:18]):
+        with pytest.raises(ValueError, match="the JPEG frame header at byte 2 is cut short"):
+            parse_header(b"\xff\xd8" + short + scan)
+
+
 def test_rgb_with_shared_tables_and_no_marker():
     whole = jpeg(PICTURE, rgb=True)
     block = without(whole, APP14, DQT, DHT)

@@ -110,6 +110,15 @@ def test_what_is_no_ome_xml_says_nothing() -> None:
         assert read_ome(text, 320, 256) is None, text
 
 
+@pytest.mark.parametrize(("size", "count"), [('SizeC="4"', 4), ('SizeC="many"', 2), ("", 2)])
+def test_channels_are_counted_where_their_number_is_not_said(size: str, count: int) -> None:
+    channels = '<Channel ID="Channel:0" Name="DAPI"/><Channel ID="Channel:1"/>'
+    ome = read_ome(xml("", channels, f'SizeX="320" SizeY="256" {size}'), 320, 256)
+    assert ome is not None
+    assert (ome.channels, ome.names) == (count, ("DAPI",))
+    assert ome.mpp is None
+
+
 def test_the_picture_is_found_among_several() -> None:
     first = xml(sizes("9", "9", None), size='SizeX="50" SizeY="60" SizeC="3"')
     second = xml(sizes("0.25", "0.25", None))

@@ -85,6 +85,19 @@ def test_two_levels(tmp_path, decode, big, tags):
         assert check_blocks(path, slide, decode) == set()
 
 
+@pytest.mark.parametrize(("width", "height"), [(2, 200), (300, 2), (2, 2)])
+def test_levels_of_one_pixel(tmp_path, decode, width, height):
+    fine = FINE[:height, :width]
+    path = write_tiff(tmp_path / "slide.tiff", [directory(fine), directory(fine[::2, ::2], subfiletype=1)])
+    with open_slide(path) as slide:
+        assert slide.route == "direct"
+        assert [(level.width, level.height) for level in slide.levels] == [
+            (width, height),
+            (width // 2, height // 2),
+        ]
+        assert check_blocks(path, slide, decode) == set()
+
+
 def test_shared_tables(tmp_path, decode):
     whole = jpeg(FINE[:64, :64], rgb=True)
     tables = b"\xff\xd8" + b"".join(
@@ -246,6 +259,59 @@ def test_regions_of_an_uneven_level_are_exact(tmp_path):
         with openslide.OpenSlide(path) as handle:
             blurred = np.asarray(handle.read_region(place, 1, (40, 40)))[..., :3]
         assert (blurred != whole[21:61, 37:77]).any()
+        for x, y in ((151, 5), (5, 101), (-9, 5), (5, -9)):  # wholly outside
+            assert (slide.read_region(1, x, y, 8, 8) == 255).all()
+
+
+def test_damage_in_an_uneven_level_is_said(tmp_path):
+    coarse = directory(picture(149, 99, seed=3), subfiletype=1)
+    huge = coarse.blocks[1].replace(b"\x00\x40\x00\x40\x03", b"\x7f\x40\x7f\x40\x03")
+    for broken, words in ((huge, "it says it is 32576 x 32576 pixels"), (coarse.blocks[1][:-2], "no end")):
+        coarse.blocks[1] = broken
+        with open_slide(write_tiff(tmp_path / "slide.tiff", [directory(FINE), coarse])) as slide:
+            slide.read_region(1, 1, 1, 63, 40)
+            slide.read_region(1, 1, 65, 147, 33)
+            with pytest.raises(SlideError, match=rf"Cannot decode block 1, 0 \(column, row\) of level 1 .*{words}"):
+                slide.read_region(1, 1, 1, 64, 40)
+
+
+def test_what_an_open_slide_says_of_itself(tmp_path):
+    with open_slide(two_levels(tmp_path / "slide.tiff")) as slide:
+        assert repr(slide) == "<Slide slide.tiff: 300x200, 2 levels, direct>"
+        assert [slide.file_size(number) for number in range(2)] == [(300, 200), (150, 100)]
+        assert slide.file_levels == (0, 1)
+        for number in (-1, 2):
+            with pytest.raises(ArgumentError, match=f"has levels 0 to 1, not {number}"):
+                slide.file_size(number)
+
+
+@pytest.mark.parametrize("process", [0xC3, 0xC9])
+def test_kinds_of_jpeg_that_no_decoder_knows_are_refused(tmp_path, process):
+    level = directory(FINE)
+    level.blocks[0] = level.blocks[0].replace(b"\xff\xc0", bytes((0xFF, process)))
+    with pytest.raises(SlideError, match=r"block 0, 0 .* of level 0: it is a JPEG of a kind .*lossless or arithmetic"):
+        open_slide(write_tiff(tmp_path / "slide.tiff", [level]))
+
+
+def test_blank_blocks_of_an_uneven_level_show_the_level_below(tmp_path):
+    """Only in Aperio files; a region between two pixels of the level is put together from the blocks."""
+    coarse = picture(149, 99, seed=3)
+    for aperio in (True, False):
+        tags = {"description": APERIO} if aperio else {}
+        levels = [directory(FINE, **tags), directory(coarse, blank=[(1, 0)], **tags)]
+        levels[1].subfiletype = None if aperio else 1
+        path = write_tiff(tmp_path / f"{aperio}.tiff", levels)
+        with open_slide(path) as slide, openslide.OpenSlide(path) as handle:
+            assert slide.route == "direct"
+            fine = np.asarray(handle.read_region((0, 0), 0, (300, 200)).convert("RGB"))
+            region = slide.read_region(1, 71, 7, 40, 50)  # within the blank block, columns 64 to 127
+            if aperio:
+                want = Image.fromarray(fine).resize((149, 99), Image.Resampling.BOX)
+                assert np.abs(region.astype(int) - np.asarray(want)[7:57, 71:111]).mean() < 12
+                wrong = np.asarray(want)[7:57, 31:71]
+                assert np.abs(region.astype(int) - wrong).mean() > 30
+            else:
+                assert (region == 255).all()
 
 
 def test_thumbnails(tmp_path, monkeypatch):

@@ -50,6 +50,25 @@ def test_many_slides_are_not_all_named() -> None:
     assert told == "0.25: s0, s1, s2, s3, s4 and 5 more; 0.5: s10, s11, s12, s13, s14 and 5 more"
 
 
+@pytest.mark.parametrize(("count", "more"), [(4, ""), (5, ""), (6, " and 1 more")])
+def test_five_slides_of_a_resolution_are_named(count: int, more: str) -> None:
+    names = [f"s{number}" for number in range(count)]
+    told = mixed_resolutions(["a", *names], [0.25] + [0.5] * count)
+    assert told == f"0.25: a; 0.5: {', '.join(names[:5])}{more}"
+
+
+def test_many_resolutions_are_not_all_named() -> None:
+    mpps = [0.25 * 1.1**number for number in range(9)]
+    told = mixed_resolutions([f"s{number}" for number in range(9)], mpps)
+    assert told is not None
+    shown = [f"{mpp:.4g}: s{number}" for number, mpp in enumerate(mpps)]
+    count = told.count(":")
+    assert 1 < count < 9
+    assert told == "; ".join(shown[:count]) + f"; and {9 - count} more mpps, up to {mpps[-1]:.4g}"
+    few = mixed_resolutions([f"s{number}" for number in range(count)], mpps[:count])
+    assert few == "; ".join(shown[:count])
+
+
 def test_a_list_of_two_resolutions_stops_with_both_and_goes_on_when_asked(scanned: list[Path]) -> None:
     slides = SlideList(tuple(scanned))
     with pytest.raises(ArgumentError, match=rf"0\.25: {scanned[0]}; 0\.5: {scanned[1]}.*--mpp 0\.5 .*--mixed-res"):

@@ -115,6 +115,15 @@ def test_slides_that_are_not_there(written, folder):
         read_slide_list(folder / "other.csv")
 
 
+@pytest.mark.parametrize("count", [1, 5, 6])
+def test_as_many_missing_slides_are_named_as_fit(written, folder, count):
+    names = [f"gone-{number}.svs" for number in range(count)]
+    with pytest.raises(SlideError, match=f"{count} of the {count + 1} slides") as caught:
+        written("\n".join(["slide", "a.svs", *names]))
+    more = ", and 1 more" if count == 6 else ""
+    assert f"are not there: {', '.join(str(folder / name) for name in names[:5])}{more}. Correct" in str(caught.value)
+
+
 def test_a_list_that_does_not_fit_itself():
     with pytest.raises(ArgumentError, match="2 slides and 1 mpp"):
         SlideList((Path("a"), Path("b")), mpp=np.array([0.5]))
@@ -212,6 +221,19 @@ def test_a_bad_slide_is_left_out_or_stops(collection, tmp_path):
     assert all(str(fault.slide) in fault.reason for fault in faults)
     with pytest.raises(ArgumentError, match=r"None of the 2 slides gives a tile\. There is no slide at"):
         tiles_of_slides(SlideList((slides.slides[0], broken)), TileRecipe(256), on_error="skip")
+    for count in (1, 3, 4):
+        gone = tuple(tmp_path / f"gone-{number}.svs" for number in range(count))
+        with pytest.raises(ArgumentError, match=f"None of the {count} slides gives a tile") as caught:
+            tiles_of_slides(SlideList(gone), TileRecipe(256), on_error="skip")
+        assert [str(path) in str(caught.value) for path in gone] == [True, True, True, False][:count]
+
+
+def test_progress_is_told_slide_by_slide(collection, tmp_path):
+    slides = SlideList((tmp_path / "gone.svs", *collection.slides))
+    told = []
+    recipe = TileRecipe(256, tissue=0)
+    tiles_of_slides(slides, recipe, on_error="skip", progress=lambda done, of: told.append((done, of)))
+    assert told == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_a_slide_without_tissue_is_told_but_is_no_error(collection, tmp_path):

@@ -181,6 +181,34 @@ def test_a_list_made_in_python_is_checked_too() -> None:
         SlideList(paths, fold=("1",))
 
 
+@pytest.mark.parametrize(("torn", "more"), [(1, ""), (2, " So do 1 more."), (3, " So do 2 more.")])
+def test_one_patient_on_both_sides_is_named_and_the_others_counted(torn: int, more: str) -> None:
+    paths = tuple(Path(f"{number}.svs") for number in range(2 * torn))
+    patient = tuple(f"p{number // 2}" for number in range(2 * torn))
+    with pytest.raises(ArgumentError, match="The patient 'p0' lies on two sides") as caught:
+        SlideList(paths, patient=patient, split=("train", "test") * torn)
+    assert f"and 'test' in 1.svs.{more} What is learned" in str(caught.value)
+
+
+@pytest.mark.parametrize("count", [5, 6])
+def test_five_slides_held_out_are_named(count: int) -> None:
+    table = tiles([0] * 2 * count, split=["train", "test"] * count)
+    said = split_tiles(table, 0.5).said
+    names = [f"s{2 * number + 1}" for number in range(count)]
+    assert ", ".join(names[:5]) in said
+    assert (" ..." in said) == (count > 5)
+    assert "s11" not in said
+
+
+def test_classes_that_only_one_side_could_have() -> None:
+    """Where all that is held out goes back to the training, another slide is held out in its place."""
+    table = tiles([[0, 0, 1], [0, 0, 2], [0, 0, 0], [0, 0, 3]])
+    for seed in range(12):
+        split = split_tiles(table, 0.25, seed=seed)
+        assert set(np.unique(split.train.label)) == {0, 1, 2, 3}
+        assert sides(split)[1] == {"s2"}
+
+
 def test_the_tile_table_carries_the_columns(rendered: list[RenderedSlide], tmp_path: Path) -> None:
     paths = [Path(shutil.copyfile(rendered[0].path, tmp_path / f"{number}.svs")) for number in range(2)]
     slides = SlideList(
@@ -192,3 +220,38 @@ def test_the_tile_table_carries_the_columns(rendered: list[RenderedSlide], tmp_p
     for name, values in (("patient", "pq"), ("split", ("train", "test"))):
         assert back.arrow[name].to_pylist() == [values[0]] * 16 + [values[1]] * 16
     assert "fold" not in back.arrow.column_names
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 1.1])
+def test_a_share_that_leaves_a_side_empty_is_refused(share: float) -> None:
+    with pytest.raises(ArgumentError, match="above 0 and below 1"):
+        split_tiles(tiles([0, 1, 0, 1]), share)
+
+
+def test_tables_that_cannot_be_divided_are_refused() -> None:
+    plain = tiles([0, 1, 0, 1])
+    shares = np.full((len(plain), 2), 0.5)
+    bare = TileTable.from_columns("a.svs", x=[0, 1], y=0, size=8)
+    for table, words in (
+        (bare, "label them first"),
+        (plain.with_labels(shares), "label them first"),
+        (tiles([0, [0, 1]]).select(range(3)), "All tiles are of one slide: give at least two"),
+        (tiles([0, 1, 0], split=["train", "test", "holdout"]), "holdout"),
+        (tiles([0, 1], split=["train", "train"]), "no tile to test on"),
+        (tiles([0, 1], split=["test", "test"]), "no tile to train on"),
+        (tiles([0, 1], fold=["2", "2"]), "All tiles are of fold 2"),
+    ):
+        with pytest.raises(ArgumentError, match=words):
+            split_tiles(table, 0.5)
+    with pytest.raises(ArgumentError, match="fold"):
+        split_tiles(plain, 0.5, fold="1")
+    with pytest.raises(ArgumentError, match="There is no fold '3' among the tiles: they have 1, 2, 10"):
+        split_tiles(tiles([0, 0, 0], fold=["10", "1", "2"]), 0.5, fold="3")
+
+
+def test_folds_are_in_the_order_of_their_numbers() -> None:
+    table = tiles([0, 0, 0, 0], fold=["10", "b", "2", "2"])
+    for fold, test in ((None, {"s2", "s3"}), ("10", {"s0"}), ("b", {"s1"})):
+        split = split_tiles(table, 0.5, fold=fold)
+        assert sides(split)[1] == test
+        assert sides(split)[0] == {"s0", "s1", "s2", "s3"} - test

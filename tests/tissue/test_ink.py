@@ -98,30 +98,59 @@ def test_small_pictures(shape):
     assert ink_mask(np.full((*shape, 3), 240, np.uint8)).shape == shape
 
 
-def flat_stroke(colour, core=(205, 8, 15)):
-    """A stroke of one colour on glass, put down in strong red; and where it is, less its rim."""
-    picture = np.full((400, 600, 3), 243, np.uint8)
-    picture[100:140, 60:540] = colour
-    picture[105:135, 60:100] = core
-    inside = np.zeros(picture.shape[:2], bool)
-    inside[108:132, 120:530] = True
-    return picture, inside
+def coloured(hue: float, saturation: float, top: int) -> tuple[int, int, int]:
+    """A red: `hue` from 0, pure, towards 1, magenta, or towards -1, yellow."""
+    chroma = saturation * top
+    green, blue = top - chroma + max(-hue, 0) * chroma, top - chroma + max(hue, 0) * chroma
+    return top, round(green), round(blue)
+
+
+def is_ink(strong: tuple[int, int, int], beside: tuple[int, int, int]) -> bool:
+    """Whether the far end of a stroke on glass is ink, of which the near end is strong ink."""
+    picture = np.full((200, 600, 3), 243, np.uint8)
+    picture[80:120, 100:500] = beside
+    picture[80:120, 60:100] = strong
+    ink = ink_mask(picture)[92:108, 300:480]
+    assert ink.all() or not ink.any()
+    return bool(ink.all())
+
+
+RED, BLUE, BLACK = (165, 7, 5), (50, 80, 190), (15, 15, 15)
 
 
 @pytest.mark.parametrize(
-    ("colour", "is_ink"),
+    ("strong", "inside", "outside"),
     [
-        ((160, 30, 95), True),  # deep: hue 0.5, between crimson (below 0.42) and magenta
-        ((160, 30, 108), False),  # hue 0.6: nearer to magenta, as eosin is
-        ((160, 62, 111), False),  # hue 0.5, but as pale as eosin: saturation 0.61
-        ((230, 120, 145), True),  # pale and bright: hue 0.23
-        ((190, 100, 120), False),  # the same, darker than pale ink on glass
+        # Strong by itself: hue, purity and brightness of red; how much less red than green there is, and how pure.
+        (None, coloured(0.10, 0.94, 150), coloured(0.10, 0.90, 150)),
+        (None, coloured(0.10, 0.95, 145), coloured(0.10, 0.95, 135)),
+        (None, coloured(0.40, 0.95, 180), coloured(0.44, 0.95, 180)),
+        (None, coloured(-0.23, 0.95, 180), coloured(-0.27, 0.95, 180)),
+        (None, (125, 160, 200), (131, 160, 200)),
+        (None, (100, 135, 160), (100, 127, 160)),
+        (None, (110, 160, 161), (116, 158, 161)),
+        (None, (60, 58, 175), (66, 60, 175)),
+        (None, (32, 32, 32), (38, 38, 38)),
+        # Beside red ink: crimson, pale red, deep red.
+        (RED, coloured(0.39, 0.60, 180), coloured(0.45, 0.60, 180)),
+        (RED, coloured(-0.22, 0.60, 180), coloured(-0.28, 0.60, 180)),
+        (RED, coloured(0.10, 0.58, 180), coloured(0.10, 0.52, 180)),
+        (RED, coloured(0.29, 0.45, 215), coloured(0.35, 0.45, 215)),
+        (RED, coloured(0.28, 0.43, 215), coloured(0.28, 0.37, 215)),
+        (RED, coloured(0.28, 0.45, 206), coloured(0.28, 0.45, 195)),
+        (RED, coloured(0.02, 0.45, 215), coloured(-0.03, 0.45, 215)),
+        (RED, coloured(0.52, 0.70, 150), coloured(0.58, 0.70, 150)),
+        (RED, coloured(0.50, 0.68, 150), coloured(0.50, 0.62, 150)),
+        # Beside blue ink: pale of any cold colour, and blue with more red.
+        (BLUE, (172, 186, 190), (180, 186, 190)),
+        (BLUE, (130, 120, 205), (140, 120, 205)),
+        (BLUE, (122, 112, 200), (122, 112, 180)),
+        # Beside black ink: grey, dark enough, and no brown.
+        (BLACK, (90, 90, 90), (135, 135, 135)),
+        (BLACK, (125, 122, 120), (122, 120, 127)),
+        (BLACK, (90, 76, 71), (90, 70, 62)),
     ],
 )
-def test_what_is_connected_to_red_ink(colour, is_ink):
-    picture, inside = flat_stroke(colour)
-    ink = ink_mask(picture)
-    assert ink[110:130, 70:90].all()
-    assert ink[inside].mean() > 0.99 if is_ink else ink[inside].mean() < 0.2
-    alone, _ = flat_stroke(colour, core=colour)
-    assert not ink_mask(alone).any()  # without strong ink none of them is
+def test_limits_of_ink_from_both_sides(strong, inside, outside):
+    assert is_ink(strong or inside, inside)
+    assert not is_ink(strong or outside, outside)

@@ -14,6 +14,7 @@ from cellmix_dali import open_slide
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.synthetic import render_tissue
 from cellmix_dali.tissue import tissue_mask, tissue_share
+from cellmix_dali.tissue.glass import glass_of
 
 SLIDES = Path(__file__).parents[3] / "shared" / "slides"
 
@@ -124,15 +125,46 @@ def test_no_colour_is_no_tissue(grey):
     assert tissue_mask(np.clip(grey + noise, 0, 255).astype(np.uint8)).mean() < 0.001
 
 
-@pytest.mark.parametrize("white", [(240, 236, 205), (215, 228, 240), (246, 246, 246)])
-def test_tinted_glass_is_no_tissue(white):
+@pytest.mark.parametrize("method", ["density", "saturation"])
+@pytest.mark.parametrize("white", [(240, 236, 205), (215, 228, 240), (246, 246, 246), (255, 255, 255)])
+def test_tinted_glass_is_no_tissue(white, method):
     picture = np.full((300, 400, 3), 1.0)
     picture[100:200, 100:300] = (0.85, 0.6, 0.75)
     noise = np.random.default_rng(0).normal(0, 1, picture.shape)
-    mask = tissue_mask(np.clip(picture * white + noise, 0, 255).astype(np.uint8))
+    mask = tissue_mask(np.clip(picture * white + noise, 0, 255).astype(np.uint8), method)
     inside = np.zeros_like(mask)
     inside[100:200, 100:300] = True
     assert (mask & inside).sum() / (mask | inside).sum() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("colour", "share", "known"),
+    [
+        ((243, 243, 243), 0.2, True),
+        ((255, 255, 255), 0.2, True),  # overexposed
+        ((243, 243, 243), 0.001, False),
+        ((255, 255, 255), 0.001, False),
+        ((94, 94, 94), 0.2, True),  # a dim scan
+        ((82, 82, 82), 0.2, False),
+        ((240, 220, 196), 0.2, True),  # yellowed
+        ((240, 210, 180), 0.2, False),
+        ((240, 238, 243), 0.2, True),
+        ((240, 225, 243), 0.2, False),  # pink: pale tissue
+    ],
+)
+def test_what_glass_may_look_like(colour, share, known):
+    picture = np.random.default_rng(0).integers(60, 140, (200, 300, 3), dtype=np.uint8)
+    picture[..., 1] //= 2
+    rows = round(share * 200)
+    picture[: max(rows, 1)] = colour
+    found = glass_of(picture)
+    assert (found is not None) == known
+    if found is not None:
+        seen, where, sample = found
+        np.testing.assert_array_equal(seen, colour)
+        assert where.shape == sample.shape[:2] == (200, 300)
+        assert not where[rows:].any()
+        assert where[4 : rows - 4, 4:-4].all()
 
 
 def test_black_surroundings_change_nothing():
