@@ -23,11 +23,10 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import carray
-from numba.core import cgutils
 from numba.extending import intrinsic
 from nvidia.dali.plugin.numba import address_as_void_pointer
 
-from cellmix_dali._compiled import compiled
+from cellmix_dali._compiled import compiled, copy_bytes
 
 from .raw_numba import RUN_SAMPLE, SETUP, compiled_callback
 
@@ -101,20 +100,6 @@ def _prefetch(context, address):
         return context.get_dummy_value()
 
     return numba.types.void(numba.types.int64), code
-
-
-@intrinsic
-def _copy(context, target, source, length):
-    """Copy bytes from one address to another: most often a few, for which a loop takes twice as long."""
-
-    def code(context, builder, signature, arguments):
-        target, source, length = arguments
-        pointer = ir.IntType(8).as_pointer()
-        places = builder.inttoptr(target, pointer), builder.inttoptr(source, pointer)
-        cgutils.raw_memcpy(builder, *places, length, 1)
-        return context.get_dummy_value()
-
-    return numba.types.void(*[numba.types.int64] * 3), code
 
 
 @intrinsic
@@ -237,7 +222,7 @@ def _one_sample(target, own, plan, height, width, constants):
         count = _lay_out((top, bottom), own, width, plan, firsts, steps, row.ctypes.data, pieces)
         for y in range(top, bottom):
             for piece in range(count):
-                _copy(pieces[piece, 1], pieces[piece, 0] + (y - top) * line, pieces[piece, 2])
+                copy_bytes(pieces[piece, 1], pieces[piece, 0] + (y - top) * line, pieces[piece, 2])
             out = target + y * width * size
             for eight in range(eights):
                 source = firsts[eight] + (y - top) * steps[eight]
@@ -247,7 +232,7 @@ def _one_sample(target, own, plan, height, width, constants):
                 _eight(firsts[eights], last.ctypes.data, _EIGHT * size, means, factors, half, False)
                 for channel in range(_RGB):
                     place = out + channel * plane + eights * _EIGHT * size
-                    _copy(place, last.ctypes.data + channel * _EIGHT * size, rest * size)
+                    copy_bytes(place, last.ctypes.data + channel * _EIGHT * size, rest * size)
         top = bottom
     if streamed:
         _settle()
