@@ -33,6 +33,7 @@ FLOORS = [
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 LIBRARY = FLOOR["plugins"]
 MOST_ROOMS = 30
+MOST_PARAMETERS = 12
 
 
 def modules() -> list[Path]:
@@ -128,3 +129,46 @@ def test_no_circles() -> None:
     for name in graph:
         if name != "cellmix_dali":
             visit(name, ())
+
+
+def long_signatures(path: Path) -> Iterator[tuple[str, str]]:
+    """Functions with more parameters than allowed and their docstrings; of ``__init__``, the class's."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    docs = {
+        id(method): ast.get_docstring(owner) or ""
+        for owner in ast.walk(tree)
+        if isinstance(owner, ast.ClassDef)
+        for method in owner.body
+        if isinstance(method, ast.FunctionDef) and method.name == "__init__"
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            names = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            if len([name for name in names if name.arg not in ("self", "cls")]) > MOST_PARAMETERS:
+                yield node.name, docs.get(id(node)) or ast.get_docstring(node) or ""
+
+
+def says_why(docstring: str) -> bool:
+    """Whether a sentence before the list of parameters says why there are so many."""
+    return "keyword" in docstring.partition("\nParameters\n")[0]
+
+
+@pytest.mark.parametrize("path", [path for path in GRAPHED if room_of(name_of(path)) != "cli"], ids=name_of)
+def test_long_signatures_say_why(path: Path) -> None:
+    silent = [name for name, docstring in long_signatures(path) if not says_why(docstring)]
+    assert not silent, (
+        f"{name_of(path)}: more than {MOST_PARAMETERS} parameters and no reason in the docstring: {silent}"
+    )
+
+
+def test_a_long_signature_without_a_reason_is_found(tmp_path: Path) -> None:
+    names = ", ".join(f"a{number}" for number in range(MOST_PARAMETERS + 1))
+    module = tmp_path / "module.py"
+    listed = "Sum.\n\n    Parameters\n    ----------\n    a0\n        A keyword.\n    "
+    function = f'def total({names}):\n    """{listed}"""\n'
+    module.write_text(f'{function}class A:\n    """Keyword."""\n    def __init__(self, {names}): ...\n')
+    found = dict(long_signatures(module))
+    assert set(found) == {"total", "__init__"}
+    assert not says_why(found["total"])
+    module.write_text(f"def total({names.rpartition(',')[0]}): ...\n")
+    assert not list(long_signatures(module))
