@@ -29,6 +29,8 @@ class ImageSource(Source):
 
     What a batch holds is a pure function of (seed, epoch, iteration, rank).
 
+    All but the files and labels are keyword arguments: the loader hands them on by name.
+
     Parameters
     ----------
     files : sequence of path

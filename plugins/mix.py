@@ -74,6 +74,9 @@ def mix(
 
     Do not call it inside a DALI conditional: there an operator sees a part of the batch only.
 
+    All but the images and labels are keyword arguments, as in DALI's own operators: a pipeline names those it
+    needs.
+
     Parameters
     ----------
     images : DataNode, HWC, all samples of one size

@@ -49,6 +49,8 @@ class TileSource(Source):
     Tiles of directly readable slides come as the file's own encoded blocks; all others as pixels read by OpenSlide.
     What a batch holds is a pure function of (seed, epoch, iteration, rank). Reading runs ahead in threads.
 
+    All but the table are keyword arguments, most with a default: a pipeline names the few that it changes.
+
     Parameters
     ----------
     table : TileTable

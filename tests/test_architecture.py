@@ -34,6 +34,7 @@ FLOORS = [
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 LIBRARY = FLOOR["plugins"]
 MOST_ROOMS = 30
+MOST_PARAMETERS = 12
 
 
 def modules() -> list[Path]:
@@ -135,17 +136,19 @@ def test_no_circles() -> None:
 TAKEN_AS_ASKED = ("_compiled", "plugins.engines")
 
 
-def unused(function: ast.FunctionDef) -> set[str]:
-    """Arguments and names of a function that are never looked at."""
+def unused(function: ast.FunctionDef, lines: list[str]) -> set[str]:
+    """Arguments and names of a function that are never looked at, but for those that it says a protocol asks for."""
     body = [of for of in function.body if not (isinstance(of, ast.Expr) and isinstance(of.value, ast.Constant))]
     nodes = [node for of in body for node in ast.walk(of)]
     if not body or function.name.startswith(("__", "on_")):  # a protocol's, or called by others as they like
         return set()
     names = [node for node in nodes if isinstance(node, ast.Name)]
-    read = {node.id for node in names if isinstance(node.ctx, ast.Load)}
+    read = {node.id for node in names if isinstance(node.ctx, ast.Load | ast.Del)}
     read |= {node.target.id for node in nodes if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name)}
     given = {of.arg for of in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)}
     made = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+    if any("noqa: ARG" in line for line in lines[function.lineno - 1 : body[0].lineno]):
+        given = set()
     return {name for name in (given | made) - read - {"self", "cls"} if not name.startswith("_")}
 
 
@@ -154,6 +157,50 @@ def test_what_a_function_is_given_reaches_something(path: Path) -> None:
     """An argument that is taken and not handed on is silent: it must be read somewhere in its function."""
     if any(name_of(path).startswith(f"cellmix_dali.{of}") for of in TAKEN_AS_ASKED):
         return
-    functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
-    found = {f"{function.name}, line {function.lineno}": unused(function) for function in functions}
+    code = path.read_text()
+    functions = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.FunctionDef)]
+    found = {f"{of.name}, line {of.lineno}": unused(of, code.splitlines()) for of in functions}
     assert {name: names for name, names in found.items() if names} == {}
+
+
+def long_signatures(path: Path) -> Iterator[tuple[str, str]]:
+    """Functions with more parameters than allowed and their docstrings; of ``__init__``, the class's."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    docs = {
+        id(method): ast.get_docstring(owner) or ""
+        for owner in ast.walk(tree)
+        if isinstance(owner, ast.ClassDef)
+        for method in owner.body
+        if isinstance(method, ast.FunctionDef) and method.name == "__init__"
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            names = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            if len([name for name in names if name.arg not in ("self", "cls")]) > MOST_PARAMETERS:
+                yield node.name, docs.get(id(node)) or ast.get_docstring(node) or ""
+
+
+def says_why(docstring: str) -> bool:
+    """Whether a sentence before the list of parameters says why there are so many."""
+    return "keyword" in docstring.partition("\nParameters\n")[0]
+
+
+@pytest.mark.parametrize("path", [path for path in GRAPHED if room_of(name_of(path)) != "cli"], ids=name_of)
+def test_long_signatures_say_why(path: Path) -> None:
+    silent = [name for name, docstring in long_signatures(path) if not says_why(docstring)]
+    assert not silent, (
+        f"{name_of(path)}: more than {MOST_PARAMETERS} parameters and no reason in the docstring: {silent}"
+    )
+
+
+def test_a_long_signature_without_a_reason_is_found(tmp_path: Path) -> None:
+    names = ", ".join(f"a{number}" for number in range(MOST_PARAMETERS + 1))
+    module = tmp_path / "module.py"
+    listed = "Sum.\n\n    Parameters\n    ----------\n    a0\n        A keyword.\n    "
+    function = f'def total({names}):\n    """{listed}"""\n'
+    module.write_text(f'{function}class A:\n    """Keyword."""\n    def __init__(self, {names}): ...\n')
+    found = dict(long_signatures(module))
+    assert set(found) == {"total", "__init__"}
+    assert not says_why(found["total"])
+    module.write_text(f"def total({names.rpartition(',')[0]}): ...\n")
+    assert not list(long_signatures(module))

@@ -38,6 +38,8 @@ class Curriculum:
     patch). The ratio stays between max(0.5 b, 0.2) and min(3 b, 0.9), b the basic ratio. The other strategies
     follow the number of the epoch alone.
 
+    Every argument is a keyword, most with a default: they are the settings of all strategies, and a run names its own.
+
     Parameters
     ----------
     epochs : int

@@ -91,9 +91,9 @@ def get_online_augmentation(
     Parameters
     ----------
     augmentation_name : str or None
-        One of `cellmix_dali.mixing.METHODS`: "CellMix" and its seven variants, "Cutout", "CutMix", "Mixup",
-        "SaliencyMix", "ResizeMix", "FMix", in any spelling ("CutOut", "MixUp", "cellmix_group"). None stands for no
-        augmentation, as in the authors' training script: the result is None.
+        One of `cellmix_dali.mixing.METHODS`, among them those entered by `register_method`, in any spelling ("CutOut",
+        "MixUp", "cellmix_group"). None stands for no augmentation, as in the authors' training script: the result is
+        None.
     p : float, default 0.5
         Probability of mixing, exactly: of a batch, or of a sample (Cutout).
     class_num : int, default 2
@@ -238,7 +238,7 @@ class CellMixAugmentation(OnlineAugmentation):
         Parameters
         ----------
         images, labels, act
-            As of every augmentation. Where groups do not divide the batch, the last samples stay as they are.
+            See `OnlineAugmentation.__call__`. Where groups do not divide the batch, the last samples stay as they are.
         fix_position_ratio : float, default 0.5
             Share of patch positions that stay, from 0 to 1.
         puzzle_patch_size : int, default 32
@@ -268,7 +268,7 @@ class CellMixAugmentation(OnlineAugmentation):
 
 
 class TileAugmentation(OnlineAugmentation):
-    """Cutout, CutMix, Mixup and SaliencyMix."""
+    """Cutout, CutMix, Mixup, SaliencyMix and every registered method."""
 
     def __call__(self, images: Tensor, labels: Tensor, act: bool = True) -> tuple[Tensor, Tensor, Tensor]:
         """Mix a batch; see `OnlineAugmentation.__call__`."""
@@ -294,7 +294,7 @@ class ResizeMixAugmentation(OnlineAugmentation):
         Parameters
         ----------
         images, labels, act
-            As of every augmentation.
+            See `OnlineAugmentation.__call__`.
         alpha, beta : float, optional
             Least and greatest scale of the pasted sample's sides; by default the mixer's (the paper's: 0.1 and 0.8).
         """
@@ -314,7 +314,7 @@ class FMixAugmentation(OnlineAugmentation):
         Parameters
         ----------
         images, labels, act
-            As of every augmentation.
+            See `OnlineAugmentation.__call__`.
         alpha : float, optional
             Of the Beta distribution; by default the mixer's (the paper's: 1).
         """

@@ -59,7 +59,7 @@ def curriculum_picture(path: Path, epochs: Sequence[Mapping[str, float]]) -> Non
         accuracy.plot(numbers, values, color=COLOURS[3], marker=".")
         accuracy.set_ylabel("accuracy")
         accuracy.set_ylim(0, 1.02)
-    loss.set_ylim(bottom=0)
+    loss.set_ylim(0, 1.04 * loss.get_ylim()[1])  # markers at the top are whole
     loss.legend(fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, 1.17), frameon=False)
     for axis in (patch, ratio, loss):
         axis.grid(alpha=0.3)

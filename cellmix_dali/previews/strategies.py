@@ -64,6 +64,8 @@ def run_strategies(
 
     The strategies for the patch size and those for the fix ratio do not touch each other, so each runs by itself.
 
+    All but the losses are keyword arguments: those of `Curriculum`, under the same names, with lists of strategies.
+
     Parameters
     ----------
     losses : sequence of float

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from cellmix_dali import TileTable
+from cellmix_dali import TileTable, get_online_augmentation
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.mixing import METHODS, Action, BoxPlan, TileMixer, make_mixer, register_method
 from cellmix_dali.pipelines import train_loader
@@ -69,6 +69,22 @@ def test_the_command_line_takes_it(table: TileTable, tmp_path: Path, run: Callab
     code, _, err = run("preview", tmp_path / "tiles.arrow", "--method", "HalfMx", "--out", tmp_path / "own.png")
     assert code != 0
     assert "HalfMix" in err
+
+
+@pytest.mark.usefixtures("registered")
+def test_loops_in_plain_pytorch_take_it() -> None:
+    images = torch.arange(4 * 3 * 8 * 16, dtype=torch.float32).reshape(4, 3, 8, 16)
+    labels = torch.tensor([0, 1, 2, 0])
+    augmentation = get_online_augmentation("half_mix", p=1.0, class_num=3, share=0.25)
+    mixed, soft, hard = augmentation(images, labels)
+    want, of = images.clone(), torch.nn.functional.one_hot(labels, 3).float()
+    want[:, :, 6:] = images.roll(1, 0)[:, :, 6:]
+    assert augmentation.method == "HalfMix"
+    assert torch.equal(mixed, want)
+    torch.testing.assert_close(soft, 0.75 * of + 0.25 * of.roll(1, 0))
+    assert torch.equal(hard, labels)
+    with pytest.raises(ArgumentError, match="parameter of HalfMix"):
+        get_online_augmentation("HalfMix", shar=0.5)
 
 
 def test_names_that_are_taken_and_classes_that_are_no_method() -> None:
