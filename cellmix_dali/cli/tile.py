@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Container
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -185,7 +186,7 @@ def tile(
             slide_timeout=slide_timeout or None,
             progress=display.show,
         )
-    _tell(console, result, coords_only)
+    _tell(console, result, coords_only, display.told)
     if (result.failed or result.not_read or result.bad_tiles) and not (skip_bad_slides and result.tiles):
         sys.exit(SOME_FAILED)
 
@@ -196,6 +197,7 @@ class _Display(Display):
     def __init__(self, console: Console) -> None:
         text = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeElapsedColumn()
         super().__init__(console, *text)
+        self.told: set[str] = set()  # slides that were not tiled, and of which it was said why
         if self.bars is not None:
             self._slides = self.bars.add_task("slides", total=None, text="starting")
             self._tiles = self.bars.add_task("tiles", total=None, text="")
@@ -208,6 +210,7 @@ class _Display(Display):
         last = state.last
         if last is not None and last.status != "done":
             say(self.console, f"[red]{last.status}:[/] {escape(last.reason)}")
+            self.told.add(str(last.slide))
         if self.bars is not None:
             done, of = f"{state.slides_done:,} of {state.slides:,}", f"{state.tiles_done:,} of {state.tiles:,}"
             self.bars.update(self._slides, total=state.slides, completed=state.slides_done, text=done)
@@ -218,8 +221,8 @@ class _Display(Display):
             say(self.console, f"{place}: {escape(Path(last.slide).name)}, {last.tiles:,} tiles{escape(note)}; {speed}")
 
 
-def _tell(console: Console, result: TilingResult, coords_only: bool) -> None:
-    """Say what came out."""
+def _tell(console: Console, result: TilingResult, coords_only: bool, told: Container[str]) -> None:
+    """Say what came out; why a slide was not tiled is said once."""
     for path in result.changed:
         say(console, f"done again, since its file had changed: {escape(str(path))}")
     for repeated in result.repeats[:_SHOWN]:
@@ -236,7 +239,8 @@ def _tell(console: Console, result: TilingResult, coords_only: bool) -> None:
             f"{first}: name them too, or give a pattern in quotes, such as '{pattern}'",
         )
     good = sum(slide.status == "done" for slide in result.slides)
-    say(console, f"{result.tiles:,} tiles of {good:,} slides")
+    some = f"{good:,} of " if good < len(result.slides) else ""
+    say(console, f"{result.tiles:,} tiles of {some}{len(result.slides):,} slides")
     if not coords_only and result.tiles:
         copied = sum(slide.tiles_copied for slide in result.slides)
         size = sum(slide.bytes for slide in result.slides)
@@ -248,11 +252,12 @@ def _tell(console: Console, result: TilingResult, coords_only: bool) -> None:
         say(console, f"[red]{result.bad_tiles:,} tiles cannot be read[/] and were left out: see bad_tiles.jsonl")
     for slides, what in ((result.failed, "failed"), (result.not_read, "were not read")):
         if slides:
-            say(console, f"[red]{len(slides):,} of {len(result.slides):,} slides {what}:[/]")
-        for slide in slides[:_SHOWN]:
+            say(console, f"[red]{len(slides):,} of {len(result.slides):,} slides {what}[/]")
+        before = [slide for slide in slides if str(slide.slide) not in told]  # as a run before this one found
+        for slide in before[:_SHOWN]:
             say(console, f"  {escape(slide.reason)}")
-        if len(slides) > _SHOWN:
-            say(console, f"  and {len(slides) - _SHOWN:,} more: see report.html")
+        if len(before) > _SHOWN:
+            say(console, f"  and {len(before) - _SHOWN:,} more: see report.html")
     if result.not_read or result.unread_tiles:
         also = f", and for {result.unread_tiles:,} of the tiles" if result.unread_tiles else ""
         say(console, f"{len(result.not_read):,} slides could not be read just then{also}: try again with --resume")

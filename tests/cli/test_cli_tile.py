@@ -61,7 +61,10 @@ def test_some_bad(run: Run, slides: list[RenderedSlide], tmp_path: Path) -> None
     code, said, err = run(slides[0].path, bad, "--out", tmp_path / "out", "--tissue", 0, "--coords-only")
     assert (code, err) == (3, "")
     assert "1 of 2 slides failed" in said
-    assert "bad.svs" in said
+    assert "4 tiles of 1 of 2 slides" in said
+    assert said.count("bad.svs") == 1  # why is said once
+    again = run(slides[0].path, bad, "--out", tmp_path / "out", "--tissue", 0, "--coords-only", "--resume")
+    assert again[1].count("bad.svs") == 1  # also where a run before found it
     assert len(open_tiles(tmp_path / "out")) == 4
     # Asked to, it goes on to what comes next in a script; but not where there is nothing to go on with.
     assert (
