@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from inspect import getdoc
 from typing import Annotated
 
 import typer
@@ -21,6 +22,12 @@ from .train import train
 
 __all__ = ["app", "main"]
 
+
+def flowing(text: str) -> str:
+    """Put each paragraph on one line: a terminal breaks lines where it ends, not where the code does."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+
+
 app = typer.Typer(
     help="Whole-slide-image tiles through NVIDIA DALI to PyTorch, mixed by CellMix under a self-paced curriculum.",
     no_args_is_help=True,
@@ -33,6 +40,9 @@ for command in (demo, inspect, preview, curriculum, tile):
     app.command()(command)
 for name, group in (("train", train), ("compare", compare)):
     app.add_typer(group, name=name)
+for each in (app, train, compare):
+    for registered in each.registered_commands:
+        registered.help = flowing(getdoc(registered.callback) or "")
 
 
 def _show_version(wanted: bool) -> None:
