@@ -47,6 +47,7 @@ REFUSED: list[tuple[str, Callable[[], object], str]] = [
     ("logits alone", lambda: SoftCrossEntropy(TWO, None), "neither of them"),  # type: ignore[call-overload]
     ("shapes", lambda: SoftCrossEntropy(TWO, torch.zeros(4, 3)), "do not fit logits"),
     ("indices", lambda: SoftTargetCrossEntropy()(torch.zeros(4), torch.zeros(4)), "do not fit logits"),
+    ("a name for a mixer", lambda: PlanSource("CutMix", tile_size=4, batch_size=2), "'CutMix' is not a mixer whose"),  # type: ignore[arg-type]
     ("patch size of CutMix", lambda: _plans("CutMix", patch_size=2, fix_ratio=0.5), "has no patches"),
     ("patch size alone", lambda: _plans("CellMix-Split", patch_size=2), "both patch_size and fix_ratio"),
     ("fix ratio alone", lambda: _plans("CellMix-Split", fix_ratio=0.5), "both patch_size and fix_ratio"),
