@@ -85,11 +85,11 @@ class PlanSource:
         fix_ratio: float | None = None,
         epoch_size: int | None = None,
     ) -> None:
+        if not isinstance(mixer, Mixer):
+            raise ArgumentError(f"{mixer!r} is not a mixer whose plans can be applied: use mixing.make_mixer(...).")
         check_settings(mixer, curriculum=curriculum, patch_size=patch_size, fix_ratio=fix_ratio)
         mixer.check_batch_size(batch_size)
         self.mixer = mixer
-        if not isinstance(mixer, Mixer):
-            raise ArgumentError(f"{mixer!r} is not a mixer whose plans can be applied: use mixing.make_mixer(...).")
         self.action = mixer.action
         self.weights_known = self.action.kind != "saliency"
         self.tile_size = tile_shape(tile_size)

@@ -204,3 +204,23 @@ def test_a_long_signature_without_a_reason_is_found(tmp_path: Path) -> None:
     assert not says_why(found["total"])
     module.write_text(f"def total({names.rpartition(',')[0]}): ...\n")
     assert not list(long_signatures(module))
+
+
+# Of what is counted, drawn or kept while it runs.
+CHANGED = {"Draw", "_Maps"}
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_records_are_frozen_and_those_of_arrays_are_only_themselves(path: Path) -> None:
+    """Arrays have no one truth to compare by, and no hash: records of them must not try."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ClassDef) or FLOOR.get(room_of(name_of(path)), 99) > FLOOR["pipelines"]:
+            continue
+        for decorator in node.decorator_list:
+            if "dataclass" not in ast.unparse(decorator):
+                continue
+            given = {of.arg: ast.unparse(of.value) for of in getattr(decorator, "keywords", ())}
+            fields = [ast.unparse(of.annotation) for of in node.body if isinstance(of, ast.AnnAssign)]
+            arrays = any("NDArray" in of or "DataNode" in of or "PlanArrays" in of for of in fields)
+            assert (given.get("frozen") == "True") != (node.name in CHANGED), node.name
+            assert given.get("eq") == "False" or not arrays or node.name in CHANGED, node.name

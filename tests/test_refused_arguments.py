@@ -47,6 +47,7 @@ REFUSED: list[tuple[str, Callable[[], object], str]] = [
     ("logits alone", lambda: SoftCrossEntropy(TWO, None), "neither of them"),  # type: ignore[call-overload]
     ("shapes", lambda: SoftCrossEntropy(TWO, torch.zeros(4, 3)), "do not fit logits"),
     ("indices", lambda: SoftTargetCrossEntropy()(torch.zeros(4), torch.zeros(4)), "do not fit logits"),
+    ("a name for a mixer", lambda: PlanSource("CutMix", tile_size=4, batch_size=2), "'CutMix' is not a mixer whose"),  # type: ignore[arg-type]
     ("patch size of CutMix", lambda: _plans("CutMix", patch_size=2, fix_ratio=0.5), "has no patches"),
     ("patch size alone", lambda: _plans("CellMix-Split", patch_size=2), "both patch_size and fix_ratio"),
     ("fix ratio alone", lambda: _plans("CellMix-Split", fix_ratio=0.5), "both patch_size and fix_ratio"),
@@ -94,7 +95,7 @@ def test_what_readers_of_slides_refuse(table: TileTable) -> None:
         (lambda: TileReader(table, slots=0), "slots=0: a tile has at least one stream"),
         (lambda: TileSource(table, batch_size=4, on_error="x"), "on_error"),
         (lambda: TileSource(table, batch_size=4, balance="x"), "balance"),
-        (lambda: TileSource(table, batch_size=4, plans=other), "drawn for batch_size=5, tiles come by 4"),
+        (lambda: TileSource(table, batch_size=4, plans=other), "drawn for 5 images"),
         (lambda: TileSource(table, batch_size=4, plans=plans), r"drawn for tiles of \(4, 8\)"),
         (lambda: TileSource(table, batch_size=4, plans=right, drop_last=False), "use drop_last=True"),
         (lambda: train_loader(table, num_classes=2, batch_size=4, method=None), "Label 2|num_classes|class"),

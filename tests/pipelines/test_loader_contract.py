@@ -123,6 +123,24 @@ def test_where_the_pass_after_one_that_was_left_begins(
     assert loader.state_dict()["iteration"] == then[1] + 1
 
 
+def test_limits_of_a_state(loader: Loader[TileSource]) -> None:
+    state, last = loader.state_dict(), len(loader)
+    for given, then in (((0, 0), (0, 0)), ((3, last - 1), (3, last - 1)), ((3, last), (4, 0))):
+        loader.load_state_dict(state | {"epoch": given[0], "iteration": given[1]})
+        found = loader.state_dict()
+        assert (found["epoch"], found["iteration"]) == then
+    for wrong, words in (
+        ({"iteration": -1}, r"state\['iteration'\]=-1"),
+        ({"iteration": last + 1}, rf"state\['iteration'\]={last + 1}"),
+        ({"iteration": None}, r"state\['iteration'\]=None"),
+        ({"epoch": -1}, r"state\['epoch'\]=-1"),
+        ({"settings": None}, "This is not a state of a loader"),
+    ):
+        with pytest.raises(ArgumentError, match=words):
+            loader.load_state_dict(state | wrong)
+    assert (loader.state_dict()["epoch"], loader.state_dict()["iteration"]) == (4, 0)  # as it was
+
+
 def test_epochs_that_a_trainer_counts(loader: Loader[TileSource]) -> None:
     def tiles(*passes: Any) -> list[list[int]]:
         return [batch["tile"].tolist() for batches in passes for batch in batches]

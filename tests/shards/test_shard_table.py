@@ -23,6 +23,7 @@ from cellmix_dali.shards import (
     tile_edge,
     tile_rows,
     tile_schema,
+    with_split_columns,
     write_tiles,
 )
 
@@ -62,6 +63,20 @@ def test_the_columns(tmp_path: Path) -> None:
     plain = rows("a.svs", 5, label=False, mpp=None, tissue=None)
     assert plain.schema == tile_schema(labelled=False, sharded=False)
     assert plain["mpp"].null_count == plain["tissue"].null_count == 5
+
+
+def test_what_a_list_says_of_a_slide_goes_with_its_tiles(tmp_path: Path) -> None:
+    """All that there is, some of it, and in any order of the columns."""
+    for said in ({"patient": "p1", "split": "train", "fold": "2"}, {"fold": "2"}, {}):
+        parts = [with_split_columns(rows("a.svs", 3), said), with_split_columns(rows("b.svs", 2), dict(said))]
+        turned = parts[1].select(parts[1].column_names[::-1])
+        found = pq.read_table(write_tiles(tmp_path, [parts[0], turned]))
+        assert found["slide"].to_pylist() == ["a.svs"] * 3 + ["b.svs"] * 2
+        assert {name: found[name].to_pylist() for name in said} == {name: [value] * 5 for name, value in said.items()}
+        assert {"patient", "split", "fold"} & {*found.column_names} == {*said}
+        open_tiles(tmp_path)
+    with pytest.raises(ArgumentError, match="do not go together"):
+        write_tiles(tmp_path, [with_split_columns(rows("a.svs", 3), {"fold": "2"}), rows("b.svs", 2)])
 
 
 def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:

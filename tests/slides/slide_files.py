@@ -58,6 +58,7 @@ class Directory:
     pixels_per_cm: int | None = None
     tiled: bool = True
     samples: int = 3
+    down: int | None = None  # height of a block where it is not square; `side` is its width then
 
 
 def write_tiff(path: Path, directories: Sequence[Directory], *, big: bool = False) -> Path:
@@ -82,7 +83,7 @@ def write_tiff(path: Path, directories: Sequence[Directory], *, big: bool = Fals
             262: (3, [d.photometric]), 277: (3, [d.samples]), 284: (3, [1]),
             places[0]: (long, offsets), places[1]: (long, counts),
         }  # fmt: skip
-        tags |= {322: (4, [d.side]), 323: (4, [d.side])} if d.tiled else {278: (4, [d.height])}
+        tags |= {322: (4, [d.side]), 323: (4, [d.down or d.side])} if d.tiled else {278: (4, [d.height])}
         if d.subfiletype is not None:
             tags[254] = (4, [d.subfiletype])
         if d.description is not None:
@@ -112,15 +113,17 @@ def directory(
     *,
     encode: Callable[[Pixels], bytes] = jpeg,
     blank: Sequence[tuple[int, int]] = (),
+    down: int | None = None,
     **tags: Any,
 ) -> Directory:
     """A directory that shows this picture; `blank` are the (column, row) of blocks without bytes."""
     height, width = pixels.shape[:2]
-    columns, rows = -(-width // side), -(-height // side)
-    padded = np.pad(pixels, ((0, rows * side - height), (0, columns * side - width), (0, 0)), "edge")
+    high = down or side
+    columns, rows = -(-width // side), -(-height // high)
+    padded = np.pad(pixels, ((0, rows * high - height), (0, columns * side - width), (0, 0)), "edge")
     blocks: list[bytes | None] = []
     for row in range(rows):
         for column in range(columns):
-            block = padded[row * side : (row + 1) * side, column * side : (column + 1) * side]
+            block = padded[row * high : (row + 1) * high, column * side : (column + 1) * side]
             blocks.append(None if (column, row) in blank else encode(np.ascontiguousarray(block)))
-    return Directory(width, height, side, blocks, **tags)
+    return Directory(width, height, side, blocks, down=down, **tags)

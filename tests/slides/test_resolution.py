@@ -117,6 +117,48 @@ def test_an_mpp_that_cannot_be_believed_is_refused(mpp, said):
     assert choose_level(slide, 256, mpp=0.5, mpp_override=0.25) == LevelChoice(0, 512, 0.25, True)
 
 
+@pytest.mark.parametrize(
+    ("mpp", "believed"),
+    [
+        ((0.05, 0.05), True),
+        ((0.04999, 0.05), False),
+        ((0.05, 0.04999), False),
+        ((40.0, 40.0), True),
+        ((40.001, 40.0), False),
+        ((40.0, 40.001), False),
+        ((0.5, 0.5249), True),
+        ((0.5249, 0.5), True),
+        ((0.5, 0.5251), False),
+        ((0.5251, 0.5), False),
+    ],
+)
+def test_the_limits_of_belief(mpp, believed):
+    assert (mpp_problem(fake(mpp=mpp)) is None) == believed
+    assert (choose_level(fake(mpp=mpp), 8).level_mpp is None) != believed
+
+
+@pytest.mark.parametrize(
+    ("power", "known"), [("0.5", 0.5), ("0.499", None), ("200", 200.0), ("200.1", None), ("-20", None)]
+)
+def test_the_limits_of_a_magnification(power, known):
+    assert objective_power(fake(openslide__objective_power=power)) == known
+    assert objective_power(fake(openslide__objective_power=power, aperio__AppMag="20")) == (known or 20)
+
+
+def test_values_at_the_limits_are_taken():
+    assert choose_level(fake(), 1) == LevelChoice(0, 1, 0.25, False)
+    assert choose_level(fake(mpp=None), 8, level=0, mpp_override=0.05).level_mpp == 0.05
+    assert choose_level(fake(mpp=None), 8, level=0, mpp_override=40.0).level_mpp == 40.0
+    for wrong in (0.0499, 40.001):
+        with pytest.raises(ArgumentError, match=f"mpp_override={wrong}"):
+            choose_level(fake(), 8, mpp_override=wrong)
+    assert choose_level(fake(), 1, mpp=0.3).size == 1  # a window is never nothing
+    assert choose_level(fake(downsamples=(1.0, 2.0)), 3, mpp=0.3).size == 4
+    for wanted in (float("inf"), 0.0):
+        with pytest.raises(ArgumentError, match="magnification="):
+            choose_level(fake(), 8, magnification=wanted)
+
+
 def test_mpp_is_the_mean_of_across_and_down():
     assert slide_mpp(fake(mpp=(0.50, 0.52))) == pytest.approx(0.51)
     assert slide_mpp(fake(mpp=(0.50, 0.52)), 0.25) == 0.25

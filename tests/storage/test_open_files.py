@@ -13,12 +13,14 @@ from threading import Barrier, Event, Thread
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from cellmix_dali import TileTable, open_slide
 from cellmix_dali.reading.slides import EncodedTile, TileReader
 from cellmix_dali.shards import ShardWriter, copy_blocks, open_tiles, tile_rows, write_tiles
+from cellmix_dali.storage import open_file
 from cellmix_dali.storage.kept_open import KeptOpen
-from cellmix_dali.storage.open_file import KeptFile
+from cellmix_dali.storage.open_file import KeptFile, most_open
 
 sys.path.append(str(Path(__file__).parents[1] / "slides"))
 
@@ -181,3 +183,34 @@ def test_a_forked_child_opens_its_own(many: list[Path]) -> None:
         assert slide._file() is file
         assert slide._pixels.handle() is handle
         assert os.pread(file.number, 2, 0) == b"II"
+
+
+@pytest.mark.parametrize(
+    ("allowed", "most"),
+    [(0, 1), (1, 1), (2, 1), (3, 1), (4, 2), (1024, 512), (8190, 4095), (8192, 4096), (8194, 4096), (-1, 4096)],
+)
+def test_half_of_what_the_system_allows(monkeypatch: pytest.MonkeyPatch, allowed: int, most: int) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda _: (allowed, allowed))
+    assert most_open() == most
+
+
+@pytest.mark.parametrize(
+    ("most", "files", "calls"),
+    [(16, 4, 1), (16, 5, 2), (16, 8, 2), (16, 9, 4), (4, 1, 1), (4, 2, 2), (3, 1, 1), (1, 2, 2)],
+)
+def test_at_most_a_quarter_is_read_from_at_once(
+    monkeypatch: pytest.MonkeyPatch, most: int, files: int, calls: int
+) -> None:
+    """And rows come in the order in which they were asked for."""
+    monkeypatch.setattr(open_file, "most_open", lambda: most)
+    file = np.repeat(np.arange(files, dtype=np.int32), 3)
+    parts: list[int] = []
+
+    def read(rows: NDArray[np.int64]) -> list[int]:
+        parts.append(len({*file[rows].tolist()}))
+        return rows.tolist()
+
+    rows = np.arange(len(file))
+    assert open_file.read_in_parts(read, rows, file) == rows.tolist()
+    assert len(parts) == calls
+    assert max(parts) <= max(1, most // 4)
