@@ -103,13 +103,13 @@ def test_every_option(run: Run, slides: list[RenderedSlide], tmp_path: Path) -> 
         (["/nowhere.csv"], "/nowhere.csv"),
         ([], "slides"),
         (["{slide}", "--mpp", "0.5", "--level", "0"], "give only one"),
-        (["{slide}", "--edge", "padd"], "Did you mean 'pad'?"),
+        (["{slide}", "--edge", "padd"], "is not one of 'skip', 'pad'"),
         (["{slide}", "--format", "tiff"], "format"),
         (["{slide}", "--align", "blocks", "--overlap", "8"], "blocks do not overlap"),
         (["{slide}", "--annotations", "/nowhere"], "/nowhere"),
         (["{slide}", "--classes", "a,b"], "classes without labels"),
         (["{slide}", "--tissue", "2"], "tissue"),
-        (["{slide}", "--device", "gpus"], "Did you mean 'gpu'?"),
+        (["{slide}", "--device", "gpus"], "is not one of 'cpu', 'gpu'"),
     ],
 )
 def test_wrong_use(run: Run, slides: list[RenderedSlide], tmp_path: Path, arguments: list[str], words: str) -> None:

@@ -58,7 +58,7 @@ def emulated_gpu(fault: Fault | None = None) -> Iterator[list[tuple[str, int]]]:
         mock.patch("cellmix_dali.pipelines.routes.decoded", decoded),
         mock.patch("cellmix_dali.plugins.tile_source.decode", lambda node, _, **part: in_graph(node, "cpu", **part)),
         mock.patch("cellmix_dali.plugins.tile_source.assembled", partial(assemble.assembled, apart=True)),
-        mock.patch("cellmix_dali.plugins.engines.paste.laid_over", partial(assemble.laid_over, apart=True)),
+        mock.patch("cellmix_dali.plugins.engines.native.laid_over", partial(assemble.laid_over, apart=True)),
         mock.patch.object(DataNode, "gpu", lambda node: node),
         mock.patch.object(assemble.fn, "multi_paste", recorded),
     ):
