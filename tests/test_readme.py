@@ -66,7 +66,7 @@ def test_the_method_that_contributors_are_shown() -> None:
         images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
         mixed = make_mixer("HalfMix").draw(3, 8, epoch=0, iteration=0).apply(images)
     finally:
-        del METHODS["HalfMix"]
+        METHODS.remove("HalfMix")
     np.testing.assert_array_equal(mixed[:, :4], images[:, :4])
     np.testing.assert_array_equal(mixed[:, 4:], np.roll(images, 1, axis=0)[:, 4:])
 

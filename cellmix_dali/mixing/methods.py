@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from .._registry import Registry
 from ..errors import ArgumentError, unknown_name
 from .cellmix import CELLMIX_VARIANTS, CellMix
 from .cutmix import CutMix
@@ -61,8 +62,14 @@ class Method:
         return self.mixer.steered
 
 
-#: Every method by the authors' spelling: the eight of CellMix, those it is compared with, and what was registered.
-METHODS: dict[str, Method] = {}
+def _folded(name: str) -> str:
+    """A name without what makes no difference."""
+    return str(name).lower().replace("-", "").replace("_", "")
+
+
+#: Every method by the authors' spelling: the eight of CellMix, those it is compared with, and what was registered, here
+#: or by entry points of the group ``cellmix_dali.mixing_methods``.
+METHODS: Registry[Method] = Registry("method", "cellmix_dali.mixing_methods", _folded)
 
 _Class = TypeVar("_Class", bound="type[Mixer]")
 
@@ -93,10 +100,9 @@ def register_method(mixer: _Class, *names: str) -> _Class:
     if not (isinstance(mixer, type) and issubclass(mixer, Mixer)) or inspect.isabstract(mixer):
         raise ArgumentError(f"{mixer!r} cannot be a method: give a class of TileMixer that has draw and action.")
     for name in names or (mixer.method,):
-        taken = {_folded(known) for known in (*METHODS, "none")}
-        if _folded(name) in taken:
-            raise ArgumentError(f"There is a method {name!r} already: give the class another name, method = ...")
-        METHODS[name] = Method(name, mixer.paper, mixer.trigger, mixer.label_weight, mixer)
+        if not mixes(name):
+            raise ArgumentError(f"There is a method {name!r} already, which mixes nothing: give yours another name.")
+        METHODS.enter(name, Method(name, mixer.paper, mixer.trigger, mixer.label_weight, mixer))
     return mixer
 
 
@@ -108,11 +114,7 @@ def canonical_method(name: str) -> str:
     ArgumentError
         If there is no such method, with the near miss.
     """
-    known = {_folded(method): method for method in METHODS}
-    found = known.get(_folded(name))
-    if found is None:
-        raise unknown_name("method", name, METHODS)
-    return found
+    return METHODS.spelled(name)
 
 
 def make_mixer(name: str, *, p: float = 1.0, seed: int = 0, rank: int = 0, **parameters: Any) -> Mixer:
@@ -156,11 +158,6 @@ def mixer_parameters(mixer: Mixer) -> dict[str, Any]:
     """Return the parameters of a mixer's method as they are in force, as plain values: numbers, strings, lists."""
     values = {name: getattr(mixer, name) for name in METHODS[mixer.method].parameters}
     return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in values.items()}
-
-
-def _folded(name: str) -> str:
-    """A name without what makes no difference."""
-    return str(name).lower().replace("-", "").replace("_", "")
 
 
 register_method(CellMix, *CELLMIX_VARIANTS)

@@ -10,6 +10,7 @@ from ..glass import glass_of
 from ..ink import ink_mask
 from ..morphology import dilated, eroded, reached
 from ._cleaning import cleaned
+from .registry import register_tissue_method
 from .saturation import by_saturation
 
 __all__ = ["by_density"]
@@ -31,6 +32,7 @@ _BLACK = 40  # a pixel whose brightest channel is below this is not tissue but b
 _BLANK = 6  # white without a grain so many pixels to all sides is what a scanner left out
 
 
+@register_tissue_method("density")
 def by_density(rgb: ByteArray) -> BoolArray:
     """Find what absorbs some colour more than others, beside the picture's own glass.
 

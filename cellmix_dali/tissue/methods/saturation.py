@@ -9,6 +9,7 @@ from PIL import Image, ImageFilter
 from ..ink import ink_mask
 from ..morphology import eroded
 from ._cleaning import cleaned
+from .registry import register_tissue_method
 
 __all__ = ["by_saturation"]
 
@@ -68,6 +69,7 @@ def _without_tint(rgb: ByteArray) -> ByteArray:
     return balanced
 
 
+@register_tissue_method("saturation")
 def by_saturation(rgb: ByteArray) -> BoolArray:
     """Find what is more saturated than Otsu's threshold of the whole picture.
 
