@@ -59,7 +59,7 @@ def test_the_method_that_contributors_are_shown() -> None:
     (code,) = [
         each
         for each in re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
-        if "register" in each
+        if "register_method" in each
     ]
     exec(code, {"np": np})
     try:
