@@ -6,7 +6,7 @@ import itertools
 from pathlib import Path
 
 from ..errors import ArgumentError
-from ..slides import SLIDE_SUFFIXES
+from ..slides import slide_suffixes
 from ..storage.moment import is_folder
 
 __all__ = ["expect", "former_command"]
@@ -59,13 +59,13 @@ def former_command(arguments: list[str], command: str = "train") -> ArgumentErro
 def _kind(path: Path) -> str | None:
     """What lies at a path: one of the commands, "slide files", or None where nothing tells."""
     if not is_folder(path):
-        if path.suffix.lower() in SLIDE_SUFFIXES and path.suffix.lower() not in _IMAGES and path.exists():
+        if path.suffix.lower() in slide_suffixes() and path.suffix.lower() not in _IMAGES and path.exists():
             return "slide files"
         return "slides" if path.suffix.lower() == ".csv" and path.exists() else None
     if (path / "tiles.parquet").exists():
         return "tiles"
     try:
-        if any(file.suffix.lower() in SLIDE_SUFFIXES for file in path.iterdir() if file.is_file()):
+        if any(file.suffix.lower() in slide_suffixes() for file in path.iterdir() if file.is_file()):
             return "slide files"
         some = itertools.islice(path.rglob("*"), _LOOKED_AT)  # a whole tree may be large
         return "images" if any(file.suffix.lower() in _IMAGES for file in some) else None

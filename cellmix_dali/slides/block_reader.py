@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellmix_dali.errors import SlideError
+from cellmix_dali.slides.block_table import BlockTable
 from cellmix_dali.slides.damage import BlockCheck
-from cellmix_dali.slides.tiff import TiffLevel
 from cellmix_dali.slides.usual_blocks import UsualHeader, read_usual
 from cellmix_dali.storage.open_file import OpenFile
 
@@ -33,7 +33,7 @@ class BlockReader:
 
     def __init__(
         self,
-        table: TiffLevel,
+        table: BlockTable,
         *,
         open_file: Callable[[], OpenFile],
         block: Callable[[int, int], bytes | None],

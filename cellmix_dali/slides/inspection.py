@@ -34,8 +34,8 @@ def inspect_slide(path: str | Path, *, mpp_override: float | None = None) -> dic
     dict
         Plain values, ready for JSON:
 
-        - ``path``, ``vendor`` (OpenSlide's name of the format or None), ``route`` ("direct" or "openslide") and
-          ``reason``, a sentence that says why;
+        - ``path``, ``format`` (our name of the format), ``vendor`` (OpenSlide's or None), ``route``
+          ("direct" or "openslide") and ``reason``, a sentence that says why;
         - ``mpp``: microns per pixel of level 0 that counts, None where the file's cannot be used; ``mpp_file``: what
           the file says, [across, down] or None; ``mpp_problem``: what is wrong with that, a sentence or None;
         - ``objective_power``: magnification of level 0 or None;
@@ -61,6 +61,7 @@ def inspect_slide(path: str | Path, *, mpp_override: float | None = None) -> dic
         bounds = slide.bounds
         return {
             "path": str(slide.path),
+            "format": slide.format,
             "vendor": slide.vendor,
             "route": slide.route,
             "reason": slide.reason,
@@ -144,7 +145,7 @@ def inspection_table(info: dict[str, Any]) -> RenderableType:
     bounds, first, power = info["bounds"], info["levels"][0], info["objective_power"]
     rows = [
         ("slide", info["path"]),
-        ("format", info["vendor"] or "unknown"),
+        ("format", info["format"] + (f" ({info['vendor']})" if info["vendor"] not in (None, info["format"]) else "")),
         ("read", f"{info['route']}: {info['reason']}"),
         ("mpp", "unknown" if info["mpp"] is None else f"{info['mpp']:.4g} microns per pixel"),
         ("objective power", "unknown" if power is None else f"{power:g}x"),

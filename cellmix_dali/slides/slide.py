@@ -16,11 +16,11 @@ from PIL import Image
 
 from cellmix_dali.errors import ArgumentError, SlideError
 from cellmix_dali.slides.block_reader import BlockReader
+from cellmix_dali.slides.block_table import BlockTable
 from cellmix_dali.slides.damage import BlockCheck
 from cellmix_dali.slides.jp2 import CODESTREAM, bare_codestream
 from cellmix_dali.slides.levels import Level
 from cellmix_dali.slides.opening import look_at
-from cellmix_dali.slides.tiff import TiffLevel
 from cellmix_dali.storage.moment import refusal
 from cellmix_dali.storage.open_file import KeptFile, OpenFile
 
@@ -57,7 +57,9 @@ class Slide:
     reason : str
         A sentence that says why this route.
     vendor : str or None
-        OpenSlide's name of the format.
+        OpenSlide's name of the format; None where it has none.
+    format : str
+        The name of the format that took the file, of `cellmix_dali.slides.formats.FORMATS`.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -72,10 +74,13 @@ class Slide:
         self.route: Literal["direct", "openslide"] = "direct" if found.tables else "openslide"
         self.reason = found.reason
         self.vendor: str | None = found.vendor
+        self.format = found.format
         self._tables = found.tables
         self._scaled = found.scaled
         self._pixels = found.pixels
-        self._kept = KeptFile(found.path)
+        self._blanks_from_finer = found.blanks_from_finer
+        files = {table.path or found.path for table in found.tables}
+        self._kept = {path: KeptFile(path) for path in files}
 
     def __reduce__(self) -> tuple[type[Slide], tuple[Path]]:
         return Slide, (self.path,)
@@ -94,15 +99,17 @@ class Slide:
 
     def close(self) -> None:
         """Close the files that this process holds open; a later read opens them again."""
-        self._kept.close()
+        for kept in self._kept.values():
+            kept.close()
         if self._pixels is not None:
             self._pixels.close()
 
-    def _file(self) -> OpenFile:
+    def _file(self, level: int) -> OpenFile:
+        path = self._tables[level].path or self.path
         try:
-            return self._kept.open()
+            return self._kept[path].open()
         except OSError as error:
-            raise refusal(f"Cannot open {self.path}", error, "Check that the slide is still there.") from error
+            raise refusal(f"Cannot open {path}", error, "Check that the slide is still there.") from error
 
     def _level(self, level: int) -> Level:
         if not 0 <= level < len(self.levels):
@@ -115,7 +122,7 @@ class Slide:
         of = self._scaled[level]
         return of.file_width, of.file_height
 
-    def _table(self, level: int) -> TiffLevel:
+    def _table(self, level: int) -> BlockTable:
         self._level(level)
         if not self._tables:
             raise SlideError(
@@ -162,7 +169,7 @@ class Slide:
             )
         index = down * table.columns + across
         offsets, counts = table.offsets[index].tolist(), table.counts[index].tolist()
-        file, streams = self._file(), table.streams
+        file, streams = self._file(level), table.streams
         found: list[bytes | None] = []
         for offset, count in zip(offsets, counts, strict=True):
             if count == 0:
@@ -174,6 +181,10 @@ class Slide:
                     raise ValueError(f"only {len(block)} of its {count} bytes are in the file")
                 if streams is not None:
                     found.append(streams.join(block))
+                elif table.compression == "jpeg":
+                    if not block.startswith(b"\xff\xd8"):
+                        raise ValueError(f"no JPEG starts here (bytes {block[:4].hex(' ')})")
+                    found.append(block)
                 else:
                     stream = bare_codestream(block)
                     if not stream.startswith(CODESTREAM):
@@ -215,7 +226,7 @@ class Slide:
         """
         return BlockReader(
             self._table(level),
-            open_file=self._file,
+            open_file=partial(self._file, level),
             block=partial(self.block, level),
             where=f"level {level} of {self.path}",
             scans=scans,
@@ -289,8 +300,7 @@ class Slide:
         stream = self.block(level, column, row)
         if stream is None:
             size = table.block_width, table.block_height
-            # Only in Aperio files does OpenSlide draw a blank block, from the level below.
-            if self._pixels is None or self.vendor != "aperio" or level == 0:
+            if self._pixels is None or not self._blanks_from_finer or level == 0:
                 return np.full((size[1], size[0], 3), 255, np.uint8)
             downsample = self._scaled[level].file_downsample
             place = round(column * size[0] * downsample), round(row * size[1] * downsample)

@@ -7,9 +7,8 @@ directories are levels.
 
 from __future__ import annotations
 
-import itertools
 import os
-import struct
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -19,22 +18,21 @@ import tifffile
 from numpy.typing import NDArray
 
 from cellmix_dali.errors import SlideError
+from cellmix_dali.slides.block_table import BlockTable
 from cellmix_dali.slides.jp2 import strange_colours
 from cellmix_dali.slides.jpeg import BlockStreams, segments
 from cellmix_dali.slides.jpeg2000 import parse_codestream
-from cellmix_dali.slides.samples import check_block_size, check_pictures, ome_of
-from cellmix_dali.storage.moment import moment_of, refusal
+from cellmix_dali.slides.samples import check_block_size, check_pictures
+from cellmix_dali.slides.tiff_directories import broken
 
 __all__ = [
     "CONVERT",
-    "TiffLevel",
     "TiffSlide",
-    "chain_ends",
+    "aperio_levels",
     "compression_name",
-    "is_big_endian",
-    "is_tiff",
     "read_tiff",
-    "untiled",
+    "spread_blanks",
+    "tiff_levels",
 ]
 
 CONVERT = "vips tiffsave {name} out.tiff --tile --pyramid --compression jpeg"
@@ -43,42 +41,9 @@ _NOT_COMPRESSED, JPEG, APERIO_YCBCR, APERIO_RGB, JPEG2000 = 1, 7, 33003, 33005, 
 _RGB, _PALETTE, _YCBCR = 2, 3, 6
 _HEADER_BYTES = 65536
 _MOST_HEADER_BYTES = 1 << 26  # a colour profile or a comment may take several segments of 64 KiB
-_MOST_DIRECTORIES = 1000  # a slide has a dozen; each costs time
 _MOST_SUBIFDS = 64  # levels of one picture
 Colour: TypeAlias = Literal["rgb", "ycbcr"]
-
-
-@dataclass(frozen=True, eq=False)
-class TiffLevel:
-    """One pyramid level whose blocks can be handed to a decoder.
-
-    Attributes
-    ----------
-    width, height : int
-        Size in pixels.
-    block_width, block_height : int
-        Size of a block in pixels; blocks at the right and lower edge are as large.
-    columns, rows : int
-        Blocks across and down.
-    offsets, counts : int64 array, shape (rows * columns,)
-        Where each block lies in the file, and its bytes; a block of 0 bytes is blank, wherever it is said to lie.
-    compression, colour
-        As in `cellmix_dali.slides.Level`.
-    streams : BlockStreams or None
-        Makes a block a complete JPEG stream; None where blocks are complete (JPEG 2000, or all blank).
-    """
-
-    width: int
-    height: int
-    block_width: int
-    block_height: int
-    columns: int
-    rows: int
-    offsets: NDArray[np.int64]
-    counts: NDArray[np.int64]
-    compression: Literal["jpeg", "jpeg2000"]
-    colour: Colour
-    streams: BlockStreams | None
+Chooser: TypeAlias = "Callable[[Sequence[tifffile.TiffPage]], tuple[list[tifffile.TiffPage], int]]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,30 +52,27 @@ class TiffSlide:
 
     Attributes
     ----------
-    levels : tuple of TiffLevel
+    levels : tuple of BlockTable
         All levels, or none where one of them cannot be read directly.
     obstacle : str or None
         Why there are none: a clause for a person.
     codes : frozenset of int
         The levels' TIFF compression codes.
     mpp : (float, float) or None
-        From the resolution tags of the first directory, or from its OME-XML.
+        From the resolution tags of the first directory.
     properties : dict
         Its description and resolution tags, named as OpenSlide names them.
-    ome_mpp : (float, float) or None
-        PhysicalSizeX and PhysicalSizeY of its OME-XML, in microns.
     subifds : int
         How many levels are SubIFDs of the first directory, which OpenSlide does not see. They are among `levels`.
     without_bytes : int
         How many blocks of all levels have a place in the file, but the byte count 0: they count as blank.
     """
 
-    levels: tuple[TiffLevel, ...]
+    levels: tuple[BlockTable, ...]
     obstacle: str | None
     codes: frozenset[int]
     mpp: tuple[float, float] | None
     properties: dict[str, str]
-    ome_mpp: tuple[float, float] | None = None
     subifds: int = 0
     without_bytes: int = 0
 
@@ -123,58 +85,41 @@ def compression_name(code: int) -> str:
         return str(code)
 
 
-def is_tiff(path: Path) -> bool:
-    """Whether a file begins as a TIFF or BigTIFF does (byte order, then 42 or 43)."""
-    with path.open("rb") as file:
-        return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+def aperio_levels(tiled: Sequence[tifffile.TiffPage]) -> tuple[list[tifffile.TiffPage], int]:
+    """Choose the levels of an Aperio file: every tiled directory, in file order; none of them is a SubIFD."""
+    return list(tiled), 0
 
 
-def is_big_endian(path: Path) -> bool:
-    """Whether a file begins as a big-endian TIFF or BigTIFF does."""
-    with path.open("rb") as file:
-        return file.read(4) in (b"MM\0*", b"MM\0+")
+def tiff_levels(tiled: Sequence[tifffile.TiffPage]) -> tuple[list[tifffile.TiffPage], int]:
+    """Choose the levels of any other TIFF, by falling width, and say how many are SubIFDs.
 
-
-def untiled(path: Path) -> bool:
-    """Whether the first picture of a TIFF file is there and not tiled.
-
-    Raises
-    ------
-    SlideError
-        If the file has no readable picture, or its directories go round in a circle.
+    They are the first directory, the tiled ones marked as reduced, and the SubIFDs of the first.
     """
-    try:
-        _check_chain(path)
-        with tifffile.TiffFile(path) as file:
-            return not file.pages.first.is_tiled
-    except Exception as error:  # tifffile raises nearly anything on garbage, MemoryError among it
-        raise _broken(path, error) from error
+    pages, subifds = [page for page in tiled if page.index == 0 or page.subfiletype & 1], 0
+    if pages and pages[0].index == 0:
+        further = _subifd_levels(pages[0], {page.imagewidth for page in pages})
+        pages, subifds = pages + further, len(further)
+    pages.sort(key=lambda page: -page.imagewidth)
+    return pages, subifds
 
 
-def _broken(path: Path, error: Exception) -> SlideError:
-    if moment_of(error) is not None:
-        return refusal(f"Cannot read the directories of {path}", error, "")
-    return SlideError(
-        f"{path} begins as a TIFF but its directory cannot be read ({error or type(error).__name__}): it is "
-        "truncated or damaged. Copy the slide again from its source."
-    )
-
-
-def read_tiff(path: Path, vendor: str) -> TiffSlide:
+def read_tiff(path: Path, file: tifffile.TiffFile, choose: Chooser) -> TiffSlide:
     """Find the levels of a tiled TIFF slide and check that their blocks are there.
 
     Parameters
     ----------
     path : Path
         The slide.
-    vendor : {"aperio", "generic-tiff"}
-        OpenSlide's name of the format. In Aperio files every tiled directory is a level, in file order; in
-        others the first directory, the tiled ones marked as reduced, and the SubIFDs of the first, by falling width.
+    file : TiffFile
+        The slide, opened; its chain of directories has been checked.
+    choose : callable
+        Of the tiled directories, those that are levels, and how many of them are SubIFDs: `aperio_levels` or
+        `tiff_levels`.
 
     Returns
     -------
     TiffSlide
-        The levels in the order that OpenSlide reports, or why they cannot be read directly.
+        The levels in that order, which is OpenSlide's, or why they cannot be read directly.
 
     Raises
     ------
@@ -183,42 +128,29 @@ def read_tiff(path: Path, vendor: str) -> TiffSlide:
         wrongly (see `cellmix_dali.slides.samples`).
     """
     try:
-        _check_chain(path)
-        with tifffile.TiffFile(path) as file:
-            tiled = [page for page in file.pages if isinstance(page, tifffile.TiffPage) and page.is_tiled]
-            pages, subifds = tiled, 0
-            if vendor != "aperio":
-                pages = [page for page in tiled if page.index == 0 or page.subfiletype & 1]
-                if pages and pages[0].index == 0:
-                    further = _subifd_levels(pages[0], {page.imagewidth for page in pages})
-                    pages, subifds = pages + further, len(further)
-                pages.sort(key=lambda page: -page.imagewidth)
-            if not pages:
-                raise ValueError("no tiled picture in it")
-            for number, page in enumerate(pages):
-                check_block_size(path, number, page)
-            check_pictures(path, pages, tiled)
-            for number, page in enumerate(pages):
-                _check_agreement(number, page)
-            codes = frozenset(int(page.compression) for page in pages)
-            obstacle = next((found for number, page in enumerate(pages) if (found := _obstacle(number, page))), None)
-            obstacle = obstacle or next(filter(None, (_strange_boxes(path, *of) for of in enumerate(pages))), None)
-            levels: tuple[TiffLevel, ...] = ()
-            if obstacle is None:
-                levels = tuple(_level(path, number, page) for number, page in enumerate(pages))
-            first = file.pages.first
-            mpp, properties = _resolution(first), _properties(first)
-            ome = ome_of(first)
-            ome_mpp = None if ome is None else ome.mpp
+        tiled = [page for page in file.pages if isinstance(page, tifffile.TiffPage) and page.is_tiled]
+        pages, subifds = choose(tiled)
+        if not pages:
+            raise ValueError("no tiled picture in it")
+        for number, page in enumerate(pages):
+            check_block_size(path, number, page)
+        check_pictures(path, pages, tiled)
+        for number, page in enumerate(pages):
+            _check_agreement(number, page)
+        codes = frozenset(int(page.compression) for page in pages)
+        obstacle = next((found for number, page in enumerate(pages) if (found := _obstacle(number, page))), None)
+        obstacle = obstacle or next(filter(None, (_strange_boxes(path, *of) for of in enumerate(pages))), None)
+        levels: tuple[BlockTable, ...] = ()
+        if obstacle is None:
+            levels = tuple(_level(path, number, page) for number, page in enumerate(pages))
+        first = file.pages.first
+        mpp, properties = _resolution(first), _properties(first)
     except SlideError:
         raise
-    except Exception as error:  # as above
-        raise _broken(path, error) from error
+    except Exception as error:  # tifffile raises nearly anything on garbage, MemoryError among it
+        raise broken(path, error) from error
     without_bytes = sum(int(((level.counts == 0) & (level.offsets != 0)).sum()) for level in levels)
-    if vendor == "aperio":
-        for finer, coarser in itertools.pairwise(levels):
-            _spread_blanks(finer, coarser)
-    return TiffSlide(levels, obstacle, codes, ome_mpp or mpp, properties, ome_mpp, subifds, without_bytes)
+    return TiffSlide(levels, obstacle, codes, mpp, properties, subifds, without_bytes)
 
 
 def _subifd_levels(first: tifffile.TiffPage, widths: set[int]) -> list[tifffile.TiffPage]:
@@ -237,48 +169,6 @@ def _subifd_levels(first: tifffile.TiffPage, widths: set[int]) -> list[tifffile.
             found.append(page)
             widths.add(page.imagewidth)
     return found
-
-
-def chain_ends(path: Path) -> bool:
-    """Whether the chain of a TIFF file's directories comes to its end within the file.
-
-    Raises
-    ------
-    SlideError
-        If it goes round in a circle.
-    """
-    try:
-        return _check_chain(path)
-    except ValueError as error:
-        raise _broken(path, error) from error
-
-
-def _check_chain(path: Path) -> bool:
-    # Whether the directories come to an end. A circle of them, or far too many, would be followed for minutes: TIFF
-    # 6.0, section 2, and BigTIFF.
-    with path.open("rb") as file:
-        start = file.read(16)
-        order = "<" if start.startswith(b"II") else ">"
-        big = 43 in start[2:4]
-        link, number, entry = (f"{order}Q", f"{order}Q", 20) if big else (f"{order}I", f"{order}H", 12)
-        seen: set[int] = set()
-        try:
-            (place,) = struct.unpack_from(link, start, 8 if big else 4)
-            while place:
-                if place in seen:
-                    raise ValueError(f"directory {len(seen) - 1} leads back to an earlier one")
-                if len(seen) == _MOST_DIRECTORIES:
-                    raise ValueError(f"there are more than {_MOST_DIRECTORIES} directories")
-                seen.add(place)
-                file.seek(place)
-                (entries,) = struct.unpack(number, file.read(struct.calcsize(number)))
-                file.seek(entries * entry, os.SEEK_CUR)
-                (place,) = struct.unpack(link, file.read(struct.calcsize(link)))
-        except (struct.error, OverflowError, OSError) as error:
-            if moment_of(error) is not None:
-                raise
-            return False  # it leads out of the file: whether what came before is enough, others see
-    return True
 
 
 def _check_agreement(number: int, page: tifffile.TiffPage) -> None:
@@ -325,7 +215,7 @@ def _strange_boxes(path: Path, number: int, page: tifffile.TiffPage) -> str | No
     return None if strange is None else f"level {number} is JPEG 2000 whose JP2 boxes say {strange}"
 
 
-def _level(path: Path, number: int, page: tifffile.TiffPage) -> TiffLevel:
+def _level(path: Path, number: int, page: tifffile.TiffPage) -> BlockTable:
     width, height, block_width, block_height = (
         page.imagewidth,
         page.imagelength,
@@ -371,7 +261,7 @@ def _level(path: Path, number: int, page: tifffile.TiffPage) -> TiffLevel:
                 f"{path} is truncated or damaged: {where}: {error}. Copy the slide again from its source, "
                 f"or convert it, for example: {CONVERT.format(name=path.name)}."
             ) from error
-    return TiffLevel(
+    return BlockTable(
         width=width,
         height=height,
         block_width=block_width,
@@ -416,9 +306,12 @@ def _check_places(path: Path, number: int, blocks: int, offsets: NDArray[np.int6
         )
 
 
-def _spread_blanks(finer: TiffLevel, coarser: TiffLevel) -> None:
-    # Some Aperio scanners leave blocks out and write damaged ones above them in the pyramid. OpenSlide draws
-    # those from the finer level, so they count as blank here too.
+def spread_blanks(finer: BlockTable, coarser: BlockTable) -> None:
+    """Count as blank what lies above blank blocks of an Aperio file.
+
+    Some Aperio scanners leave blocks out and write damaged ones above them in the pyramid. OpenSlide draws those from
+    the finer level.
+    """
     across = max(1, round(finer.columns / coarser.columns))
     down = max(1, round(finer.rows / coarser.rows))
     blank = np.flatnonzero(finer.counts == 0)

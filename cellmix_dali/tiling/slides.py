@@ -10,7 +10,7 @@ from pathlib import Path
 from stat import S_ISDIR
 
 from ..errors import ArgumentError, SlideError
-from ..slides import SLIDE_SUFFIXES
+from ..slides import slide_suffixes
 from ..slides.identity import Repeats, unique_slides
 from ..storage.moment import MOMENT, is_folder, refusal
 from ..storage.paths import home_expanded, is_link, shown
@@ -161,7 +161,7 @@ def _expand(source: str | Path, folders: list[Path]) -> list[Path]:
         mode = path.stat().st_mode
     except OSError as error:
         # One slide of a job is then not read; what a folder holds, or a list, must be known.
-        if error.errno in MOMENT and path.suffix.lower() in SLIDE_SUFFIXES:
+        if error.errno in MOMENT and path.suffix.lower() in slide_suffixes():
             return [path]
         if error.errno in MOMENT:
             raise refusal(f"Cannot look at {path}", error, "") from error
@@ -171,10 +171,10 @@ def _expand(source: str | Path, folders: list[Path]) -> list[Path]:
             files = list(path.iterdir())
         except OSError as error:
             raise refusal(f"Cannot look into the folder {path}", error, "Check it.") from error
-        found = sorted(file for file in files if file.suffix.lower() in SLIDE_SUFFIXES and not is_folder(file))
+        found = sorted(file for file in files if file.suffix.lower() in slide_suffixes() and not is_folder(file))
         if not found:
             raise SlideError(
-                f"There is no slide in the folder {path}: looked for {', '.join(sorted(SLIDE_SUFFIXES))}. For slides "
+                f"There is no slide in the folder {path}: looked for {', '.join(sorted(slide_suffixes()))}. For slides "
                 f"in folders below, give a pattern in quotes: '{path}/**/*.svs'."
             )
         folders += sorted(file for file in files if is_folder(file) and not file.name.startswith("."))

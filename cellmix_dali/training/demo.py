@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ArgumentError, SlideError
-from ..slides import SLIDE_SUFFIXES, Slide, open_slide
+from ..slides import Slide, open_slide, slide_suffixes
 from ..slides.identity import unique_slides
 from ..storage.moment import is_folder
 from ..synthetic import CLASSES, render_slides
@@ -133,9 +133,9 @@ def _slide_files(path: Path) -> list[Path]:
     """A file as it is; of a folder, the slide files in it."""
     if not is_folder(path):
         return [path]
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in SLIDE_SUFFIXES)
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in slide_suffixes())
     if not files:
-        raise SlideError(f"There is no slide in the folder {path}: looked for {', '.join(sorted(SLIDE_SUFFIXES))}.")
+        raise SlideError(f"There is no slide in the folder {path}: looked for {', '.join(sorted(slide_suffixes()))}.")
     return files
 
 

@@ -42,7 +42,7 @@ class HalfMix(TileMixer):
 def registered() -> Iterator[None]:
     register_method(HalfMix)
     yield
-    del METHODS["HalfMix"]
+    METHODS.remove("HalfMix")
 
 
 @pytest.mark.usefixtures("registered")

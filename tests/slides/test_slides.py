@@ -17,7 +17,8 @@ from slide_files import Directory, directory, jpeg, picture, without, write_tiff
 
 from cellmix_dali import read_tiles
 from cellmix_dali.errors import ArgumentError, MissingDependencyError, SlideError
-from cellmix_dali.slides import open_slide, tiff
+from cellmix_dali.slides import open_slide
+from cellmix_dali.slides.formats.tiled_tiff import TiledTiff
 from cellmix_dali.slides.openslide import bounds_of, mpp_of
 
 FINE = picture(300, 200)
@@ -445,9 +446,14 @@ def test_a_file_that_shrinks_while_open(tmp_path):
 
 
 def test_levels_that_openslide_does_not_find(tmp_path, monkeypatch):
-    found = tiff.read_tiff(two_levels(tmp_path / "slide.tiff"), "generic-tiff")
-    fewer = dataclasses.replace(found, levels=found.levels[:1])
-    monkeypatch.setattr(tiff, "read_tiff", lambda path, vendor: fewer)  # noqa: ARG005
+    two_levels(tmp_path / "slide.tiff")
+    read = TiledTiff.blocks
+
+    def fewer(self, file):
+        found = read(self, file)
+        return dataclasses.replace(found, levels=found.levels[:1])
+
+    monkeypatch.setattr(TiledTiff, "blocks", fewer)
     with open_slide(tmp_path / "slide.tiff") as slide:
         assert slide.route == "openslide"
         assert "finds other levels" in slide.reason
@@ -519,13 +525,13 @@ def test_closing(tmp_path):
 
 def _in_child(slide, file, answers):
     own = slide._pixels.handle()
-    answers.put((id(own), slide._file() is not file, slide.block(0, 2, 2), slide.read_region(1, 7, 7, 30, 30)))
+    answers.put((id(own), slide._file(0) is not file, slide.block(0, 2, 2), slide.read_region(1, 7, 7, 30, 30)))
 
 
 def test_a_forked_child_opens_its_own_handles(tmp_path):
     slide = open_slide(two_levels(tmp_path / "slide.tiff"))
     block, region = slide.block(0, 2, 2), slide.read_region(1, 7, 7, 30, 30)
-    handle, file = slide._pixels.handle(), slide._file()
+    handle, file = slide._pixels.handle(), slide._file(0)
     context = multiprocessing.get_context("fork")
     answers = context.SimpleQueue()
     child = context.Process(target=_in_child, args=(slide, file, answers))

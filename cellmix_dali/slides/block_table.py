@@ -1,0 +1,56 @@
+"""Where the encoded blocks of one level lie, and what makes each a whole stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["BlockTable", "StreamMaker"]
+
+
+class StreamMaker(Protocol):
+    """Makes the bytes of a block a stream that any decoder shows in the right colours."""
+
+    def join(self, block: bytes) -> bytes:
+        """Return the whole JPEG stream of a block; a ValueError says what is wrong with it."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class BlockTable:
+    """One pyramid level whose blocks can be handed to a decoder.
+
+    Attributes
+    ----------
+    width, height : int
+        Size in pixels.
+    block_width, block_height : int
+        Size of a block in pixels; blocks at the right and lower edge are as large.
+    columns, rows : int
+        Blocks across and down.
+    offsets, counts : int64 array, shape (rows * columns,)
+        Where each block lies in its file, and its bytes; a block of 0 bytes is blank, wherever it is said to lie.
+    compression, colour
+        As in `cellmix_dali.slides.Level`.
+    streams : StreamMaker or None
+        Makes a block a complete JPEG stream; None where blocks are complete (whole JPEG, JPEG 2000, or all blank).
+    path : Path or None, default None
+        The file that has the blocks, where a slide has several; None for the file by which the slide is opened.
+    """
+
+    width: int
+    height: int
+    block_width: int
+    block_height: int
+    columns: int
+    rows: int
+    offsets: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    compression: Literal["jpeg", "jpeg2000"]
+    colour: Literal["rgb", "ycbcr"]
+    streams: StreamMaker | None
+    path: Path | None = None

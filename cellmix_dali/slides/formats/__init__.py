@@ -1,0 +1,15 @@
+"""The kinds of slide files: one a file, each says how it is recognised and how its levels and blocks are found."""
+
+from __future__ import annotations
+
+from cellmix_dali.slides.formats import aperio, ome_tiff, openslide, tiled_tiff  # noqa: F401  (they enter themselves)
+from cellmix_dali.slides.formats.registry import (
+    FORMATS,
+    SlideFormat,
+    formats_in_order,
+    register_format,
+    slide_suffixes,
+)
+from cellmix_dali.slides.formats.slide_file import SlideFile
+
+__all__ = ["FORMATS", "SlideFile", "SlideFormat", "formats_in_order", "register_format", "slide_suffixes"]

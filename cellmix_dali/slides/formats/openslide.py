@@ -1,0 +1,54 @@
+"""All that no other format takes and OpenSlide knows: Hamamatsu, Leica, MIRAX, Philips, DICOM and others.
+
+OpenSlide recognises the file and reads its pixels; no encoded blocks are handed out. TIFFs among them are looked at
+before, because OpenSlide shows pictures of 16 bits, of four inks or turned ones wrongly without a word. NDPI is not: it
+has no blocks to look at, and beyond 4 GiB directories that only its own readers find.
+
+Source: OpenSlide's page "Virtual slide formats understood by OpenSlide".
+"""
+
+from __future__ import annotations
+
+from cellmix_dali.errors import SlideError
+from cellmix_dali.slides import samples
+from cellmix_dali.slides.formats.registry import SlideFormat, register_format
+from cellmix_dali.slides.formats.slide_file import SlideFile
+from cellmix_dali.slides.found import Found, through_openslide
+from cellmix_dali.slides.openslide import OpenSlideFile
+from cellmix_dali.slides.tiff import CONVERT
+
+__all__ = ["OpenSlideFormat"]
+
+
+@register_format
+class OpenSlideFormat(SlideFormat):
+    """What OpenSlide reads; the last to be asked, so it says of a file that no format takes why it is not a slide."""
+
+    name, rank = "openslide", 100
+    suffixes = (".ndpi", ".scn", ".mrxs", ".bif", ".dcm", ".vms", ".vmu", ".svslide", ".zvi", ".czi")
+    files = "Hamamatsu, Leica, MIRAX, Philips, Sakura, Trestle, Ventana, Zeiss, DICOM"
+    read = "through OpenSlide, into the same graph"
+
+    def recognises(self, file: SlideFile) -> bool:  # noqa: ARG002, D102
+        return True
+
+    def look(self, file: SlideFile) -> Found:  # noqa: D102
+        path, vendor = file.path, file.vendor
+        if vendor is None:
+            raise _no_slide(file)
+        if file.is_tiff and vendor != "hamamatsu" and file.chain_ends:
+            samples.check_tiff(path)
+        reason = f"Files of the format {vendor} are read through OpenSlide."
+        return through_openslide(path, vendor, OpenSlideFile(path, vendor), reason)
+
+
+def _no_slide(file: SlideFile) -> SlideError:
+    """Why a file that nobody knows is not a slide."""
+    path = file.path
+    if file.is_untiled:
+        convert = CONVERT.format(name=path.name)
+        return SlideError(f"{path} is a TIFF but not tiled, so not a slide. Convert it, for example: {convert}.")
+    return SlideError(
+        f"{path} is not a slide: neither a tiled TIFF nor a format that OpenSlide knows. "
+        "Check the file, and export it again from the scanner's software if it should be one."
+    )
