@@ -265,11 +265,19 @@ def test_whose_mpp_counts(collection):
         ({"mpp": 1, "level": 0}, "give only one"),
         ({"overlap": 256}, "overlap=256"),
         ({"edge": "cut"}, "Unknown edge"),
+        ({"level": -1}, "level=-1"),
+        ({"mpp": 0.0}, "mpp=0"),
+        ({"magnification": -20}, "magnification=-20"),
+        ({"mpp_override": 0.001}, "mpp_override=0.001"),
+        ({"min_share": 1.01}, "min_share=1.01"),
+        ({"tissue": -0.01}, "tissue=-0.01"),
+        ({"tissue_method": "x"}, "Unknown tissue method|There is no"),
     ],
 )
 def test_bad_arguments_are_never_the_slides_fault(collection, how, message):
-    with pytest.raises(ArgumentError, match=message):
+    with pytest.raises(ArgumentError, match=message) as caught:
         tiles_of_slides(collection, 256, **({"on_error": "skip"} | how))
+    assert "None of the" not in str(caught.value)
     with pytest.raises(ArgumentError, match="list of slides is empty"):
         tiles_of_slides(SlideList(()), 256)
 
