@@ -110,9 +110,9 @@ def reduced(pixels: np.ndarray, scale: int) -> np.ndarray:
 
 
 def filled(pixels: np.ndarray, block: int) -> np.ndarray:
-    """Padded by white to whole blocks."""
+    """Padded to whole blocks, by a grey that would be seen."""
     height, width = (-(-side // block) * block for side in pixels.shape[:2])
-    found = np.full((height, width, 3), 255, np.uint8)
+    found = np.full((height, width, 3), 60, np.uint8)
     found[: pixels.shape[0], : pixels.shape[1]] = pixels
     return found
 
@@ -156,6 +156,8 @@ def test_the_padded_pyramid_is_the_exact_one(pair: tuple[Path, Path]) -> None:
         assert (beyond[:, 493 - 480 :] == 255).all()
         assert (beyond[650 - 640 :] == 255).all()
         assert (beyond[:10, :12] < 255).any()
+        for x, y in ((0, 652), (496, 0), (505, 690)):  # wholly beyond the picture, not the file
+            assert (slide.read_region(1, x, y, 6, 12) == 255).all()
 
 
 @pytest.mark.parametrize("mpp", [0.5, 2.0, 8.0])

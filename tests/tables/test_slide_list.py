@@ -256,9 +256,28 @@ def test_whose_mpp_counts(collection):
         tiles_of_slides(collection, TileRecipe(100, mpp=0.3))
 
 
-def test_bad_arguments_are_never_the_slides_fault(collection):
-    with pytest.raises(ArgumentError, match="Unknown on_error"):
-        tiles_of_slides(collection, TileRecipe(256), on_error="ignore")
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"on_error": "ignore"}, "Unknown on_error"),
+        ({"tissue": 50}, "tissue=50"),
+        ({"mpp": 1, "level": 0}, "give only one"),
+        ({"overlap": 256}, "overlap=256"),
+        ({"edge": "cut"}, "Unknown edge"),
+        ({"level": -1}, "level=-1"),
+        ({"mpp": 0.0}, "mpp=0"),
+        ({"magnification": -20}, "magnification=-20"),
+        ({"mpp_override": 0.001}, "mpp_override=0.001"),
+        ({"min_share": 1.01}, "min_share=1.01"),
+        ({"tissue": -0.01}, "tissue=-0.01"),
+        ({"tissue_method": "x"}, "Unknown tissue method|There is no"),
+    ],
+)
+def test_bad_arguments_are_never_the_slides_fault(collection, how, message):
+    with pytest.raises(ArgumentError, match=message) as caught:
+        recipe = TileRecipe(256, **{name: value for name, value in how.items() if name != "on_error"})
+        tiles_of_slides(collection, recipe, on_error=how.get("on_error", "skip"))
+    assert "None of the" not in str(caught.value)
     with pytest.raises(ArgumentError, match="list of slides is empty"):
         tiles_of_slides(SlideList(()), TileRecipe(256))
 
