@@ -274,9 +274,9 @@ def test_whose_mpp_counts(collection):
     ],
 )
 def test_bad_arguments_are_never_the_slides_fault(collection, how, message):
+    of_recipe = {name: value for name, value in how.items() if name != "on_error"}
     with pytest.raises(ArgumentError, match=message) as caught:
-        recipe = TileRecipe(256, **{name: value for name, value in how.items() if name != "on_error"})
-        tiles_of_slides(collection, recipe, on_error=how.get("on_error", "skip"))
+        tiles_of_slides(collection, TileRecipe(256, **of_recipe), on_error=how.get("on_error", "skip"))
     assert "None of the" not in str(caught.value)
     with pytest.raises(ArgumentError, match="list of slides is empty"):
         tiles_of_slides(SlideList(()), TileRecipe(256))
