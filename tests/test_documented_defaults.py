@@ -15,6 +15,12 @@ from typing import Any
 import pytest
 
 import cellmix_dali
+from cellmix_dali.mixing.saliency import SALIENCY_SIDE
+from cellmix_dali.plugins import normalise
+from cellmix_dali.reading import windows
+from cellmix_dali.slides import resolution, samples
+from cellmix_dali.storage import patience
+from cellmix_dali.tables import one_resolution
 
 # "name : type, default value", in the docstring's own words for what stands for None or a constant.
 VALUE = r"\"[^\"]*\"|\([^)]*\)|-?\d+(?:,\d{3})+|\d+\*\*\d+|[-\w.]+"
@@ -66,6 +72,14 @@ def test_defaults(of: Any, argument: str, value: object) -> None:
     default = parameters[argument].default
     assert (default.tolist() if hasattr(default, "tolist") else default) == value
     assert type(default) is type(value) or isinstance(default, int | float)
+
+
+def test_numbers_that_the_pages_state() -> None:
+    """Seconds, shares, pixels and bytes by name: nothing else holds them to what users were told."""
+    assert (patience.RETRY_SECONDS, patience.SLIDE_TIMEOUT) == (60, 3600)
+    assert (resolution.TOLERANCE, resolution.MPP_RANGE, one_resolution.MIXED_BEYOND) == (0.02, (0.05, 40), 0.05)
+    assert (samples.MOST_BLOCK_PIXELS, windows.MARGIN, SALIENCY_SIDE) == (2**26, 16, 128)
+    assert (normalise.MEAN, normalise.STD) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def test_there_are_many() -> None:

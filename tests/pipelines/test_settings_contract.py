@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import subprocess
@@ -227,3 +228,22 @@ def test_opencv_does_not_flood_the_terminal(real: Callable[[str], Path]) -> None
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout == "(2, 240, 240, 3)\n"
     assert done.stderr == ""
+
+
+def test_digests_of_a_state_stay_what_they_were(image_files: list[str], table: TileTable) -> None:
+    """Else states of a former version would be refused, as if the data were others."""
+    labels = np.arange(12) % 3
+    options = SETTINGS | {"method": None, "image_size": 16}
+    with train_image_loader(image_files, labels, **options) as loader:
+        found = loader.state_dict()["settings"]["files_and_labels"]
+    whole = hashlib.sha256("\0".join(image_files).encode() + labels.astype("<i4").tobytes())
+    assert found == whole.hexdigest()[:16]
+    with train_loader(table, **SETTINGS | {"method": None}) as loader:
+        found, order = loader.state_dict()["settings"], loader.source.order
+    rows = np.unique(np.linspace(0, len(table) - 1, 1024).astype(np.int64))
+    columns = (table.slide, table.level, table.x, table.y, table.size, table.label)
+    digest = hashlib.sha256(b"".join(np.asarray(column)[rows].astype(np.int64).tobytes() for column in columns))
+    assert found["table"] == digest.hexdigest()[:16]
+    batches = [order.batch(epoch, number) for epoch in (0, 1) for number in (0, len(order) - 1)]
+    digest = hashlib.sha256(b"".join(batch.astype(np.int64).tobytes() for batch in batches))
+    assert found["order"] == digest.hexdigest()[:16]
