@@ -96,7 +96,7 @@ def test_what_readers_of_slides_refuse(table: TileTable) -> None:
         (lambda: TileSource(table, batch_size=4, on_error="x"), "on_error"),
         (lambda: TileSource(table, batch_size=4, balance="x"), "balance"),
         (lambda: TileSource(table, batch_size=4, plans=other), "drawn for 5 images"),
-        (lambda: TileSource(table, batch_size=4, plans=plans), r"drawn for tiles of \(4, 8\)"),
+        (lambda: TileSource(table, batch_size=4, plans=plans), r"drawn for 4 images of \(4, 8\)"),
         (lambda: TileSource(table, batch_size=4, plans=right, drop_last=False), "use drop_last=True"),
         (lambda: train_loader(table, num_classes=2, batch_size=4, method=None), "Label 2|num_classes|class"),
         (lambda: evaluate_loader(table, batch_size=4, dtype="float64"), "dtype"),

@@ -42,7 +42,7 @@ class HalfMix(TileMixer):
 def registered() -> Iterator[None]:
     register_method(HalfMix)
     yield
-    METHODS.remove("HalfMix")
+    del METHODS["HalfMix"]
 
 
 @pytest.mark.usefixtures("registered")
