@@ -49,6 +49,8 @@ class FolderLock:
         while not self._locked():
             left_behind, waited = _is_left_behind(self._number), time.monotonic() - began
             if waited > (_WAIT if left_behind else _DYING):
+                if self._locked():  # it was let go between the two looks: then nobody holds it, dead or alive
+                    return
                 self.close()
                 raise ArgumentError(f"Another {job} is running in {folder}: wait for it, or stop it.")
             if left_behind and not told:
