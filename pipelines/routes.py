@@ -52,10 +52,18 @@ def choose_decoder(source: Source, device: str | torch.device) -> str:
     -------
     {"cpu", "mixed"}
     """
-    number, held = device_id(device), set(source.kinds)
+    number = device_id(device)
     if number is None:
         source.routes = decoder_routes("cpu", {})
         return "cpu"
+    if number not in source.decoders:  # a loader defines its pipeline anew after errors, and where it goes elsewhere
+        source.decoders[number] = _tried(source, number)
+    return source.decoders[number]
+
+
+def _tried(source: Source, number: int) -> str:
+    """Try a source's blocks on a GPU, tell the source which kinds go where, and return the decoder's device."""
+    held = set(source.kinds)
     real = {kind: try_decoder(kind, streams, number) for kind, streams in source.samples().items() if streams}
     source.routes = decoder_routes("gpu", {**_probes(number), **real})
     right = {kind for kind in KINDS if source.routes[kind].decoder == "mixed"}

@@ -58,6 +58,8 @@ class Source(ABC):
         Samples that were found bad so far, and why.
     routes : dict of str to DecoderRoute
         Where each kind of streams is decoded; set when a pipeline is defined.
+    decoders : dict of int to str
+        The device of `fn.decoders.image` for each GPU, by its number: blocks are tried once, not for every pipeline.
     """
 
     key: ClassVar[str] = "tile"
@@ -89,6 +91,7 @@ class Source(ABC):
         self.tile_size, self.plans, self.num_classes, self.flips = tile_size, plans, num_classes, flips
         self.bad: dict[int, str] = {}
         self.routes: dict[str, DecoderRoute] = {}
+        self.decoders: dict[int, str] = {}
         self._labels = labels
 
     @abstractmethod

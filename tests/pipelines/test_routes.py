@@ -196,3 +196,29 @@ def test_what_only_the_gpu_rejects_is_decoded_on_the_cpu(
     with evaluate_loader(table, batch_size=8, engine="native") as other:
         other.load_state_dict(state)
         assert other.source.rejected == {11: "rejected"}
+
+
+def test_blocks_are_tried_once_and_not_for_every_pipeline(
+    rendered: list[RenderedSlide], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def recorded(kind: str, *given: Any, **how: Any) -> Any:
+        tried.append(kind)
+        return try_decoder(kind, *given, **how)
+
+    monkeypatch.setattr("cellmix_dali.pipelines.routes.try_decoder", recorded)
+    table = of_kind(rendered, ".svs", ".tiff")
+    with (
+        emulated_gpu(no_colours_of_rgb),
+        evaluate_loader(table, batch_size=8, engine="native", device="gpu") as loader,
+    ):
+        first, before, routes = loader.pipeline, list(tried), loader.routes
+        batch = next(iter(loader))
+        loader.load_state_dict(loader.state_dict())
+        again = next(iter(loader))
+        assert loader.pipeline is not first  # it was defined anew
+        assert tried == before
+        assert loader.routes == routes
+        assert {RGB, YCBCR} <= set(before)
+        assert batch["images"].shape == again["images"].shape
