@@ -7,6 +7,7 @@ from pathlib import Path
 
 import tifffile
 
+from cellmix_dali.errors import SlideError
 from cellmix_dali.slides.ome import Ome
 from cellmix_dali.slides.openslide import detect_format
 from cellmix_dali.slides.samples import ome_of
@@ -92,8 +93,10 @@ class SlideFile:
         """
         if self._tiff is None:
             try:
-                check_chain(self.path)
+                _ = self.chain_ends
                 self._tiff = tifffile.TiffFile(self.path)
+            except SlideError:
+                raise
             except Exception as error:  # as above
                 raise broken(self.path, error) from error
         return self._tiff
