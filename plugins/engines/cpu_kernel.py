@@ -5,7 +5,7 @@ as garbage, so nothing here can raise: the loops see raw addresses and plain siz
 """
 
 # The annotations would be compiled with the functions.
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, misc, attr-defined"
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, misc, attr-defined, call-arg, unreachable"
 # ruff: noqa: ARG001 (callbacks take what they are given)
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numba import carray
 from nvidia.dali.plugin.numba import address_as_void_pointer
 
-from cellmix_dali._compiled import compiled
+from cellmix_dali._compiled import compiled, copy_bytes
 
 from .raw_numba import RUN_SAMPLE, SETUP, compiled_callback
 
@@ -45,14 +45,6 @@ def _numbers(address, length):
 def _image_shape(in_shapes):
     """Height, width and channels of the first input, which is the sample's own image."""
     return _words(_words(in_shapes, 1)[0], 3)
-
-
-@compiled()
-def _copy(target, source, length):
-    """Copy a run of bytes from one address to another; counted from 0, which lets the compiler make it fast."""
-    out, image = _bytes(target, length), _bytes(source, length)
-    for byte in range(length):
-        out[byte] = image[byte]
 
 
 # Compiled at once, so everything they call stands above. All have the sample's own image first, uint8 HWC; and, unless
@@ -84,7 +76,7 @@ def paste(out, out_shapes, out_dimensions, outputs, data, in_shapes, in_dimensio
         for row in range(sizes[2 * region]):
             first = (starts[2 * region] + row) * width + starts[2 * region + 1]
             place = (places[2 * region] + row) * width + places[2 * region + 1]
-            _copy(target + place * channels, images[region] + first * channels, length)
+            copy_bytes(target + place * channels, images[region] + first * channels, length)
 
 
 @compiled_callback(RUN_SAMPLE)
@@ -98,7 +90,7 @@ def fill(out, out_shapes, out_dimensions, outputs, data, in_shapes, in_dimension
     place, box = _numbers(given[1], 2), _numbers(given[2], 2)
     count = _words(_words(in_shapes, 4)[3], 1)[0]
     values = _bytes(given[3], count)
-    _copy(target, given[0], size)
+    copy_bytes(target, given[0], size)
     for row in range(place[0], place[0] + box[0]):
         for column in range(place[1], place[1] + box[1]):
             for channel in range(channels):
@@ -118,7 +110,7 @@ def nearest(out, out_shapes, out_dimensions, outputs, data, in_shapes, in_dimens
     pixels, image = _bytes(target, size), _bytes(_words(given[1], 1)[0], size)
     start, place, sizes = _numbers(given[2], 2), _numbers(given[3], 2), _numbers(given[4], 4)
     rows, columns, height, breadth = sizes[0], sizes[1], sizes[2], sizes[3]
-    _copy(target, given[0], size)
+    copy_bytes(target, given[0], size)
     for row in range(height):
         y = start[0] + (2 * row + 1) * rows // (2 * height)
         for column in range(breadth):
@@ -143,7 +135,7 @@ def linear(out, out_shapes, out_dimensions, outputs, data, in_shapes, in_dimensi
     rows, columns, height, breadth = sizes[0], sizes[1], sizes[2], sizes[3]
     scale_y, scale_x = rows / height, columns / breadth
     reach_y, reach_x = max(scale_y, 1.0), max(scale_x, 1.0)
-    _copy(target, given[0], size)
+    copy_bytes(target, given[0], size)
     for row in range(height):
         # In pixels' own terms: the centre of pixel 0 is at 0.
         centre_y = (row + 0.5) * scale_y - 0.5
@@ -190,4 +182,4 @@ def mask(out, out_shapes, out_dimensions, outputs, data, in_shapes, in_dimension
         while pixel < count and (stays[pixel] != 0) == own:
             pixel += 1
         image = given[0] if own else other
-        _copy(target + first * channels, image + first * channels, (pixel - first) * channels)
+        copy_bytes(target + first * channels, image + first * channels, (pixel - first) * channels)
