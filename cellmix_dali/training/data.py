@@ -8,10 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
-
-from ..tables.tile_table import TileTable
 
 if TYPE_CHECKING:
     from ..curriculum import Curriculum
@@ -19,7 +16,7 @@ if TYPE_CHECKING:
     from ..plugins import PlanSource
     from .settings import TrainingSettings
 
-__all__ = ["Making", "Samples", "TrainingData", "left_and_right"]
+__all__ = ["Making", "Samples", "TrainingData"]
 
 S = TypeVar("S")
 
@@ -143,15 +140,3 @@ class TrainingData(Generic[S]):
     def counts(self) -> dict[str, int]:
         """Samples of each set."""
         return {name: len(self.source.labels(samples)) for name, samples in self.sets.items()}
-
-
-def left_and_right(table: TileTable) -> tuple[TileTable, TileTable]:
-    """Split one slide's tiles: at its right side about a fifth of them, or more until both classes are there."""
-    columns = np.unique(table.x)
-    held_out = table.x >= columns[-1]
-    for column in columns[::-1]:
-        held_out = table.x >= column
-        labels = table.label[held_out] if table.label is not None else np.empty(0)
-        if held_out.mean() >= 0.2 and len(np.unique(labels)) > 1:
-            break
-    return table.select(~held_out), table.select(held_out)

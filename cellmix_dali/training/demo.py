@@ -14,7 +14,8 @@ from ..storage.moment import is_folder
 from ..synthetic import CLASSES, render_slides
 from ..tables.recipe import TileRecipe, lay_tiles
 from ..tables.tile_table import TileTable
-from .data import TrainingData, left_and_right
+from .data import TrainingData
+from .division import Division
 from .tile_samples import TileSamples
 
 __all__ = ["RENDERED_TILE", "rendered_data", "slide_data"]
@@ -115,8 +116,7 @@ def slide_data(
         train, test = TileTable.concat(tables[:-1]), tables[-1]
         split = f"held out: {used[-1].name}"
     else:
-        train, test = left_and_right(tables[0])
-        split = "held out: the right side of the one slide (tiles of one slide resemble each other: use several slides)"
+        train, _, test, split, _ = Division().of_one_slide(tables[0])
     for name, table in (("training", train), ("held-out", test)):
         for label, of in enumerate(_TISSUE):
             if table.label is None or not (table.label == label).any():
@@ -133,9 +133,10 @@ def _slide_files(path: Path) -> list[Path]:
     """A file as it is; of a folder, the slide files in it."""
     if not is_folder(path):
         return [path]
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in slide_suffixes())
+    suffixes = slide_suffixes()
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in suffixes)
     if not files:
-        raise SlideError(f"There is no slide in the folder {path}: looked for {', '.join(sorted(slide_suffixes()))}.")
+        raise SlideError(f"There is no slide in the folder {path}: looked for {', '.join(sorted(suffixes))}.")
     return files
 
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from ..errors import ArgumentError
 from ..tables.splits import split_tiles
 from ..tables.tile_table import TileTable
-from .data import left_and_right
 
 __all__ = ["Division", "Sides"]
 
@@ -108,6 +109,18 @@ class Division:
         self.check()
         if self.validation or self.validation_fold is not None:
             raise ArgumentError("The tiles are of one slide: no other slide can choose the best epoch.")
-        train, test = left_and_right(table)
+        train, test = _left_and_right(table)
         said = "held out: the right side of the one slide (tiles of one slide resemble each other: use several slides)"
         return Sides(train.select(train.x + train.size <= test.x.min()), None, test, said, ())
+
+
+def _left_and_right(table: TileTable) -> tuple[TileTable, TileTable]:
+    """Split one slide's tiles: at its right side about a fifth of them, or more until both classes are there."""
+    columns = np.unique(table.x)
+    held_out = table.x >= columns[-1]
+    for column in columns[::-1]:
+        held_out = table.x >= column
+        labels = table.label[held_out] if table.label is not None else np.empty(0)
+        if held_out.mean() >= 0.2 and len(np.unique(labels)) > 1:
+            break
+    return table.select(~held_out), table.select(held_out)
