@@ -381,7 +381,7 @@ def _digest(*arrays: NDArray[Any]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _explained(error: RuntimeError, where: Sequence[str] = ()) -> CellMixDaliError:
+def _explained(error: RuntimeError, where: Sequence[str]) -> CellMixDaliError:
     """DALI's error with a person's words before it, and the tiles to blame."""
     text = str(error)
     known = [words for place, words in _EXPLAINED.items() if place in text]

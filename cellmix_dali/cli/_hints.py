@@ -58,14 +58,15 @@ def former_command(arguments: list[str], command: str = "train") -> ArgumentErro
 
 def _kind(path: Path) -> str | None:
     """What lies at a path: one of the commands, "slide files", or None where nothing tells."""
+    suffixes = slide_suffixes()
     if not is_folder(path):
-        if path.suffix.lower() in slide_suffixes() and path.suffix.lower() not in _IMAGES and path.exists():
+        if path.suffix.lower() in suffixes and path.suffix.lower() not in _IMAGES and path.exists():
             return "slide files"
         return "slides" if path.suffix.lower() == ".csv" and path.exists() else None
     if (path / "tiles.parquet").exists():
         return "tiles"
     try:
-        if any(file.suffix.lower() in slide_suffixes() for file in path.iterdir() if file.is_file()):
+        if any(file.suffix.lower() in suffixes for file in path.iterdir() if file.is_file()):
             return "slide files"
         some = itertools.islice(path.rglob("*"), _LOOKED_AT)  # a whole tree may be large
         return "images" if any(file.suffix.lower() in _IMAGES for file in some) else None

@@ -73,7 +73,7 @@ train = typer.Typer(
 
 @dataclass(frozen=True)
 class RecipeOptions:
-    """Which tiles a slide gives."""
+    """Which tiles are taken of each slide."""
 
     tile_size: Annotated[int, typer.Option(min=32, help="Side of a tile in pixels.", rich_help_panel=RESOLUTION)] = 224
     mpp: Mpp = None

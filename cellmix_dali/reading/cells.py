@@ -78,17 +78,13 @@ def deal(
 
     batch = len(tiles)
     blocks = [stream for tile in tiles for stream in tile.streams]
-    if second is None:
-        numbers: dict[int, int] = {}
-        of = [numbers.setdefault(id(stream), len(numbers)) for stream in blocks]
-    else:
-        sets: tuple[dict[int, int], dict[int, int]] = ({}, {})
-        whose = [mine for tile, mine in zip(tiles, second, strict=True) for _ in tile.streams]
-        of = [
-            sets[mine].setdefault(id(stream), len(sets[mine]) + mine * slots * batch)
-            for stream, mine in zip(blocks, whose, strict=True)
-        ]
-        slots *= 2
+    sets: tuple[dict[int, int], dict[int, int]] = ({}, {})
+    of = [
+        sets[mine].setdefault(id(stream), len(sets[mine]) + mine * slots * batch)
+        for tile, mine in zip(tiles, second or [False] * batch, strict=True)
+        for stream in tile.streams
+    ]
+    slots *= 1 if second is None else 2
     unique = dict(zip(of, blocks, strict=True))
     streams = [[unique.get(slot * batch + sample, _EMPTY) for sample in range(batch)] for slot in range(slots)]
     pixels = [_column(side) if tile.pixels is None else tile.pixels for tile, side in zip(tiles, sides, strict=True)]

@@ -1,4 +1,4 @@
-"""Which tiles a slide gives: a recipe, and the one function that follows it."""
+"""Which tiles are taken of a slide: a recipe, and the one function that follows it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class SlideFiles(NamedTuple):
 
 @dataclass(frozen=True)
 class TileRecipe:
-    """Which tiles a slide gives: resolution, grid, tissue and labels. It is checked when it is made.
+    """Which tiles are taken of a slide: resolution, grid, tissue and labels. It is checked when it is made.
 
     Attributes
     ----------

@@ -171,10 +171,11 @@ def _expand(source: str | Path, folders: list[Path]) -> list[Path]:
             files = list(path.iterdir())
         except OSError as error:
             raise refusal(f"Cannot look into the folder {path}", error, "Check it.") from error
-        found = sorted(file for file in files if file.suffix.lower() in slide_suffixes() and not is_folder(file))
+        suffixes = slide_suffixes()
+        found = sorted(file for file in files if file.suffix.lower() in suffixes and not is_folder(file))
         if not found:
             raise SlideError(
-                f"There is no slide in the folder {path}: looked for {', '.join(sorted(slide_suffixes()))}. For slides "
+                f"There is no slide in the folder {path}: looked for {', '.join(sorted(suffixes))}. For slides "
                 f"in folders below, give a pattern in quotes: '{path}/**/*.svs'."
             )
         folders += sorted(file for file in files if is_folder(file) and not file.name.startswith("."))
