@@ -12,7 +12,7 @@ from numba.extending import intrinsic
 __all__ = ["compiled", "copy_bytes", "pointer"]
 
 
-def compiled(*, nogil: bool = True) -> Callable[[Callable[..., Any]], Any]:
+def compiled(*, nogil: bool = True, **options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Compile a function that raises nothing: a division by zero neither.
 
     Where no folder can hold the result, it is compiled once per process instead of once per machine.
@@ -22,13 +22,15 @@ def compiled(*, nogil: bool = True) -> Callable[[Callable[..., Any]], Any]:
     nogil : bool, default True
         Whether it runs without the interpreter lock. What takes a few microseconds keeps it: threads that wait for the
         lock would take it meanwhile, and getting it back takes longer.
+    **options
+        See `numba.njit`.
     """
 
     def compile_it(function: Callable[..., Any]) -> Any:
         try:
-            return njit(function, nogil=nogil, error_model="numpy", cache=True)
+            return njit(function, nogil=nogil, error_model="numpy", cache=True, **options)
         except RuntimeError:
-            return njit(function, nogil=nogil, error_model="numpy")
+            return njit(function, nogil=nogil, error_model="numpy", **options)
 
     return compile_it
 

@@ -5,21 +5,23 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeAlias
 
 import torch
 from typing_extensions import TypedDict
 
 from cellmix_dali._arguments import integer
+from cellmix_dali.augment import AugmentLike, augmentation
 from cellmix_dali.errors import ArgumentError, unknown_name
-from cellmix_dali.plugins import Augment, Draw, Source, TileNodes, tiles
+from cellmix_dali.plugins import Draw, Source, TileNodes, tiles
+from cellmix_dali.plugins.colour import coloured
 from cellmix_dali.plugins.dali import DataNode, Pipeline, fn
 from cellmix_dali.plugins.engines.registry import check_engine, default_engine
 from cellmix_dali.plugins.labels import mix_labels
 from cellmix_dali.plugins.normalise import DTYPES, MEAN, STD, channel_numbers, normalise
 from cellmix_dali.plugins.saliency import placed_boxes
 
+from .augmenting import changed, told, try_augmentation
 from .device import device_id, device_name, pipeline_on
 from .routes import choose_decoder
 
@@ -36,7 +38,7 @@ class GraphKeywords(TypedDict, total=False):
     dtype: str
     num_threads: int | None
     prefetch_queue_depth: int | None
-    augment: Augment | None
+    augment: AugmentLike | None
     require_gpu_decoding: bool
 
 
@@ -60,10 +62,11 @@ class GraphOptions:
         DALI's threads. By default as many as the process may use cores, at most 16.
     prefetch_queue_depth : int, optional
         Batches that DALI makes ahead. By default 2, on the GPU 4.
-    augment : callable, optional
-        ``augment(images, draw)`` changes the images, uint8 HWC, after the flips and before the mixing, by operators of
-        the graph and by the numbers of `draw` (see `cellmix_dali.plugins.Draw`); it returns them, of the same size and
-        type. A loader's state is told from another by the augmentation's name.
+    augment : str, recipe, Augmentation or callable, optional
+        What changes the images after the flips and before the mixing: a preset's name, such as "strong", or any other
+        thing that `cellmix_dali.augment.augmentation` takes. A function ``augment(images, draw)`` changes images, uint8
+        HWC, by operators of the graph and by the numbers of `draw` (see `cellmix_dali.plugins.Draw`), and returns them,
+        of the same size and type. A loader's state is told from another by the augmentation's name and parameters.
     require_gpu_decoding : bool, default False
         Whether a pipeline on the GPU that decodes nothing there is an error. Otherwise it is a warning; `Loader.routes`
         says where what is decoded, and why.
@@ -83,7 +86,7 @@ class GraphOptions:
     dtype: str = "float32"
     num_threads: int | None = None
     prefetch_queue_depth: int | None = None
-    augment: Augment | None = None
+    augment: AugmentLike | None = None
     require_gpu_decoding: bool = False
 
     def __post_init__(self) -> None:
@@ -93,6 +96,8 @@ class GraphOptions:
             raise unknown_name("dtype", self.dtype, DTYPES)
         for name in ("mean", "std"):
             object.__setattr__(self, name, channel_numbers(name, getattr(self, name)))
+        if self.augment is not None:
+            object.__setattr__(self, "augment", augmentation(self.augment))
         for name in ("num_threads", "prefetch_queue_depth"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, integer(name, getattr(self, name), low=1))
@@ -114,7 +119,7 @@ class GraphOptions:
     def seen(self) -> dict[str, Any]:
         """Return what changes the tensors of a batch, as plain values."""
         seen: dict[str, Any] = {"mean": list(self.mean), "std": list(self.std), "dtype": self.dtype}
-        return seen if self.augment is None else seen | {"augment": _told(self.augment)}
+        return seen if self.augment is None else seen | {"augment": told(self.augment)}
 
 
 Finish: TypeAlias = "Callable[[TileNodes, Source, GraphOptions], Sequence[DataNode]]"
@@ -131,6 +136,9 @@ def mixed_and_normalised(batch: TileNodes, source: Source, options: GraphOptions
     """
     plan, labels = batch.plan, batch.labels
     if plan is not None and plan.action.kind == "saliency":
+        if batch.colour is not None:
+            images = coloured(batch.images, batch.colour, engine=options.engine)
+            batch = batch._replace(images=images, colour=None)
         # Boxes lie where the images say, and so do the weights; otherwise the source has mixed the labels.
         plan = placed_boxes(batch.images, plan)
         assert source.num_classes is not None
@@ -140,6 +148,7 @@ def mixed_and_normalised(batch: TileNodes, source: Source, options: GraphOptions
         mean=options.mean,
         std=options.std,
         plan=plan,
+        colour=batch.colour,
         dtype=options.dtype,
         engine=options.engine,
         sizes_checked=options.augment is None,  # the source has checked that its images are of the plans' size
@@ -171,20 +180,28 @@ def source_pipeline(
     Raises
     ------
     ArgumentError
-        If the source draws plans and does not mix the labels, or `augment` does not return images.
+        If the source draws plans and does not mix the labels, or `augment` does not keep to what is agreed.
     """
     if source.plans is not None and source.num_classes is None:
         raise ArgumentError(
             f"A source that draws plans must mix the labels, too: {type(source).__name__}(..., num_classes=...)."
         )
+    augment = None if options.augment is None else augmentation(options.augment)
+    if augment is not None:
+        try_augmentation(augment, source.tile_size, options.device)
     pipeline = options.pipeline(source.batch_size)
     with pipeline:
         batch = tiles(source, device=_decoder(source, options))
         images = batch.images.gpu() if options.device_name == "gpu" else batch.images
         if batch.flips is not None:
             images = fn.flip(images, horizontal=batch.flips[0], vertical=batch.flips[1])
-        images = _augmented(images, source, options)
-        pipeline.set_outputs(*finish(batch._replace(images=images), source, options))
+        colour = None
+        if augment is not None:
+            augmented = changed(augment, images, Draw.of(source, engine=options.engine))
+            # The pass that normalises changes colours, too; all other ends want pixels as they are.
+            colour = augmented.colour() if finish is mixed_and_normalised else None
+            images = augmented.images
+        pipeline.set_outputs(*finish(batch._replace(images=images, colour=colour), source, options))
     return pipeline
 
 
@@ -199,27 +216,3 @@ def _decoder(source: Source, options: GraphOptions) -> str:
             raise ArgumentError(f"{told} Leave require_gpu_decoding out to decode on the CPU.")
         warnings.warn(told, stacklevel=2)
     return chosen
-
-
-def _augmented(images: DataNode, source: Source, options: GraphOptions) -> DataNode:
-    """Change the images as the user's function says; without one they stay as they are."""
-    if options.augment is None:
-        return images
-    found = options.augment(images, Draw.of(source))
-    if not isinstance(found, DataNode):
-        raise ArgumentError(
-            f"augment={_told(options.augment)} returned {type(found).__name__}: it takes (images, draw), nodes of the "
-            "graph, and returns the images."
-        )
-    return found.gpu() if options.device_name == "gpu" else found
-
-
-def _told(augment: Any) -> str:
-    """A function's name, and what it was given beforehand; two of one name are told apart by that only."""
-    if isinstance(augment, partial):
-        given = [repr(each) for each in augment.args] + [
-            f"{name}={value!r}" for name, value in augment.keywords.items()
-        ]
-        return f"{_told(augment.func)}({', '.join(given)})"
-    named = augment if hasattr(augment, "__qualname__") else type(augment)
-    return f"{named.__module__}.{named.__qualname__}"

@@ -2,6 +2,8 @@
 
 from .cellmix import CellMixParameters, cellmix
 from .clock import EpochClock
+from .colour import coloured
+from .colour_stages import Colour
 from .draw import Augment, Draw
 from .mix import MixParameters, mix
 from .plan_source import PlanNodes, PlanSource
@@ -12,6 +14,7 @@ from .tiles import TileNodes, tiles
 __all__ = [
     "Augment",
     "CellMixParameters",
+    "Colour",
     "Draw",
     "EpochClock",
     "MixParameters",
@@ -21,6 +24,7 @@ __all__ = [
     "TileNodes",
     "TileSource",
     "cellmix",
+    "coloured",
     "mix",
     "tiles",
 ]

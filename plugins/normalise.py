@@ -8,10 +8,12 @@ import numpy as np
 
 from cellmix_dali.errors import ArgumentError, unknown_name
 
+from .colour import coloured
+from .colour_stages import Colour
 from .dali import DataNode
 from .engines.engine import DTYPES, Normalisation
 from .engines.registry import default_engine, engine_for
-from .engines.self_check import tried
+from .engines.self_check import tried, tried_colour
 from .image_shape import require_channels, require_tile_size
 from .plan_arrays import PlanNodes
 
@@ -47,11 +49,12 @@ def normalise(
     mean: Sequence[float] = MEAN,
     std: Sequence[float] = STD,
     plan: PlanNodes | None = None,
+    colour: Colour | None = None,
     dtype: str = "float32",
     engine: str | None = None,
     sizes_checked: bool = False,
 ) -> DataNode:
-    """Take out mean and standard deviation, cast, and put the channels first; before that, apply a plan.
+    """Take out mean and standard deviation, cast, and put the channels first; before that, change colours and mix.
 
     Parameters
     ----------
@@ -61,6 +64,8 @@ def normalise(
         Of R, G, B in [0, 1].
     plan : PlanNodes, optional
         What to mix, of any kind but "saliency" (see `saliency.placed_boxes`).
+    colour : Colour, optional
+        What to do to the images' colours before they are mixed.
     dtype : {"float32", "float16"}
         Of the result.
     engine : {"native", "numba"}, optional
@@ -90,7 +95,13 @@ def normalise(
         images = require_tile_size(images, plan.parameters)
     if chosen.compiled and not sizes_checked:
         images = require_channels(images, 3)
+    fused = plan is None or plan.action.kind in chosen.fuses
+    if colour is not None and not (fused and chosen.fuses_colours and not colour.measured):
+        images, colour = coloured(images, colour, engine=chosen.name), None
     if plan is not None and plan.action.kind not in chosen.fuses:
         mixing = chosen if plan.action.kind in chosen.mixes else engine_for("native", images.device)
         images, plan = tried(mixing, images, plan.action).mix(images, plan), None
-    return tried(chosen, images, None if plan is None else plan.action, dtype).normalise(images, plan, how)
+    tried(chosen, images, None if plan is None else plan.action, dtype)
+    if colour is not None:
+        tried_colour(chosen, images, colour.kinds, fused=True)
+    return chosen.normalise(images, plan, how, colour)

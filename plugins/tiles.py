@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from .colour_stages import Colour
 from .dali import DataNode, fn, types
 from .plan_source import PlanArrays, PlanNodes
 from .source import Source
@@ -26,6 +27,8 @@ class TileNodes(NamedTuple):
         Two random bits per tile for `fn.flip`, drawn by the batch's key: horizontal, vertical; if the source draws any.
     plan : PlanNodes or None
         The batch's mixing plan, if the source draws one.
+    colour : Colour or None
+        What still is to be done to the images' colours.
     """
 
     images: DataNode
@@ -33,6 +36,7 @@ class TileNodes(NamedTuple):
     tile: DataNode
     flips: DataNode | None
     plan: PlanNodes | None
+    colour: Colour | None = None
 
 
 def tiles(source: Source, *, device: str = "cpu") -> TileNodes:

@@ -26,6 +26,7 @@ FLOORS = [
     ("mixing",),
     ("losses", "synthetic", "pictures"),
     ("plugins",),
+    ("augment",),
     ("pipelines",),
     ("training",),
     ("comparison", "tiling", "previews"),
@@ -207,7 +208,7 @@ def test_a_long_signature_without_a_reason_is_found(tmp_path: Path) -> None:
 
 
 # Of what is counted, drawn or kept while it runs.
-CHANGED = {"Draw", "_Maps"}
+CHANGED = {"Batch", "Draw", "_Maps"}
 
 
 @pytest.mark.parametrize("path", modules(), ids=name_of)

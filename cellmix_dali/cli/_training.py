@@ -68,6 +68,26 @@ class MixingOptions:
         ),
     ] = None
     threshold: Threshold = 0.5
+    augment: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Change training images before they are mixed: light, strong, dinov2, midnight, one augmentation by "
+            "its name, a recipe (.yaml), or module:function.",
+            show_default=False,
+            rich_help_panel=MIXING,
+        ),
+    ] = None
+    augment_strength: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            metavar="FIRST LAST",
+            help="How strong augmentations are in the first and in the last epoch, with CellMix's curriculum; 1 1 by "
+            "default.",
+            show_default=False,
+            rich_help_panel=MIXING,
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..previews import ChosenTiles
+    from ..previews.augmented_tiles import AugmentedTiles
     from ..previews.mixed_tiles import MixedTiles
 
 __all__ = ["preview"]
@@ -32,6 +33,14 @@ def preview(
     ],
     method: Annotated[
         list[str] | None, typer.Option(help="A mixing method, or all; may be given several times.")
+    ] = None,
+    augment: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="An augmentation: light, strong, dinov2, midnight, one by its name, a recipe (.yaml), or "
+            "module:function; may be given several times.",
+        ),
     ] = None,
     out: PictureOut = Path("preview.png"),
     batch_size: Annotated[int, typer.Option(min=2, max=64, help="Tiles, all in one batch.")] = 8,
@@ -56,8 +65,9 @@ def preview(
 ) -> None:
     """Draw a batch of your own tiles as each method would mix it, with its soft labels.
 
-    The first row is the batch as it is. Every batch is mixed (p=1), by the operators that training uses. Of a slide,
-    tiles with tissue are taken from all over it.
+    The first row is the batch as it is. Every batch is mixed (p=1), by the operators that training uses. With --augment
+    the batch is shown as each augmentation changes it, and mixed only if --method is given as well. Of a slide, tiles
+    with tissue are taken from all over it.
     """
     ready_picture_file(out)
     from ..mixing import METHODS
@@ -65,18 +75,21 @@ def preview(
     from ..previews.mixed_tiles import middle_patch_size, mix_tiles
 
     console = Console()
-    methods, left_out = _methods(method or [_ALL], batch_size)
+    methods, left_out = _methods(method or ([] if augment else [_ALL]), batch_size)
     recipe = tile_recipe(
         tile_size or _TILE_SIZE, mpp=mpp, mpp_override=mpp_override, tissue=tissue, tissue_method=tissue_method
     )
     chosen = choose_tiles(source, batch_size, recipe, tile_size=tile_size, labels=labels, seed=seed)
     patch = patch_size or middle_patch_size(chosen.tile_size)
-    with console.status("mixing"):
+    with console.status("augmenting and mixing"):
+        changed = _augmented(chosen, augment or [], seed)
         images, mixed = mix_tiles(chosen, methods, patch_size=patch, fix_ratio=fix_ratio, seed=seed)
         title = f"{source.name}: tiles of {chosen.tile_size} px"
         if any(METHODS[name].is_cellmix for name in methods):
             title += f"; CellMix with patches of {patch} px, of which {fix_ratio:.0%} stay"
-        _draw(out, chosen, images, mixed, title)
+        _draw(out, chosen, images, changed, mixed, title)
+    for of in changed:
+        console.print(f"{escape(of.name)}: {escape(of.told)}", soft_wrap=True)
     for name, reason in left_out.items():
         console.print(f"{name} is left out: {escape(reason)}", soft_wrap=True)
     console.print(f"written to {escape(str(out))}", soft_wrap=True)
@@ -101,11 +114,27 @@ def _methods(wanted: list[str], batch_size: int) -> tuple[list[str], dict[str, s
     return fitting, left_out
 
 
-def _draw(out: Path, chosen: ChosenTiles, images: NDArray[np.uint8], mixed: list[MixedTiles], title: str) -> None:
+def _augmented(chosen: ChosenTiles, names: list[str], seed: int) -> list[AugmentedTiles]:
+    if not names:
+        return []
+    from ..previews.augmented_tiles import augment_tiles
+
+    return augment_tiles(chosen, names, seed=seed)
+
+
+def _draw(
+    out: Path,
+    chosen: ChosenTiles,
+    images: NDArray[np.uint8],
+    changed: list[AugmentedTiles],
+    mixed: list[MixedTiles],
+    title: str,
+) -> None:
     from ..mixing import METHODS
     from ..pictures import MethodRow, methods_picture
 
     labels = chosen.labels()
     rows = [MethodRow("as they are", f"a batch of {len(labels)}", images, labels)]
+    rows += [MethodRow(of.name, "augmented", of.images, labels) for of in changed]
     rows += [MethodRow(of.method, f"arXiv {METHODS[of.method].paper}", of.images, of.weights @ labels) for of in mixed]
     methods_picture(out, rows, title=title, names=chosen.classes)

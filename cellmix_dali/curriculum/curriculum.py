@@ -77,6 +77,9 @@ class Curriculum:
         Epochs that "loop" stays at one patch size, 1 or more.
     seed : int, default 0
         Seed of "random", from 0 to 2**64 - 1; the size of an epoch depends on seed and epoch alone.
+    augment_strength : float or (float, float), optional
+        How strong augmentations are, at least 0: always, or in the first and in the last epoch after the warm-up, with
+        a straight line between; the first one in the warm-up, too. By default 1.
 
     Raises
     ------
@@ -115,6 +118,7 @@ class Curriculum:
         jump: str | None = None,
         loop_epochs: int = 3,
         seed: int = 0,
+        augment_strength: float | Sequence[float] | None = None,
     ) -> None:
         if patch_strategy not in PATCH_STRATEGIES:
             raise unknown_name("patch_strategy", patch_strategy, PATCH_STRATEGIES)
@@ -159,6 +163,7 @@ class Curriculum:
                 "(0.0667) or more, or the ratio_strategy 'fixed'."
             )
 
+        self._strengths = _strengths(augment_strength)
         self._settings: dict[str, Any] = {
             "epochs": self._epochs,
             "tile_size": list(self._tile_size),  # a list, as JSON has no tuples
@@ -175,6 +180,8 @@ class Curriculum:
             "loop_epochs": self._loop_epochs,
             "seed": self._seed,
         }
+        if augment_strength is not None:  # states without it are those of versions before
+            self._settings["augment_strength"] = list(self._strengths)
         # Where the loss drives: the easiest ratio and patch are where it starts from.
         self._epoch = 0
         self._ratio = high
@@ -194,6 +201,14 @@ class Curriculum:
     def patch_sizes(self) -> tuple[int, ...]:
         """Every patch size that this curriculum may ask for, in pixels, ascending; just one when fixed."""
         return self._patch_sizes
+
+    @property
+    def augment_strength(self) -> float:
+        """How strong augmentations are in the current epoch: 0, not at all; 1, as they are described."""
+        first, last = self._strengths
+        steps = max(self._epochs - self._warmup_epochs - 1, 1)
+        elapsed = min(max(self._epoch - self._warmup_epochs, 0), steps)
+        return first + (last - first) * elapsed / steps
 
     @property
     def threshold(self) -> float:
@@ -334,6 +349,19 @@ class Curriculum:
             self._ratio = min(max(self._ratio * factor, low), high)
         if self._patch_strategy in strategies:
             self._patch_index = min(max(self._patch_index + step, 0), len(self._patch_sizes) - 1)
+
+
+def _strengths(given: float | Sequence[float] | None) -> tuple[float, float]:
+    """The strengths of the first and the last epoch, checked."""
+    if given is None:
+        return 1.0, 1.0
+    ends = list(given) if isinstance(given, list | tuple) else [given, given]
+    if len(ends) != 2:
+        raise ArgumentError(
+            f"augment_strength={given!r} cannot be used: it must be one number, or two, of the first and the last "
+            "epoch."
+        )
+    return number("augment_strength", ends[0], low=0), number("augment_strength", ends[1], low=0)
 
 
 def _only_with_fixed(name: str, value: object, strategy_name: str, strategy: str) -> ArgumentError:

@@ -21,7 +21,7 @@ def curriculum_picture(path: Path, epochs: Sequence[Mapping[str, float]]) -> Non
         The picture's file.
     epochs : sequence of mappings
         Each with ``epoch`` (from 1), ``patch_size``, ``fix_ratio``, ``threshold``, ``train_loss``; optionally
-        ``validation_loss`` and ``accuracy``.
+        ``validation_loss``, ``accuracy``, and ``augment_strength``, which is drawn where it is not always 1.
     """
     numbers = [entry["epoch"] for entry in epochs]
     figure = Figure(figsize=(9, 7), layout="constrained")
@@ -31,6 +31,12 @@ def curriculum_picture(path: Path, epochs: Sequence[Mapping[str, float]]) -> Non
     patch.set_yticks(sorted({entry["patch_size"] for entry in epochs}))
     ratio.step(numbers, [entry["fix_ratio"] for entry in epochs], where="mid", color=COLOURS[2], marker="o")
     ratio.set_ylabel("fix ratio")
+    strengths = [entry.get("augment_strength", 1.0) for entry in epochs]
+    if set(strengths) != {1.0}:
+        strength = ratio.twinx()
+        strength.step(numbers, strengths, where="mid", color=COLOURS[1], marker=".")
+        strength.set_ylabel("augmentation strength", color=COLOURS[1])
+        strength.set_ylim(-0.04 * max(strengths), 1.04 * max(strengths))
     ratio.set_ylim(-0.04, 1.04)  # markers at the ends are whole
     loss.plot(
         numbers,

@@ -79,6 +79,7 @@ class ImageSamples:
             method=settings.mixer,
             p=settings.p,
             seed=settings.seed,
+            augment=settings.augment,
             **self._given(making),
         )
 

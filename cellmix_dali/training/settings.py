@@ -34,6 +34,11 @@ class TrainingSettings:
         Constant values, for the strategies "fixed".
     threshold : float
         Loss per sample, of the curriculum.
+    augment : str, optional
+        What changes training images before they are mixed, as `cellmix_dali.augment.augmentation` takes a text: a
+        preset's name, a file, ``module:object``.
+    augment_strength : (float, float), optional
+        How strong it is in the first and in the last epoch: see `cellmix_dali.Curriculum`.
     model : str
         "small_cnn", "vit", "timm:NAME", or "module:callable": see `cellmix_dali.training.models.make_model`.
     pretrained : bool
@@ -68,6 +73,8 @@ class TrainingSettings:
     patch_size: int | None = None
     fix_ratio: float | None = None
     threshold: float = 0.5
+    augment: str | None = None
+    augment_strength: tuple[float, float] | None = None
     model: str = "small_cnn"
     pretrained: bool = False
     learning_rate: float | None = None
@@ -120,6 +127,15 @@ def check_settings(settings: TrainingSettings, size: int) -> Curriculum | None:
         raise ArgumentError(f"weight_decay={settings.weight_decay}: give a number, 0 or more.")
     if settings.schedule not in SCHEDULES:
         raise unknown_name("schedule", settings.schedule, SCHEDULES)
+    if settings.augment_strength is not None and not (settings.steered and settings.augment is not None):
+        raise ArgumentError(
+            f"augment_strength={settings.augment_strength}: a curriculum says how strong augmentations are, so give "
+            "augment, too, and one of CellMix's methods."
+        )
+    if settings.augment is not None:
+        from ..augment import augmentation
+
+        augmentation(settings.augment)
     check_model(settings.model, size, pretrained=settings.pretrained)
     curriculum = _curriculum(settings, size) if settings.steered else None
     _check_machine(settings)
@@ -159,4 +175,5 @@ def _curriculum(settings: TrainingSettings, size: int) -> Curriculum:
         fix_ratio=settings.fix_ratio,
         threshold=settings.threshold,
         seed=settings.seed,
+        augment_strength=settings.augment_strength,
     )

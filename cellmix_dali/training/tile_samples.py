@@ -61,6 +61,7 @@ class TileSamples:
             method=settings.method,
             p=settings.p,
             seed=settings.seed,
+            augment=settings.augment,
             **self._given(making),
         )
 

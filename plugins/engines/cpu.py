@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from types import ModuleType
 
 import numpy as np
 
+from ..colour_stages import KINDS, Colour
 from ..dali import DataNode, fn, types
 from ..image_shape import require_channels
 from ..plan_arrays import PlanNodes
@@ -14,8 +16,10 @@ from .engine import Engine, Normalisation
 
 __all__ = ["CompiledOnCpu"]
 
+Array = tuple[types.DALIDataType, int]
+
 # What kernels are given: images, the addresses of those that a plan takes pixels from, in_anchors, out_anchors, shapes.
-_IMAGE, _ADDRESSES = (types.UINT8, 3), (types.INT64, 1)
+_IMAGE, _ADDRESSES, _NUMBERS = (types.UINT8, 3), (types.INT64, 1), (types.FLOAT, 1)
 _REGIONS = [_ADDRESSES, *[(types.INT32, 2)] * 3]
 
 
@@ -24,6 +28,7 @@ class CompiledOnCpu(Engine):
 
     name, devices = "numba", ("cpu",)
     fuses = frozenset({"paste"})
+    fuses_colours = colours = True
     packages = ("numba", "numpy", *Engine.packages)
 
     def mix(
@@ -43,20 +48,42 @@ class CompiledOnCpu(Engine):
         mixed = fn.reinterpret(node, layout="HWC")  # which DALI drops
         return mixed if dtype is None else fn.cast(mixed, dtype=dtype)
 
-    def normalise(self, images: DataNode, plan: PlanNodes | None, how: Normalisation) -> DataNode:
+    def colour(self, images: DataNode, colour: Colour) -> DataNode:
+        """Run all stages in one pass, sample by sample in DALI's threads; see `Engine.colour`."""
+        node = _colouring()(images, _kinds(colour), fn.reshape(colour.numbers, shape=[-1]))
+        return fn.reinterpret(node, layout="HWC")
+
+    def blur(self, images: DataNode, sigma: DataNode, image_weight: DataNode) -> DataNode:
+        """Blur down and along in one pass, sample by sample in DALI's threads; see `Engine.blur`."""
+        return fn.reinterpret(_blurring()(images, fn.stack(sigma, image_weight)), layout="HWC")
+
+    def normalise(
+        self, images: DataNode, plan: PlanNodes | None, how: Normalisation, colour: Colour | None = None
+    ) -> DataNode:
         """Run the pass sample by sample in DALI's threads; see `Engine.normalise`."""
         half = how.dtype == "float16"
-        constants = types.Constant(np.append(how.constants(), np.float32(half)), device="cpu")
+        settings = types.Constant(np.append(how.constants(), np.float32(half)), device="cpu")
         regions = [] if plan is None else _regions(images, plan)
-        node = _normalising(mixing=plan is not None, half=half)(images, constants, *regions)
+        if colour is not None:
+            kinds = fn.cast(_kinds(colour), dtype=types.FLOAT)
+            settings = fn.cat(settings, kinds, fn.reshape(colour.numbers, shape=[-1]))
+            if plan is not None:
+                regions[0] = fn.cat(regions[0], _addresses(settings, plan, _NUMBERS))
+        operator = _normalising(mixing=plan is not None, half=half, coloured=colour is not None)
+        node = operator(images, settings, *regions)
         return fn.reinterpret(node, layout="CHW", **({"dtype": types.FLOAT16} if half else {}))
 
 
-def _addresses(images: DataNode, plan: PlanNodes) -> DataNode:
-    """Where the images that the plan takes pixels from lie."""
+def _addresses(images: DataNode, plan: PlanNodes, kind: Array = _IMAGE) -> DataNode:
+    """Where the images that the plan takes pixels from lie; of another kind, other data of the same samples."""
     from .image_addresses import image_addresses
 
-    return image_addresses(images, plan.in_ids)
+    return image_addresses(images, plan.in_ids, kind)
+
+
+def _kinds(colour: Colour) -> DataNode:
+    """The kinds of stages, as the kernel takes them."""
+    return types.Constant(np.array([KINDS.index(kind) for kind in colour.kinds], np.int32), device="cpu")
 
 
 def _regions(images: DataNode, plan: PlanNodes) -> list[DataNode]:
@@ -81,11 +108,34 @@ def _mixing(kind: str, interpolation: str) -> Callable[..., DataNode]:
 
 
 @functools.cache
-def _normalising(*, mixing: bool, half: bool) -> Callable[..., DataNode]:
+def _normalising(*, mixing: bool, half: bool, coloured: bool) -> Callable[..., DataNode]:
     """The pass as an operator, for all pipelines of the process."""
-    from . import cpu_normalise as kernel
     from .raw_numba import raw_operator
 
-    inputs = [_IMAGE, (types.FLOAT, 1), *(_REGIONS if mixing else [])]
+    kernel: ModuleType
+    if coloured:
+        from . import cpu_coloured as kernel
+    else:
+        from . import cpu_normalise as kernel
+    inputs = [_IMAGE, _NUMBERS, *(_REGIONS if mixing else [])]
     output = (types.UINT16 if half else types.FLOAT, 3)
     return raw_operator(kernel.run, kernel.planes, inputs=inputs, output=output, batch=False)
+
+
+@functools.cache
+def _colouring() -> Callable[..., DataNode]:
+    """The change of colour as an operator, for all pipelines of the process."""
+    from . import cpu_colour as kernel
+    from .raw_numba import raw_operator
+
+    inputs = [_IMAGE, (types.INT32, 1), _NUMBERS]
+    return raw_operator(kernel.run, kernel.same_shape, inputs=inputs, output=_IMAGE, batch=False)
+
+
+@functools.cache
+def _blurring() -> Callable[..., DataNode]:
+    """The blur as an operator, for all pipelines of the process."""
+    from . import cpu_blur as kernel
+    from .raw_numba import raw_operator
+
+    return raw_operator(kernel.run, kernel.same_shape, inputs=[_IMAGE, _NUMBERS], output=_IMAGE, batch=False)

@@ -29,11 +29,12 @@ from nvidia.dali.plugin.numba import address_as_void_pointer
 from cellmix_dali._compiled import compiled, copy_bytes
 
 from .raw_numba import RUN_SAMPLE, SETUP, compiled_callback
+from .vectors import EIGHT as _EIGHT
+from .vectors import integers, prefetch, settle, spread
 
-__all__ = ["planes", "run"]
+__all__ = ["across", "edges_of", "planes", "run"]
 
 _RGB = 3
-_EIGHT = 8  # pixels that are worked out at once
 _BYTES = _RGB * _EIGHT
 _AHEAD = 2  # rows: other images' patches are no stream that the processor would see coming
 
@@ -48,13 +49,13 @@ def _writing(*, half: bool, streamed: bool) -> Any:
     def write(context, source, target, plane, means, factors):
         def code(context, builder, signature, arguments):
             source, target, plane, means, factors = arguments
-            loaded = builder.load(builder.inttoptr(source, _vector(8, _BYTES).as_pointer()))
+            loaded = builder.load(builder.inttoptr(source, integers(8, _BYTES).as_pointer()))
             loaded.align = 1
             for channel in range(_RGB):
-                every_third = ir.Constant(_vector(32, _EIGHT), list(range(channel, _BYTES, _RGB)))
+                every_third = ir.Constant(integers(32, _EIGHT), list(range(channel, _BYTES, _RGB)))
                 values = builder.shuffle_vector(loaded, ir.Constant(loaded.type, ir.Undefined), every_third)
                 values = builder.uitofp(values, ir.VectorType(ir.FloatType(), _EIGHT))
-                mean, factor = (_spread(builder, builder.extract_value(of, channel)) for of in (means, factors))
+                mean, factor = (spread(builder, builder.extract_value(of, channel)) for of in (means, factors))
                 values = builder.fmul(builder.fsub(values, mean), factor)
                 if half:  # rounds to the nearest even (IEEE 754)
                     values = builder.fptrunc(values, ir.VectorType(ir.HalfType(), _EIGHT))
@@ -72,45 +73,8 @@ def _writing(*, half: bool, streamed: bool) -> Any:
     return write
 
 
-def _vector(bits: int, length: int) -> ir.VectorType:
-    return ir.VectorType(ir.IntType(bits), length)
-
-
-def _spread(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
-    """A vector of eight times the same number."""
-    empty = ir.Constant(ir.VectorType(value.type, _EIGHT), ir.Undefined)
-    first = builder.insert_element(empty, value, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(first, empty, ir.Constant(_vector(32, _EIGHT), [0] * _EIGHT))
-
-
 _write, _write_half = _writing(half=False, streamed=False), _writing(half=True, streamed=False)
 _stream, _stream_half = _writing(half=False, streamed=True), _writing(half=True, streamed=True)
-
-
-@intrinsic
-def _prefetch(context, address):
-    """Ask for an address to be read soon; any address will do."""
-
-    def code(context, builder, signature, arguments):
-        pointer, integer = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [pointer, integer, integer, integer])
-        function = builder.module.declare_intrinsic("llvm.prefetch", [pointer], kind)
-        reading, often, data = (ir.Constant(integer, value) for value in (0, 3, 1))
-        builder.call(function, [builder.inttoptr(arguments[0], pointer), reading, often, data])
-        return context.get_dummy_value()
-
-    return numba.types.void(numba.types.int64), code
-
-
-@intrinsic
-def _settle(context):
-    """Let streamed numbers arrive before anything that follows: other threads look for them then."""
-
-    def code(context, builder, signature, arguments):
-        builder.fence("seq_cst")
-        return context.get_dummy_value()
-
-    return numba.types.void(), code
 
 
 @compiled()
@@ -128,7 +92,7 @@ def _eight(source, target, plane, means, factors, half, streamed):
 
 
 @compiled()
-def _edges(places, sizes, height):
+def edges_of(places, sizes, height):
     """Mark the rows at which a region begins or ends: between two of them all rows are made alike."""
     edges = np.zeros(height + 1, np.uint8)
     edges[height] = 1
@@ -139,7 +103,7 @@ def _edges(places, sizes, height):
 
 
 @compiled()
-def _across(plan, region, top, line):
+def across(plan, region, top, line):
     """Where a region begins and ends in a row, and the address that its pixels in a band's first row count from."""
     images, sources, places, sizes = plan
     left = places[2 * region + 1]
@@ -168,7 +132,7 @@ def _lay_out(rows, own, width, plan, firsts, steps, row, pieces):
             continue
         active[count] = region
         count += 1
-        left, right, start = _across(plan, region, top, line)
+        left, right, start = across(plan, region, top, line)
         whole, end = -(-left // _EIGHT), right // _EIGHT
         for eight in range(whole, end):
             firsts[eight], steps[eight] = start + _BYTES * eight, line
@@ -186,7 +150,7 @@ def _lay_out(rows, own, width, plan, firsts, steps, row, pieces):
         for number in range(length):
             pixels[number] = own + top * line + _RGB * (begin + number)
         for region in active[:count]:
-            left, right, start = _across(plan, region, top, line)
+            left, right, start = across(plan, region, top, line)
             for x in range(max(left, begin), min(right, begin + length)):
                 pixels[x - begin] = start + _RGB * x
         number = 0
@@ -213,7 +177,7 @@ def _one_sample(target, own, plan, height, width, constants):
     firsts, steps = np.empty(eights + 1, np.int64), np.empty(eights + 1, np.int64)
     row, pieces = np.empty(_BYTES * (eights + 1), np.uint8), np.empty((width, 3), np.int64)
     last = np.empty(_BYTES * size, np.uint8)
-    edges = _edges(plan[2], plan[3], height)
+    edges = edges_of(plan[2], plan[3], height)
     top = 0
     while top < height:
         bottom = top + 1
@@ -226,7 +190,7 @@ def _one_sample(target, own, plan, height, width, constants):
             out = target + y * width * size
             for eight in range(eights):
                 source = firsts[eight] + (y - top) * steps[eight]
-                _prefetch(source + _AHEAD * line)
+                prefetch(source + _AHEAD * line)
                 _eight(source, out + eight * _EIGHT * size, plane, means, factors, half, streamed)
             if rest:
                 _eight(firsts[eights], last.ctypes.data, _EIGHT * size, means, factors, half, False)
@@ -235,7 +199,7 @@ def _one_sample(target, own, plan, height, width, constants):
                     copy_bytes(place, last.ctypes.data + channel * _EIGHT * size, rest * size)
         top = bottom
     if streamed:
-        _settle()
+        settle()
 
 
 # Compiled at once, so everything they call stands above.

@@ -9,6 +9,7 @@ from torch.utils.dlpack import from_dlpack, to_dlpack  # type: ignore[attr-defin
 
 from cellmix_dali.errors import MissingDependencyError
 
+from ..colour_stages import Colour
 from ..dali import DataNode, fn, types
 from ..plan_arrays import PlanNodes
 from .cell_table import tables_of_batch
@@ -39,7 +40,9 @@ class CompiledOnGpu(Engine):
                 "pip install 'numba-cuda[cu12]' or 'numba-cuda[cu13]', for your CUDA, or use engine='native'."
             ) from error
 
-    def normalise(self, images: DataNode, plan: PlanNodes | None, how: Normalisation) -> DataNode:
+    def normalise(
+        self, images: DataNode, plan: PlanNodes | None, how: Normalisation, colour: Colour | None = None
+    ) -> DataNode:
         """Run the pass as a batch operator; see `Engine.normalise`.
 
         All images are of one size. DALI copies the result once more, into its own output, a copy on the device for each
@@ -47,6 +50,7 @@ class CompiledOnGpu(Engine):
         """
         from .cuda_launch import mixed_and_normalised
 
+        assert colour is None
         gpu, numbers = images.device == "gpu", how.constants()
 
         def run(*inputs: Sequence[Any]) -> list[Any]:

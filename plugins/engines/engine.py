@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..colour_stages import Colour
 from ..dali import DataNode, types
 from ..plan_arrays import PlanNodes
 
@@ -61,6 +62,10 @@ class Engine(ABC):
         Kinds of plans that `mix` applies.
     fuses : frozenset of str
         Kinds of plans that `normalise` applies in its own pass over the pixels.
+    fuses_colours : bool
+        Whether `normalise` changes colours in its own pass, where nothing is measured by the images.
+    colours : bool
+        Whether it changes colours, and blurs.
     compiled : bool
         Whether it is compiled code, which sees bare memory: the images' channels are checked before it, and itself is
         tried by `self_check` before it is used.
@@ -72,6 +77,8 @@ class Engine(ABC):
     devices: ClassVar[tuple[str, ...]]
     mixes: ClassVar[frozenset[str]] = KINDS
     fuses: ClassVar[frozenset[str]] = frozenset()
+    fuses_colours: ClassVar[bool] = False
+    colours: ClassVar[bool] = False
     compiled: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = ("nvidia.dali",)
 
@@ -100,9 +107,44 @@ class Engine(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} applies no plan alone, see its `mixes`.")
 
+    def colour(self, images: DataNode, colour: Colour) -> DataNode:
+        """Change the colours of images.
+
+        Parameters
+        ----------
+        images : DataNode, uint8 HWC, 3 channels
+            On one of the engine's devices.
+        colour : Colour
+            What is done, stage by stage.
+
+        Returns
+        -------
+        DataNode, uint8 HWC
+            Within 1 level of `colour_stages.plainly`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} changes no colours, see its `colours`.")
+
+    def blur(self, images: DataNode, sigma: DataNode, image_weight: DataNode) -> DataNode:
+        """Blur images, or sharpen them; see `cellmix_dali.plugins.blur.blurred`.
+
+        Parameters
+        ----------
+        images : DataNode, uint8 HWC, 3 channels
+            On one of the engine's devices.
+        sigma, image_weight : DataNode, float32 ()
+            On the CPU.
+
+        Returns
+        -------
+        DataNode, uint8 HWC
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not blur, see its `colours`.")
+
     @abstractmethod
-    def normalise(self, images: DataNode, plan: PlanNodes | None, how: Normalisation) -> DataNode:
-        """Normalise images; before that, in the same pass, apply a plan.
+    def normalise(
+        self, images: DataNode, plan: PlanNodes | None, how: Normalisation, colour: Colour | None = None
+    ) -> DataNode:
+        """Normalise images; before that, in the same pass, change their colours and apply a plan.
 
         Parameters
         ----------
@@ -112,6 +154,8 @@ class Engine(ABC):
             Of a kind in `fuses`.
         how : Normalisation
             Means, deviations and the type of the result.
+        colour : Colour, optional
+            What is done to the images before they are mixed; of engines with `fuses_colours` only.
 
         Returns
         -------

@@ -1,4 +1,7 @@
-"""Where in memory the image of each region of a plan lies, so that a kernel over one sample can read the others."""
+"""Where in memory the image of each region of a plan lies, so that a kernel over one sample can read the others.
+
+The same for other data of the samples that the regions are taken from.
+"""
 
 # The annotations would be compiled with the functions.
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, misc, attr-defined"
@@ -14,26 +17,29 @@ from numba import carray
 from nvidia.dali.plugin.numba import address_as_void_pointer
 
 from ..dali import DataNode, types
-from .raw_numba import RUN, SETUP, compiled_callback, raw_operator
+from .raw_numba import RUN, SETUP, Array, compiled_callback, raw_operator
 
-__all__ = ["image_addresses"]
+__all__ = ["IMAGE", "image_addresses"]
+
+#: Type and number of dimensions of images.
+IMAGE: Array = (types.UINT8, 3)
 
 
-def image_addresses(images: DataNode, ids: DataNode) -> DataNode:
-    """Give, int64 (R,), the addresses of the images with those ids, int32 (R,), on the CPU.
+def image_addresses(images: DataNode, ids: DataNode, kind: Array = IMAGE) -> DataNode:
+    """Return, int64 (R,), the addresses of the images with those ids, int32 (R,), on the CPU.
 
-    They hold for an operator that takes the images as well.
+    They hold for an operator that takes the images as well. Of another `kind` are other data than images.
     """
-    return _operator()(images, ids)
+    return _operator(kind)(images, ids)
 
 
 @functools.cache
-def _operator() -> Callable[..., DataNode]:
+def _operator(kind: Array) -> Callable[..., DataNode]:
     """The operator, for all pipelines of the process."""
     return raw_operator(
         _addresses,
         _one_a_region,
-        inputs=[(types.UINT8, 3), (types.INT32, 1)],
+        inputs=[kind, (types.INT32, 1)],
         output=(types.INT64, 1),
         batch=True,
     )

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from ..assemble import laid_over
+from ..colour_stages import Colour
 from ..dali import DataNode, fn, types
 from ..nearest import resized_nearest
 from ..plan_arrays import PlanNodes
 from .engine import DTYPES, Engine, Normalisation
+from .native_colour import native_colour
 
 __all__ = ["Native"]
 
@@ -17,6 +19,7 @@ class Native(Engine):
     """Mixes images of any type and number of channels; normalises in a pass of its own."""
 
     name, devices, compiled = "native", ("cpu", "gpu"), False
+    colours = True
 
     def mix(
         self, images: DataNode, plan: PlanNodes, *, dtype: types.DALIDataType | None = None, name: str | None = None
@@ -29,9 +32,22 @@ class Native(Engine):
         mixed = _OTHER_KINDS[plan.action.kind](images, plan, options)
         return mixed if dtype is None else fn.cast(mixed, dtype=dtype)
 
-    def normalise(self, images: DataNode, plan: PlanNodes | None, how: Normalisation) -> DataNode:
+    def colour(self, images: DataNode, colour: Colour) -> DataNode:
+        """Change colours by arithmetic of the graph; see `Engine.colour`. Much slower than a compiled pass."""
+        return native_colour(images, colour)
+
+    def blur(self, images: DataNode, sigma: DataNode, image_weight: DataNode) -> DataNode:
+        """Blur by `fn.gaussian_blur`; see `Engine.blur`. Much slower than a compiled pass."""
+        smooth = fn.gaussian_blur(images, sigma=sigma, dtype=types.FLOAT)
+        weight = image_weight.gpu() if images.device == "gpu" else image_weight
+        return fn.cast_like(images * weight + smooth * (1.0 - weight), images)
+
+    def normalise(
+        self, images: DataNode, plan: PlanNodes | None, how: Normalisation, colour: Colour | None = None
+    ) -> DataNode:
         """Normalise by `fn.crop_mirror_normalize`; see `Engine.normalise`. On the GPU it may round otherwise."""
         assert plan is None
+        assert colour is None
         return fn.crop_mirror_normalize(
             images,
             dtype=DTYPES[how.dtype],

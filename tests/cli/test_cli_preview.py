@@ -15,6 +15,7 @@ from cellmix_dali.errors import ArgumentError
 from cellmix_dali.mixing import METHODS, make_mixer
 from cellmix_dali.pipelines import read_table
 from cellmix_dali.previews import choose_tiles
+from cellmix_dali.previews.augmented_tiles import augment_tiles
 from cellmix_dali.previews.mixed_tiles import middle_patch_size, mix_tiles
 from cellmix_dali.shards import Encoding, ShardWriter, tile_rows, write_tiles
 from cellmix_dali.synthetic import RenderedSlide
@@ -57,6 +58,32 @@ def test_a_real_slide_at_a_resolution(run: Run, real: Callable[[str], Path], tmp
     assert (code, err) == (0, "")
     assert "written to" in text
     assert colours(out) > 5000
+
+
+def test_augmentations(run: Run, rendered: list[RenderedSlide], tmp_path: Path) -> None:
+    """Rows under one another, and on the console what each is; methods only where they are asked for."""
+    out, recipe = tmp_path / "preview.png", tmp_path / "mine.yaml"
+    recipe.write_text("- turn\n- hed_jitter: {alpha: 0.3}\n")
+    code, text, err = run(
+        rendered[0].path, "--tile-size", 128, "--out", out, "--augment", "light", "--augment", str(recipe)
+    )
+    assert (code, err) == (0, "")
+    assert "light: [turn(p=1.0)," in text
+    assert "hed_jitter(alpha=(0.7, 1.3)" in text
+    with Image.open(out) as picture:
+        three = picture.size[1]
+    assert run(rendered[0].path, "--tile-size", 128, "--out", out, "--augment", "light", "--method", "CutMix")[0] == 0
+    with Image.open(out) as picture:
+        assert picture.size[1] == three
+    code, _, err = run(rendered[0].path, "--out", out, "--augment", "lihgt")
+    assert code != 0
+    assert "light" in err
+    chosen = choose_tiles(rendered[0].path, 4, TileRecipe(tile_size=64), tile_size=64, labels=False, seed=0)
+    (solarised,) = augment_tiles(chosen, ["solarise"], seed=1)
+    plain, _ = mix_tiles(chosen, [])
+    inverted = (solarised.images != plain).any(axis=(1, 2, 3))
+    want = np.where(plain >= 128, 255 - plain, plain)
+    np.testing.assert_array_equal(solarised.images[inverted], want[inverted])
 
 
 def test_tiles_of_a_slide_show_tissue_and_are_spread(rendered: list[RenderedSlide]) -> None:

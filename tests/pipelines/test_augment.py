@@ -13,9 +13,9 @@ from nvidia.dali import fn, types
 from nvidia.dali.pipeline import Pipeline
 from PIL import Image
 
-from cellmix_dali import TileTable
+from cellmix_dali import Curriculum, TileTable
 from cellmix_dali.errors import ArgumentError, CellMixDaliError
-from cellmix_dali.pipelines import Loader, train_image_loader, train_loader
+from cellmix_dali.pipelines import Loader, evaluate_loader, train_image_loader, train_loader
 from cellmix_dali.plugins import Draw, EpochClock, TileSource
 
 STEERING: dict[str, Any] = {"patch_size": 32, "fix_ratio": 0.5, "p": 1.0}
@@ -215,14 +215,31 @@ def floats(images: Any, _: Draw) -> Any:
     return fn.cast(images, dtype=types.FLOAT) * 0.5
 
 
-@pytest.mark.parametrize("engine", ["native", "numba"])
-def test_images_of_another_size_are_refused(table: TileTable, engine: str) -> None:
-    with pytest.raises(CellMixDaliError), loader_of(table, augment=smaller, engine=engine) as loader:
-        next(iter(loader))
+def moved(images: Any, _: Draw) -> Any:
+    return fn.permute_batch(images, indices=fn.batch_permutation(seed=7, no_fixed_points=True))
 
 
-def test_images_of_another_type_are_refused_by_the_compiled_engine(table: TileTable) -> None:
-    with pytest.raises((CellMixDaliError, RuntimeError)), loader_of(table, augment=floats, engine="numba") as loader:
+def of_dalis_own(images: Any, _: Draw) -> Any:
+    return fn.cast(images * fn.random.uniform(range=[0.5, 1.0]), dtype=types.UINT8)
+
+
+def failing(images: Any, _: Draw) -> Any:
+    return fn.crop(images, crop=[128, 128], crop_pos_x=7.0)
+
+
+@pytest.mark.parametrize(
+    ("augment", "words"),
+    [
+        (smaller, r"smaller makes images of shape \(128, 128, 3\)"),
+        (floats, "and type float32"),
+        (moved, "moves samples to other places"),
+        (of_dalis_own, "draws random numbers of its own"),
+        (failing, "failing fails on a small batch"),
+    ],
+)
+def test_what_does_not_keep_to_what_is_agreed_is_refused(table: TileTable, augment: Any, words: str) -> None:
+    """By name, before the first batch."""
+    with pytest.raises(CellMixDaliError, match=words), loader_of(table, augment=augment) as loader:
         next(iter(loader))
 
 
@@ -231,11 +248,59 @@ def test_what_is_no_node_is_refused(table: TileTable) -> None:
         next(iter(loader))
 
 
-def test_batches_must_be_full(table: TileTable) -> None:
-    source = TileSource(table, batch_size=5, drop_last=False)
-    with pytest.raises(ArgumentError, match="must be full"):
-        Draw.of(source)
-    source.close()
+@pytest.mark.parametrize("engine", ["native", "numba"])
+def test_a_short_last_batch_is_augmented(table: TileTable, engine: str) -> None:
+    """Test-time augmentation: every tile once, each changed by the draws of its place."""
+    options: dict[str, Any] = {"batch_size": 5, "engine": engine, "augment": "strong"}
+    with evaluate_loader(table, **options) as loader, evaluate_loader(table, **options) as again:
+        sizes = []
+        for batch, same in zip(loader, again, strict=True):
+            sizes.append(len(batch["images"]))
+            assert torch.equal(batch["images"], same["images"])
+    assert sizes[-1] == len(table) % 5
+    assert sum(sizes) == len(table)
+
+
+@pytest.mark.parametrize("method", ["none", "CellMix-Group", "FMix", "SaliencyMix"])
+def test_built_in_ones_by_name(table: TileTable, method: str) -> None:
+    """Both engines see the same colours, whatever is mixed afterwards; another recipe is another state."""
+    steering = STEERING if method.startswith("CellMix") else {"patch_size": None, "fix_ratio": None, "p": 1.0}
+    plain: dict[str, Any] = {"method": method, "mean": [0.0] * 3, "std": [1 / 255] * 3} | steering
+    recipe = ["hed_jitter", {"colour_jitter": {"brightness": 0.3}}, "noise"]
+    both = []
+    for engine in ("native", "numba"):
+        with loader_of(table, augment=recipe, engine=engine, **plain) as loader:
+            both.append(next(iter(loader))["images"].clone())
+            state = loader.state_dict()
+    apart = (both[0] - both[1]).abs()
+    assert float(apart.quantile(0.999) if apart.numel() < 1e7 else apart.max()) <= 2.001
+    with loader_of(table, augment=recipe[:2], **plain) as loader, pytest.raises(ArgumentError, match="augment was"):
+        loader.load_state_dict(state)
+
+
+def test_a_curriculum_drives_the_strength(table: TileTable) -> None:
+    """From 0, at which nothing is added, to 1; the draws are those of the epoch."""
+    curriculum = Curriculum(
+        epochs=3, tile_size=256, patch_strategy="fixed", ratio_strategy="fixed", augment_strength=(0.0, 1.0)
+    )
+    options: dict[str, Any] = {"patch_size": None, "fix_ratio": None, "p": 0.0, "shuffle": False}
+    dark = [{"colour_jitter": {"brightness": [0.2, 1.0], "contrast": 0, "saturation": 0, "hue": 0}}]
+    with (
+        loader_of(table, augment=None, **options, curriculum=curriculum) as bare,
+        loader_of(table, augment=dark, **options, curriculum=curriculum) as loader,
+    ):
+        plain = next(iter(bare))["images"].clone()
+        means = []
+        for strength in (0.0, 0.5, 1.0):
+            assert curriculum.augment_strength == strength
+            first = None
+            for batch in loader:
+                first = batch["images"].clone() if first is None else first
+            assert first is not None
+            means.append(float((first - plain).mean()))
+            curriculum.step(0.1)
+    assert abs(means[0]) < 0.01
+    assert means[2] + 0.1 < means[1] < means[0] - 0.1
 
 
 def test_image_files(tmp_path: Path) -> None:

@@ -1,0 +1,45 @@
+"""Augmentations: what changes how tiles look, drawn by keys; on the CPU and on the GPU, one file each."""
+
+from ._registered import AUGMENTATIONS, register_augmentation
+from .base import Augmentation, Batch, ColourChange, Compose, PixelChange
+from .blur import GaussianBlur, Sharpen
+from .colour_jitter import ColourJitter
+from .erase import Erase
+from .flips import Flip, Turn
+from .geometry import RandomAffine, RandomResizedCrop
+from .greyscale import Greyscale
+from .hed_jitter import HEDJitter
+from .jpeg_artefacts import JPEGArtefacts
+from .noise import Noise
+from .presets import PRESETS
+from .randstainna import RandStainNA, Template
+from .recipe import AugmentLike, augmentation
+from .solarise import Solarise
+
+__all__ = [
+    "AUGMENTATIONS",
+    "PRESETS",
+    "AugmentLike",
+    "Augmentation",
+    "Batch",
+    "ColourChange",
+    "ColourJitter",
+    "Compose",
+    "Erase",
+    "Flip",
+    "GaussianBlur",
+    "Greyscale",
+    "HEDJitter",
+    "JPEGArtefacts",
+    "Noise",
+    "PixelChange",
+    "RandStainNA",
+    "RandomAffine",
+    "RandomResizedCrop",
+    "Sharpen",
+    "Solarise",
+    "Template",
+    "Turn",
+    "augmentation",
+    "register_augmentation",
+]
