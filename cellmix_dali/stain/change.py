@@ -84,7 +84,8 @@ class StainChange:
         if image.dtype != np.uint8 or image.ndim < 1 or image.shape[-1] != 3:
             raise ArgumentError(f"A stain change needs uint8 pixels (..., 3), got {image.dtype} {image.shape}.")
         changed = _ARITHMETIC[self.kind](image, self.matrix, self.offset)
-        return np.clip(np.rint(changed), 0, 255).astype(np.uint8)
+        rounded: ByteArray = np.clip(np.rint(changed), 0, 255).astype(np.uint8)
+        return rounded
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ FloatArray = npt.NDArray[np.float64]
 ByteArray = npt.NDArray[np.uint8]
 
 #: Natural logarithm of each of the 256 levels, (level + 1) / 255: level 0 has one, too. As torchstain counts.
-LOG_LEVELS: FloatArray = np.log((np.arange(256) + 1.0) / 255.0)
+LOG_LEVELS: FloatArray = np.asarray(np.log((np.arange(256) + 1.0) / 255.0), np.float64)
 
 #: Optical density of red, green and blue of haematoxylin, eosin and DAB, a row each. A. C. Ruifrok and D. A. Johnston,
 #: "Quantification of histochemical staining by color deconvolution", Anal. Quant. Cytol. Histol. 23 (2001).
@@ -42,7 +42,8 @@ def optical_density(pixels: ByteArray, background: float) -> FloatArray:
     float64 array (..., 3)
         Natural logarithms; below 0 where a pixel is brighter than the background.
     """
-    return (np.log(background / 255.0) - LOG_LEVELS)[pixels]
+    densities: FloatArray = (np.log(background / 255.0) - LOG_LEVELS)[pixels]
+    return densities
 
 
 def to_lab(pixels: ByteArray) -> FloatArray:
