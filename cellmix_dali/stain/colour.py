@@ -11,7 +11,7 @@ FloatArray = npt.NDArray[np.float64]
 ByteArray = npt.NDArray[np.uint8]
 
 #: Natural logarithm of each of the 256 levels, (level + 1) / 255: level 0 has one, too. As torchstain counts.
-LOG_LEVELS: FloatArray = np.asarray(np.log((np.arange(256) + 1.0) / 255.0), np.float64)
+LOG_LEVELS: FloatArray = np.log((np.arange(256) + 1.0) / 255.0)
 
 #: Optical density of red, green and blue of haematoxylin, eosin and DAB, a row each. A. C. Ruifrok and D. A. Johnston,
 #: "Quantification of histochemical staining by color deconvolution", Anal. Quant. Cytol. Histol. 23 (2001).
@@ -21,7 +21,7 @@ HED: FloatArray = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57,
 _TO_XYZ: FloatArray = np.array(
     [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]]
 )
-_FROM_XYZ: FloatArray = np.linalg.inv(_TO_XYZ)
+_FROM_XYZ: FloatArray = np.linalg.inv(_TO_XYZ).astype(np.float64)
 _WHITE: FloatArray = np.array([0.95047, 1.0, 1.08883])
 # CIE's cube root is a line below a point, which is told apart before and after it; so are sRGB's.
 _ROOT_FROM, _ROOT_TO, _SLOPE, _START = 0.008856, 0.2068966, 7.787, 16.0 / 116.0

@@ -135,7 +135,7 @@ def _tasks(slides: SlideList | Sequence[str | Path], folder: Path, settings: Sta
     if not len(listed):
         raise ArgumentError("There is no stain to fit: name at least one slide.")
     for repeated in unique_slides(listed.slides)[1]:
-        raise ArgumentError(f"{repeated.slide} and {repeated.also[0]} are one slide: leave one out.")
+        raise ArgumentError(f"{repeated} are one slide: leave one out.")
     files = settings.files_of(listed.slides)
     mpps = [None] * len(listed) if listed.mpp is None else [None if of != of else float(of) for of in listed.mpp]
     return [

@@ -44,8 +44,8 @@ def density_fit(stains: FloatArray, densities: FloatArray, background: float) ->
     """Make the fit of two stains, in either order, from the densities of all pixels."""
     # Haematoxylin is blue: it absorbs more red than eosin does.
     ordered = stains if stains[0, 0] > stains[1, 0] else stains[::-1]
-    concentrations = np.linalg.lstsq(ordered.T, densities.T, rcond=None)[0]
-    return DensityFit(np.ascontiguousarray(ordered), np.percentile(concentrations, _ROBUST, axis=1), background)
+    concentrations = densities @ np.linalg.pinv(ordered)  # least squares
+    return DensityFit(np.ascontiguousarray(ordered), np.percentile(concentrations, _ROBUST, axis=0), background)
 
 
 def densities_of(pixels: npt.NDArray[np.uint8], background: float) -> FloatArray:
