@@ -15,10 +15,11 @@ from ..errors import ArgumentError
 from ..stain.methods import METHODS
 from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT
 from ._options import Level, Magnification, MixedResolutions, Mpp, MppOverride, TissueMethodName, make_folder
+from ._picture_file import ready_picture_file
 from ._telling import SOME_FAILED, Display, may_end_early, say
 
 if TYPE_CHECKING:
-    from ..stain import SlideStain
+    from ..stain import SlideStain, StainSettings, StainTable
 
 __all__ = ["stain"]
 
@@ -54,6 +55,13 @@ def stain(
     tiles: Annotated[int, typer.Option(min=1, help="Tiles of a slide that are read, at most.")] = 64,
     pixels: Annotated[int, typer.Option(help="Pixels of a slide that its stain is fitted to, at most.")] = 250_000,
     seed: Annotated[int, typer.Option(min=0, help="Draws the tiles and pixels.")] = 0,
+    picture: Annotated[
+        Path | None,
+        typer.Option(help="Draw a tile of some slides as it is and normalised: a .png, .pdf or .svg file."),
+    ] = None,
+    target: Annotated[
+        str, typer.Option(help="What --picture normalises to: median, a slide among SLIDES, or a picture of tissue.")
+    ] = "median",
     resume: Annotated[
         bool,
         typer.Option(
@@ -110,6 +118,8 @@ def stain(
         pixels=pixels,
         seed=seed,
     )
+    if picture is not None:
+        ready_picture_file(picture)
     found = find_slides(slides, TilingSettings()).slides
     make_folder(out.parent)
     display = _Display(console)
@@ -132,8 +142,20 @@ def stain(
     for row in table.rows:
         if row.fit is None and row.slide not in display.told:  # as a run before this one found
             say(console, f"  {escape(row.fault)}")
+    if picture is not None and fitted:
+        _draw(picture, table, settings, target)
+        say(console, f"drawn to {escape(str(picture))}")
     if fitted < len(table) and not (skip_bad_slides and fitted):
         sys.exit(SOME_FAILED)
+
+
+def _draw(path: Path, table: StainTable, settings: StainSettings, target: str) -> None:
+    from ..pictures import stains_picture
+    from ..previews import normalised_tiles
+
+    tiles = normalised_tiles(table, settings, target=target)
+    title = f"{table.method_name}, to {'the median of the slides' if target == 'median' else Path(target).name}"
+    stains_picture(path, names=tiles.names, before=tiles.before, after=tiles.after, title=title)
 
 
 def _parameters(given: list[str]) -> dict[str, Any]:

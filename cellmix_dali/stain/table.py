@@ -91,6 +91,12 @@ class SlideStain:
     fault_kind: str = ""
     inputs: str = ""
 
+    @property
+    def listed_mpp(self) -> float | None:
+        """Microns per pixel of the slide's first level, where a list said it."""
+        found: float | None = json.loads(self.inputs)["mpp"] if self.inputs else None
+        return found
+
     def to_json(self) -> dict[str, Any]:
         """Return the row as JSON values, by the names of the table's columns."""
         numbers = {} if self.fit is None else self.fit.to_json()
