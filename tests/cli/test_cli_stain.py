@@ -15,7 +15,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(run: Run) -> Run:
+def stain(run: Run) -> Run:
     """Run `cellmix-dali stain` in this process."""
     return lambda *arguments: run("stain", *arguments, "--workers", 0)
 
@@ -25,47 +25,52 @@ def slides(tmp_path_factory: pytest.TempPathFactory) -> list[RenderedSlide]:
     return render_slides(tmp_path_factory.mktemp("slides"), count=2, side=512, seed=4)
 
 
-def test_all_good(run: Run, slides: list[RenderedSlide], tmp_path: Path) -> None:
+def test_all_good(stain: Run, slides: list[RenderedSlide], tmp_path: Path) -> None:
     out, folder = tmp_path / "new" / "stains.parquet", slides[0].path.parent
     asked = ("--parameter", "alpha=2", "--parameter", "beta=0.2", "--tiles", 3, "--pixels", 6000, "--seed", 3)
-    code, said, err = run(folder, "--out", out, *asked)
+    code, said, err = stain(folder, "--out", out, *asked)
     assert (code, err) == (0, "")
     assert f"2 of 2 slides: {slides[1].path.name}, 6,000 pixels" in said
     assert f"2 of 2 slides fitted by macenko; written to {out}" in said.replace("\n", "")
     table = StainTable.open(out)
     assert table.method == Macenko(alpha=2, beta=0.2)
     assert (table.settings["tiles"], table.settings["seed"]) == (3, 3)
-    assert run(folder, "--out", out, *asked, "--resume")[0] == 0
-    code, _, err = run(folder, "--out", out, *asked)
+    assert stain(folder, "--out", out, *asked, "--resume")[0] == 0
+    code, _, err = stain(folder, "--out", out, *asked)
     assert code == 2
     assert "--resume" in err
-    assert run(folder, "--out", out, "--method", "reinhard", "--overwrite", "--mpp", 2, "--tissue", 0.05)[0] == 0
+    assert stain(folder, "--out", out, "--method", "reinhard", "--overwrite", "--mpp", 2, "--tissue", 0.05)[0] == 0
     again = StainTable.open(out)
     assert again.method_name == "reinhard"
     assert [row.mpp for row in again.rows] == pytest.approx([2, 2])
     assert again.settings["tissue"] == 0.05
 
 
-def test_some_bad(run: Run, slides: list[RenderedSlide], tmp_path: Path) -> None:
+def test_some_bad(stain: Run, slides: list[RenderedSlide], tmp_path: Path) -> None:
     bad, out = tmp_path / "bad.svs", tmp_path / "stains.parquet"
     bad.write_bytes(b"no slide")
-    code, said, _ = run(bad, slides[0].path, "--out", out, "--tiles", 2)
+    code, said, _ = stain(bad, slides[0].path, "--out", out, "--tiles", 2)
     assert code == 3
     assert said.count("bad.svs is not a slide") == 1
     assert "1 of 2 slides fitted" in said
-    code, said, _ = run(bad, slides[0].path, "--out", out, "--tiles", 2, "--resume", "--skip-bad-slides")
+    drawn = tmp_path / "drawn.png"
+    code, said, _ = stain(
+        *(bad, slides[0].path, "--out", out, "--tiles", 2, "--resume", "--skip-bad-slides", "--picture", drawn)
+    )
     assert code == 0
-    assert run(bad, "--out", tmp_path / "none.parquet", "--skip-bad-slides")[0] == 3
+    assert f"drawn to {drawn}" in said.replace("\n", "")
+    assert drawn.read_bytes().startswith(b"\x89PNG")
+    assert stain(bad, "--out", tmp_path / "none.parquet", "--skip-bad-slides")[0] == 3
 
 
-def test_a_list_says_the_mpp(run: Run, slides: list[RenderedSlide], tmp_path: Path) -> None:
+def test_a_list_says_the_mpp(stain: Run, slides: list[RenderedSlide], tmp_path: Path) -> None:
     listed = tmp_path / "slides.csv"
     listed.write_text(f"slide,mpp\n{slides[0].path},0.25\n{slides[1].path},\n")
-    assert run(listed, "--out", tmp_path / "a.parquet", "--mpp", 1, "--tiles", 2)[0] == 0
-    code, _, err = run(listed, "--out", tmp_path / "b.parquet", "--tiles", 2)
+    assert stain(listed, "--out", tmp_path / "a.parquet", "--mpp", 1, "--tiles", 2)[0] == 0
+    code, _, err = stain(listed, "--out", tmp_path / "b.parquet", "--tiles", 2)
     assert code == 2
     assert "--mpp 0.5" in err
-    assert run(listed, "--out", tmp_path / "b.parquet", "--tiles", 2, "--mixed-resolutions")[0] == 0
+    assert stain(listed, "--out", tmp_path / "b.parquet", "--tiles", 2, "--mixed-resolutions")[0] == 0
     assert [row.mpp for row in StainTable.open(tmp_path / "b.parquet").rows] == pytest.approx([0.25, 0.5])
 
 
@@ -79,11 +84,27 @@ def test_a_list_says_the_mpp(run: Run, slides: list[RenderedSlide], tmp_path: Pa
         (("--parameter", "gamma=1"), "parameter of macenko 'gamma'"),
         (("--pixels", "10"), "pixels=10"),
         (("--resume", "--overwrite"), "not both"),
+        (("--picture", "tiles.txt"), "kind of picture"),
     ],
 )
 def test_wrong_use(
+    stain: Run, slides: list[RenderedSlide], tmp_path: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    code, _, err = stain(slides[0].path, "--out", tmp_path / "stains.parquet", *arguments)
+    assert code == 2
+    assert words in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--stains", "nothing.parquet"), "there is no file at"),
+        (("--stain-target", "a.png"), "without stains"),
+    ],
+)
+def test_tiling_takes_a_table_of_stains(
     run: Run, slides: list[RenderedSlide], tmp_path: Path, arguments: tuple[str, ...], words: str
 ) -> None:
-    code, _, err = run(slides[0].path, "--out", tmp_path / "stains.parquet", *arguments)
+    code, _, err = run("tile", slides[0].path, "--out", tmp_path / "out", *arguments)
     assert code == 2
     assert words in err
