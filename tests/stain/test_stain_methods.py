@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from cellmix_dali.stain.methods import (
 )
 from cellmix_dali.stain.methods.vahadane import sparse_concentrations
 
+ROOT = Path(__file__).parents[2]
 Pixels = NDArray[np.uint8]
 OTHER = np.array([0.55, 0.76, 0.35]) / np.linalg.norm([0.55, 0.76, 0.35])
 
@@ -180,6 +183,22 @@ def test_methods_are_found_by_name() -> None:
     ):
         with pytest.raises(ArgumentError, match=words):
             call()
+
+
+def test_the_page_has_a_row_for_each_method() -> None:
+    page = (ROOT / "docs" / "stains.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^\| `([^`-][^`]*)`(?: \(default\))? \|", page, re.MULTILINE)) == sorted(METHODS)
+
+
+def test_the_method_that_contributors_are_shown() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL)
+    (code,) = (each for each in blocks if "register_stain_method" in each)
+    try:
+        exec(code, {})
+        fit = find_method("brightness", {"spread": 5}).fit(np.full((16, 16, 3), 51, np.uint8))
+        assert fit.to_json() == {"mean": [20, 0, 0], "std": [5, 5, 5]}
+    finally:
+        del METHODS["brightness"]
 
 
 def test_a_method_of_ones_own() -> None:
