@@ -14,7 +14,16 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from ..errors import ArgumentError
 from ..stain.methods import METHODS
 from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT
-from ._options import Level, Magnification, MixedResolutions, Mpp, MppOverride, TissueMethodName, make_folder
+from ._options import (
+    AnnotationsOrigin,
+    Level,
+    Magnification,
+    MixedResolutions,
+    Mpp,
+    MppOverride,
+    TissueMethodName,
+    make_folder,
+)
 from ._picture_file import ready_picture_file
 from ._telling import SOME_FAILED, Display, may_end_early, say
 
@@ -52,6 +61,11 @@ def stain(
         Path | None,
         typer.Option(help="Folder of PNG masks, one per slide (a.png for a.svs): where they are not black is tissue."),
     ] = None,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(help="Folder of QuPath GeoJSON files, one per slide: their polygons say where tissue is."),
+    ] = None,
+    annotations_origin: AnnotationsOrigin = "bounds",
     tiles: Annotated[int, typer.Option(min=1, help="Tiles of a slide that are read, at most.")] = 64,
     pixels: Annotated[int, typer.Option(help="Pixels of a slide that its stain is fitted to, at most.")] = 250_000,
     seed: Annotated[int, typer.Option(min=0, help="Draws the tiles and pixels.")] = 0,
@@ -114,6 +128,8 @@ def stain(
         tissue=tissue,
         tissue_method=tissue_method,
         mask=mask,
+        annotations=annotations,
+        annotations_origin=annotations_origin,
         tiles=tiles,
         pixels=pixels,
         seed=seed,

@@ -32,6 +32,7 @@ Target = str | Path | StainFit | npt.NDArray[np.uint8]
 
 _ABOUT, _FORMAT = b"cellmix_dali.stains", 1  # in the file's metadata
 _SHOWN = 3  # slides that a message names
+_MOST_PIXELS = 1 << 22  # of a picture that is the target: of a larger one, every so many are taken
 
 
 def _numbers(count: int) -> pa.DataType:
@@ -122,6 +123,8 @@ class SlideStain:
         ArgumentError, LookupError, TypeError, ValueError
             If it is none.
         """
+        if values["inputs"]:
+            _ = json.loads(values["inputs"])["mpp"]
         fit = None
         for kind, columns in _COLUMNS.items():
             numbers = {name: of for name, column in columns.items() if (of := values.get(column)) is not None}
@@ -156,6 +159,8 @@ class StainTable:
 
     def __init__(self, rows: Sequence[SlideStain], settings: Mapping[str, Any]) -> None:
         self.rows, self.settings = tuple(rows), dict(settings)
+        if not isinstance(self.settings.get("method"), str) or not isinstance(self.settings.get("parameters"), dict):
+            raise ArgumentError("The table of stains does not say its method and parameters: fit the stains again.")
         self._places = {row.slide: place for place, row in enumerate(self.rows)}
         if len(self._places) < len(self.rows):
             raise ArgumentError("The table of stains has a slide twice: fit the stains again.")
@@ -248,7 +253,8 @@ class StainTable:
         ----------
         of : str, Path, StainFit or uint8 array (height, width, 3), default "median"
             "median" of all fitted slides; a slide of the table, by its path; a picture, or the path of one, of tissue
-            alone at the resolution of the table, which is fitted whole by the table's method; or a fit.
+            alone at the resolution of the table, which is fitted by the table's method (of more than 4 million pixels,
+            every so many); or a fit.
 
         Returns
         -------
@@ -262,7 +268,7 @@ class StainTable:
         if isinstance(of, StainFit):
             return of
         if isinstance(of, np.ndarray):
-            return self.method.fit(of)
+            return self._fit_to(of)
         if str(of) == MEDIAN:
             fits = [row.fit for row in self.rows if row.fit is not None]
             if not fits:
@@ -276,7 +282,7 @@ class StainTable:
         with reading(path, what, remedy), Image.open(path) as image:
             pixels = np.asarray(image.convert("RGB"))
         try:
-            return self.method.fit(pixels)
+            return self._fit_to(pixels)
         except ArgumentError as error:
             raise ArgumentError(f"{path}: {error}") from error
 
@@ -325,6 +331,12 @@ class StainTable:
         found = [kept if row.fit is None else row.fit.change_to(wanted) for row in rows]
         matrices = np.array([change.matrix for change in found]).reshape(-1, 3, 3)
         return StainChanges(wanted.kind, matrices, np.array([change.offset for change in found]).reshape(-1, 3))
+
+    def _fit_to(self, picture: npt.NDArray[np.uint8]) -> StainFit:
+        """A picture's fit, in bounded memory."""
+        step = -(-(picture.size // 3) // _MOST_PIXELS)
+        whole = step <= 1 or picture.ndim != 3 or picture.shape[2] != 3
+        return self.method.fit(picture if whole else picture.reshape(-1, 3)[::step])
 
     def _fit_of(self, row: SlideStain) -> StainFit:
         """A slide's fit; refused where there is none."""

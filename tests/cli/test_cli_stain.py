@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,6 +73,19 @@ def test_a_list_says_the_mpp(stain: Run, slides: list[RenderedSlide], tmp_path: 
     assert "--mpp 0.5" in err
     assert stain(listed, "--out", tmp_path / "b.parquet", "--tiles", 2, "--mixed-resolutions")[0] == 0
     assert [row.mpp for row in StainTable.open(tmp_path / "b.parquet").rows] == pytest.approx([0.25, 0.5])
+
+
+def test_annotations_say_where_tissue_is(stain: Run, slides: list[RenderedSlide], tmp_path: Path) -> None:
+    """Tissue is what a polygon covers: here a corner of 100 x 60 pixels, which one tile has."""
+    outline = [[[0, 0], [100, 0], [100, 60], [0, 60], [0, 0]]]
+    feature = {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": outline}}
+    (tmp_path / "slide-1.geojson").write_text(json.dumps([feature]))
+    out = tmp_path / "stains.parquet"
+    asked = ("--annotations", tmp_path, "--annotations-origin", "level0", "--method", "reinhard", "--tissue", 0.01)
+    assert stain(slides[0].path, "--out", out, *asked)[0] == 0
+    (row,) = StainTable.open(out).rows
+    assert 0.8 * 6000 < row.pixels < 1.2 * 6000
+    assert StainTable.open(out).settings["annotations_origin"] == "level0"
 
 
 @pytest.mark.parametrize(

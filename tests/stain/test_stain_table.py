@@ -16,6 +16,7 @@ from PIL import Image
 
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.stain import DensityFit, LabFit, SlideStain, StainSettings, StainTable
+from cellmix_dali.stain import table as module
 from cellmix_dali.stain.colour import HED
 from cellmix_dali.stain.methods import Macenko, Reinhard
 
@@ -33,7 +34,7 @@ def table(*rows: SlideStain, method: str | Macenko = "macenko") -> StainTable:
 @pytest.fixture
 def three() -> StainTable:
     return table(
-        SlideStain("/data/a.svs", density(1.0), 500, 0.25, inputs="state of a"),
+        SlideStain("/data/a.svs", density(1.0), 500, 0.25, inputs='{"files": [["/data/a.svs", 9, 9]], "mpp": 0.25}'),
         SlideStain("/data/b.svs", fault="/data/b.svs has no tissue.", fault_kind="damaged"),
         SlideStain("/data/c.svs", density(3.0), 700),
         method=Macenko(alpha=2.5),
@@ -94,7 +95,7 @@ def test_slides_that_could_not_be_fitted(three: StainTable) -> None:
         table(three.rows[1]).target()
 
 
-def test_targets(three: StainTable, image: NDArray[np.uint8], tmp_path: Path) -> None:
+def test_targets(three: StainTable, image: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(three.target().to_json()["concentrations"], [2, 4])
     assert three.target("/data/c.svs") is three.rows[2].fit
     own = density(9.0)
@@ -113,6 +114,8 @@ def test_targets(three: StainTable, image: NDArray[np.uint8], tmp_path: Path) ->
     ):
         with pytest.raises(ArgumentError, match=words):
             three.target(tmp_path / name)
+    monkeypatch.setattr(module, "_MOST_PIXELS", 1600)
+    assert three.target(image).to_json() == Macenko(alpha=2.5).fit(image.reshape(-1, 3)[::3]).to_json()
     with pytest.raises(ArgumentError, match="fitted as 'density' and the target as 'lab'"):
         three.changes(["/data/a.svs"], Reinhard().fit(image))
 
@@ -160,6 +163,10 @@ def changed(about: object = ..., **columns: Any) -> Callable[[pa.Table], pa.Tabl
         (lambda of: of.replace_schema_metadata({}), "it does not say that it is one"),
         (changed(about=[1]), "it does not say that it is one"),
         (changed(about={"format": 2, "settings": {}}), "it is of format 2, not 1"),
+        (changed(about={"format": 1}), "cannot be read"),
+        (changed(about={"format": 1, "settings": {"method": "macenko"}}), "does not say its method and parameters"),
+        (changed(inputs=["{}", "", ""]), "cannot be read"),
+        (changed(inputs=["no JSON", "", ""]), "cannot be read"),
         (changed(concentrations=None), "it has no column 'concentrations'"),
         (changed(pixels=["a", "b", "c"]), "cannot be read"),
         (changed(concentrations=[[0.0, 1.0], None, [1.0, 1.0]]), "hardly there"),
