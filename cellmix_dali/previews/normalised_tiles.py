@@ -14,7 +14,7 @@ from ..errors import ArgumentError
 from ..slides import open_slide
 from ..stain import SlideStain, StainSettings, StainTable
 from ..stain.table import MEDIAN, Target
-from ..tables.recipe import lay_tiles
+from ..tables import lay_tiles
 
 __all__ = ["NormalisedTiles", "normalised_tiles"]
 

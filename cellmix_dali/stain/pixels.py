@@ -11,7 +11,8 @@ from PIL import Image
 from .._random import generator
 from ..errors import ArgumentError, NotReadError, SlideError
 from ..slides import Slide
-from ..tables.recipe import SlideFiles, lay_tiles
+from ..tables import lay_tiles
+from ..tables.recipe import SlideFiles
 from ..tissue.slide_mask import TissueMask
 from .settings import StainSettings
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from .._arguments import integer
 from ..errors import ArgumentError
-from ..tables.grids import Edge
 from ..tables.recipe import TileRecipe
 from .methods import DEFAULT_METHOD, StainMethod, find_method
 from .methods._pixels import FEWEST
@@ -44,7 +43,7 @@ class StainSettings(TileRecipe):
         If a value is out of range, or two do not go together.
     """
 
-    edge: Edge = "pad"
+    edge: Literal["skip", "pad"] = "pad"
     tissue: float = 0.1
     method: str | StainMethod = DEFAULT_METHOD
     tiles: int = 64
