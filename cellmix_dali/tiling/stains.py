@@ -10,8 +10,9 @@ from typing import Any
 
 from ..errors import ArgumentError
 from ..stain import StainChange, StainFit, StainTable
+from ..tables.one_resolution import mixed_resolutions
 
-__all__ = ["change_of", "stain_record"]
+__all__ = ["change_of", "scale_note", "stain_record"]
 
 
 def stain_record(stains: Path, target: str) -> dict[str, Any]:
@@ -48,6 +49,23 @@ def change_of(stains: Path, target: str, slide: Path) -> StainChange:
     if row.fit is None:
         raise ArgumentError(f"{slide} has no fitted stain in {stains}, so its tiles cannot be normalised. {row.fault}")
     return row.fit.change_to(wanted)
+
+
+def scale_note(stains: Path, target: str, slide: Path, mpp: float | None) -> str:
+    """Say, for a person, that a slide's stain was fitted at another resolution than its tiles have; else nothing.
+
+    Raises
+    ------
+    ArgumentError
+        If the table lacks the slide.
+    """
+    fitted = _opened(stains, _state(stains), target)[0].row_of(slide).mpp
+    told = mixed_resolutions((slide, slide), (fitted, mpp))
+    return f"its stain was fitted at {_shown(fitted)}, its tiles are at {_shown(mpp)}" if told else ""
+
+
+def _shown(mpp: float | None) -> str:
+    return "an unknown resolution" if mpp is None else f"{mpp:.4g} µm per pixel"
 
 
 def _state(path: Path) -> tuple[int, int]:

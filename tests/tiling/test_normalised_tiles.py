@@ -18,7 +18,7 @@ from cellmix_dali.shards import open_tiles, tile_stains
 from cellmix_dali.stain import SlideStain, StainSettings, StainTable
 from cellmix_dali.stain.fits import LabFit
 from cellmix_dali.tiling import TilingSettings
-from cellmix_dali.tiling.stains import change_of
+from cellmix_dali.tiling.stains import change_of, scale_note
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def coloured(tmp_path: Path) -> list[Path]:
 @pytest.fixture
 def stains(coloured: list[Path], tmp_path: Path) -> Path:
     fits = LabFit([50, 5, -5], [20, 20, 25]), LabFit([60, -5, 10], [10, 12, 14])
-    rows = [SlideStain(str(path), fit) for path, fit in zip(coloured, fits, strict=True)]
+    rows = [SlideStain(str(path), fit, mpp=of) for path, fit, of in zip(coloured, fits, (0.5, 0.25), strict=True)]
     StainTable(rows, StainSettings(method="reinhard").to_json()).save(tmp_path / "stains.parquet")
     return tmp_path / "stains.parquet"
 
@@ -57,6 +57,8 @@ def test_pixels_are_those_of_the_reference(coloured: list[Path], stains: Path, t
     result = serial(coloured, tmp_path / "out", settings(stains, format="png", stain_target=to))
     assert not result.failed
     assert [slide.tiles_copied for slide in result.slides] == [0, 0]
+    told = "its stain was fitted at 0.25 µm per pixel, its tiles are at 0.5 µm per pixel"
+    assert [slide.reason for slide in result.slides] == ["", told]
     table = open_tiles(tmp_path / "out")
     assert tile_stains(table) == f"reinhard, to {to}"
     changes = StainTable.open(stains).changes(table.slides, to)
@@ -88,8 +90,11 @@ def test_a_slide_without_a_fit_fails_and_no_other(coloured: list[Path], stains: 
     assert "has no fitted stain in" in result.slides[1].reason
     assert "it has no tissue" in result.slides[1].reason
     StainTable(rows[:1], table.settings).save(stains)
-    with pytest.raises(ArgumentError, match="The table of stains has no slide"):
-        change_of(stains, "median", coloured[1])
+    for ask in (change_of, lambda *of: scale_note(*of, 0.5)):
+        with pytest.raises(ArgumentError, match="The table of stains has no slide"):
+            ask(stains, "median", coloured[1])
+    assert "at an unknown resolution" in scale_note(stains, "median", coloured[0], None)
+    assert not scale_note(stains, "median", coloured[0], 0.51)
 
 
 def test_a_job_goes_on_with_the_same_stains_alone(coloured: list[Path], stains: Path, tmp_path: Path) -> None:
