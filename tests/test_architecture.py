@@ -19,6 +19,7 @@ FLOORS = [
     ("annotations",),
     ("tissue",),
     ("tables",),
+    ("stain",),
     ("shards",),
     ("reading",),
     ("sampling",),

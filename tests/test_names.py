@@ -15,6 +15,7 @@ ENTRY_POINTS = {
     "cellmix_dali.augmentations",
     "cellmix_dali.mixing_methods",
     "cellmix_dali.slide_formats",
+    "cellmix_dali.stain_methods",
     "cellmix_dali.tissue_methods",
 }
 

@@ -19,7 +19,13 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = """
 import numpy as np
 from cellmix_dali.mixing import Action, BoxPlan, TileMixer, register_method
+from cellmix_dali.stain import LabFit
+from cellmix_dali.stain.methods import StainMethod
 from cellmix_dali.tissue.methods import register_tissue_method
+
+class Grey(StainMethod):
+    def fit(self, pixels):
+        return LabFit([50, 0, 0], [1, 1, 1])
 
 @register_tissue_method("dark")
 def dark(picture):
@@ -42,6 +48,9 @@ HalfMix = outside:HalfMix
 [cellmix_dali.tissue_methods]
 dark = outside:dark
 bright = outside:bright
+
+[cellmix_dali.stain_methods]
+grey = outside:Grey
 """
 
 
@@ -107,10 +116,13 @@ def test_an_installed_package_adds_methods_in_any_process(tmp_path: Path) -> Non
         "grey = np.full((2, 2, 3), 100, np.uint8)\n"
         "print(find_method('dark')(grey).all(), find_method('Bright')(grey).any(), sorted(METHODS))\n"
         "print(make_mixer('half-mix').draw(4, 8, epoch=0, iteration=0).batch_size)\n"
+        "from cellmix_dali.stain.methods import find_method\n"
+        "print(find_method('Grey').name, find_method('grey').fit(grey).kind)\n"
     )
     done = run(tmp_path, "-c", code)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split("\n")[:2] == ["True False ['bright', 'dark', 'density', 'saturation']", "4"]
+    said = ["True False ['bright', 'dark', 'density', 'saturation']", "4", "grey lab"]
+    assert done.stdout.splitlines() == said
 
 
 def test_help_names_the_methods_of_installed_packages(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from .curriculum import curriculum
 from .demo import demo
 from .inspect import inspect
 from .preview import preview
+from .stain import stain
 from .tile import tile
 from .train import train
 
@@ -36,7 +37,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (demo, inspect, preview, curriculum, tile):
+for command in (demo, inspect, preview, curriculum, stain, tile):
     app.command()(command)
 for name, group in (("train", train), ("compare", compare)):
     app.add_typer(group, name=name)

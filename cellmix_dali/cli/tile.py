@@ -134,6 +134,13 @@ def tile(
         ),
     ] = SLIDE_TIMEOUT,
     device: Device = "cpu",
+    stains: Annotated[
+        Path | None,
+        typer.Option(help="Table of stains that `cellmix-dali stain` wrote: normalise all tiles; none is copied then."),
+    ] = None,
+    stain_target: Annotated[
+        str, typer.Option(help="What --stains normalises to: median, a slide of the table, or a picture of tissue.")
+    ] = "median",
 ) -> None:
     """Tile slides into WebDataset shards, with a table of all tiles and a report.
 
@@ -171,6 +178,8 @@ def tile(
         shard_size=shard_size,
         coords_only=coords_only,
         device=device,
+        stains=stains,
+        stain_target=stain_target,
     )
     display = _Display(console)
     with may_end_early(errors, "What is done is kept: go on with --resume."), display:

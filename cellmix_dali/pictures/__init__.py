@@ -4,6 +4,7 @@ from .comparison import CurriculumRow, DifferenceRow, curricula_picture, differe
 from .curriculum import curriculum_picture
 from .methods import MethodRow, methods_picture
 from .mixed import mixed_picture
+from .stains import stains_picture
 from .strategies import strategies_picture
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "differences_picture",
     "methods_picture",
     "mixed_picture",
+    "stains_picture",
     "strategies_picture",
 ]

@@ -18,6 +18,7 @@ from .table import (
     tile_edge,
     tile_rows,
     tile_schema,
+    tile_stains,
     with_split_columns,
     write_tiles,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "shard_digest",
     "tile_classes",
     "tile_edge",
+    "tile_stains",
     "tile_rows",
     "tile_schema",
     "with_split_columns",

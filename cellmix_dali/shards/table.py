@@ -29,6 +29,7 @@ __all__ = [
     "tile_edge",
     "tile_rows",
     "tile_schema",
+    "tile_stains",
     "with_split_columns",
     "write_tiles",
 ]
@@ -54,6 +55,7 @@ _WRITTEN = [
     pa.field("sha256", pa.string(), nullable=False),
 ]
 _CLASSES, _EDGE = b"cellmix_dali.classes", b"cellmix_dali.edge"  # in the file's metadata
+_STAINS = b"cellmix_dali.normalised"
 _ROW_GROUP = 1 << 17
 
 
@@ -164,7 +166,12 @@ def with_split_columns(rows: pa.Table, said: Mapping[str, str]) -> pa.Table:
 
 
 def write_tiles(
-    path: str | Path, rows: Sequence[pa.Table], *, classes: Sequence[str] | None = None, edge: str = "skip"
+    path: str | Path,
+    rows: Sequence[pa.Table],
+    *,
+    classes: Sequence[str] | None = None,
+    edge: str = "skip",
+    stains: str | None = None,
 ) -> Path:
     """Write a table of finished tiles. The same rows give the same bytes, however they are divided.
 
@@ -178,6 +185,8 @@ def write_tiles(
         Names of the labels; kept in the file's metadata.
     edge : {"skip", "pad"}, default "skip"
         Whether windows may reach over the edge of their level; kept in the file's metadata.
+    stains : str, optional
+        How the tiles' stains were normalised, for a person; kept in the file's metadata.
 
     Returns
     -------
@@ -209,6 +218,8 @@ def write_tiles(
     metadata = {_EDGE: edge.encode()}
     if classes is not None:
         metadata[_CLASSES] = json.dumps(list(classes)).encode()
+    if stains is not None:
+        metadata[_STAINS] = stains.encode()
     table = table.combine_chunks().replace_schema_metadata(metadata)
     encoded = [name for name in ("slide", "shard", *said) if name in names]
     with write_aside(path) as file:
@@ -315,3 +326,9 @@ def tile_edge(table: TileTable) -> str:
     """Return what was done at the slides' edges, as the table's file states it: "skip" or "pad"."""
     stated: bytes = (table.arrow.schema.metadata or {}).get(_EDGE, b"skip")
     return stated.decode()
+
+
+def tile_stains(table: TileTable) -> str | None:
+    """Return how the tiles' stains were normalised, as the table's file states it; None where they are as scanned."""
+    stated: bytes | None = (table.arrow.schema.metadata or {}).get(_STAINS)
+    return None if stated is None else stated.decode()

@@ -28,11 +28,15 @@ class Repeats:
     slide : Path
         The file that stands for the slide.
     also : tuple of Path
-        The others.
+        The others; none, where the one file is named several times.
     """
 
     slide: Path
     also: tuple[Path, ...]
+
+    def __str__(self) -> str:
+        """Two of the files, for a message: "a.svs and b.svs"."""
+        return f"{self.slide} and {self.also[0] if self.also else self.slide}"
 
 
 def slide_identity(path: str | os.PathLike[str]) -> Hashable:

@@ -231,9 +231,7 @@ def tiles_of_slides(
     if on_error not in ("raise", "skip"):
         raise unknown_name("on_error", on_error, ("raise", "skip"))
     for repeated in unique_slides(slide_list.slides)[1]:
-        raise ArgumentError(
-            f"{repeated.slide} and {repeated.also[0]} are one slide: its tiles would be there twice. Leave one out."
-        )
+        raise ArgumentError(f"{repeated} are one slide: its tiles would be there twice. Leave one out.")
     if recipe.classes is not None and recipe.annotations is None and recipe.classes != slide_list.classes:
         has = "no labels" if slide_list.classes is None else f"the classes {list(slide_list.classes)}"
         raise ArgumentError(

@@ -335,7 +335,13 @@ class _Job:
         labelled = self.classes is not None
         said = tuple(self.slides[0].columns)
         none = tile_schema(labelled=labelled, sharded=not self.settings.coords_only, said=said).empty_table()
-        write_tiles(self.folder / TILES_FILE, rows or [none], classes=self.classes, edge=self.settings.edge)
+        write_tiles(
+            self.folder / TILES_FILE,
+            rows or [none],
+            classes=self.classes,
+            edge=self.settings.edge,
+            stains=self.settings.normalisation,
+        )
         if self.classes is not None:
             met = {label for table in rows for label in pc.unique(table["label"]).to_pylist()}
             self.empty_classes = tuple(name for label, name in enumerate(self.classes) if label not in met)

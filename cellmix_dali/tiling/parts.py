@@ -21,10 +21,12 @@ from ..errors import NotReadError, SlideError, kind_of
 from ..shards import Encoding, ShardWriter, can_copy, copy_blocks, tile_rows, write_tiles
 from ..slides import Slide, open_slide
 from ..slides.jpeg import parse_header
+from ..stain import StainChange
 from ..tables.tile_table import TileTable
 from .records import BadTile, PartRecord, PlanRecord, file_stamps
 from .settings import TilingSettings
 from .slides import JobSlide
+from .stains import change_of
 
 __all__ = ["PARTS", "PLANS", "SHARDS", "make_part", "part_file", "part_prefix", "plan_file"]
 
@@ -95,7 +97,8 @@ def make_part(
     prefix, good, bad = part_prefix(slide, part), [], []
     copied = 0
     with open_slide(slide.path) as opened, ShardWriter(folder / SHARDS, prefix, max_tiles=settings.shard_size) as out:
-        for row, made, was_copied in _tiles(opened, table, settings):
+        change = None if settings.stains is None else change_of(settings.stains, settings.stain_target, slide.path)
+        for row, made, was_copied in _tiles(opened, table, settings, change):
             level, x, y, size = windows[row]
             if isinstance(made, SlideError):
                 if isinstance(made, NotReadError) and not leave_unread:
@@ -143,16 +146,18 @@ def make_part(
     )
 
 
-def _tiles(slide: Slide, table: TileTable, settings: TilingSettings) -> Generator[_Made, None, None]:
+def _tiles(
+    slide: Slide, table: TileTable, settings: TilingSettings, change: StainChange | None
+) -> Generator[_Made, None, None]:
     """All tiles of a table, in order."""
     if not len(table):
         return
     level = int(table.level[0])
     copying = np.zeros(len(table), bool)
-    if settings.format == "auto" and int(table.size[0]) == settings.tile_size:
+    if settings.format == "auto" and change is None and int(table.size[0]) == settings.tile_size:
         copying = can_copy(slide, level, table.x, table.y, table.size)
     copied = _copied(slide, level, table, np.flatnonzero(copying), settings.encoding)
-    encoded = _encoded(table, np.flatnonzero(~copying), settings)
+    encoded = _encoded(table, np.flatnonzero(~copying), settings, change)
     with closing(copied), closing(encoded):
         # Both go through the slide row by row, so their merger holds a batch of each at most.
         yield from heapq.merge(copied, encoded, key=itemgetter(0))
@@ -184,8 +189,10 @@ def _copied(
                 yield row, (block, "jpg"), True
 
 
-def _encoded(table: TileTable, rows: NDArray[np.int64], settings: TilingSettings) -> Generator[_Made, None, None]:
-    """Tiles that are decoded, resized if need be, and encoded."""
+def _encoded(
+    table: TileTable, rows: NDArray[np.int64], settings: TilingSettings, change: StainChange | None
+) -> Generator[_Made, None, None]:
+    """Tiles that are decoded, resized and normalised if need be, and encoded."""
     if not len(rows):
         return
     # Here, since it brings DALI and torch, which copying does not need.
@@ -203,7 +210,11 @@ def _encoded(table: TileTable, rows: NDArray[np.int64], settings: TilingSettings
     )
     for batch in batches:
         made: list[_Made] = [
-            (int(rows[row]), (encoding.encode(image), encoding.extension), False)
+            (
+                int(rows[row]),
+                (encoding.encode(image if change is None else change.apply(image)), encoding.extension),
+                False,
+            )
             for row, image in zip(batch.rows.tolist(), batch.images, strict=True)
         ]
         made += [(int(rows[row]), reason, False) for row, reason in batch.faults]

@@ -18,6 +18,7 @@ from .parts import plan_file
 from .records import Input, PlanRecord, file_stamps
 from .settings import TilingSettings
 from .slides import JobSlide
+from .stains import scale_note
 
 __all__ = ["OVERVIEWS", "plan_slide"]
 
@@ -62,6 +63,9 @@ def plan_slide(slide: JobSlide, settings: TilingSettings, folder: Path, inputs: 
         # Of the finished tile: the window's pixels are shrunk to the tile's.
         scale = opened.levels[choice.level].downsample * choice.size / settings.tile_size
         mpp = None if finest is None else finest * scale
+        if settings.stains is not None:
+            told = scale_note(settings.stains, settings.stain_target, slide.path, mpp)
+            note = "; ".join(each for each in (note, told) if each)
         x, y, size = level0_windows(opened, table)
         picture = overview_picture(
             laid.picture,

@@ -6,10 +6,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from .._arguments import integer
+from .._arguments import integer, path_of
 from ..errors import ArgumentError, unknown_name
 from ..shards import Encoding
+from ..stain.table import MEDIAN
 from ..tables.recipe import TileRecipe
+from .stains import stain_record
 
 __all__ = ["Align", "Format", "Json", "TilingSettings"]
 
@@ -17,6 +19,8 @@ Format: TypeAlias = Literal["auto", "jpeg", "png"]
 Align: TypeAlias = Literal["none", "blocks"]
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 
+# Settings that were added to the first ones, and what they are where they are not asked for.
+_LATER = {"stride": None, "stains": None, "stain_target": MEDIAN}
 _FORMATS = ("auto", "jpeg", "png")
 _ALIGNS = ("none", "blocks")
 
@@ -47,6 +51,11 @@ class TilingSettings(TileRecipe):
         Whether to write the tile table alone, for tiling on the fly.
     device : {"cpu", "gpu"}, default "cpu"
         Where tiles are decoded.
+    stains : Path, optional
+        Table of fitted stains, see `cellmix_dali.stain.fit_stains`: all tiles are normalised, so none is copied as it
+        is. A slide without a fitted stain fails.
+    stain_target : str, default "median"
+        To which, see `cellmix_dali.stain.StainTable.target`: "median", a slide of the table, or a picture.
 
     Raises
     ------
@@ -61,6 +70,8 @@ class TilingSettings(TileRecipe):
     shard_size: int = 4096
     coords_only: bool = False
     device: Literal["cpu", "gpu"] = "cpu"
+    stains: Path | None = None
+    stain_target: str = MEDIAN
 
     @classmethod
     def of(cls, recipe: TileRecipe, **other: Any) -> TilingSettings:
@@ -88,20 +99,39 @@ class TilingSettings(TileRecipe):
                     f"align='blocks' and {name}={getattr(self, name)}: blocks do not overlap. Leave one out."
                 )
         _ = self.encoding  # refuses a quality or subsampling out of range
+        if self.stains is None:
+            if self.stain_target != MEDIAN:
+                raise ArgumentError(
+                    f"stain_target={self.stain_target!r} without stains: give the table of stains, too."
+                )
+            return
+        if self.coords_only:
+            raise ArgumentError("stains with coords_only=True: coordinates have no colours. Leave one out.")
+        object.__setattr__(self, "stains", path_of("The table of stains", self.stains).absolute())
+        _ = stain_record(self.stains, self.stain_target)  # refuses what cannot be used
 
     @property
     def encoding(self) -> Encoding:
         """How tiles are encoded that are not copied."""
         return Encoding("png" if self.format == "png" else "jpeg", self.quality, self.subsampling)
 
+    @property
+    def normalisation(self) -> str | None:
+        """How stains are normalised, for a person; None where they are left as scanned."""
+        if self.stains is None:
+            return None
+        return f"{stain_record(self.stains, self.stain_target)['method']}, to {self.stain_target}"
+
     def to_json(self) -> dict[str, Json]:
         """Return the settings as JSON values, in a fixed order."""
         found: dict[str, Json] = {}
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name == "stride" and value is None:
+            if field.name in _LATER and value == _LATER[field.name]:
                 continue  # so that jobs go on that were begun before there was one
             found[field.name] = (
                 str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
             )
+        if self.stains is not None:
+            found["stain_fits"] = stain_record(self.stains, self.stain_target)
         return found

@@ -20,6 +20,7 @@ from cellmix_dali.errors import CellMixDaliError
 from cellmix_dali.previews.loss_record import read_losses
 from cellmix_dali.reading.slides import TileReader
 from cellmix_dali.shards import open_tiles
+from cellmix_dali.stain import DensityFit, LabFit, SlideStain, StainSettings, StainTable
 from cellmix_dali.synthetic import render_slides
 from cellmix_dali.tables import read_slide_list
 from cellmix_dali.tables.coordinates import read_h5
@@ -115,6 +116,7 @@ def targets(folder: Path, slides: Mapping[str, bytes]) -> list[Target]:
         Target("coordinates", "slide.h5", _coordinates(folder), with_slide(read_h5)),
         Target("Arrow", "tiles.arrow", [_saved(table, folder / "tiles.arrow")], _open_table),
         Target("Parquet", "tiles.parquet", [_saved(table, folder / "tiles.parquet")], _open_table),
+        Target("stains", "stains.parquet", _stains(folder), _ask_stains),
         Target("curriculum's state", "state.json", [json.dumps(curriculum).encode()], state, True),
         Target("checkpoint", CHECKPOINT, [_checkpoint(folder)], lambda path: Checkpoint(path.parent, {"a": 1}).load()),
         *_of_a_job(folder, first),
@@ -164,6 +166,24 @@ def _open_table(path: Path) -> Any:
     for row in range(min(3, len(table))):
         table.describe(row)
     return [np.asarray(getattr(table, name)).sum() for name in ("x", "y", "level", "size", "slide")]
+
+
+def _stains(folder: Path) -> list[bytes]:
+    found = []
+    for method, fit in (
+        ("macenko", DensityFit([[0.6, 0.8, 0], [0, 0.8, 0.6]], [1, 2], 240)),
+        ("reinhard", LabFit([50, 1, 2], [3, 4, 5])),
+    ):
+        rows = SlideStain("a", fit, 500, 0.5), SlideStain("b", fault="none", fault_kind="damaged")
+        StainTable(rows, StainSettings(method=method).to_json()).save(folder / "stains.parquet")
+        found.append((folder / "stains.parquet").read_bytes())
+    return found
+
+
+def _ask_stains(path: Path) -> Any:
+    table = StainTable.open(path)
+    changed = table.changes([row.slide for row in table.rows], unfitted="keep")[0].apply(np.zeros((2, 2, 3), np.uint8))
+    return changed, table.method
 
 
 def _slide_targets(files: Mapping[str, bytes]) -> list[Target]:

@@ -168,6 +168,8 @@ def test_a_list_that_names_a_link_is_refused(links: dict[str, Path], link: str, 
 def test_a_list_made_in_python_as_well(series: list[Path]) -> None:
     with pytest.raises(ArgumentError, match="are one slide: its tiles would be there twice"):
         tiles_of_slides(SlideList((series[0], series[1])), TileRecipe(256, tissue=0))
+    with pytest.raises(ArgumentError, match=f"{series[0]} and {series[0]} are one slide"):
+        tiles_of_slides(SlideList((series[0], series[0])), TileRecipe(256, tissue=0))
 
 
 def test_the_demo_takes_a_series_once(series: list[Path]) -> None:
