@@ -42,12 +42,19 @@ class Draw:
         Samples per batch; all batches are full.
     seed, rank : int, default 0
         Of the numbers.
+
+    Attributes
+    ----------
+    masks : DataNode, uint8 HWC with 1 channel, or None
+        The tiles' class masks, where they have any. A function that moves pixels of the images (a flip, a turn, a
+        crop) puts the masks here that were moved by the same numbers, without interpolation.
     """
 
     clock: EpochClock
     batch_size: int
     seed: int = 0
     rank: int = 0
+    masks: DataNode | None = field(default=None, init=False, repr=False)
     _drawn: list[tuple[int, _Numbers]] = field(default_factory=list, init=False, repr=False)
     _node: DataNode | None = field(default=None, init=False, repr=False)
 

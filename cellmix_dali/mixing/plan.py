@@ -8,13 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._arguments import SHARE_TOLERANCE
+from .._arguments import IGNORED, SHARE_TOLERANCE
 from ..errors import ArgumentError
 
 __all__ = ["IGNORED", "MixPlan", "PatchPlan"]
-
-#: The class of a mask's pixels that no loss counts: they show no tissue, or nothing is known of them.
-IGNORED = 255
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
