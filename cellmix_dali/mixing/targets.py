@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -156,7 +156,7 @@ class Target:
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", TARGET_KINDS.canonical(self.kind))
         given: object = self.columns
-        names = (given,) if isinstance(given, str) else tuple(self.columns)
+        names = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, Sequence) else ()
         if not names or not all(isinstance(name, str) for name in names):
             raise ArgumentError(f"columns={given!r}: name one or more columns of the tile table.")
         object.__setattr__(self, "columns", names)
