@@ -219,9 +219,9 @@ class MaskReader:
             if of >= len(slide.levels):
                 return SlideError(f"There is no such level: {table.describe(row)}; levels: {len(slide.levels)}.")
             level = slide.levels[of]
-            middles = (np.arange(self._side) + 0.5) * (int(table.size[row]) / self._side)
-            x, y = int(table.x[row]) + middles, int(table.y[row]) + middles
-            found = mask.at(x * level.downsample, y * level.downsample)
+            middles = (np.arange(self._side, dtype=np.float64) + 0.5) * (int(table.size[row]) / self._side)
+            x, y = float(table.x[row]) + middles, float(table.y[row]) + middles
+            found = mask.at(x * np.float64(level.downsample), y * np.float64(level.downsample))
         except SlideError as error:
             return error
         found[y >= level.height] = IGNORED
