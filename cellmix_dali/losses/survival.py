@@ -117,9 +117,8 @@ class DiscreteSurvivalLoss(nn.Module):
                 f"Logits of shape {tuple(logits.shape)} do not fit {len(edges)} edges: give (batch, {len(edges) + 1})."
             )
         _, events, shares = _split(survival, weights, logits)
-        interval = torch.bucketize(survival[:, 0].to(edges.device, edges.dtype).contiguous(), edges, right=True).to(
-            logits.device
-        )
+        times = survival[:, 0].to(edges.device, edges.dtype).contiguous()
+        interval = torch.bucketize(times, edges, right=True).to(logits.device)
         survived = functional.logsigmoid(-logits).cumsum(dim=1)
         # Of the event itself: its hazard in the place of its survival.
         hazard = functional.logsigmoid(logits) - functional.logsigmoid(-logits)

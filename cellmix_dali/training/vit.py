@@ -49,7 +49,7 @@ class SmallViT(nn.Module):
         return logits
 
     def token_logits(self, images: Tensor) -> Tensor:
-        """Return logits (batch, tokens, num_classes), row by row; their mean over the tokens is what `forward` gives."""
+        """Return logits (batch, tokens, num_classes), row by row; `forward` gives their mean over the tokens."""
         logits: Tensor = self.head(self._tokens(images))
         return logits
 
