@@ -36,7 +36,7 @@ def main() -> None:
     table = TileTable.concat(tables)
     own_labels = torch.tensor(table.label).long()  # those of a batch are mixed
 
-    # Patches of whole tokens, smaller from epoch to epoch.
+    # Patches of whole tokens, larger from epoch to epoch.
     curriculum = Curriculum(epochs=EPOCHS, tile_size=SIDE, token_size=TOKEN, patch_strategy="linear")
     loader = train_loader(
         table,

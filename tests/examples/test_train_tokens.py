@@ -19,14 +19,14 @@ Main = Callable[..., list[str]]
 def test_it_trains(example: Load, main: Main, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = example("train_tokens")
     monkeypatch.setattr(module, "BATCH", 4)
-    monkeypatch.setattr(module, "EPOCHS", 3)
+    monkeypatch.setattr(module, "EPOCHS", 2)
     lines = main(module, folder)
-    assert [line.split(":")[0] for line in lines] == ["epoch 1", "epoch 2", "epoch 3"]
-    assert [int(re.findall(r"patch (\d+)", line)[0]) for line in lines] == [48, 32, 16]
+    assert [line.split(":")[0] for line in lines] == ["epoch 1", "epoch 2"]
+    assert [int(re.findall(r"patch (\d+)", line)[0]) for line in lines] == [16, 32]
     shares = [float(re.findall(r"right ([\d.]+)", line)[0]) for line in lines]
     assert all(0 < share <= 1 for share in shares)
     losses = [float(re.findall(r"loss ([\d.]+)", line)[0]) for line in lines]
-    assert losses[-1] < losses[0] < 2
+    assert losses[-1] < losses[0] < 5
 
 
 def test_the_mean_of_the_tokens_is_the_image() -> None:
