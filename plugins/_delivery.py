@@ -96,6 +96,8 @@ class Delivery:
         """Stop the threads."""
         self.forget()
         self.reader.stop_waiting()
+        if self._masks is not None:
+            self._masks.stop_waiting()
         self._workers.shutdown(wait=True, cancel_futures=True)
         if self._masks is not None:
             self._masks.close()
@@ -119,10 +121,12 @@ class Delivery:
         tiles = self.reader.read(rows, patient=patient)
         if self._masks is None:
             return tiles
-        for place, (row, tile) in enumerate(zip(rows.tolist(), tiles, strict=True)):
-            if isinstance(tile, EncodedTile):
-                mask = self._masks.read(row)
-                tiles[place] = mask if isinstance(mask, SlideError) else tile._replace(mask=mask)
+        places = [place for place, tile in enumerate(tiles) if isinstance(tile, EncodedTile)]
+        for place, mask in zip(places, self._masks.read(rows[places], patient=patient), strict=True):
+            if isinstance(mask, SlideError):
+                tiles[place] = mask
+            else:
+                tiles[place] = cast("EncodedTile", tiles[place])._replace(mask=mask)
         return tiles
 
     def _usable(self, row: int, tile: EncodedTile | SlideError) -> EncodedTile | SlideError:

@@ -172,7 +172,7 @@ class TileSource(Source):
         retry = Retry(seconds=retry_seconds)
         lenient = on_error == "replace"
         reader = tile_reader(table, edge=edge, lenient=lenient, retry=retry, verify=verify)
-        self._masks = None if masks is None else MaskReader(table, masks, size, lenient=lenient)
+        self._masks = None if masks is None else MaskReader(table, masks, size, lenient=lenient, retry=retry)
         self.read: Counter[str] = Counter()
         self.rejected: dict[int, str] = {}
         self.log = FaultLog(table, fault_file)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from threading import Lock
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +17,9 @@ from .._arguments import IGNORED, integer, path_of
 from ..annotations.class_masks import ClassMask, PolygonMask, SlideMask
 from ..annotations.origin import Origin, annotations_of, check_origin, frame_of
 from ..errors import ArgumentError, CellMixDaliError, NotReadError, SlideError
-from ..slides import Slide, open_slide
-from ..slides.pool import OpenSlides
+from ..slides import Level, Slide, open_slide
 from ..storage.moment import is_folder, may_be_file
+from ..storage.patience import AT_ONCE, Patience, Retry
 from ..tables.tile_table import TileTable
 
 __all__ = ["AnnotationMasks", "MaskReader", "MaskSlides", "TileMasks"]
@@ -183,6 +185,8 @@ class MaskReader:
         Side of the images in pixels, to which windows of another size are resized.
     lenient : bool, default False
         Whether the first slides, or their masks, may be damaged.
+    retry : Retry, optional
+        How long what cannot be read for a reason of the moment is tried again. By default it is not.
 
     Raises
     ------
@@ -192,71 +196,99 @@ class MaskReader:
         If a slide or mask of the first few cannot be read, and it is not lenient.
     """
 
-    def __init__(self, table: TileTable, masks: TileMasks, tile_size: int, *, lenient: bool = False) -> None:
+    def __init__(
+        self, table: TileTable, masks: TileMasks, tile_size: int, *, lenient: bool = False, retry: Retry = AT_ONCE
+    ) -> None:
         if not isinstance(masks, TileMasks):
             raise ArgumentError(f"masks={masks!r}: give AnnotationMasks(folder, classes) or MaskSlides(folder).")
         self._table, self._masks, self._side = table, masks, tile_size
         self._files = masks.files_of(table.slides)
-        self._slides = OpenSlides(table.slides)
-        self._read: dict[int, ClassMask] = {}
+        self._patience = Patience(retry)
+        self._found: dict[int, _Found] = {}
         self._refused: dict[int, SlideError] = {}
         self._lock = Lock()
         for number in np.unique(table.slide[: 1 << 20])[:_LOOKED_AT].tolist():
             try:
-                self._mask(number)
+                self._patience.call(partial(self._of_slide, number), number)
             except SlideError as error:
                 if isinstance(error.__cause__, ArgumentError):
                     raise error.__cause__ from None
                 if not lenient:
                     raise
 
-    def read(self, row: int) -> NDArray[np.uint8] | SlideError:
-        """Read the mask of a tile, (tile_size, tile_size, 1), or say why it cannot be read."""
-        table, number = self._table, int(self._table.slide[row])
-        try:
-            mask, slide = self._mask(number), self._slides[number]
-            of = int(table.level[row])
-            if of >= len(slide.levels):
-                return SlideError(f"There is no such level: {table.describe(row)}; levels: {len(slide.levels)}.")
-            level = slide.levels[of]
-            middles = (np.arange(self._side, dtype=np.float64) + 0.5) * (int(table.size[row]) / self._side)
-            x, y = float(table.x[row]) + middles, float(table.y[row]) + middles
-            found = mask.at(x * np.float64(level.downsample), y * np.float64(level.downsample))
-        except SlideError as error:
-            return error
-        found[y >= level.height] = IGNORED
-        found[:, x >= level.width] = IGNORED
-        return found[..., None]
+    def read(self, rows: NDArray[np.int64], *, patient: bool = True) -> list[NDArray[np.uint8] | SlideError]:
+        """Read the masks of tiles, each (tile_size, tile_size, 1); in the place of one that cannot be read, the reason.
+
+        Parameters
+        ----------
+        rows : int64 array (n,)
+            Rows of the table.
+        patient : bool, default True
+            Whether to try again, see `retry`, where the reason is one of the moment (`NotReadError`).
+        """
+        return self._patience.read(self._read_now, rows, self._table.slide) if patient else self._read_now(rows)
+
+    def stop_waiting(self) -> None:
+        """Let threads that wait before they try again go on at once, now and later."""
+        self._patience.stop()
 
     def told(self) -> str:
         """Return where masks come from, in a word, by which states of loaders are told apart."""
         return self._masks.told()
 
     def close(self) -> None:
-        """Close the slides."""
-        for mask in self._read.values():
-            mask.close()
-        self._read.clear()
-        self._slides.close()
+        """Close the masks' files."""
+        for found in self._found.values():
+            found.mask.close()
+        self._found.clear()
 
-    def _mask(self, number: int) -> ClassMask:
-        """The mask of a slide, read when it is first asked for."""
-        mask = self._read.get(number)
-        if mask is None:
+    def _read_now(self, rows: NDArray[np.int64]) -> list[NDArray[np.uint8] | SlideError]:
+        """Read masks, each once."""
+        read: list[NDArray[np.uint8] | SlideError] = []
+        for row in rows.tolist():
+            try:
+                read.append(self._mask(row))
+            except SlideError as error:
+                read.append(error)
+        return read
+
+    def _mask(self, row: int) -> NDArray[np.uint8]:
+        """The mask of a tile."""
+        table = self._table
+        found, of = self._of_slide(int(table.slide[row])), int(table.level[row])
+        if of >= len(found.levels):
+            raise SlideError(f"There is no such level: {table.describe(row)}; levels: {len(found.levels)}.")
+        level = found.levels[of]
+        middles = (np.arange(self._side, dtype=np.float64) + 0.5) * (int(table.size[row]) / self._side)
+        x, y = float(table.x[row]) + middles, float(table.y[row]) + middles
+        classes = found.mask.at(x * np.float64(level.downsample), y * np.float64(level.downsample))
+        classes[y >= level.height] = IGNORED
+        classes[:, x >= level.width] = IGNORED
+        return classes[..., None]
+
+    def _of_slide(self, number: int) -> _Found:
+        """The mask of a slide, read when it is first asked for; what is damaged is not tried again."""
+        if number not in self._found:
             with self._lock:  # reading polygons takes long: once will do
-                mask = self._read.get(number)
-                if mask is None:
-                    mask = self._read[number] = self._opened(number)
-        return mask
+                if number in self._refused:
+                    raise self._refused[number]
+                if number not in self._found:
+                    self._found[number] = self._opened(number)
+        return self._found[number]
 
-    def _opened(self, number: int) -> ClassMask:
-        """Read a slide's mask, or raise why it cannot be; what lies in the file is not tried again."""
-        if number in self._refused:
-            raise self._refused[number]
+    def _opened(self, number: int) -> _Found:
+        """Read a slide's mask, or raise why it cannot be."""
         try:
-            return self._masks.mask_of(self._slides[number], self._files[number])
+            with open_slide(self._table.slides[number]) as slide:
+                return _Found(self._masks.mask_of(slide, self._files[number]), slide.levels)
         except NotReadError:
             raise
         except CellMixDaliError as error:
             self._refused[number] = refused = SlideError(f"The mask of a tile cannot be read: {error}")
             raise refused from error
+
+
+class _Found(NamedTuple):
+    # The mask of a slide, and the slide's levels.
+    mask: ClassMask
+    levels: tuple[Level, ...]

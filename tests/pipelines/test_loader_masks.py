@@ -17,11 +17,13 @@ from nvidia.dali import fn, types
 
 from cellmix_dali import Draw, TileTable, grid_tiles, open_slide
 from cellmix_dali.annotations import annotations_of
-from cellmix_dali.errors import ArgumentError, CellMixDaliError, SlideError
+from cellmix_dali.annotations.class_masks import SlideMask
+from cellmix_dali.errors import ArgumentError, CellMixDaliError, NotReadError, SlideError
 from cellmix_dali.mixing import METHODS, make_mixer, saliency_peaks
 from cellmix_dali.pipelines import evaluate_loader, train_loader
 from cellmix_dali.plugins.source import drawn_flips
 from cellmix_dali.reading import AnnotationMasks, MaskReader, MaskSlides
+from cellmix_dali.storage.patience import Retry
 from cellmix_dali.synthetic import RenderedSlide
 
 BATCH, SEED = 8, 5
@@ -189,6 +191,30 @@ def test_a_mask_that_cannot_be_read_is_as_a_tile_that_cannot(table: TileTable, s
         list(loader)
 
 
+@pytest.mark.parametrize("heals", [True, False])
+def test_a_mask_that_cannot_be_read_just_now_is_tried_again(
+    table: TileTable, slides: Any, monkeypatch: pytest.MonkeyPatch, heals: bool
+) -> None:
+    at, tried = SlideMask.at, [0]
+
+    def moody(self: SlideMask, x: Any, y: Any) -> NDArray[np.uint8]:
+        tried[0] += 1
+        if tried[0] <= 2 or not heals:
+            raise NotReadError("The server does not answer.")
+        return at(self, x, y)
+
+    reader = MaskReader(table, slides[0], 256, retry=Retry(seconds=0.3, first=0.1))
+    monkeypatch.setattr(SlideMask, "at", moody)
+    with pytest.warns(UserWarning, match="The server does not answer"):
+        (mask,) = reader.read(np.array([3]))
+    assert isinstance(mask, NotReadError) != heals
+    before = tried[0]
+    (again,) = reader.read(np.array([5]), patient=False)
+    assert tried[0] == before + 1
+    assert isinstance(again, NotReadError) != heals
+    reader.close()
+
+
 def test_a_state_of_other_masks_is_refused(table: TileTable, polygons: AnnotationMasks, slides: Any) -> None:
     with loader_of(table, "CutMix", masks=polygons) as loader:
         next(iter(loader))
@@ -215,7 +241,7 @@ def test_a_slide_without_polygons_and_one_without_a_file(
         MaskReader(table, masks, 256)
     (tmp_path / f"{path.name}.geojson").write_text('{"type": "FeatureCollection", "features": []}')
     reader = MaskReader(table, masks, 256)
-    mask = reader.read(3)
+    (mask,) = reader.read(np.array([3]))
     assert not isinstance(mask, SlideError)
     assert (mask == unannotated).all()
     reader.close()
