@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .._arguments import IGNORED
 from ..errors import ArgumentError, SlideError
 from ..slides import Slide
+from ..slides.grey_blocks import GreyBlocks
 from ..slides.levels import Box
 from ..slides.tiff import compression_name
 from .geojson import Annotations
@@ -155,6 +156,7 @@ class SlideMask:
                 "borders. Write a TIFF with Deflate or LZW, such as tifffile's compression='zlib'."
             )
         self._slide, self._frame, self._values = mask, frame, values
+        self._blocks = GreyBlocks(mask.path)
         finest = frame.width / first.width, frame.height / first.height
         self._scales = [(finest[0] * level.downsample, finest[1] * level.downsample) for level in mask.levels]
 
@@ -167,25 +169,38 @@ class SlideMask:
         columns = np.floor((x - self._frame.x) / across).astype(np.int64)
         rows = np.floor((y - self._frame.y) / down).astype(np.int64)
         within_x, within_y = (columns >= 0) & (columns < level.width), (rows >= 0) & (rows < level.height)
+        if not (within_x.any() and within_y.any()):
+            return np.full((len(y), len(x)), IGNORED, np.uint8)
+        columns, rows = columns[within_x], rows[within_y]
+        left, top = int(columns[0]), int(rows[0])
+        pixels = self._pixels(number, left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1)
+        if pixels.shape != (len(rows), len(columns)):  # another resolution; else they are what was asked for
+            pixels = pixels[(rows - top)[:, None], columns - left]
+        classes = self._checked(pixels)
+        if classes.shape == (len(y), len(x)):
+            return classes
         found = np.full((len(y), len(x)), IGNORED, np.uint8)
-        if within_x.any() and within_y.any():
-            columns, rows = columns[within_x], rows[within_y]
-            left, top = int(columns[0]), int(rows[0])
-            pixels = self._slide.read_region(number, left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1)
-            found[np.ix_(within_y, within_x)] = self._classes(pixels[np.ix_(rows - top, columns - left)])
+        found[np.ix_(within_y, within_x)] = classes
         return found
 
     def close(self) -> None:
         """Close the mask's file."""
         self._slide.close()
+        self._blocks.close()
 
-    def _classes(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The classes that pixels, (rows, columns, 3), stand for."""
-        classes = pixels[..., 0]
-        if (pixels != classes[..., None]).any():
-            raise SlideError(
-                f"The mask {self._slide.path} is coloured: write the numbers of the classes as grey values."
-            )
+    def _pixels(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+        """Grey values, (height, width); what OpenSlide must read comes as RGB."""
+        size = self._slide.file_size(level)
+        if size in self._blocks:
+            return self._blocks.read(size, x, y, width, height)
+        pixels = self._slide.read_region(level, x, y, width, height)
+        grey: NDArray[np.uint8] = pixels[..., 0]
+        if (pixels != grey[..., None]).any():
+            raise SlideError(f"The mask {self._slide.path} is coloured: write the classes' numbers as grey values.")
+        return grey
+
+    def _checked(self, classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Classes, if there are such."""
         wrong = (classes >= self._values) & (classes != IGNORED)
         if wrong.any():
             raise SlideError(

@@ -18,6 +18,7 @@ from cellmix_dali import open_slide
 from cellmix_dali.annotations import Annotations
 from cellmix_dali.annotations.class_masks import PolygonMask, SlideMask
 from cellmix_dali.errors import ArgumentError, SlideError
+from cellmix_dali.slides.grey_blocks import GreyBlocks
 from cellmix_dali.slides.levels import Box
 from cellmix_dali.synthetic import RenderedSlide
 
@@ -160,3 +161,56 @@ def test_coloured_masks_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SlideError, match="is coloured"):
         mask.at(middles(0, 32, 1.0), middles(0, 32, 1.0))
     mask.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "here"),
+    [
+        ({"compression": "zlib"}, True),
+        ({"compression": "zlib", "predictor": True}, True),
+        ({"compression": None}, True),
+        ({"compression": "zlib", "photometric": "rgb"}, False),
+        ({"compression": "zlib", "bigtiff": True}, True),
+    ],
+    ids=str,
+)
+def test_grey_blocks_are_openslides_pixels(tmp_path: Path, options: dict[str, Any], here: bool) -> None:
+    """Of blocks that the picture does not fill, over its edges, and of blocks without bytes; else OpenSlide reads."""
+    path, how = tmp_path / "mask.tif", dict(options)
+    pixels = np.random.default_rng(2).integers(0, 200, (150, 210), np.uint8)
+    given = {"photometric": "minisblack"} | how
+    with tifffile.TiffWriter(path, bigtiff=given.pop("bigtiff", False)) as file:
+        file.write(pixels if here else np.stack([pixels] * 3, axis=2), tile=(64, 48), **given)
+    blocks = GreyBlocks(path)
+    assert ((210, 150) in blocks) == here
+    with open_slide(path) as slide:
+        places = ((0, 0, 210, 150), (40, 60, 30, 70), (-5, 130, 40, 40), (205, -3, 20, 10), (300, 0, 4, 4))
+        for x, y, width, height in places:
+            want = slide.read_region(0, x, y, width, height)[..., 0]
+            if here:
+                np.testing.assert_array_equal(blocks.read((210, 150), x, y, width, height), want)
+        mask = SlideMask(slide, Box(0, 0, 210, 150), 255)
+        np.testing.assert_array_equal(mask.at(middles(0, 210, 1.0), middles(0, 150, 1.0)), pixels)
+        mask.close()
+    blocks.close()
+
+
+def test_damaged_blocks_are_told(mask_file: Any) -> None:
+    path, _ = mask_file(levels=1)
+    blocks = GreyBlocks(path)
+    with tifffile.TiffFile(path) as file:
+        page = file.pages.first
+        offset, count = page.dataoffsets[1], page.databytecounts[1]
+    data = bytearray(path.read_bytes())
+    data[offset : offset + count] = bytes(count)
+    path.write_bytes(data)
+    assert blocks.read((256, 192), 0, 0, 64, 64).max() < 4
+    with pytest.raises(SlideError, match=r"Cannot read block 1, 0 \(column, row\)"):
+        blocks.read((256, 192), 0, 0, 65, 64)
+    path.write_bytes(data[: offset + 3])
+    with pytest.raises(SlideError, match=r"of its .* bytes are in the file"):
+        blocks.read((256, 192), 64, 0, 1, 1)
+    blocks.close()
+    path.write_bytes(b"no TIFF")
+    with pytest.raises(SlideError, match="Cannot read"):
+        GreyBlocks(path)
