@@ -40,6 +40,8 @@ def evaluate_loader(
 ) -> Loader[TileSource]:
     """Make the loader of an evaluation: every tile once, the last batch short.
 
+    All but the table are keyword arguments, most with a default, as in PyTorch's ``DataLoader``.
+
     Parameters
     ----------
     table : TileTable

@@ -11,7 +11,12 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 CODE = sorted(path for folder in ("cellmix_dali", "plugins", "pipelines") for path in (ROOT / folder).rglob("*.py"))
-ENTRY_POINTS = {"cellmix_dali.mixing_methods", "cellmix_dali.tissue_methods", "cellmix_dali.slide_formats"}
+ENTRY_POINTS = {
+    "cellmix_dali.mixing_methods",
+    "cellmix_dali.tissue_methods",
+    "cellmix_dali.slide_formats",
+    "cellmix_dali.target_kinds",
+}
 
 
 def is_there(name: str) -> bool:

@@ -19,7 +19,7 @@ from cellmix_dali import Draw, TileTable, grid_tiles, open_slide
 from cellmix_dali.annotations import annotations_of
 from cellmix_dali.annotations.class_masks import SlideMask
 from cellmix_dali.errors import ArgumentError, CellMixDaliError, NotReadError, SlideError
-from cellmix_dali.mixing import METHODS, make_mixer, saliency_peaks
+from cellmix_dali.mixing import METHODS, TargetValues, make_mixer, saliency_peaks
 from cellmix_dali.pipelines import evaluate_loader, train_loader
 from cellmix_dali.plugins.source import drawn_flips
 from cellmix_dali.reading import AnnotationMasks, MaskReader, MaskSlides
@@ -225,6 +225,25 @@ def test_a_state_of_other_masks_is_refused(table: TileTable, polygons: Annotatio
             loader.load_state_dict(state)
     with loader_of(table, "CutMix", masks=polygons) as loader:
         loader.load_state_dict(state)
+
+
+def test_a_training_that_goes_on_sees_the_very_batches(table: TileTable, polygons: AnnotationMasks) -> None:
+    age = TargetValues("regression", np.arange(len(table)) / 7)
+    risk = TargetValues("survival", np.stack([np.arange(len(table)), np.arange(len(table)) % 2], axis=1))
+    options: dict[str, Any] = {"masks": polygons, "targets": {"age": age, "risk": risk}, "source_map": 32}
+    with loader_of(table, "CellMix-All", augment=turned, **options) as loader:
+        whole = []
+        for batch in loader:
+            whole.append({name: value.clone() for name, value in batch.items()})
+            if len(whole) == 2:
+                state = json.loads(json.dumps(loader.state_dict()))
+    with loader_of(table, "CellMix-All", augment=turned, **options) as loader:
+        loader.load_state_dict(state)
+        rest = list(loader)
+    assert len(rest) == len(whole) - 2 > 0
+    for got, want in zip(rest, whole[2:], strict=True):
+        assert {"masks", "age", "risk", "weights", "source_map"} <= set(got)
+        assert all(torch.equal(got[name], want[name]) for name in want)
 
 
 @pytest.mark.parametrize("unannotated", [0, 7, 255])
