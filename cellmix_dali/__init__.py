@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from .curriculum import Curriculum, patch_scheduler, ratio_scheduler
     from .errors import CellMixDaliError
     from .losses import SoftCrossEntropy, SoftTargetCrossEntropy
-    from .mixing import CellMix, MixPlan, cellmix_plan
+    from .mixing import CellMix, MixPlan, Target, TargetValues, cellmix_plan
     from .mixing.online_augmentation import get_online_augmentation
     from .pipelines import evaluate_image_loader, evaluate_loader, read_tiles, train_image_loader, train_loader
     from .plugins import Draw, PlanSource, TileSource, cellmix, mix, tiles
+    from .reading import AnnotationMasks, MaskSlides
     from .shards import open_tiles
     from .slides import open_slide
     from .tables import SlideList, TileRecipe, TileTable, grid_tiles, lay_tiles, read_slide_list, tiles_of_slides
@@ -22,15 +23,19 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AnnotationMasks",
     "CellMix",
     "CellMixDaliError",
     "Curriculum",
     "Draw",
+    "MaskSlides",
     "MixPlan",
     "PlanSource",
     "SlideList",
     "SoftCrossEntropy",
     "SoftTargetCrossEntropy",
+    "Target",
+    "TargetValues",
     "TileRecipe",
     "TileSource",
     "TileTable",
@@ -58,10 +63,11 @@ _WHERE = {
     "curriculum": ("Curriculum", "patch_scheduler", "ratio_scheduler"),
     "errors": ("CellMixDaliError",),
     "losses": ("SoftCrossEntropy", "SoftTargetCrossEntropy"),
-    "mixing": ("CellMix", "MixPlan", "cellmix_plan"),
+    "mixing": ("CellMix", "MixPlan", "Target", "TargetValues", "cellmix_plan"),
     "mixing.online_augmentation": ("get_online_augmentation",),
     "pipelines": (*("evaluate_image_loader", "evaluate_loader", "read_tiles", "train_image_loader", "train_loader"),),
     "plugins": ("Draw", "PlanSource", "TileSource", "cellmix", "mix", "tiles"),
+    "reading": ("AnnotationMasks", "MaskSlides"),
     "shards": ("open_tiles",),
     "slides": ("open_slide",),
     "tables": (

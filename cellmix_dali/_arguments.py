@@ -12,10 +12,22 @@ from typing import Any
 
 from cellmix_dali.errors import ArgumentError
 
-__all__ = ["SHARE_TOLERANCE", "fitting_patch_size", "integer", "mean_loss", "number", "path_of", "tile_shape"]
+__all__ = [
+    "IGNORED",
+    "SHARE_TOLERANCE",
+    "fitting_patch_size",
+    "integer",
+    "mean_loss",
+    "number",
+    "path_of",
+    "tile_shape",
+]
 
 #: By how much the shares of a soft label may miss 1.
 SHARE_TOLERANCE = 1e-3
+
+#: The class of a mask's pixels that no loss counts: those beyond a slide, those that were overwritten by a constant.
+IGNORED = 255
 
 
 def integer(name: str, value: Any, low: int, high: int | None = None) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cellmix_dali.errors import ArgumentError
+from cellmix_dali.mixing.targets import Targets, values_by_name
 from cellmix_dali.plugins import PlanSource
 from cellmix_dali.plugins.dali import DataNode, types
 from cellmix_dali.plugins.source import Input, Source
@@ -35,8 +36,8 @@ class ImageSource(Source):
     ----------
     files : sequence of path
         Image files that DALI can decode.
-    labels : int array (files,)
-        Class indices.
+    labels : int array (files,) or None
+        Class indices, if there are any.
     batch_size : int
         Images per batch: the pipeline's batch size.
     image_size : int
@@ -47,6 +48,8 @@ class ImageSource(Source):
         If given, labels come as class shares, float32 (num_classes,), mixed as the plan says.
     flips : bool, default False
         Whether to flip at random.
+    targets : mapping of str to TargetValues, optional
+        Further targets of the files, by the names that batches have for them.
     shuffle, drop_last, seed, rank, world_size
         See `cellmix_dali.sampling.EpochOrder`.
     cache : ImageCache, optional
@@ -66,13 +69,14 @@ class ImageSource(Source):
     def __init__(
         self,
         files: Sequence[str | Path],
-        labels: ArrayLike,
+        labels: ArrayLike | None,
         *,
         batch_size: int,
         image_size: int,
         plans: PlanSource | None = None,
         num_classes: int | None = None,
         flips: bool = False,
+        targets: Targets | None = None,
         shuffle: bool = True,
         drop_last: bool = True,
         seed: int = 0,
@@ -98,10 +102,11 @@ class ImageSource(Source):
         super().__init__(
             order,
             tile_size=image_size,
-            labels=_checked_labels(labels, len(self.files), num_classes),
+            labels=None if labels is None else _checked_labels(labels, len(self.files), num_classes),
             plans=plans,
             num_classes=num_classes,
             flips=flips,
+            targets=values_by_name(targets, len(self.files)),
         )
         self.cache = cache
         self._pixels: list[NDArray[np.uint8]] | None = None
@@ -158,9 +163,9 @@ class ImageSource(Source):
     @cached_property
     def _digest(self) -> str:
         """A short digest of the files' names and labels."""
-        assert self._labels is not None
         digest = hashlib.sha256("\0".join(self.files).encode("utf-8", "surrogateescape"))
-        digest.update(self._labels.astype("<i4").tobytes())
+        if self._labels is not None:
+            digest.update(self._labels.astype("<i4").tobytes())
         return digest.hexdigest()[:16]
 
 

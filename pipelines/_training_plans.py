@@ -25,6 +25,7 @@ def training_plans(
     p: float,
     seed: int,
     rank: int,
+    source_map: bool | int = False,
 ) -> PlanSource | None:
     """Make what draws a loader's plans; None where nothing is to be mixed, by ``method=None`` or "none"."""
     if mixes(method):
@@ -36,9 +37,15 @@ def training_plans(
             curriculum=curriculum,
             patch_size=patch_size,
             fix_ratio=fix_ratio,
+            source_map=source_map,
         )
     if curriculum is not None or patch_size is not None or fix_ratio is not None or method_parameters:
         raise ArgumentError(
             "Without a method nothing is mixed: leave curriculum, patch_size, fix_ratio and method_parameters out."
+        )
+    if source_map is not False:
+        raise ArgumentError(
+            f"Without a method nothing is mixed, and every token is its own sample's: leave source_map={source_map!r} "
+            "out, or give a method with p=0."
         )
     return None

@@ -34,7 +34,7 @@ def told(augment: Any) -> str:
     return f"{named.__module__}.{named.__qualname__}"
 
 
-def changed(augment: Augment, images: DataNode, draw: Draw) -> Batch:
+def changed(augment: Augment, images: DataNode, draw: Draw, masks: DataNode | None = None) -> Batch:
     """Apply an augmentation in the graph that is being defined.
 
     Returns
@@ -47,17 +47,18 @@ def changed(augment: Augment, images: DataNode, draw: Draw) -> Batch:
     ArgumentError
         If it does not return images.
     """
-    batch = Batch(images, draw)
+    batch = Batch(images, draw, masks)
     if isinstance(augment, Augmentation):
         augment.change(batch)
         return batch
+    draw.masks = masks
     found = augment(images, draw)
     if not isinstance(found, DataNode):
         raise ArgumentError(
             f"augment={told(augment)} returned {type(found).__name__}: it takes (images, draw), nodes of the "
             "graph, and returns the images."
         )
-    batch.images = found.gpu() if images.device == "gpu" else found
+    batch.images, batch.masks = found.gpu() if images.device == "gpu" else found, draw.masks
     return batch
 
 

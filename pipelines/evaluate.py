@@ -8,7 +8,9 @@ from typing_extensions import Unpack
 
 from cellmix_dali._ranks import ranks_of
 from cellmix_dali.errors import ArgumentError
+from cellmix_dali.mixing import Targets
 from cellmix_dali.plugins import TileSource
+from cellmix_dali.reading import TileMasks
 from cellmix_dali.storage.patience import RETRY_SECONDS
 from cellmix_dali.tables.tile_table import TileTable, require_table
 
@@ -23,6 +25,8 @@ def evaluate_loader(
     *,
     batch_size: int,
     num_classes: int | None = None,
+    targets: Targets | None = None,
+    masks: TileMasks | None = None,
     tile_size: int | None = None,
     edge: str = "skip",
     on_error: str = "raise",
@@ -36,6 +40,8 @@ def evaluate_loader(
 ) -> Loader[TileSource]:
     """Make the loader of an evaluation: every tile once, the last batch short.
 
+    All but the table are keyword arguments, most with a default, as in PyTorch's ``DataLoader``.
+
     Parameters
     ----------
     table : TileTable
@@ -44,6 +50,8 @@ def evaluate_loader(
         Tiles per batch.
     num_classes : int, optional
         If given, the labels are checked against it.
+    targets, masks
+        See `cellmix_dali.pipelines.train_loader`.
     rank, world_size : int, optional
         This process among those that share the table. By default those of the process group or of
         the launcher (torchrun). Give both to have others.
@@ -59,7 +67,8 @@ def evaluate_loader(
     -------
     Loader
         Batches: ``images`` (batch, 3, height, width), ``labels`` int64 (batch,) or float32 (batch, classes),
-        ``tile`` int64 (batch,).
+        ``tile`` int64 (batch,); if asked for the targets float32 (batch, numbers), ``masks`` uint8 (batch, height,
+        width).
 
     Raises
     ------
@@ -77,6 +86,8 @@ def evaluate_loader(
     source = TileSource(
         table,
         batch_size=batch_size,
+        targets=targets,
+        masks=masks,
         tile_size=tile_size,
         edge=edge,
         on_error=on_error,

@@ -17,7 +17,8 @@ from cellmix_dali.plugins import Draw, Source, TileNodes, tiles
 from cellmix_dali.plugins.colour import coloured
 from cellmix_dali.plugins.dali import DataNode, Pipeline, fn
 from cellmix_dali.plugins.engines.registry import check_engine, default_engine
-from cellmix_dali.plugins.labels import mix_labels
+from cellmix_dali.plugins.labels import mix_labels, mix_target
+from cellmix_dali.plugins.masks import mix_masks
 from cellmix_dali.plugins.normalise import DTYPES, MEAN, STD, channel_numbers, normalise
 from cellmix_dali.plugins.saliency import placed_boxes
 
@@ -132,17 +133,25 @@ def mixed_and_normalised(batch: TileNodes, source: Source, options: GraphOptions
     -------
     list of DataNode
         Images (3, height, width); labels, mixed; which tile; where plans are drawn, as applied, float64 (7,): patch
-        size, fix ratio, triggered, epoch, iteration, tile height and width.
+        size, fix ratio, triggered, epoch, iteration, tile height and width; and, where the source has them, which
+        sample each token comes from, targets, the mixing matrix and masks (height, width).
     """
-    plan, labels = batch.plan, batch.labels
+    plan, labels, targets, weights = batch.plan, batch.labels, dict(batch.targets), batch.weights
     if plan is not None and plan.action.kind == "saliency":
         if batch.colour is not None:
             images = coloured(batch.images, batch.colour, engine=options.engine)
             batch = batch._replace(images=images, colour=None)
         # Boxes lie where the images say, and so do the weights; otherwise the source has mixed the labels.
-        plan = placed_boxes(batch.images, plan)
-        assert source.num_classes is not None
-        labels = mix_labels(labels, plan.weights, source.num_classes, source.batch_size, soft=True)
+        assert source.plans is not None
+        plan = placed_boxes(batch.images, plan, source.plans.source_map)
+        if source.num_classes is not None:
+            labels = mix_labels(labels, plan.weights, source.num_classes, source.batch_size, soft=True)
+    if plan is not None and plan.weights is not None:  # what the source has not mixed
+        weights = plan.weights
+        targets = {
+            name: mix_target(node, weights, source.targets[name].of, source.batch_size)
+            for name, node in targets.items()
+        }
     images = normalise(
         batch.images,
         mean=options.mean,
@@ -154,7 +163,16 @@ def mixed_and_normalised(batch: TileNodes, source: Source, options: GraphOptions
         sizes_checked=options.augment is None,  # the source has checked that its images are of the plans' size
     )
     applied = [] if plan is None else [plan.parameters]
-    return [images, labels.gpu() if images.device == "gpu" else labels, batch.tile, *applied]
+    tokens = None if plan is None else plan.source_map
+    beside = [labels] if tokens is None else [labels, tokens]
+    beside += [*targets.values(), *[weights] * source.weighs]
+    if batch.masks is not None:
+        checked = options.augment is None
+        masks = batch.masks if plan is None else mix_masks(batch.masks, plan, sizes_checked=checked)
+        beside.append(fn.squeeze(masks, axes=[2]))
+    if images.device == "gpu":
+        beside = [node.gpu() if node.device == "cpu" else node for node in beside]
+    return [images, beside[0], batch.tile, *applied, *beside[1:]]
 
 
 def source_pipeline(
@@ -182,26 +200,34 @@ def source_pipeline(
     ArgumentError
         If the source draws plans and does not mix the labels, or `augment` does not keep to what is agreed.
     """
-    if source.plans is not None and source.num_classes is None:
+    if source.plans is not None and source.num_classes is None and (source.has_labels or not source.targets):
         raise ArgumentError(
-            f"A source that draws plans must mix the labels, too: {type(source).__name__}(..., num_classes=...)."
+            f"A source that draws plans must mix the labels, too: {type(source).__name__}(..., num_classes=...). "
+            "Without num_classes there must be no labels (no column 'label'), and targets instead."
         )
     augment = None if options.augment is None else augmentation(options.augment)
     if augment is not None:
         try_augmentation(augment, source.tile_size, options.device)
+    if source.plans is not None and source.masked:
+        source.plans.action.for_masks()  # refuses what cannot mix masks
     pipeline = options.pipeline(source.batch_size)
     with pipeline:
         batch = tiles(source, device=_decoder(source, options))
         images = batch.images.gpu() if options.device_name == "gpu" else batch.images
+        masks = batch.masks
+        if masks is not None and options.device_name == "gpu":
+            masks = masks.gpu()
         if batch.flips is not None:
-            images = fn.flip(images, horizontal=batch.flips[0], vertical=batch.flips[1])
+            turned = {"horizontal": batch.flips[0], "vertical": batch.flips[1]}
+            images = fn.flip(images, **turned)
+            masks = None if masks is None else fn.flip(masks, **turned)
         colour = None
         if augment is not None:
-            augmented = changed(augment, images, Draw.of(source, engine=options.engine))
+            augmented = changed(augment, images, Draw.of(source, engine=options.engine), masks)
             # The pass that normalises changes colours, too; all other ends want pixels as they are.
             colour = augmented.colour() if finish is mixed_and_normalised else None
-            images = augmented.images
-        pipeline.set_outputs(*finish(batch._replace(images=images, colour=colour), source, options))
+            images, masks = augmented.images, augmented.masks
+        pipeline.set_outputs(*finish(batch._replace(images=images, masks=masks, colour=colour), source, options))
     return pipeline
 
 

@@ -19,6 +19,7 @@ from typing_extensions import Unpack
 
 from cellmix_dali._ranks import ranks_of
 from cellmix_dali.errors import ArgumentError
+from cellmix_dali.mixing import Targets
 from cellmix_dali.plugins.plan_source import CurriculumLike
 
 from ._image_cache import ImageCache
@@ -40,9 +41,9 @@ __all__ = [
 
 def train_image_loader(
     files: Sequence[str | Path],
-    labels: ArrayLike,
+    labels: ArrayLike | None,
     *,
-    num_classes: int,
+    num_classes: int | None = None,
     batch_size: int,
     image_size: int = 224,
     curriculum: CurriculumLike | None = None,
@@ -52,6 +53,8 @@ def train_image_loader(
     method_parameters: Mapping[str, Any] | None = None,
     p: float = 0.5,
     flips: bool = True,
+    source_map: bool | int = False,
+    targets: Targets | None = None,
     shuffle: bool = True,
     seed: int = 0,
     rank: int | None = None,
@@ -69,10 +72,10 @@ def train_image_loader(
         JPEG, PNG, TIFF, BMP or whatever DALI decodes, of any size; grey images become RGB. Check them beforehand by
         `unreadable_images`: one that cannot be decoded stops the training. DALI maps files into memory: while a loader
         is there, a file must not be overwritten in place.
-    labels : int array (files,)
-        Class indices.
-    num_classes : int
-        Number of classes.
+    labels : int array (files,) or None
+        Class indices; None where targets alone are learned.
+    num_classes : int, optional
+        Number of classes; needed where there are labels.
     batch_size : int
         Images per batch; an incomplete last batch is left out, other images every epoch.
     image_size : int, default 224
@@ -88,6 +91,10 @@ def train_image_loader(
         Probability that a batch (of Cutout: an image) is mixed.
     flips : bool, default True
         Whether images are flipped at random, left-right and up-down.
+    source_map : bool or int, default False
+        See `cellmix_dali.pipelines.train_loader`.
+    targets : mapping of str to TargetValues, optional
+        Further targets of the files, by the names that batches have for them: see `cellmix_dali.mixing.targets`.
     shuffle, seed
         See `cellmix_dali.sampling.EpochOrder`; the seed is also that of flips and plans.
     rank, world_size : int, optional
@@ -103,9 +110,11 @@ def train_image_loader(
     Returns
     -------
     Loader
-        Batches: ``images`` (batch, 3, image_size, image_size), ``labels`` float32 (batch, num_classes), ``item`` int64
-        (batch,): which files; and, but for no mixing, as applied ``patch_size``, ``fix_ratio``, ``triggered``,
-        ``epoch``, ``iteration``, (batch,).
+        Batches: ``images`` (batch, 3, image_size, image_size), ``labels`` float32 (batch, num_classes), or int64
+        (batch,) of -1 where there are none, ``item`` int64 (batch,): which files; and, but for no mixing, as applied
+        ``patch_size``, ``fix_ratio``, ``triggered``, ``epoch``, ``iteration``, (batch,). If asked for ``source_map``
+        int64 (batch, tokens), the targets float32 (batch, numbers); and, where a target stays with its sample, the
+        mixing matrix ``weights`` float32 (batch, batch).
 
     Raises
     ------
@@ -115,6 +124,11 @@ def train_image_loader(
     follows_group = rank is None
     rank, world_size = ranks_of(rank, world_size)
     graph = GraphOptions(**options)
+    if (num_classes is None) != (labels is None) or (labels is None and not targets):
+        raise ArgumentError(
+            "num_classes and labels belong together: give both, or labels=None and targets={...} that say what is "
+            "learned."
+        )
     plans = training_plans(
         method,
         tile_size=image_size,
@@ -126,6 +140,7 @@ def train_image_loader(
         p=p,
         seed=seed,
         rank=rank,
+        source_map=source_map,
     )
     source = ImageSource(
         files,
@@ -134,6 +149,7 @@ def train_image_loader(
         image_size=image_size,
         plans=plans,
         num_classes=num_classes,
+        targets=targets,
         flips=flips,
         shuffle=shuffle,
         seed=seed,
@@ -146,10 +162,11 @@ def train_image_loader(
 
 def evaluate_image_loader(
     files: Sequence[str | Path],
-    labels: ArrayLike,
+    labels: ArrayLike | None,
     *,
     batch_size: int,
     image_size: int = 224,
+    targets: Targets | None = None,
     rank: int | None = None,
     world_size: int | None = None,
     cache: ImageCache | None = None,
@@ -159,7 +176,7 @@ def evaluate_image_loader(
 
     Parameters
     ----------
-    files, labels, batch_size, image_size, rank, world_size
+    files, labels, batch_size, image_size, targets, rank, world_size
         See `train_image_loader`.
     cache : ImageCache, optional
         Holds the files decoded: it is filled with those that it lacks before this returns. Batches are the same
@@ -171,7 +188,8 @@ def evaluate_image_loader(
     Returns
     -------
     Loader
-        Batches: ``images`` (batch, 3, image_size, image_size), ``labels`` int64 (batch,), ``item`` int64 (batch,).
+        Batches: ``images`` (batch, 3, image_size, image_size), ``labels`` int64 (batch,), ``item`` int64 (batch,);
+        the targets float32 (batch, numbers).
 
     Raises
     ------
@@ -188,6 +206,7 @@ def evaluate_image_loader(
         labels,
         batch_size=batch_size,
         image_size=image_size,
+        targets=targets,
         shuffle=False,
         drop_last=False,
         rank=rank,

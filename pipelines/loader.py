@@ -331,6 +331,8 @@ class Loader(Generic[SourceT]):
         if applied is not None:
             for column, (name, dtype) in enumerate(_PARAMETERS.items()):
                 batch[name] = applied[:, column].to(dtype)
+        if "source_map" in batch:
+            batch["source_map"] = batch["source_map"].long()
         # One number a sample: in shape (batch, 1) a comparison with predictions, (batch,), would make (batch, batch).
         for name in _ONE_A_SAMPLE & set(batch):
             if not batch[name].is_floating_point():

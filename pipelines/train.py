@@ -10,8 +10,10 @@ from typing_extensions import Unpack
 
 from cellmix_dali._ranks import ranks_of
 from cellmix_dali.errors import ArgumentError
+from cellmix_dali.mixing import Targets
 from cellmix_dali.plugins import TileSource
 from cellmix_dali.plugins.plan_source import CurriculumLike
+from cellmix_dali.reading import TileMasks
 from cellmix_dali.shards import image_sizes
 from cellmix_dali.storage.patience import RETRY_SECONDS
 from cellmix_dali.tables.tile_table import TileTable, require_table
@@ -26,7 +28,7 @@ __all__ = ["train_loader"]
 def train_loader(
     table: TileTable,
     *,
-    num_classes: int,
+    num_classes: int | None = None,
     batch_size: int,
     curriculum: CurriculumLike | None = None,
     patch_size: int | None = None,
@@ -35,6 +37,9 @@ def train_loader(
     method_parameters: Mapping[str, Any] | None = None,
     p: float = 0.5,
     flips: bool = True,
+    source_map: bool | int = False,
+    targets: Targets | None = None,
+    masks: TileMasks | None = None,
     tile_size: int | None = None,
     edge: str = "skip",
     shuffle: bool | str = True,
@@ -58,8 +63,8 @@ def train_loader(
     ----------
     table : TileTable
         Tiles of one size with labels.
-    num_classes : int
-        Number of classes.
+    num_classes : int, optional
+        Number of classes. Without it the table has no column ``label``, and there are `targets`.
     batch_size : int
         Tiles per batch; an incomplete last batch is left out.
     curriculum : Curriculum, optional
@@ -73,6 +78,14 @@ def train_loader(
         Probability that a batch (of Cutout: a tile) is mixed; 0 turns the mixing off.
     flips : bool, default True
         Whether tiles are flipped at random, left-right and up-down.
+    source_map : bool or int, default False
+        Whether batches say which sample each token comes from: True, each patch of CellMix; a number, each token of
+        that side in pixels. See `cellmix_dali.plugins.mix`.
+    targets : mapping of str to Target or TargetValues, optional
+        Further targets, by the names that batches have for them: see `cellmix_dali.mixing.targets`.
+    masks : AnnotationMasks or MaskSlides, optional
+        Where class masks of the tiles come from, see `cellmix_dali.reading.masks`. They are flipped and mixed as the
+        images are.
     seed : int, default 0
         Of order, flips and plans.
     rank, world_size : int, optional
@@ -90,9 +103,11 @@ def train_loader(
     Returns
     -------
     Loader
-        Batches: ``images`` (batch, 3, height, width), ``labels`` float32 (batch, num_classes), ``tile`` int64
-        (batch,); and, but for no mixing, as applied ``patch_size``, ``fix_ratio``, ``triggered``, ``epoch``,
-        ``iteration``, (batch,).
+        Batches: ``images`` (batch, 3, height, width), ``labels`` float32 (batch, num_classes), or int64 (batch,) of -1
+        without num_classes, ``tile`` int64 (batch,); and, but for no mixing, as applied ``patch_size``, ``fix_ratio``,
+        ``triggered``, ``epoch``, ``iteration``, (batch,). If asked for ``source_map`` int64 (batch, tokens), the
+        targets float32 (batch, numbers), ``masks`` uint8 (batch, height, width); and, where a target stays with its
+        sample, the mixing matrix ``weights`` float32 (batch, batch).
 
     Raises
     ------
@@ -105,6 +120,11 @@ def train_loader(
     follows_group = rank is None
     rank, world_size = ranks_of(rank, world_size)
     graph = GraphOptions(**options)
+    if num_classes is None and (table.label is not None or not targets):
+        raise ArgumentError(
+            "num_classes is missing: labels need it. Without it the table must have no column 'label', and "
+            "targets={...} say what is learned."
+        )
     plans = training_plans(
         method,
         tile_size=int(image_sizes(table)[0]) if tile_size is None else tile_size,
@@ -116,6 +136,7 @@ def train_loader(
         p=p,
         seed=seed,
         rank=rank,
+        source_map=source_map,
     )
     source = TileSource(
         table,
@@ -123,6 +144,8 @@ def train_loader(
         tile_size=tile_size,
         edge=edge,
         plans=plans,
+        targets=targets,
+        masks=masks,
         flips=flips,
         num_classes=num_classes,
         shuffle=shuffle,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellmix_dali.errors import SlideError, kind_of
-from cellmix_dali.reading import EncodedTile, ShardReader, TileReader
+from cellmix_dali.reading import EncodedTile, MaskReader, ShardReader, TileReader
 from cellmix_dali.reading.faults import Substitutes
 from cellmix_dali.sampling import EpochOrder
 
@@ -52,6 +52,8 @@ class Delivery:
         Rows that are not to be delivered though they can be read, and why; whoever adds to it calls `forget`.
     num_workers : int
         Threads; each reads whole batches.
+    masks : MaskReader, optional
+        Reads the class mask of each tile; a tile whose mask cannot be read is as one that cannot be read itself.
     """
 
     def __init__(
@@ -62,8 +64,10 @@ class Delivery:
         *,
         bad: Mapping[int, str],
         num_workers: int,
+        masks: MaskReader | None = None,
     ) -> None:
         self.reader, self._order, self._substitutes, self._bad = reader, order, substitutes, bad
+        self._masks = masks
         self._ahead = max(_AHEAD, num_workers)  # a thread reads a whole batch
         self._workers = ThreadPoolExecutor(num_workers, thread_name_prefix="cellmix-dali-read")
         self._pending: dict[tuple[int, int], Future[DeliveredTiles]] = {}
@@ -92,11 +96,15 @@ class Delivery:
         """Stop the threads."""
         self.forget()
         self.reader.stop_waiting()
+        if self._masks is not None:
+            self._masks.stop_waiting()
         self._workers.shutdown(wait=True, cancel_futures=True)
+        if self._masks is not None:
+            self._masks.close()
 
     def _deliver(self, rows: NDArray[np.int64], epoch: int) -> DeliveredTiles:
         """Read a batch; in a thread."""
-        tiles = self.reader.read(rows)
+        tiles = self._read(rows)
         if not self._bad and set(map(type, tiles)) <= {EncodedTile}:  # nearly always
             return DeliveredTiles(rows.tolist(), cast("list[EncodedTile]", tiles), [])
         delivered = DeliveredTiles(rows.tolist(), [], [])
@@ -108,6 +116,19 @@ class Delivery:
                 self._substitute(place, usable, epoch, delivered)
         return delivered
 
+    def _read(self, rows: NDArray[np.int64], *, patient: bool = True) -> list[EncodedTile | SlideError]:
+        """Read tiles, and their masks if they have any."""
+        tiles = self.reader.read(rows, patient=patient)
+        if self._masks is None:
+            return tiles
+        places = [place for place, tile in enumerate(tiles) if isinstance(tile, EncodedTile)]
+        for place, mask in zip(places, self._masks.read(rows[places], patient=patient), strict=True):
+            if isinstance(mask, SlideError):
+                tiles[place] = mask
+            else:
+                tiles[place] = cast("EncodedTile", tiles[place])._replace(mask=mask)
+        return tiles
+
     def _usable(self, row: int, tile: EncodedTile | SlideError) -> EncodedTile | SlideError:
         """A tile, or why it cannot be used."""
         return SlideError(self._bad[row]) if isinstance(tile, EncodedTile) and row in self._bad else tile
@@ -117,7 +138,7 @@ class Delivery:
         row, reason, kind = delivered.rows[place], str(error), kind_of(error)
         others: list[tuple[int, str, int | None, str]] = []
         for other in self._substitutes.rows(row, epoch, reason, kind):
-            (tile,) = self.reader.read(np.array([other]), patient=False)  # all the time was given to the first one
+            (tile,) = self._read(np.array([other]), patient=False)  # all the time was given to the first one
             usable = self._usable(other, tile)
             if isinstance(usable, EncodedTile):
                 delivered.rows[place] = other

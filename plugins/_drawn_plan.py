@@ -14,7 +14,7 @@ from cellmix_dali.mixing.cellmix import fixed_patches
 from .clock import BatchPosition
 from .dali import DataNode, fn, types
 from .plan_arrays import PlanNodes, Settings
-from .plan_source import drawn_arrays
+from .plan_source import drawn_arrays, plan_fields
 
 __all__ = ["drawn_plan"]
 
@@ -25,13 +25,14 @@ def drawn_plan(
     batch_size: int,
     patch_size: int | DataNode | None = None,
     fix_ratio: float | DataNode | None = None,
+    source_map: bool | int = False,
 ) -> PlanNodes:
     """Put a batch operator into the graph that draws each batch's plan; `patch_size` and `fix_ratio` for CellMix.
 
     Only the parameters, the images' shapes and the batch's number pass through Python; no pixel does.
     """
     action = mixer.action
-    fields = action.fields()
+    fields = plan_fields(action, source_map)
     inputs: list[DataNode] = []
     if isinstance(mixer, CellMix):
         if not isinstance(fix_ratio, DataNode):
@@ -60,8 +61,9 @@ def drawn_plan(
                 f"{mixer.method} got images of several sizes, {sorted(tiles)}: resize or crop them to one."
             )
         epoch, iteration = map(int, positions[0])
-        steering = (int(sizes[0].reshape(-1)[0]), float(ratios[0].reshape(-1)[0])) if sizes else ()
-        arrays = drawn_arrays(mixer, action, batch_size, Settings(tiles.pop(), epoch, iteration, *steering))
+        steering = (int(sizes[0].reshape(-1)[0]), float(ratios[0].reshape(-1)[0])) if sizes else (0, 0.0)
+        settings = Settings(tiles.pop(), epoch, iteration, *steering, source_map)
+        arrays = drawn_arrays(mixer, action, batch_size, settings)
         return tuple(list(array) for array in arrays.only(fields))
 
     arrays = fn.python_function(

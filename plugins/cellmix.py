@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -31,6 +32,10 @@ def cellmix(
     p: float = 1.0,
     soft: bool = False,
     parameters: bool = False,
+    source_map: bool | int = False,
+    masks: DataNode | None = None,
+    targets: Sequence[tuple[str, DataNode]] = (),
+    weights: bool = False,
     engine: str = "native",
     dtype: types.DALIDataType | None = None,
     device: str | torch.device | None = None,
@@ -70,6 +75,8 @@ def cellmix(
         Whether the labels are soft already: shares, 0 to 1, that add up to 1.
     parameters : bool, default False
         Whether to return, third, the `MixParameters` as they were applied.
+    source_map, masks, targets, weights
+        What else is mixed or told, and comes after the others: see `cellmix_dali.plugins.mix`.
     engine : {"native", "numba"}, default "native"
         What moves the pixels: `fn.multi_paste`, or a compiled kernel (uint8 images on the CPU); the result is the same.
     dtype : nvidia.dali.types.DALIDataType, optional
@@ -92,6 +99,8 @@ def cellmix(
         Mixed labels, on the images' device.
     parameters : MixParameters
         Only with ``parameters=True``.
+    source_map, masks, targets, weights
+        Those that are asked for, in this order.
 
     Raises
     ------
@@ -114,6 +123,10 @@ def cellmix(
         fix_ratio=fix_ratio,
         soft=soft,
         parameters=parameters,
+        source_map=source_map,
+        masks=masks,
+        targets=targets,
+        weights=weights,
         engine=engine,
         dtype=dtype,
         device=device,

@@ -52,6 +52,12 @@ class Draw:
         Says how strong augmentations are in the epoch that is drawn, see `strength`; by default 1 always.
     order : EpochOrder, optional
         Says how many samples the last batch holds; by default all batches are full.
+
+    Attributes
+    ----------
+    masks : DataNode, uint8 HWC with 1 channel, or None
+        The tiles' class masks, where they have any. A function that moves pixels of the images (a flip, a turn, a
+        crop) puts the masks here that were moved by the same numbers, without interpolation.
     """
 
     clock: EpochClock
@@ -61,6 +67,7 @@ class Draw:
     engine: str | None = None
     strengths: Callable[[], float] | None = None
     order: EpochOrder | None = None
+    masks: DataNode | None = field(default=None, init=False, repr=False)
     _drawn: list[tuple[int, DrawnBy]] = field(default_factory=list, init=False, repr=False)
     _node: DataNode | None = field(default=None, init=False, repr=False)
 

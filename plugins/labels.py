@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from cellmix_dali._arguments import SHARE_TOLERANCE
+from cellmix_dali.mixing import TargetKind
 
 from .dali import DataNode, fn, types
 
-__all__ = ["mix_labels", "soft_rows"]
+__all__ = ["mix_labels", "mix_target", "soft_rows"]
+
+_GREATEST = float(np.finfo(np.float32).max)
 
 
 def mix_labels(labels: DataNode, weights: DataNode, num_classes: int, batch_size: int, *, soft: bool) -> DataNode:
@@ -17,16 +20,37 @@ def mix_labels(labels: DataNode, weights: DataNode, num_classes: int, batch_size
     DALI has no operator across the samples of a batch but the paste: it gathers the batch's label rows in every
     sample, (batch, num_classes), which the sample's own weights then sum up.
     """
-    row = fn.reshape(soft_rows(labels, num_classes, soft=soft), shape=[1, num_classes, 1], layout="HWC")
+    return _mixed_rows(soft_rows(labels, num_classes, soft=soft), weights, batch_size)
+
+
+def mix_target(values: DataNode, weights: DataNode | None, kind: TargetKind, batch_size: int) -> DataNode:
+    """Return float32 (numbers,): a target, float (numbers,) or one number, mixed as its kind says.
+
+    The graph raises where a value is not a number or out of the kind's range. Without weights nothing is mixed.
+    """
+    row = fn.cast(values.cpu() if values.device == "gpu" else values, dtype=types.FLOAT)
+    row = fn.reshape(row, shape=[-1], layout="")
+    low, high = (min(max(limit, -_GREATEST), _GREATEST) for limit in (kind.low, kind.high))
+    # Comparisons with NaN are false.
+    fits = (fn.reductions.min(row, axes=[0]) >= low) & (fn.reductions.max(row, axes=[0]) <= high)
+    fits &= fn.reductions.sum(row * 0.0, axes=[0]) == 0.0
+    row = _asserted(row, fits)  # raises if a target is not a number, or out of the range of its kind
+    return row if weights is None or not kind.mixed else _mixed_rows(row, weights, batch_size)
+
+
+def _mixed_rows(rows: DataNode, weights: DataNode, batch_size: int) -> DataNode:
+    """Row i of the mixing matrix times the rows of all samples, float32 (numbers,)."""
     order = np.arange(batch_size, dtype=np.int32)
+    width = rows.shape(dtype=types.INT32)[0]
+    batch = types.Constant(np.int32(batch_size), device="cpu")
+    size = fn.stack(batch, width)
     gathered = fn.multi_paste(
-        row,
+        fn.reshape(rows, shape=[1, -1, 1], layout="HWC"),
         in_ids=types.Constant(order, device="cpu"),
         out_anchors=types.Constant(np.stack([order, np.zeros_like(order)], axis=-1), device="cpu"),
-        shapes=types.Constant(np.tile(np.array([[1, num_classes]], np.int32), (batch_size, 1)), device="cpu"),
-        output_size=[batch_size, num_classes],
+        output_size=size,
     )
-    gathered = fn.reshape(gathered, shape=[batch_size, num_classes], layout="")
+    gathered = fn.reshape(gathered, shape=size, layout="")
     return fn.reductions.sum(gathered * fn.reshape(weights, shape=[batch_size, 1], layout=""), axes=[0])
 
 
@@ -45,9 +69,14 @@ def _checked(row: DataNode, num_classes: int) -> DataNode:
     total = fn.reductions.sum(row, axes=[0])
     # Comparisons with NaN are false.
     fits = (fn.reductions.min(row, axes=[0]) >= 0) & (total > 1 - SHARE_TOLERANCE) & (total < 1 + SHARE_TOLERANCE)
+    return _asserted(row, fits)  # raises if soft labels are not shares, 0 to 1, that add up to 1
+
+
+def _asserted(row: DataNode, fits: DataNode) -> DataNode:
+    """The row, if it fits; a slice raises if not."""
     off = 1 - fn.reshape(fn.cast(fits, dtype=types.INT32), shape=[1], layout="")
     one = types.Constant(np.ones(1, np.float32), device="cpu")
-    return row * fn.slice(one, off, 1, axes=[0])  # raises if soft labels are not shares, 0 to 1, that add up to 1
+    return row * fn.slice(one, off, 1, axes=[0])
 
 
 def _one_hot(labels: DataNode, num_classes: int) -> DataNode:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 
 from cellmix_dali._ranks import ranks_of
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.mixing import canonical_method, make_mixer, mixes
+from cellmix_dali.mixing import TARGET_KINDS, canonical_method, check_source_map, make_mixer, mixes
 
 from ._drawn_plan import drawn_plan
 from .dali import DataNode, Pipeline, fn, types
@@ -16,7 +17,8 @@ from .device_names import device_name
 from .engines.registry import engine_for
 from .engines.self_check import tried
 from .image_shape import require_channels, require_tile_size
-from .labels import mix_labels, soft_rows
+from .labels import mix_labels, mix_target, soft_rows
+from .masks import mix_masks
 from .plan_source import PlanNodes, PlanSource, check_settings
 from .saliency import placed_boxes
 
@@ -57,6 +59,10 @@ def mix(
     p: float | None = None,
     soft: bool = False,
     parameters: bool = False,
+    source_map: bool | int = False,
+    masks: DataNode | None = None,
+    targets: Sequence[tuple[str, DataNode]] = (),
+    weights: bool = False,
     engine: str = "native",
     dtype: types.DALIDataType | None = None,
     device: str | torch.device | None = None,
@@ -102,6 +108,19 @@ def mix(
         Whether the labels are soft already: shares, 0 to 1, that add up to 1.
     parameters : bool, default False
         Whether to return, third, the `MixParameters` as they were applied.
+    source_map : bool or int, default False
+        Whether to return of which sample each token is, see `cellmix_dali.mixing.source_map`. True: of each patch of
+        CellMix, so that there are as many as the patch size in force makes; under a curriculum they change from epoch
+        to epoch. A number: the side of a token in pixels, whatever is mixed, so that there are always as many. With a
+        `PlanSource` as `plan`, as that was made.
+    masks : DataNode, uint8 HWC with 1 channel, optional
+        Class masks, to be mixed as the images are: to the bit the same regions. See
+        `cellmix_dali.mixing.MixPlan.for_masks`; Mixup is refused.
+    targets : sequence of (str, DataNode)
+        Further targets, float (numbers,), each with its kind, one of `cellmix_dali.mixing.TARGET_KINDS`, which says how
+        it is mixed.
+    weights : bool, default False
+        Whether to return the mixing matrix's row of each sample, which losses of survival need.
     engine : {"native", "numba"}, default "native"
         What moves the pixels: DALI's operators, or a compiled kernel (uint8 images on the CPU), which is faster for
         Mixup and FMix.
@@ -127,6 +146,14 @@ def mix(
         Mixed labels, on the images' device.
     parameters : MixParameters
         Only with ``parameters=True``.
+    source_map : DataNode, int32 (tokens,)
+        Only with ``source_map``; on the CPU, as all that follow but the masks.
+    masks : DataNode, uint8 HWC with 1 channel
+        Only with ``masks``; mixed, on their device.
+    targets : tuple of DataNode, float32 (numbers,)
+        Only with ``targets``; in their order.
+    weights : DataNode, float32 (batch,)
+        Only with ``weights=True``.
 
     Raises
     ------
@@ -136,6 +163,7 @@ def mix(
     """
     pipeline = _check(images, device=device, num_classes=num_classes)
     chosen = engine_for(engine, images.device)
+    kinds = [TARGET_KINDS[TARGET_KINDS.canonical(kind)] for kind, _ in targets]
     if plan is not None:
         own = {
             "patch_size": patch_size,
@@ -146,23 +174,35 @@ def mix(
             **method_parameters,
         }
         nodes = _given_plan(plan, pipeline, method, [key for key, value in own.items() if value is not None])
+        source_map = _map_of_plan(plan, source_map)
         images = require_tile_size(images, nodes.parameters)
     else:
         if method is None:
             raise ArgumentError("mix needs either method=... or plan=PlanSource(...). To mix nothing: method='none'.")
         if not mixes(method):
-            return _unmixed(images, labels, num_classes=num_classes, soft=soft, parameters=parameters, dtype=dtype)
+            if parameters or source_map is not False or weights:
+                raise ArgumentError(
+                    "With method='none' no parameters are applied: leave parameters, source_map and weights out. For a "
+                    "pipeline that gives them and mixes nothing: a method with p=0."
+                )
+            unmixed = _unmixed(images, labels, num_classes=num_classes, soft=soft, dtype=dtype)
+            kept = tuple(
+                mix_target(node, None, kind, pipeline.max_batch_size)
+                for kind, (_, node) in zip(kinds, targets, strict=True)
+            )
+            return (*unmixed, *([] if masks is None else [masks]), *([kept] if targets else []))
         rank = ranks_of(None, None)[0] if rank is None else rank
         mixer = make_mixer(
             method, p=1.0 if p is None else p, seed=_seed(seed, pipeline), rank=rank, **method_parameters
         )
         check_settings(mixer, patch_size=patch_size, fix_ratio=fix_ratio)
         mixer.check_batch_size(pipeline.max_batch_size)
-        nodes = drawn_plan(images, mixer, pipeline.max_batch_size, patch_size, fix_ratio)
+        source_map = check_source_map(mixer, source_map)
+        nodes = drawn_plan(images, mixer, pipeline.max_batch_size, patch_size, fix_ratio, source_map)
     if chosen.compiled:
         images = require_channels(images)
     if nodes.action.kind == "saliency":
-        nodes = placed_boxes(images, nodes)
+        nodes = placed_boxes(images, nodes, source_map)
     if nodes.action.kind not in chosen.mixes:
         raise ArgumentError(
             f"On the {images.device.upper()} engine={engine!r} mixes and normalises in one pass: use "
@@ -173,7 +213,17 @@ def mix(
     soft_labels = mix_labels(labels, nodes.weights, num_classes, pipeline.max_batch_size, soft=soft)
     if images.device == "gpu" and soft_labels.device == "cpu":
         soft_labels = soft_labels.gpu()
-    return (mixed, soft_labels, _applied(nodes)) if parameters else (mixed, soft_labels)
+    further: list[Any] = [_applied(nodes)] if parameters else []
+    if source_map is not False:
+        further.append(nodes.source_map)
+    if masks is not None:
+        further.append(mix_masks(masks, nodes, engine=engine))
+    if targets:
+        pairs = zip(kinds, targets, strict=True)
+        further.append(
+            tuple(mix_target(node, nodes.weights, kind, pipeline.max_batch_size) for kind, (_, node) in pairs)
+        )
+    return (mixed, soft_labels, *further, *([nodes.weights] if weights else []))
 
 
 def _check(images: DataNode, *, device: str | torch.device | None, num_classes: int) -> Pipeline:
@@ -212,18 +262,33 @@ def _given_plan(plan: PlanSource | PlanNodes, pipeline: Pipeline, method: str | 
     return plan.nodes()
 
 
+def _map_of_plan(plan: PlanSource | PlanNodes, wanted: bool | int) -> bool | int:
+    """Of which tokens a plan from outside tells where they come from, if that is wanted."""
+    if wanted is False:
+        return False
+    if isinstance(plan, PlanNodes):
+        if plan.source_map is None and plan.action.kind != "saliency":
+            raise ArgumentError(
+                "The plan does not say where tokens come from: its source does, PlanSource(..., source_map=...)."
+            )
+        return wanted
+    asked = check_source_map(plan.mixer, wanted, plan.tile_size)
+    if (type(asked), asked) != (type(plan.source_map), plan.source_map):  # True is 1, too
+        raise ArgumentError(
+            f"source_map={wanted!r}, but the plan was made with source_map={plan.source_map!r}: give both the same."
+        )
+    return asked
+
+
 def _unmixed(
     images: DataNode,
     labels: DataNode,
     *,
     num_classes: int,
     soft: bool,
-    parameters: bool,
     dtype: types.DALIDataType | None,
 ) -> tuple[DataNode, DataNode]:
     """Images as they are, and soft labels."""
-    if parameters:
-        raise ArgumentError("With method='none' no parameters are applied: leave parameters=True out.")
     rows = soft_rows(labels, num_classes, soft=soft)
     images = images if dtype is None else fn.cast(images, dtype=dtype)
     return images, rows.gpu() if images.device == "gpu" else rows

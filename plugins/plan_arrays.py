@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cellmix_dali.mixing import Action, BlendPlan, BoxPlan, MixPlan, PatchPlan
+from cellmix_dali.mixing import Action, BlendPlan, BoxPlan, MixPlan, PatchPlan, source_map
 from cellmix_dali.mixing.saliencymix import SaliencyCut
 
 from .dali import DataNode, types
@@ -44,6 +44,7 @@ class PlanArrays(NamedTuple):
     parameters: NDArray[
         np.float64
     ]  # (batch, 7): patch size, fix ratio, triggered, epoch, iteration, tile height and width
+    source_map: NDArray[np.int32]  # (batch, tokens); no tokens where none are asked for
 
     @staticmethod
     def dtypes(fields: Sequence[str] | None = None) -> list[types.DALIDataType]:
@@ -69,6 +70,7 @@ _ARRAYS: dict[str, tuple[types.DALIDataType, int]] = {
     "mask": (types.UINT8, 2),
     "weights": (types.FLOAT, 1),
     "parameters": (types.FLOAT64, 1),
+    "source_map": (types.INT32, 1),
 }
 
 
@@ -84,6 +86,7 @@ class PlanNodes(NamedTuple):
     weights: DataNode = None
     parameters: DataNode = None
     action: Action = Action()
+    source_map: DataNode = None
 
     @classmethod
     def of(cls, action: Action, fields: Sequence[str], nodes: Sequence[DataNode]) -> PlanNodes:
@@ -94,13 +97,23 @@ class PlanNodes(NamedTuple):
 
 @dataclass(frozen=True)
 class Settings:
-    """What a batch's plan was drawn with; patch size and fix ratio are CellMix's, and 0 for other methods."""
+    """What a batch's plan was drawn with; patch size and fix ratio are CellMix's, and 0 for other methods.
+
+    `source_map` says of which tokens it is to be told where they come from, see `cellmix_dali.plugins.PlanSource`.
+    """
 
     tile_size: tuple[int, int]
     epoch: int
     iteration: int
     patch_size: int = 0
     fix_ratio: float = 0.0
+    source_map: bool | int = False
+
+    def tokens(self, plan: MixPlan) -> NDArray[np.int32]:
+        """Return which sample each token comes from, (batch, tokens): none where it is not asked for."""
+        if self.source_map is False:
+            return np.zeros((plan.batch_size, 0), np.int32)
+        return source_map(plan, self.tile_size, None if self.source_map is True else self.source_map)
 
     def parameters(self, triggered: bool, batch: int) -> NDArray[np.float64]:
         """Return them as the graph carries them, a row per sample: see `PlanArrays`."""
@@ -131,7 +144,9 @@ def plan_arrays(plan: MixPlan | SaliencyCut, action: Action, settings: Settings)
         else:
             own = np.ones(settings.tile_size, np.uint8) if plan.mask is None else plan.mask
             mask = np.ascontiguousarray(np.broadcast_to(own, (batch, *settings.tile_size)))
-    return PlanArrays(*regions, share, mask, weights, settings.parameters(plan.triggered, batch))
+    # Where SaliencyMix's boxes lie, the images say: see `saliency.placed_boxes`.
+    tokens = np.zeros((batch, 0), np.int32) if isinstance(plan, SaliencyCut) else settings.tokens(plan)
+    return PlanArrays(*regions, share, mask, weights, settings.parameters(plan.triggered, batch), tokens)
 
 
 class _Regions(NamedTuple):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cellmix_dali._arguments import tile_shape
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.mixing import Action, CellMix, Mixer, MixPlan, SaliencyMix, TileMixer
+from cellmix_dali.mixing import Action, CellMix, Mixer, MixPlan, SaliencyMix, TileMixer, check_source_map
 from cellmix_dali.mixing.cellmix import fixed_patches, patch_grid
 from cellmix_dali.mixing.saliencymix import SaliencyCut
 
@@ -57,13 +57,16 @@ class PlanSource:
     epoch_size : int, optional
         Batches in an epoch: the source ends the epoch itself, so that a curriculum step made between two epochs is in
         force from the first batch of the next and in none before. None: never.
+    source_map : bool or int, default False
+        Whether plans say, too, which sample each token comes from: see `cellmix_dali.plugins.mix`.
 
     Raises
     ------
     ArgumentError
         If the group size does not divide the batch, the patch size does not divide the tile, the fix ratio is out of
         range, the curriculum is for tiles of another size or has a patch size that does not divide the tile, CellMix is
-        given both or neither of curriculum and constants, or another method is given any of them. When a batch is
+        given both or neither of curriculum and constants, or another method is given any of them; if the plans cannot
+        say where tokens come from. When a batch is
         drawn: if the curriculum was not stepped once for every epoch before (where `epoch_size` is given).
 
     Attributes
@@ -84,6 +87,7 @@ class PlanSource:
         patch_size: int | None = None,
         fix_ratio: float | None = None,
         epoch_size: int | None = None,
+        source_map: bool | int = False,
     ) -> None:
         if not isinstance(mixer, Mixer):
             raise ArgumentError(f"{mixer!r} is not a mixer whose plans can be applied: use mixing.make_mixer(...).")
@@ -94,6 +98,7 @@ class PlanSource:
         self.weights_known = self.action.kind != "saliency"
         self.tile_size = tile_shape(tile_size)
         self.batch_size = batch_size
+        self.source_map = check_source_map(mixer, source_map, self.tile_size)
         self.clock = EpochClock(epoch_size)
         self._curriculum = curriculum
         self._constants = (patch_size, fix_ratio)
@@ -147,7 +152,7 @@ class PlanSource:
 
     def _draw(self, epoch: int, iteration: int) -> PlanArrays:
         """Draw one batch's plan, whatever epoch the curriculum is in."""
-        settings = Settings(self.tile_size, epoch, iteration, *self.parameters())
+        settings = Settings(self.tile_size, epoch, iteration, *self.parameters(), self.source_map)
         return drawn_arrays(self.mixer, self.action, self.batch_size, settings)
 
     def __call__(self, info: BatchPosition) -> tuple[NDArray[np.generic], ...]:
@@ -155,11 +160,15 @@ class PlanSource:
         epoch, iteration = self.clock.at(info)
         # Without an epoch size DALI's reader ends the epochs, and does not say how many there were.
         drawn = self._draw(epoch, iteration) if self.clock.epoch_size is None else self.draw(epoch, iteration)
-        return drawn.only(self.action.fields())
+        return drawn.only(self.fields())
+
+    def fields(self, *, weights: bool = True) -> tuple[str, ...]:
+        """Names of the arrays that the graph needs; the weights only if something is mixed by them there."""
+        return plan_fields(self.action, self.source_map, weights=weights)
 
     def nodes(self) -> PlanNodes:
         """Put the source into the DALI graph that is being defined."""
-        fields = self.action.fields()
+        fields = self.fields()
         arrays = fn.external_source(
             source=self,
             num_outputs=len(fields),
@@ -194,6 +203,12 @@ def check_curriculum(curriculum: object, tile_size: tuple[int, int]) -> None:
         )
     for size in getattr(curriculum, "patch_sizes", None) or ():
         patch_grid(tile_size, int(size))
+
+
+def plan_fields(action: Action, source_map: bool | int, *, weights: bool = True) -> tuple[str, ...]:
+    """Names of the arrays of a plan that the graph needs; SaliencyMix's tokens are told apart there."""
+    told = source_map is not False and action.kind != "saliency"
+    return action.fields(weights=weights) + ("source_map",) * told
 
 
 def drawn_arrays(mixer: Mixer, action: Action, batch_size: int, settings: Settings) -> PlanArrays:

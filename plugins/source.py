@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cellmix_dali._random import generator
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.mixing import mixer_parameters
+from cellmix_dali.mixing import TargetValues, mixed_target, mixer_parameters
 from cellmix_dali.reading.faults import Fault
 from cellmix_dali.sampling import EpochOrder
 from cellmix_dali.slides.stream_kinds import DecoderRoute
@@ -46,6 +46,8 @@ class Source(ABC):
         If given, labels come as class shares, float32 (num_classes,), mixed as the plan says.
     flips : bool, default False
         Whether to draw random flips.
+    targets : mapping of str to TargetValues, optional
+        Further targets of the samples, by their outputs' names; mixed here where the labels are.
 
     Raises
     ------
@@ -77,6 +79,7 @@ class Source(ABC):
         plans: PlanSource | None = None,
         num_classes: int | None = None,
         flips: bool = False,
+        targets: Mapping[str, TargetValues] | None = None,
     ) -> None:
         if plans is not None and (plans.batch_size, plans.tile_size) != (order.batch_size, (tile_size, tile_size)):
             raise ArgumentError(
@@ -89,6 +92,7 @@ class Source(ABC):
         self.batch_size, self.seed, self.rank = order.batch_size, order.seed, order.rank
         self.clock = EpochClock(len(order))
         self.tile_size, self.plans, self.num_classes, self.flips = tile_size, plans, num_classes, flips
+        self.targets = dict(targets or {})
         self.bad: dict[int, str] = {}
         self.routes: dict[str, DecoderRoute] = {}
         self.decoders: dict[int, str] = {}
@@ -148,7 +152,38 @@ class Source(ABC):
     @property
     def outputs(self) -> list[str]:
         """Names of what a pipeline over this source gives to PyTorch."""
-        return ["images", "labels", self.key] + ["parameters"] * (self.plans is not None)
+        drawn = [] if self.plans is None else ["parameters"] + ["source_map"] * (self.plans.source_map is not False)
+        return [
+            *("images", "labels", self.key, *drawn, *self.targets),
+            *["weights"] * self.weighs,
+            *["masks"] * self.masked,
+        ]
+
+    @property
+    def weighs(self) -> bool:
+        """Whether a target stays with its sample, so that the mixing matrix comes along."""
+        return self.plans is not None and not all(target.of.mixed for target in self.targets.values())
+
+    @property
+    def weights_apart(self) -> bool:
+        """Whether the graph is given the mixing matrix beside the plan: labels are mixed here, so the plan has none."""
+        known = self.plans is not None and self.plans.weights_known and self.num_classes is not None
+        return self.weighs and known
+
+    @property
+    def masked(self) -> bool:
+        """Whether samples have class masks; by default they have none."""
+        return False
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether samples have class labels."""
+        return self._labels is not None
+
+    def mask(self, nodes: Sequence[DataNode]) -> DataNode | None:
+        """Return the masks, uint8 HWC of the tile size with 1 channel, of the nodes of `inputs`; by default none."""
+        del nodes
+        return None
 
     @property
     def soft(self) -> bool:
@@ -158,7 +193,7 @@ class Source(ABC):
     @property
     def plan_fields(self) -> tuple[str, ...]:
         """Names of the plans' arrays that the graph is given: not the weights, where labels are mixed here."""
-        return () if self.plans is None else self.plans.action.fields(weights=self.num_classes is None)
+        return () if self.plans is None else self.plans.fields(weights=self.num_classes is None)
 
     def samples(self) -> Mapping[str, Sequence[NDArray[np.uint8]]]:
         """Return some encoded blocks of each kind, with which a decoder can be tried; by default none."""
@@ -191,6 +226,9 @@ class Source(ABC):
             "method": None if plans is None else plans.mixer.method,
             "method_parameters": None if plans is None else mixer_parameters(plans.mixer),
             "p": None if plans is None else plans.mixer.p,
+            # None where they are not asked for: states of former versions know nothing of them.
+            "source_map": None if plans is None or plans.source_map is False else plans.source_map,
+            "targets": {name: target.told() for name, target in self.targets.items()} or None,
         }
 
     @abstractmethod
@@ -215,7 +253,7 @@ class Source(ABC):
         return len(self.order)
 
     def __call__(self, info: BatchPosition) -> tuple[object, ...]:
-        """Return a batch: the arrays of `inputs`, labels, which samples, and what is drawn: flips, a plan's arrays."""
+        """Return a batch: the arrays of `inputs`, labels, which samples, drawn flips, a plan's arrays, targets."""
         epoch, iteration = self.clock.at(info)
         samples, batch = self.deliver(epoch, iteration)
         plan = None if self.plans is None else self.plans.draw(epoch, iteration)
@@ -225,7 +263,19 @@ class Source(ABC):
             batch.append(drawn_flips(len(samples), **key))
         if plan is not None:
             batch += plan.only(self.plan_fields)
+        batch += [self._batch_target(target, samples, plan) for target in self.targets.values()]
+        if plan is not None and self.weights_apart:
+            batch.append(plan.weights)
         return tuple(batch)
+
+    def _batch_target(
+        self, target: TargetValues, samples: NDArray[np.int64], plan: PlanArrays | None
+    ) -> NDArray[np.float32]:
+        """A target of the batch, (batch, numbers)."""
+        values: NDArray[np.float32] = target.values[samples]
+        if plan is None or self.num_classes is None:
+            return values
+        return mixed_target(target.kind, values, plan.weights)
 
     def _batch_labels(self, samples: NDArray[np.int64], plan: PlanArrays | None) -> NDArray[np.generic]:
         """The batch's labels, (batch, 1) or (batch, classes)."""

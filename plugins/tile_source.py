@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -13,18 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellmix_dali._arguments import integer
-from cellmix_dali.errors import ArgumentError, CellMixDaliError, SlideError, unknown_name
-from cellmix_dali.reading import EncodedTile, ShardReader, TileReader, tile_reader
+from cellmix_dali.errors import CellMixDaliError, SlideError
+from cellmix_dali.mixing.targets import Targets, values_by_name
+from cellmix_dali.reading import EncodedTile, MaskReader, ShardReader, TileMasks, TileReader, tile_reader
 from cellmix_dali.reading.cells import deal
 from cellmix_dali.reading.faults import Fault, FaultLog, Substitutes
 from cellmix_dali.sampling import EpochOrder
-from cellmix_dali.shards import image_sizes, is_sharded
+from cellmix_dali.shards import is_sharded
 from cellmix_dali.slides.ppm import ppm
 from cellmix_dali.storage.moment import is_missing
 from cellmix_dali.storage.patience import RETRY_SECONDS, Retry
 from cellmix_dali.tables.tile_table import TileTable, require_table
 
 from ._delivery import Delivery
+from ._table_facts import digest, groups, image_size
 from .assemble import assembled
 from .dali import DataNode, Pipeline, fn, types
 from .decode import decode, decoded, undecodable
@@ -64,6 +65,11 @@ class TileSource(Source):
         Whether windows may reach over the right and lower edge of their level; what lies beyond is then white.
     plans : PlanSource, optional
         Draws each batch's mixing plan, under the curriculum.
+    targets : mapping of str to Target or TargetValues, optional
+        Further targets, by the names that batches have for them: columns of the table, or values of all its tiles.
+        Mixed here where the labels are (`num_classes`).
+    masks : AnnotationMasks or MaskSlides, optional
+        Where the tiles' class masks come from, see `cellmix_dali.reading`.
     flips : bool, default False
         Whether to draw random flips for the tiles.
     shuffle, drop_last, seed, rank, world_size
@@ -120,6 +126,8 @@ class TileSource(Source):
         edge: str = "skip",
         plans: PlanSource | None = None,
         flips: bool = False,
+        targets: Targets | None = None,
+        masks: TileMasks | None = None,
         shuffle: bool | str = True,
         drop_last: bool = True,
         seed: int = 0,
@@ -145,16 +153,26 @@ class TileSource(Source):
             seed=seed,
             rank=rank,
             world_size=world_size,
-            balance=_groups(table, balance),
+            balance=groups(table, balance),
         )
-        size, self.resizing = _sizes(table, tile_size)
-        super().__init__(order, tile_size=size, labels=table.label, plans=plans, num_classes=num_classes, flips=flips)
+        size, self.resizing = image_size(table, tile_size)
+        super().__init__(
+            order,
+            tile_size=size,
+            labels=table.label,
+            plans=plans,
+            num_classes=num_classes,
+            flips=flips,
+            targets=values_by_name(targets, len(table), table),
+        )
         for path in () if is_sharded(table) else table.slides:  # at once, not in the middle of an epoch
             if is_missing(path):
                 raise SlideError(f"There is no slide at {path}. The tile table names it: correct the path there.")
         self.table, self.balance, self.verify = table, balance, verify
         retry = Retry(seconds=retry_seconds)
-        reader = tile_reader(table, edge=edge, lenient=on_error == "replace", retry=retry, verify=verify)
+        lenient = on_error == "replace"
+        reader = tile_reader(table, edge=edge, lenient=lenient, retry=retry, verify=verify)
+        self._masks = None if masks is None else MaskReader(table, masks, size, lenient=lenient, retry=retry)
         self.read: Counter[str] = Counter()
         self.rejected: dict[int, str] = {}
         self.log = FaultLog(table, fault_file)
@@ -162,7 +180,7 @@ class TileSource(Source):
         self._gpu: int | None = None  # on which the graph decodes
         substitutes = Substitutes(table, on_error=on_error, seed=seed)
         self.replacing = substitutes.replacing
-        self._delivery = Delivery(reader, order, substitutes, bad=self.bad, num_workers=num_workers)
+        self._delivery = Delivery(reader, order, substitutes, bad=self.bad, num_workers=num_workers, masks=self._masks)
 
     @property
     def reader(self) -> TileReader | ShardReader:
@@ -209,13 +227,26 @@ class TileSource(Source):
 
     @property
     def inputs(self) -> list[Input]:
-        """A stream per slot; where windows are put together, what is decoded of each, pixels, and `Cells`' regions."""
+        """A stream per slot; where windows are put together, what is decoded of each, pixels, and `Cells`' regions.
+
+        Last come masks, if there are any.
+        """
         slots = self.slots
         streams: list[Input] = [(types.UINT8, 1)] * slots
+        masks: list[Input] = [(types.UINT8, 3)] * self.masked
         if self.reader.whole:
-            return streams
+            return [*streams, *masks]
         parts: list[Input] = [(types.INT32, 1)] * (2 * slots)
-        return [*streams, *parts, (types.UINT8, 3), (types.INT32, 2), (types.INT32, 1)]
+        return [*streams, *parts, (types.UINT8, 3), (types.INT32, 2), (types.INT32, 1), *masks]
+
+    @property
+    def masked(self) -> bool:
+        """Whether tiles have class masks."""
+        return self._masks is not None
+
+    def mask(self, nodes: Sequence[DataNode]) -> DataNode | None:
+        """Return the masks, uint8 HWC of the tile size with 1 channel."""
+        return fn.reinterpret(nodes[-1], layout="HWC") if self.masked else None
 
     def deliver(self, epoch: int, iteration: int) -> tuple[NDArray[np.int64], list[object]]:
         """Return a batch's rows and its streams (a list per slot), dealt to cells where windows are put together."""
@@ -224,17 +255,18 @@ class TileSource(Source):
         self.read.update([tile.way for tile in tiles])
         for fault in delivered.faults:
             self.log.add(*fault)
+        masks: list[object] = [[tile.mask for tile in tiles]] if self.masked else []
         if self.rejected:
             tiles = [self._redecoded(row, tile) for row, tile in zip(delivered.rows, tiles, strict=True)]
         if self.reader.whole:
-            return rows, [[tile.streams[0] for tile in tiles]]
+            return rows, [[tile.streams[0] for tile in tiles], *masks]
         second = None
         if self._on_gpu is not None:
             assert isinstance(self.reader, TileReader)
             second = [kind in self._on_gpu for kind in self.reader.kinds_of(rows)]
         cells = deal(tiles, self.reader.slots, self.table.size[rows].tolist(), second=second)
         parts = cells.parts.reshape(-1, len(tiles), 2)
-        return rows, [*cells.streams, *parts, cells.pixels, cells.regions, cells.firsts]
+        return rows, [*cells.streams, *parts, cells.pixels, cells.regions, cells.firsts, *masks]
 
     def images(self, nodes: Sequence[DataNode], device: str) -> DataNode:
         """Decode the streams, put windows together from their blocks, and resize those of another size."""
@@ -245,7 +277,7 @@ class TileSource(Source):
             streams, parts, (pixels, regions, firsts) = (
                 nodes[:slots],
                 nodes[slots : 3 * slots],
-                nodes[3 * slots :],
+                nodes[3 * slots : 3 * slots + 3],
             )
             cells = []
             for slot in range(slots):
@@ -318,6 +350,7 @@ class TileSource(Source):
             "edge": "pad" if self.reader.pad else "skip",
             "balance": self.balance,
             "verify": self.verify,
+            "masks": None if self._masks is None else self._masks.told(),
             **self._digests,
         }
 
@@ -329,10 +362,8 @@ class TileSource(Source):
         last = max(0, len(table) // (order.batch_size * order.world_size) - 1)
         columns: list[NDArray[Any] | None] = [table.slide, table.level, table.x, table.y, table.size, table.label]
         return {
-            "table": _digest(*(column[rows] for column in columns if column is not None)),
-            "order": _digest(
-                *(order.of_all_ranks(epoch, number) for epoch in range(2) for number in sorted({0, last}))
-            ),
+            "table": digest(*(column[rows] for column in columns if column is not None)),
+            "order": digest(*(order.of_all_ranks(epoch, number) for epoch in range(2) for number in sorted({0, last}))),
         }
 
     def forget(self) -> None:
@@ -344,41 +375,6 @@ class TileSource(Source):
         self._delivery.close()
         self.reader.close()
         self.log.write()
-
-
-def _sizes(table: TileTable, tile_size: int | None) -> tuple[int, bool]:
-    """The images' size, and whether any window has another."""
-    sizes = image_sizes(table)
-    least, most = (int(sizes.min()), int(sizes.max())) if len(sizes) else (1, 1)
-    if tile_size is None and least != most:
-        raise ArgumentError(
-            f"The tile table mixes window sizes from {least} to {most} pixels: give tile_size, to which they are "
-            "resized."
-        )
-    size = most if tile_size is None else integer("tile_size", tile_size, low=1)
-    return size, least != size or most != size
-
-
-def _groups(table: TileTable, balance: str | None) -> NDArray[np.int32] | None:
-    """The group of each tile, among which a balanced order draws."""
-    if balance is None:
-        return None
-    if balance == "slide":
-        return table.slide
-    if balance != "class":
-        raise unknown_name("balance", balance, ("class", "slide"))
-    if table.label is None:
-        raise ArgumentError("balance='class' needs labels, and the tile table has no column 'label'.")
-    classes = table.label if table.label.ndim == 1 else table.label.argmax(axis=1)
-    return classes.astype(np.int32, copy=False)
-
-
-def _digest(*arrays: NDArray[Any]) -> str:
-    """A short digest of arrays, the same whatever size their numbers are stored in."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(array.astype(np.float64 if array.dtype.kind == "f" else np.int64).tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _explained(error: RuntimeError, where: Sequence[str]) -> CellMixDaliError:

@@ -16,6 +16,7 @@ ENTRY_POINTS = {
     "cellmix_dali.mixing_methods",
     "cellmix_dali.slide_formats",
     "cellmix_dali.stain_methods",
+    "cellmix_dali.target_kinds",
     "cellmix_dali.tissue_methods",
 }
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from cellmix_dali._compiled import compiled
 
-__all__ = ["SMALL_GROUP", "exchanged", "shares"]
+__all__ = ["SMALL_GROUP", "exchanged", "most_frequent", "shares"]
 
 SMALL_GROUP = 8  # samples up to which `exchanged` sorts faster than NumPy
 
@@ -75,3 +75,34 @@ def shares(source):
         for patch in range(patches):
             counts[sample, source[sample, patch]] += 1
     return (counts / patches).astype(np.float32)
+
+
+@compiled(nogil=False)
+def most_frequent(cells):
+    """Return the sample that most cells of each token come from; of several, the output's own, else the lowest.
+
+    Parameters
+    ----------
+    cells : int32 array (batch, tokens, cells)
+        The sample from which each cell comes.
+
+    Returns
+    -------
+    int32 array (batch, tokens)
+    """
+    batch, tokens, count = cells.shape
+    found = np.empty((batch, tokens), np.int32)
+    times = np.zeros(batch, np.int32)
+    for sample in range(batch):
+        for token in range(tokens):
+            for cell in range(count):
+                times[cells[sample, token, cell]] += 1
+            best = sample
+            for cell in range(count):
+                other = cells[sample, token, cell]
+                if times[other] > times[best] or (times[other] == times[best] and other < best and best != sample):
+                    best = other
+            for cell in range(count):
+                times[cells[sample, token, cell]] = 0
+            found[sample, token] = best
+    return found

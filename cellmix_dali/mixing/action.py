@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from ..errors import ArgumentError
+from .blend_plan import BLENDED
+from .plan import IGNORED
 
 __all__ = ["Action"]
 
@@ -24,6 +28,18 @@ class Action:
     kind: str = "paste"
     fill: tuple[int, ...] = (0,)
     interpolation: str = "nearest"
+
+    def for_masks(self) -> Action:
+        """Return what the plans do to class masks; see `cellmix_dali.mixing.MixPlan.for_masks`.
+
+        Raises
+        ------
+        ArgumentError
+            If they blend pixels.
+        """
+        if self.kind == "share":
+            raise ArgumentError(BLENDED)
+        return replace(self, fill=(IGNORED,), interpolation="nearest")
 
     def fields(self, *, weights: bool = True) -> tuple[str, ...]:
         """Names of the arrays that the graph needs; the weights only if labels are mixed there."""

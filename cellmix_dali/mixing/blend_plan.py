@@ -12,7 +12,12 @@ from .box_plan import pair_weights
 from .plan import MixPlan
 from .resampling import rounded
 
-__all__ = ["BlendPlan"]
+__all__ = ["BLENDED", "BlendPlan"]
+
+BLENDED = (
+    "Blending (Mixup) makes every pixel of two samples, so a mixed pixel has no one class, and class masks cannot be "
+    "mixed by it. Use a method that moves pixels, such as CellMix-Group, CutMix or FMix, or leave the masks out."
+)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -57,6 +62,12 @@ class BlendPlan(MixPlan):
         other = np.asarray(partner, np.int32)
         own = np.broadcast_to(mask.mean(axis=(-2, -1), dtype=np.float64), other.shape)
         return cls(partner=other, share=own.astype(np.float32), weights=pair_weights(other, own), mask=mask)
+
+    def for_masks(self) -> BlendPlan:
+        """Return the plan itself, if a mask chooses its pixels; see `MixPlan.for_masks`."""
+        if self.triggered and self.mask is None:
+            raise ArgumentError(BLENDED)
+        return self
 
     def apply(self, images: NDArray[np.generic]) -> NDArray[np.generic]:
         """Blend with plain NumPy; see `MixPlan.apply`. Integers are rounded to the nearest."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ArgumentError
-from .plan import MixPlan
+from .plan import IGNORED, MixPlan
 from .resampling import resample
 
 __all__ = ["CONSTANT", "BoxPlan"]
@@ -96,6 +96,10 @@ class BoxPlan(MixPlan):
             weights=pair_weights(of, 1.0 - share),
             interpolation=interpolation,
         )
+
+    def for_masks(self) -> BoxPlan:
+        """Return the plan for class masks; see `MixPlan.for_masks`."""
+        return replace(self, fill=np.array([IGNORED], np.uint8), interpolation="nearest")
 
     def apply(self, images: NDArray[np.generic]) -> NDArray[np.generic]:
         """Overwrite the boxes with plain NumPy; see `MixPlan.apply`."""

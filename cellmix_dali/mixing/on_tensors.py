@@ -10,11 +10,11 @@ from torch import Tensor
 
 from .._arguments import SHARE_TOLERANCE
 from ..errors import ArgumentError
-from . import BlendPlan, BoxPlan, MixPlan, PatchPlan
+from . import TARGET_KINDS, BlendPlan, BoxPlan, MixPlan, PatchPlan, mixed_target
 from .box_plan import CONSTANT
 from .resampling import nearest_index, triangle_weights
 
-__all__ = ["apply_plan", "check_images", "mix_labels", "resize_linearly"]
+__all__ = ["apply_plan", "check_images", "mix_labels", "mix_target", "resize_linearly"]
 
 # Moving pixels needs no arithmetic: any dtype is moved as integers of its size.
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -59,6 +59,42 @@ def mix_labels(plan: MixPlan, labels: Tensor, num_classes: int) -> Tensor:
     if given.device.type == "cpu":
         return torch.from_numpy(plan.soft_labels(given.numpy(), num_classes))
     return _labels_on_device(plan, given, num_classes)
+
+
+def mix_target(plan: MixPlan, kind: str, values: Tensor) -> Tensor:
+    """Mix a target of a batch: `cellmix_dali.mixing.mixed_target` on the values' device.
+
+    Parameters
+    ----------
+    plan : MixPlan
+        Any plan of `cellmix_dali.mixing`.
+    kind : str
+        One of `cellmix_dali.mixing.TARGET_KINDS`.
+    values : Tensor (batch,) or (batch, numbers)
+        The samples' values, before mixing.
+
+    Returns
+    -------
+    float32 Tensor (batch, numbers)
+        Values on CUDA are not read by the host, which would have to wait for the GPU: one that is not a number, or out
+        of the kind's range, makes all of them NaN.
+
+    Raises
+    ------
+    ArgumentError
+        If the kind does not take the values, or they do not fit the batch.
+    """
+    given = values.detach().double().reshape(len(values), -1)
+    if given.device.type == "cpu":
+        return torch.from_numpy(mixed_target(kind, given.numpy(), plan.weights))
+    of = TARGET_KINDS[TARGET_KINDS.canonical(kind)]
+    if len(given) != plan.batch_size:
+        raise ArgumentError(f"{len(given)} targets do not fit a batch of {plan.batch_size} samples.")
+    fits = torch.isfinite(given) & (given >= of.low) & (given <= of.high)
+    given = torch.where(fits.all(), given, torch.nan)
+    if not of.mixed:
+        return given.float()
+    return (torch.tensor(plan.weights).to(given.device, torch.float64, non_blocking=True) @ given).float()
 
 
 def _labels_on_device(plan: MixPlan, labels: Tensor, num_classes: int) -> Tensor:

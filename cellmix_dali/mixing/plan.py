@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._arguments import SHARE_TOLERANCE
+from .._arguments import IGNORED, SHARE_TOLERANCE
 from ..errors import ArgumentError
 
-__all__ = ["MixPlan", "PatchPlan"]
+__all__ = ["IGNORED", "MixPlan", "PatchPlan"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -56,6 +56,19 @@ class MixPlan(ABC):
         ArgumentError
             If the shape does not fit the plan.
         """
+
+    def for_masks(self) -> MixPlan:
+        """Return the plan that moves class masks, uint8 (batch, height, width, 1), as this one moves the pixels.
+
+        Regions are the same, and every pixel of a mask keeps its class: what is resized is resized by "nearest", and
+        what is overwritten by a constant becomes `IGNORED`, 255.
+
+        Raises
+        ------
+        ArgumentError
+            If the plan blends pixels: a mixed pixel would be of two classes.
+        """
+        return self
 
     def soft_labels(self, labels: ArrayLike, num_classes: int) -> NDArray[np.float32]:
         """Mix the labels as the pixels are mixed.

@@ -1,6 +1,17 @@
 """How rows of a table become encoded streams: from slides, from shards; what is done about those that cannot."""
 
+from .masks import AnnotationMasks, MaskReader, MaskSlides, TileMasks
 from .shards import ShardReader, tile_reader
 from .slides import VERIFY, EncodedTile, TileReader
 
-__all__ = ["VERIFY", "EncodedTile", "ShardReader", "TileReader", "tile_reader"]
+__all__ = [
+    "VERIFY",
+    "AnnotationMasks",
+    "EncodedTile",
+    "MaskReader",
+    "MaskSlides",
+    "ShardReader",
+    "TileMasks",
+    "TileReader",
+    "tile_reader",
+]

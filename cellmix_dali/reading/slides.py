@@ -63,12 +63,15 @@ class EncodedTile(NamedTuple):
         "direct": the file's own blocks; "openslide": pixels that OpenSlide has read; "shard": a tile of a shard.
     pixels : uint8 array (height, width, 3), optional
         RGB, instead of streams.
+    mask : uint8 array (tile_size, tile_size, 1), optional
+        Classes of the finished tile's pixels.
     """
 
     streams: tuple[NDArray[np.uint8], ...]
     geometry: NDArray[np.int32]
     way: str
     pixels: NDArray[np.uint8] | None = None
+    mask: NDArray[np.uint8] | None = None
 
 
 class TileReader:

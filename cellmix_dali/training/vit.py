@@ -45,6 +45,15 @@ class SmallViT(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (batch, num_classes) for float images (batch, 3, image_size, image_size)."""
-        tokens = self.embed(images).flatten(2).transpose(1, 2) + self.places
-        logits: Tensor = self.head(self.norm(self.blocks(tokens)).mean(dim=1))
+        logits: Tensor = self.head(self._tokens(images).mean(dim=1))
         return logits
+
+    def token_logits(self, images: Tensor) -> Tensor:
+        """Return logits (batch, tokens, num_classes), row by row; `forward` gives their mean over the tokens."""
+        logits: Tensor = self.head(self._tokens(images))
+        return logits
+
+    def _tokens(self, images: Tensor) -> Tensor:
+        """The tokens' features after the last block."""
+        features: Tensor = self.norm(self.blocks(self.embed(images).flatten(2).transpose(1, 2) + self.places))
+        return features

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from cellmix_dali import Curriculum, TileTable
+from cellmix_dali import AnnotationMasks, Curriculum, TargetValues, TileTable
 from cellmix_dali.pipelines import Loader, evaluate_loader, train_loader
 from cellmix_dali.plugins import TileSource
 from cellmix_dali.synthetic import RenderedSlide
@@ -54,6 +55,24 @@ def test_training_batches(table: TileTable, engine: str, dtype: str) -> None:
             assert count == len(gpu) == 4
             for curriculum in curricula:
                 curriculum.step(0.5)
+
+
+@pytest.mark.parametrize("method", ["CellMix-Group", "Cutout", "CutMix", "ResizeMix", "FMix"])
+def test_masks_tokens_and_targets(table: TileTable, method: str) -> None:
+    """To the bit those of the CPU: they do not depend on the decoder."""
+    times = TargetValues("survival", np.stack([np.arange(len(table)), np.arange(len(table)) % 2], axis=1))
+    options: dict[str, Any] = {
+        "method": method,
+        "curriculum": Curriculum(epochs=2, tile_size=256, token_size=32) if method == "CellMix-Group" else None,
+        "source_map": 32,
+        "masks": AnnotationMasks(Path(table.slides[0]).parent, ("stroma", "tumour")),
+        "targets": {"age": TargetValues("regression", np.arange(len(table)) / 7), "risk": times},
+    }
+    with training(table, device="gpu", **options) as gpu, training(table, **options) as cpu:
+        for on_gpu, on_cpu in zip(gpu, cpu, strict=True):
+            assert_alike(on_gpu, on_cpu)
+            assert on_gpu["masks"].is_cuda
+            assert torch.equal(on_gpu["masks"].cpu(), on_cpu["masks"])
 
 
 def test_windows_over_several_blocks(rendered: list[RenderedSlide]) -> None:

@@ -1,4 +1,4 @@
-"""Losses for soft labels."""
+"""Cross-entropy against soft class labels."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import overload
 import torch
 from torch import Tensor, nn
 
-from .errors import ArgumentError, unknown_name
+from ..errors import ArgumentError, unknown_name
 
-__all__ = ["SoftCrossEntropy", "SoftTargetCrossEntropy"]
+__all__ = ["REDUCTIONS", "SoftCrossEntropy", "SoftTargetCrossEntropy"]
 
 REDUCTIONS = ("mean", "sum")
 
