@@ -62,8 +62,19 @@ def changed(augment: Augment, images: DataNode, draw: Draw, masks: DataNode | No
     return batch
 
 
-def try_augmentation(augment: Augment, tile_size: int, device: str | torch.device) -> None:
+def try_augmentation(augment: Augment, tile_size: int, device: str | torch.device, *, masked: bool = False) -> None:
     """Run an augmentation that is not of this package on a few pictures, and see that it keeps to what is agreed.
+
+    Parameters
+    ----------
+    augment : callable
+        The augmentation.
+    tile_size : int
+        Side of the pictures in pixels.
+    device : str or torch.device
+        Where it runs.
+    masked : bool, default False
+        Whether the tiles have class masks.
 
     Raises
     ------
@@ -75,7 +86,7 @@ def try_augmentation(augment: Augment, tile_size: int, device: str | torch.devic
         return
     random = np.random.default_rng(0)
     first, second, third = random.integers(0, 256, (3, tile_size, tile_size, 3), dtype=np.uint8)
-    images = _result(augment, [first, second], device)
+    images, masks = _result(augment, [first, second], device, masked=masked)
     where = f"augment={told(augment)}"
     for image in images:
         if image.shape != first.shape or image.dtype != np.uint8:
@@ -83,14 +94,21 @@ def try_augmentation(augment: Augment, tile_size: int, device: str | torch.devic
                 f"{where} makes images of shape {image.shape} and type {image.dtype} of such of shape {first.shape} "
                 "and type uint8: it must keep both (fn.resize or fn.crop to the tile's size, fn.cast to uint8)."
             )
-    if not all(map(np.array_equal, images, _result(augment, [first, second], device))):
+    for mask in masks:
+        if mask.shape != (tile_size, tile_size, 1) or mask.dtype != np.uint8:
+            raise ArgumentError(
+                f"{where} makes class masks of shape {mask.shape} and type {mask.dtype} of such of shape "
+                f"{(tile_size, tile_size, 1)} and type uint8: put into draw.masks what was moved as the images were."
+            )
+    if not all(map(np.array_equal, images, _result(augment, [first, second], device, masked=masked)[0])):
         raise ArgumentError(
             f"{where} makes other images of the same ones: it draws random numbers of its own, and a training that is "
             "resumed would not go on as it would have. Take them from draw: draw.uniform, draw.normal, draw.coin, "
             "draw.choice, draw.by."
         )
-    alone = [(0, _result(augment, [first, third], device)), (1, _result(augment, [third, second], device))]
-    if not all(np.array_equal(images[place], other[place]) for place, other in alone):
+    pairs = [(0, [first, third]), (1, [third, second])]
+    others = [(place, _result(augment, pair, device, masked=masked)[0]) for place, pair in pairs]
+    if not all(np.array_equal(images[place], other[place]) for place, other in others):
         raise ArgumentError(
             f"{where} makes a sample of others of its batch, or moves samples to other places: labels would no longer "
             "be theirs. Change each sample by itself; samples are mixed afterwards, by method=..."
@@ -104,17 +122,21 @@ def _built_in(augment: Augment) -> bool:
     return isinstance(augment, Augmentation) and type(augment).__module__.startswith("cellmix_dali.augment.")
 
 
-def _result(augment: Augment, images: list[NDArray[np.uint8]], device: str | torch.device) -> list[NDArray[np.generic]]:
-    """What an augmentation makes of a batch, by the same draws each time."""
+def _result(
+    augment: Augment, images: list[NDArray[np.uint8]], device: str | torch.device, *, masked: bool
+) -> tuple[list[NDArray[np.generic]], list[NDArray[np.generic]]]:
+    """What an augmentation makes of a batch and, where there are any, of its masks; by the same draws each time."""
     pipeline = pipeline_on(device, batch_size=_SAMPLES, num_threads=1, prefetch_queue_depth=1)
     with pipeline:
         node = fn.external_source(lambda: images, batch=True, dtype=types.UINT8, layout="HWC")
         node = node.gpu() if device_name(device) == "gpu" else node
-        pipeline.set_outputs(changed(augment, node, Draw(EpochClock(None), _SAMPLES)).images)
+        batch = changed(augment, node, Draw(EpochClock(None), _SAMPLES), node[:, :, :1] if masked else None)
+        pipeline.set_outputs(batch.images, *(() if batch.masks is None else (batch.masks,)))
     try:
         pipeline.build()
-        (output,) = pipeline.run()
+        outputs = pipeline.run()
     except RuntimeError as error:
         raise CellMixDaliError(f"augment={told(augment)} fails on a small batch: {error}") from error
-    output = output.as_cpu() if device_name(device) == "gpu" else output
-    return [np.array(output.at(place)) for place in range(_SAMPLES)]
+    found = [output.as_cpu() if device_name(device) == "gpu" else output for output in outputs]
+    arrays = [[np.array(each.at(place)) for place in range(_SAMPLES)] for each in found]
+    return arrays[0], arrays[1] if len(arrays) > 1 else []

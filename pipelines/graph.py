@@ -207,7 +207,7 @@ def source_pipeline(
         )
     augment = None if options.augment is None else augmentation(options.augment)
     if augment is not None:
-        try_augmentation(augment, source.tile_size, options.device)
+        try_augmentation(augment, source.tile_size, options.device, masked=source.masked)
     if source.plans is not None and source.masked:
         source.plans.action.for_masks()  # refuses what cannot mix masks
     pipeline = options.pipeline(source.batch_size)
