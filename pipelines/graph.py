@@ -134,7 +134,7 @@ def mixed_and_normalised(batch: TileNodes, source: Source, options: GraphOptions
         # Boxes lie where the images say, and so do the weights; otherwise the source has mixed the labels.
         plan = placed_boxes(batch.images, plan)
         assert source.num_classes is not None
-        labels = mix_labels(labels, plan.weights, source.num_classes, source.batch_size, soft=True)
+        labels = mix_labels(labels, plan.weights, source.num_classes, soft=True, checked=True)
     images = normalise(
         batch.images,
         mean=options.mean,

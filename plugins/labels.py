@@ -1,4 +1,4 @@
-"""Soft labels in the graph: the mixing matrix times the batch's labels, by native operators."""
+"""Soft labels in the graph: the mixing matrix times the batch's labels, on the CPU."""
 
 from __future__ import annotations
 
@@ -11,23 +11,14 @@ from .dali import DataNode, fn, types
 __all__ = ["mix_labels", "soft_rows"]
 
 
-def mix_labels(labels: DataNode, weights: DataNode, num_classes: int, batch_size: int, *, soft: bool) -> DataNode:
+def mix_labels(labels: DataNode, weights: DataNode, num_classes: int, *, soft: bool, checked: bool = False) -> DataNode:
     """Return float32 (num_classes,): row i of the mixing matrix times the labels of all samples.
 
-    DALI has no operator across the samples of a batch but the paste: it gathers the batch's label rows in every
-    sample, (batch, num_classes), which the sample's own weights then sum up.
+    `checked` says of soft labels that their source has looked whether they are shares.
     """
-    row = fn.reshape(soft_rows(labels, num_classes, soft=soft), shape=[1, num_classes, 1], layout="HWC")
-    order = np.arange(batch_size, dtype=np.int32)
-    gathered = fn.multi_paste(
-        row,
-        in_ids=types.Constant(order, device="cpu"),
-        out_anchors=types.Constant(np.stack([order, np.zeros_like(order)], axis=-1), device="cpu"),
-        shapes=types.Constant(np.tile(np.array([[1, num_classes]], np.int32), (batch_size, 1)), device="cpu"),
-        output_size=[batch_size, num_classes],
-    )
-    gathered = fn.reshape(gathered, shape=[batch_size, num_classes], layout="")
-    return fn.reductions.sum(gathered * fn.reshape(weights, shape=[batch_size, 1], layout=""), axes=[0])
+    from .engines.cpu_rows import mixed_rows
+
+    return mixed_rows(labels if soft and checked else soft_rows(labels, num_classes, soft=soft), weights)
 
 
 def soft_rows(labels: DataNode, num_classes: int, *, soft: bool) -> DataNode:

@@ -68,9 +68,9 @@ def mix(
     """Mix the samples of a batch by any method, and their labels accordingly.
 
     The plan of each batch comes from the host: from `plan`, a `PlanSource`; or, with `method` given, from a batch
-    operator inside the graph. No pixel passes through Python, but for SaliencyMix, which looks at a copy of 128 x 128
-    pixels of each image. Pixels are those that ``plan.apply`` of `cellmix_dali.mixing` makes: to the bit, of Mixup and
-    of a linear ResizeMix within 1 level of 8-bit images.
+    operator inside the graph. No pixel passes through Python, but those of a few images of SaliencyMix, of whose most
+    salient pixel compiled code is not certain. Pixels are those that ``plan.apply`` of `cellmix_dali.mixing` makes: to
+    the bit, of Mixup and of a linear ResizeMix within 1 level of 8-bit images.
 
     Do not call it inside a DALI conditional: there an operator sees a part of the batch only.
 
@@ -170,7 +170,7 @@ def mix(
             "alone."
         )
     mixed = tried(chosen, images, nodes.action).mix(images, nodes, dtype=dtype, name=name)
-    soft_labels = mix_labels(labels, nodes.weights, num_classes, pipeline.max_batch_size, soft=soft)
+    soft_labels = mix_labels(labels, nodes.weights, num_classes, soft=soft)
     if images.device == "gpu" and soft_labels.device == "cpu":
         soft_labels = soft_labels.gpu()
     return (mixed, soft_labels, _applied(nodes)) if parameters else (mixed, soft_labels)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from nvidia.dali.data_node import DataNode
 
 from cellmix_dali.pipelines import routes
-from cellmix_dali.plugins import assemble, decode
+from cellmix_dali.plugins import assemble, decode, saliency
 
 __all__ = ["Fault", "emulated_gpu", "no_colours_of_rgb"]
 
@@ -59,6 +59,7 @@ def emulated_gpu(fault: Fault | None = None) -> Iterator[list[tuple[str, int]]]:
         mock.patch("cellmix_dali.plugins.tile_source.decode", lambda node, _, **part: in_graph(node, "cpu", **part)),
         mock.patch("cellmix_dali.plugins.tile_source.assembled", partial(assemble.assembled, apart=True)),
         mock.patch("cellmix_dali.plugins.engines.native.laid_over", partial(assemble.laid_over, apart=True)),
+        mock.patch("cellmix_dali.pipelines.graph.placed_boxes", partial(saliency.placed_boxes, copied=True)),
         mock.patch.object(DataNode, "gpu", lambda node: node),
         mock.patch.object(assemble.fn, "multi_paste", recorded),
     ):
