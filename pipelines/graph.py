@@ -15,6 +15,7 @@ from cellmix_dali._arguments import integer
 from cellmix_dali.errors import ArgumentError, unknown_name
 from cellmix_dali.plugins import Augment, Draw, Source, TileNodes, tiles
 from cellmix_dali.plugins.dali import DataNode, Pipeline, fn
+from cellmix_dali.plugins.decoder_options import USUAL, DecoderOptions
 from cellmix_dali.plugins.engines.registry import check_engine, default_engine
 from cellmix_dali.plugins.labels import mix_labels
 from cellmix_dali.plugins.normalise import DTYPES, MEAN, STD, channel_numbers, normalise
@@ -38,6 +39,7 @@ class GraphKeywords(TypedDict, total=False):
     prefetch_queue_depth: int | None
     augment: Augment | None
     require_gpu_decoding: bool
+    decoder: DecoderOptions
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class GraphOptions:
     require_gpu_decoding : bool, default False
         Whether a pipeline on the GPU that decodes nothing there is an error. Otherwise it is a warning; `Loader.routes`
         says where what is decoded, and why.
+    decoder : DecoderOptions, optional
+        How the GPU's decoder works: the share of the hardware, memory set aside.
 
     Raises
     ------
@@ -85,12 +89,15 @@ class GraphOptions:
     prefetch_queue_depth: int | None = None
     augment: Augment | None = None
     require_gpu_decoding: bool = False
+    decoder: DecoderOptions = USUAL
 
     def __post_init__(self) -> None:
         device_id(self.device)
         check_engine(default_engine(self.device_name) if self.engine is None else self.engine, self.device_name)
         if self.dtype not in DTYPES:
             raise unknown_name("dtype", self.dtype, DTYPES)
+        if not isinstance(self.decoder, DecoderOptions):
+            raise ArgumentError(f"decoder={self.decoder!r} cannot be used: give pipelines.DecoderOptions(...).")
         for name in ("mean", "std"):
             object.__setattr__(self, name, channel_numbers(name, getattr(self, name)))
         for name in ("num_threads", "prefetch_queue_depth"):
@@ -179,7 +186,7 @@ def source_pipeline(
         )
     pipeline = options.pipeline(source.batch_size)
     with pipeline:
-        batch = tiles(source, device=_decoder(source, options))
+        batch = tiles(source, device=_decoder(source, options), decoder=options.decoder)
         images = batch.images.gpu() if options.device_name == "gpu" else batch.images
         if batch.flips is not None:
             images = fn.flip(images, horizontal=batch.flips[0], vertical=batch.flips[1])
@@ -190,7 +197,7 @@ def source_pipeline(
 
 def _decoder(source: Source, options: GraphOptions) -> str:
     """The device of the decoder; what was meant to be decoded on the GPU, and is not, is said."""
-    chosen = choose_decoder(source, options.device)
+    chosen = choose_decoder(source, options.device, decoder=options.decoder)
     if options.device_name == "gpu" and chosen == "cpu":
         held = [kind for kind in source.routes if kind in set(source.kinds)]
         why = "; ".join(f"{kind}: {source.routes[kind].reason}" for kind in held) or "its tiles come as pixels"

@@ -98,7 +98,7 @@ def train_image_loader(
         without one. Share it between the loaders of a process.
     **options
         ``device``, ``engine``, ``mean``, ``std``, ``dtype``, ``num_threads``, ``prefetch_queue_depth``, and, for
-        training, ``augment``: see `cellmix_dali.pipelines.GraphOptions`.
+        training, ``augment``, ``decoder``: see `cellmix_dali.pipelines.GraphOptions`.
 
     Returns
     -------
@@ -166,7 +166,7 @@ def evaluate_image_loader(
         without one. Share it between the loaders of a process.
     **options
         ``device``, ``engine``, ``mean``, ``std``, ``dtype``, ``num_threads``, ``prefetch_queue_depth``, and, for
-        training, ``augment``: see `cellmix_dali.pipelines.GraphOptions`.
+        training, ``augment``, ``decoder``: see `cellmix_dali.pipelines.GraphOptions`.
 
     Returns
     -------

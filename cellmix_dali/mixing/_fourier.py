@@ -4,7 +4,7 @@ NumPy's transforms need the interpreter, and numba has none.
 """
 
 # The annotations would be compiled with the functions.
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, misc"
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, misc, call-arg"
 
 from __future__ import annotations
 

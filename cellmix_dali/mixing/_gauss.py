@@ -1,7 +1,7 @@
 """A Gaussian blur of 64 x 64 numbers, eight at a time, as compiled code; for `quick_saliency`."""
 
 # The annotations would be compiled with the functions.
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, misc"
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, misc, call-arg"
 
 from __future__ import annotations
 

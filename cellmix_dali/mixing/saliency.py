@@ -96,7 +96,7 @@ def settled_peaks(
     """
     places = found[:, :2].astype(np.int64)
     open_ones = np.flatnonzero(found[:, 2] == 0)
-    places[open_ones] = slow_places([images[number] for number in open_ones])
+    places[open_ones] = slow_places([images[number] for number in open_ones.tolist()])
     return np.asarray((2 * places + 1) * np.array(tile_size) // (2 * MAP_SIDE), np.int32)
 
 
