@@ -93,7 +93,7 @@ class GraphOptions:
 
     def __post_init__(self) -> None:
         device_id(self.device)
-        check_engine(default_engine(self.device_name) if self.engine is None else self.engine, self.device_name)
+        check_engine(default_engine(self.device) if self.engine is None else self.engine, self.device_name)
         if self.dtype not in DTYPES:
             raise unknown_name("dtype", self.dtype, DTYPES)
         if not isinstance(self.decoder, DecoderOptions):
