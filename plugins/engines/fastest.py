@@ -8,14 +8,13 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from cellmix_dali import __version__
 from cellmix_dali.errors import CellMixDaliError
 from cellmix_dali.mixing import CellMix
 from cellmix_dali.storage.aside import write_aside
@@ -113,7 +112,11 @@ def cache_file() -> Path | None:
 
 def gpu_key(number: int) -> str:
     """Return what a GPU's times depend on: its name, the driver, and the versions of what runs."""
-    told = {"gpu": torch.cuda.get_device_name(number), "driver": "unknown", "cellmix-dali": __version__}
+    told = {
+        "gpu": torch.cuda.get_device_name(number),
+        "driver": "unknown",
+        "cellmix-dali": import_module("cellmix_dali").__version__,
+    }
     with suppress(OSError, UnicodeDecodeError):
         told["driver"] = " ".join(_DRIVER.read_text(encoding="utf-8").splitlines()[0].split())
     for package in _PACKAGES:

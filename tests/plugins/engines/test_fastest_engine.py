@@ -146,7 +146,7 @@ def test_the_key_is_of_the_gpu_its_driver_and_the_versions(monkeypatch: pytest.M
     for change in (
         lambda: driver.write_text("NVRM version: NVIDIA   580.2\n"),
         lambda: driver.unlink(),
-        lambda: monkeypatch.setattr(module, "__version__", "99"),
+        lambda: monkeypatch.setattr("cellmix_dali.__version__", "99"),
         lambda: monkeypatch.setattr(module.metadata, "version", lambda package: f"{package} 99"),
     ):
         change()
