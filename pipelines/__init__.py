@@ -1,5 +1,7 @@
 """Whole pipelines and their loaders: training with CellMix, evaluation without, image files, tiles for shards."""
 
+from cellmix_dali.plugins.decoder_options import DecoderOptions
+
 from .evaluate import evaluate_loader
 from .graph import GraphOptions, source_pipeline
 from .images import ImageCache, ImageSource, evaluate_image_loader, train_image_loader, unreadable_images
@@ -10,6 +12,7 @@ from .train import train_loader
 
 __all__ = [
     "DecodedTiles",
+    "DecoderOptions",
     "GraphOptions",
     "ImageCache",
     "ImageSource",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cellmix_dali.errors import ArgumentError, CellMixDaliError
 from cellmix_dali.plugins.dali import DataNode, fn
 from cellmix_dali.plugins.decode import decode
+from cellmix_dali.plugins.decoder_options import USUAL, DecoderOptions
 from cellmix_dali.storage.moment import may_be_file
 
 from ._image_check import JP2_REASON, in_jp2_boxes, unreadable_images
@@ -24,9 +25,9 @@ def encoded(file: str) -> NDArray[np.uint8]:
     return np.frombuffer(os.fsencode(file), np.uint8)
 
 
-def decoded(names: DataNode, *, image_size: int, device: str = "cpu") -> DataNode:
+def decoded(names: DataNode, *, image_size: int, device: str = "cpu", decoder: DecoderOptions = USUAL) -> DataNode:
     """Read, decode and resize the files of these names: RGB, 8 bits, as they are stored (no turning by EXIF)."""
-    images = decode(fn.io.file.read(names), device)
+    images = decode(fn.io.file.read(names), device, decoder=decoder)
     # Antialiased linear interpolation; an image that has the size already comes out as it was, to the bit.
     return fn.resize(images, size=[image_size, image_size], antialias=True)
 

@@ -15,6 +15,7 @@ from cellmix_dali.errors import ArgumentError
 from cellmix_dali.mixing.targets import Targets, values_by_name
 from cellmix_dali.plugins import PlanSource
 from cellmix_dali.plugins.dali import DataNode, types
+from cellmix_dali.plugins.decoder_options import USUAL, DecoderOptions
 from cellmix_dali.plugins.source import Input, Source
 from cellmix_dali.sampling import EpochOrder
 from cellmix_dali.slides.stream_kinds import KINDS
@@ -143,10 +144,10 @@ class ImageSource(Source):
             return items, [[self._pixels[item] for item in items.tolist()]]
         return items, [[encoded(self.files[item]) for item in items.tolist()]]
 
-    def images(self, nodes: Sequence[DataNode], device: str) -> DataNode:
+    def images(self, nodes: Sequence[DataNode], device: str, decoder: DecoderOptions = USUAL) -> DataNode:
         """Read, decode and resize the files; pixels from the cache are moved to the device."""
         if self.cache is None:
-            return decoded(nodes[0], image_size=self.tile_size, device=device)
+            return decoded(nodes[0], image_size=self.tile_size, device=device, decoder=decoder)
         return nodes[0].gpu() if device == "mixed" else nodes[0]
 
     def mend(self, error: RuntimeError, epoch: int, iterations: Iterable[int]) -> None:

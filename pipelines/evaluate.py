@@ -60,8 +60,8 @@ def evaluate_loader(
     num_workers : int, default 2
         Threads that read slide files.
     **options
-        ``device``, ``engine``, ``mean``, ``std``, ``dtype``, ``num_threads``, ``prefetch_queue_depth``: see
-        `cellmix_dali.pipelines.GraphOptions`.
+        ``device``, ``engine``, ``mean``, ``std``, ``dtype``, ``num_threads``, ``prefetch_queue_depth``,
+        ``decoder``: see `cellmix_dali.pipelines.GraphOptions`.
 
     Returns
     -------

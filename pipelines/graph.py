@@ -16,6 +16,7 @@ from cellmix_dali.errors import ArgumentError, unknown_name
 from cellmix_dali.plugins import Draw, Source, TileNodes, tiles
 from cellmix_dali.plugins.colour import coloured
 from cellmix_dali.plugins.dali import DataNode, Pipeline, fn
+from cellmix_dali.plugins.decoder_options import USUAL, DecoderOptions
 from cellmix_dali.plugins.engines.registry import check_engine, default_engine
 from cellmix_dali.plugins.labels import mix_labels, mix_target
 from cellmix_dali.plugins.masks import mix_masks
@@ -41,6 +42,7 @@ class GraphKeywords(TypedDict, total=False):
     prefetch_queue_depth: int | None
     augment: AugmentLike | None
     require_gpu_decoding: bool
+    decoder: DecoderOptions
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class GraphOptions:
     require_gpu_decoding : bool, default False
         Whether a pipeline on the GPU that decodes nothing there is an error. Otherwise it is a warning; `Loader.routes`
         says where what is decoded, and why.
+    decoder : DecoderOptions, optional
+        How the GPU's decoder works: the share of the hardware, memory set aside.
 
     Raises
     ------
@@ -89,12 +93,15 @@ class GraphOptions:
     prefetch_queue_depth: int | None = None
     augment: AugmentLike | None = None
     require_gpu_decoding: bool = False
+    decoder: DecoderOptions = USUAL
 
     def __post_init__(self) -> None:
         device_id(self.device)
-        check_engine(default_engine(self.device_name) if self.engine is None else self.engine, self.device_name)
+        check_engine(default_engine(self.device) if self.engine is None else self.engine, self.device_name)
         if self.dtype not in DTYPES:
             raise unknown_name("dtype", self.dtype, DTYPES)
+        if not isinstance(self.decoder, DecoderOptions):
+            raise ArgumentError(f"decoder={self.decoder!r} cannot be used: give pipelines.DecoderOptions(...).")
         for name in ("mean", "std"):
             object.__setattr__(self, name, channel_numbers(name, getattr(self, name)))
         if self.augment is not None:
@@ -145,13 +152,10 @@ def mixed_and_normalised(batch: TileNodes, source: Source, options: GraphOptions
         assert source.plans is not None
         plan = placed_boxes(batch.images, plan, source.plans.source_map)
         if source.num_classes is not None:
-            labels = mix_labels(labels, plan.weights, source.num_classes, source.batch_size, soft=True)
+            labels = mix_labels(labels, plan.weights, source.num_classes, soft=True, checked=True)
     if plan is not None and plan.weights is not None:  # what the source has not mixed
         weights = plan.weights
-        targets = {
-            name: mix_target(node, weights, source.targets[name].of, source.batch_size)
-            for name, node in targets.items()
-        }
+        targets = {name: mix_target(node, weights, source.targets[name].of) for name, node in targets.items()}
     images = normalise(
         batch.images,
         mean=options.mean,
@@ -212,7 +216,7 @@ def source_pipeline(
         source.plans.action.for_masks()  # refuses what cannot mix masks
     pipeline = options.pipeline(source.batch_size)
     with pipeline:
-        batch = tiles(source, device=_decoder(source, options))
+        batch = tiles(source, device=_decoder(source, options), decoder=options.decoder)
         images = batch.images.gpu() if options.device_name == "gpu" else batch.images
         masks = batch.masks
         if masks is not None and options.device_name == "gpu":
@@ -233,7 +237,7 @@ def source_pipeline(
 
 def _decoder(source: Source, options: GraphOptions) -> str:
     """The device of the decoder; what was meant to be decoded on the GPU, and is not, is said."""
-    chosen = choose_decoder(source, options.device)
+    chosen = choose_decoder(source, options.device, decoder=options.decoder)
     if options.device_name == "gpu" and chosen == "cpu":
         held = [kind for kind in source.routes if kind in set(source.kinds)]
         why = "; ".join(f"{kind}: {source.routes[kind].reason}" for kind in held) or "its tiles come as pixels"

@@ -105,7 +105,7 @@ def train_image_loader(
         without one. Share it between the loaders of a process.
     **options
         ``device``, ``engine``, ``mean``, ``std``, ``dtype``, ``num_threads``, ``prefetch_queue_depth``, and, for
-        training, ``augment``: see `cellmix_dali.pipelines.GraphOptions`.
+        training, ``augment``, ``decoder``: see `cellmix_dali.pipelines.GraphOptions`.
 
     Returns
     -------
@@ -183,7 +183,7 @@ def evaluate_image_loader(
         without one. Share it between the loaders of a process.
     **options
         ``device``, ``engine``, ``mean``, ``std``, ``dtype``, ``num_threads``, ``prefetch_queue_depth``, and, for
-        training, ``augment``: see `cellmix_dali.pipelines.GraphOptions`.
+        training, ``augment``, ``decoder``: see `cellmix_dali.pipelines.GraphOptions`.
 
     Returns
     -------

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cellmix_dali.plugins.decode import decoded
+from cellmix_dali.plugins.decoder_options import USUAL, DecoderOptions
 from cellmix_dali.plugins.source import Source
 from cellmix_dali.reading.windows import MARGIN
 from cellmix_dali.slides.jpeg import BlockStreams, segments
@@ -34,7 +35,7 @@ _AT_EDGES = 24  # where strong colours meet, rounding shows most
 _PART = 32, 48, 96, 80  # y, x, height and width of what is decoded of a block for itself
 
 
-def choose_decoder(source: Source, device: str | torch.device) -> str:
+def choose_decoder(source: Source, device: str | torch.device, *, decoder: DecoderOptions = USUAL) -> str:
     """Choose the device of `fn.decoders.image` for a source, and keep from the GPU's what it would get wrong.
 
     The blocks of the table's first slides are tried. Where the GPU is right about some of their kinds only, the graph
@@ -47,6 +48,8 @@ def choose_decoder(source: Source, device: str | torch.device) -> str:
         Is told which kinds go where; its `routes` say so, too.
     device : {"cpu", "gpu"}
         Of the pipeline.
+    decoder : DecoderOptions, optional
+        How the GPU's decoder will work: so it is tried.
 
     Returns
     -------
@@ -56,16 +59,18 @@ def choose_decoder(source: Source, device: str | torch.device) -> str:
     if number is None:
         source.routes = decoder_routes("cpu", {})
         return "cpu"
-    if number not in source.decoders:  # a loader defines its pipeline anew after errors, and where it goes elsewhere
-        source.decoders[number] = _tried(source, number)
-    return source.decoders[number]
+    key = number, decoder
+    if key not in source.decoders:  # a loader defines its pipeline anew after errors, and where it goes elsewhere
+        source.decoders[key] = _tried(source, *key)
+    return source.decoders[key]
 
 
-def _tried(source: Source, number: int) -> str:
+def _tried(source: Source, number: int, decoder: DecoderOptions) -> str:
     """Try a source's blocks on a GPU, tell the source which kinds go where, and return the decoder's device."""
     held = set(source.kinds)
-    real = {kind: try_decoder(kind, streams, number) for kind, streams in source.samples().items() if streams}
-    source.routes = decoder_routes("gpu", {**_probes(number), **real})
+    samples = {kind: streams for kind, streams in source.samples().items() if streams}
+    real = {kind: try_decoder(kind, streams, number, decoder=decoder) for kind, streams in samples.items()}
+    source.routes = decoder_routes("gpu", {**_probes(number, decoder), **real})
     right = {kind for kind in KINDS if source.routes[kind].decoder == "mixed"}
     if not held & right:
         return "cpu"
@@ -125,7 +130,12 @@ def routes_taken(device: str | torch.device) -> dict[str, DecoderRoute]:
 
 
 def try_decoder(
-    kind: str, streams: Sequence[NDArray[np.uint8]], number: int, *, allowed: int | None = None
+    kind: str,
+    streams: Sequence[NDArray[np.uint8]],
+    number: int,
+    *,
+    allowed: int | None = None,
+    decoder: DecoderOptions = USUAL,
 ) -> DecoderTrial:
     """Decode blocks on a GPU as one batch, whole and in part, and compare with the CPU's decoder.
 
@@ -139,6 +149,8 @@ def try_decoder(
         DALI's number of the GPU.
     allowed : int, optional
         Largest difference that is taken for rounding, in levels of 255; by default that of `ALLOWED`.
+    decoder : DecoderOptions, optional
+        How the GPU's decoder works.
 
     Returns
     -------
@@ -154,7 +166,7 @@ def try_decoder(
     for part in (None,) if small else (None, _PART):
         want = decoded(streams, part=part)
         try:
-            found = decoded(streams, device_id=number, part=part)
+            found = decoded(streams, device_id=number, part=part, decoder=decoder)
         except RuntimeError as error:
             if "decode" not in str(error) or "out of memory" in str(error).lower():
                 raise
@@ -169,9 +181,10 @@ def try_decoder(
 
 
 @functools.cache
-def _probes(number: int) -> Mapping[str, DecoderTrial]:
+def _probes(number: int, decoder: DecoderOptions = USUAL) -> Mapping[str, DecoderTrial]:
     """What came out when a GPU's decoder was tried with a picture of each kind, once per process."""
-    return {kind: try_decoder(kind, [probe_stream(kind)] * 4, number, allowed=_AT_EDGES) for kind in KINDS}
+    options: dict[str, Any] = {"allowed": _AT_EDGES, "decoder": decoder}
+    return {kind: try_decoder(kind, [probe_stream(kind)] * 4, number, **options) for kind in KINDS}
 
 
 def probe_stream(kind: str) -> NDArray[np.uint8]:

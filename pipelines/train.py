@@ -97,8 +97,8 @@ def train_loader(
     num_workers : int, default 2
         Threads that read slide files.
     **options
-        ``device``, ``engine``, ``mean``, ``std``, ``dtype``, ``num_threads``, ``prefetch_queue_depth``, ``augment``:
-        see `cellmix_dali.pipelines.GraphOptions`.
+        ``device``, ``engine``, ``mean``, ``std``, ``dtype``, ``num_threads``, ``prefetch_queue_depth``, ``augment``,
+        ``decoder``: see `cellmix_dali.pipelines.GraphOptions`.
 
     Returns
     -------

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .dali import DataNode, Pipeline, fn, types
+from .decoder_options import USUAL, DecoderOptions
 
 __all__ = ["decode", "decoded", "undecodable"]
 
@@ -19,14 +20,15 @@ _OPTIONS = {
     "jpeg_fancy_upsampling": True,  # what OpenSlide's libjpeg does for 4:2:0; without it pixels differ
     "adjust_orientation": False,
 }
-# On the GPU everything that the hardware decoder takes goes there. It is within 1 level of the CPU's decoder where the
-# hybrid one has 3, needs no host cores, and which decoder a tile gets does not depend on its place in the batch. It was
-# seen on an H200: docs/gpu.md.
-_ON_GPU = {"hw_decoder_load": 1.0}
 
 
 def decode(
-    encoded: DataNode, device: str = "cpu", *, anchor: DataNode | None = None, shape: DataNode | None = None
+    encoded: DataNode,
+    device: str = "cpu",
+    *,
+    anchor: DataNode | None = None,
+    shape: DataNode | None = None,
+    decoder: DecoderOptions = USUAL,
 ) -> DataNode:
     """Decode encoded images, or the part of each that begins at `anchor` (y, x), to RGB as it is stored.
 
@@ -38,13 +40,15 @@ def decode(
         Where to decode: "mixed" is the GPU.
     anchor, shape : DataNode, int32 (2,), optional
         Upper left corner and extent of the part, (y, x) in pixels.
+    decoder : DecoderOptions, optional
+        How the GPU's decoder works.
 
     Returns
     -------
     DataNode, uint8 HWC
         No turning by EXIF.
     """
-    options = _OPTIONS | (_ON_GPU if device == "mixed" else {})
+    options = _OPTIONS | (decoder.arguments() if device == "mixed" else {})
     if anchor is None:
         return fn.decoders.image(encoded, device=device, **options)
     return fn.decoders.image_slice(
@@ -57,6 +61,7 @@ def decoded(
     *,
     device_id: int | None = None,
     part: tuple[int, int, int, int] | None = None,
+    decoder: DecoderOptions = USUAL,
 ) -> list[NDArray[np.uint8]]:
     """Decode streams at once, as one batch.
 
@@ -68,6 +73,8 @@ def decoded(
         DALI's number of the GPU; by default the CPU decodes.
     part : tuple of int, optional
         The part of each that is decoded: y, x, height and width in pixels. By default the whole.
+    decoder : DecoderOptions, optional
+        How the GPU's decoder works.
 
     Returns
     -------
@@ -86,18 +93,23 @@ def decoded(
         if part is not None:
             anchor, shape = np.array(part[:2], np.int32), np.array(part[2:], np.int32)
             cut = {"anchor": types.Constant(anchor, device="cpu"), "shape": types.Constant(shape, device="cpu")}
-        pipeline.set_outputs(decode(encoded, "cpu" if device_id is None else "mixed", **cut))
+        pipeline.set_outputs(decode(encoded, "cpu" if device_id is None else "mixed", decoder=decoder, **cut))
     pipeline.build()
     (images,) = pipeline.run()
     return [np.array(image) for image in (images if device_id is None else images.as_cpu())]
 
 
-def undecodable(tiles: Mapping[_Key, Sequence[NDArray[np.uint8]]], *, device_id: int | None = None) -> dict[_Key, str]:
+def undecodable(
+    tiles: Mapping[_Key, Sequence[NDArray[np.uint8]]],
+    *,
+    device_id: int | None = None,
+    decoder: DecoderOptions = USUAL,
+) -> dict[_Key, str]:
     """Decode the streams of tiles, by default on the CPU; return the keys of those that fail, and DALI's reason.
 
     DALI itself says only that the batch failed.
     """
-    reason = _failure([stream for streams in tiles.values() for stream in streams], device_id)
+    reason = _failure([stream for streams in tiles.values() for stream in streams], device_id, decoder)
     if reason is None:
         return {}
     keys = list(tiles)
@@ -105,15 +117,17 @@ def undecodable(tiles: Mapping[_Key, Sequence[NDArray[np.uint8]]], *, device_id:
         return {keys[0]: reason}
     # A pipeline takes long to build: halves are looked through, not every tile.
     halves = keys[: len(keys) // 2], keys[len(keys) // 2 :]
-    first, second = (undecodable({key: tiles[key] for key in half}, device_id=device_id) for half in halves)
+    first, second = (
+        undecodable({key: tiles[key] for key in half}, device_id=device_id, decoder=decoder) for half in halves
+    )
     return first | second
 
 
-def _failure(streams: Sequence[NDArray[np.uint8]], device_id: int | None) -> str | None:
+def _failure(streams: Sequence[NDArray[np.uint8]], device_id: int | None, decoder: DecoderOptions) -> str | None:
     """DALI's reason if any of the streams cannot be decoded."""
     try:
         if streams:
-            decoded(streams, device_id=device_id)
+            decoded(streams, device_id=device_id, decoder=decoder)
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         told = lines[lines.index("encountered:") + 1] if "encountered:" in lines else lines[-1]

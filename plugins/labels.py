@@ -1,4 +1,4 @@
-"""Soft labels in the graph: the mixing matrix times the batch's labels, by native operators."""
+"""Soft labels in the graph: the mixing matrix times the batch's labels, on the CPU."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ __all__ = ["mix_labels", "mix_target", "soft_rows"]
 _GREATEST = float(np.finfo(np.float32).max)
 
 
-def mix_labels(labels: DataNode, weights: DataNode, num_classes: int, batch_size: int, *, soft: bool) -> DataNode:
+def mix_labels(labels: DataNode, weights: DataNode, num_classes: int, *, soft: bool, checked: bool = False) -> DataNode:
     """Return float32 (num_classes,): row i of the mixing matrix times the labels of all samples.
 
-    DALI has no operator across the samples of a batch but the paste: it gathers the batch's label rows in every
-    sample, (batch, num_classes), which the sample's own weights then sum up.
+    `checked` says of soft labels that their source has looked whether they are shares.
     """
-    return _mixed_rows(soft_rows(labels, num_classes, soft=soft), weights, batch_size)
+    from .engines.cpu_rows import mixed_rows
+
+    return mixed_rows(labels if soft and checked else soft_rows(labels, num_classes, soft=soft), weights)
 
 
-def mix_target(values: DataNode, weights: DataNode | None, kind: TargetKind, batch_size: int) -> DataNode:
+def mix_target(values: DataNode, weights: DataNode | None, kind: TargetKind) -> DataNode:
     """Return float32 (numbers,): a target, float (numbers,) or one number, mixed as its kind says.
 
     The graph raises where a value is not a number or out of the kind's range. Without weights nothing is mixed.
     """
+    from .engines.cpu_rows import mixed_rows
+
     row = fn.cast(values.cpu() if values.device == "gpu" else values, dtype=types.FLOAT)
     row = fn.reshape(row, shape=[-1], layout="")
     low, high = (min(max(limit, -_GREATEST), _GREATEST) for limit in (kind.low, kind.high))
@@ -35,23 +38,7 @@ def mix_target(values: DataNode, weights: DataNode | None, kind: TargetKind, bat
     fits = (fn.reductions.min(row, axes=[0]) >= low) & (fn.reductions.max(row, axes=[0]) <= high)
     fits &= fn.reductions.sum(row * 0.0, axes=[0]) == 0.0
     row = _asserted(row, fits)  # raises if a target is not a number, or out of the range of its kind
-    return row if weights is None or not kind.mixed else _mixed_rows(row, weights, batch_size)
-
-
-def _mixed_rows(rows: DataNode, weights: DataNode, batch_size: int) -> DataNode:
-    """Row i of the mixing matrix times the rows of all samples, float32 (numbers,)."""
-    order = np.arange(batch_size, dtype=np.int32)
-    width = rows.shape(dtype=types.INT32)[0]
-    batch = types.Constant(np.int32(batch_size), device="cpu")
-    size = fn.stack(batch, width)
-    gathered = fn.multi_paste(
-        fn.reshape(rows, shape=[1, -1, 1], layout="HWC"),
-        in_ids=types.Constant(order, device="cpu"),
-        out_anchors=types.Constant(np.stack([order, np.zeros_like(order)], axis=-1), device="cpu"),
-        output_size=size,
-    )
-    gathered = fn.reshape(gathered, shape=size, layout="")
-    return fn.reductions.sum(gathered * fn.reshape(weights, shape=[batch_size, 1], layout=""), axes=[0])
+    return row if weights is None or not kind.mixed else mixed_rows(row, weights)
 
 
 def soft_rows(labels: DataNode, num_classes: int, *, soft: bool) -> DataNode:

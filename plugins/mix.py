@@ -74,9 +74,9 @@ def mix(
     """Mix the samples of a batch by any method, and their labels accordingly.
 
     The plan of each batch comes from the host: from `plan`, a `PlanSource`; or, with `method` given, from a batch
-    operator inside the graph. No pixel passes through Python, but for SaliencyMix, which looks at a copy of 128 x 128
-    pixels of each image. Pixels are those that ``plan.apply`` of `cellmix_dali.mixing` makes: to the bit, of Mixup and
-    of a linear ResizeMix within 1 level of 8-bit images.
+    operator inside the graph. No pixel passes through Python, but those of a few images of SaliencyMix, of whose most
+    salient pixel compiled code is not certain. Pixels are those that ``plan.apply`` of `cellmix_dali.mixing` makes: to
+    the bit, of Mixup and of a linear ResizeMix within 1 level of 8-bit images.
 
     Do not call it inside a DALI conditional: there an operator sees a part of the batch only.
 
@@ -186,10 +186,7 @@ def mix(
                     "pipeline that gives them and mixes nothing: a method with p=0."
                 )
             unmixed = _unmixed(images, labels, num_classes=num_classes, soft=soft, dtype=dtype)
-            kept = tuple(
-                mix_target(node, None, kind, pipeline.max_batch_size)
-                for kind, (_, node) in zip(kinds, targets, strict=True)
-            )
+            kept = tuple(mix_target(node, None, kind) for kind, (_, node) in zip(kinds, targets, strict=True))
             return (*unmixed, *([] if masks is None else [masks]), *([kept] if targets else []))
         rank = ranks_of(None, None)[0] if rank is None else rank
         mixer = make_mixer(
@@ -210,7 +207,7 @@ def mix(
             "alone."
         )
     mixed = tried(chosen, images, nodes.action).mix(images, nodes, dtype=dtype, name=name)
-    soft_labels = mix_labels(labels, nodes.weights, num_classes, pipeline.max_batch_size, soft=soft)
+    soft_labels = mix_labels(labels, nodes.weights, num_classes, soft=soft)
     if images.device == "gpu" and soft_labels.device == "cpu":
         soft_labels = soft_labels.gpu()
     further: list[Any] = [_applied(nodes)] if parameters else []
@@ -220,9 +217,7 @@ def mix(
         further.append(mix_masks(masks, nodes, engine=engine))
     if targets:
         pairs = zip(kinds, targets, strict=True)
-        further.append(
-            tuple(mix_target(node, nodes.weights, kind, pipeline.max_batch_size) for kind, (_, node) in pairs)
-        )
+        further.append(tuple(mix_target(node, nodes.weights, kind) for kind, (_, node) in pairs))
     return (mixed, soft_labels, *further, *([nodes.weights] if weights else []))
 
 

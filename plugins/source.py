@@ -18,6 +18,7 @@ from cellmix_dali.slides.stream_kinds import DecoderRoute
 
 from .clock import BatchPosition, EpochClock
 from .dali import DataNode, types
+from .decoder_options import DecoderOptions
 from .plan_source import PlanArrays, PlanSource
 
 __all__ = ["Input", "Source", "drawn_flips", "mixed_labels"]
@@ -60,8 +61,9 @@ class Source(ABC):
         Samples that were found bad so far, and why.
     routes : dict of str to DecoderRoute
         Where each kind of streams is decoded; set when a pipeline is defined.
-    decoders : dict of int to str
-        The device of `fn.decoders.image` for each GPU, by its number: blocks are tried once, not for every pipeline.
+    decoders : dict of (int, DecoderOptions) to str
+        The device of `fn.decoders.image` for each GPU, by its number and the decoder's options: blocks are tried once,
+        not for every pipeline.
     """
 
     key: ClassVar[str] = "tile"
@@ -95,7 +97,7 @@ class Source(ABC):
         self.targets = dict(targets or {})
         self.bad: dict[int, str] = {}
         self.routes: dict[str, DecoderRoute] = {}
-        self.decoders: dict[int, str] = {}
+        self.decoders: dict[tuple[int, DecoderOptions], str] = {}
         self._labels = labels
 
     @abstractmethod
@@ -108,7 +110,7 @@ class Source(ABC):
         """What the graph is given to make images of."""
 
     @abstractmethod
-    def images(self, nodes: Sequence[DataNode], device: str) -> DataNode:
+    def images(self, nodes: Sequence[DataNode], device: str, decoder: DecoderOptions) -> DataNode:
         """Make images, uint8 HWC of the tile size, of the nodes of `inputs`; `device` is that of the decoder."""
 
     @property

@@ -29,6 +29,7 @@ from ._table_facts import digest, groups, image_size
 from .assemble import assembled
 from .dali import DataNode, Pipeline, fn, types
 from .decode import decode, decoded, undecodable
+from .decoder_options import USUAL, DecoderOptions
 from .plan_source import PlanSource
 from .source import Input, Source
 
@@ -178,6 +179,7 @@ class TileSource(Source):
         self.log = FaultLog(table, fault_file)
         self._on_gpu: frozenset[str] | None = None  # kinds that the GPU decodes, where both devices decode
         self._gpu: int | None = None  # on which the graph decodes
+        self._decoder = USUAL  # how it does
         substitutes = Substitutes(table, on_error=on_error, seed=seed)
         self.replacing = substitutes.replacing
         self._delivery = Delivery(reader, order, substitutes, bad=self.bad, num_workers=num_workers, masks=self._masks)
@@ -268,11 +270,12 @@ class TileSource(Source):
         parts = cells.parts.reshape(-1, len(tiles), 2)
         return rows, [*cells.streams, *parts, cells.pixels, cells.regions, cells.firsts, *masks]
 
-    def images(self, nodes: Sequence[DataNode], device: str) -> DataNode:
+    def images(self, nodes: Sequence[DataNode], device: str, decoder: DecoderOptions = USUAL) -> DataNode:
         """Decode the streams, put windows together from their blocks, and resize those of another size."""
         slots, self._gpu = self.slots, Pipeline.current().device_id if device == "mixed" else None
+        self._decoder = decoder
         if self.reader.whole:
-            images = decode(nodes[0], device)
+            images = decode(nodes[0], device, decoder=decoder)
         else:
             streams, parts, (pixels, regions, firsts) = (
                 nodes[:slots],
@@ -282,7 +285,8 @@ class TileSource(Source):
             cells = []
             for slot in range(slots):
                 on = device if self._on_gpu is None or slot >= self.reader.slots else "cpu"
-                images = decode(streams[slot], on, anchor=parts[2 * slot], shape=parts[2 * slot + 1])
+                anchor, shape = parts[2 * slot : 2 * slot + 2]
+                images = decode(streams[slot], on, anchor=anchor, shape=shape, decoder=decoder)
                 cells.append(images.gpu() if device == "mixed" else images)
             pixels = fn.reinterpret(pixels, layout="HWC")
             images = assembled(cells, pixels, regions=regions, firsts=firsts)
@@ -322,7 +326,7 @@ class TileSource(Source):
             batch = self._delivery.batch(epoch, iteration)
             tiles = dict(zip(batch.rows, batch.tiles, strict=True))
             streams = {row: tile.streams for row, tile in tiles.items() if row not in self.rejected}
-            bad = undecodable(streams, device_id=device_id)
+            bad = undecodable(streams, device_id=device_id, decoder=self._decoder)
             if bad:
                 return bad
         return {}

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from .colour_stages import Colour
 from .dali import DataNode, fn, types
+from .decoder_options import USUAL, DecoderOptions
 from .plan_source import PlanArrays, PlanNodes
 from .source import Source
 
@@ -50,7 +51,7 @@ class TileNodes(NamedTuple):
     colour: Colour | None = None
 
 
-def tiles(source: Source, *, device: str = "cpu") -> TileNodes:
+def tiles(source: Source, *, device: str = "cpu", decoder: DecoderOptions = USUAL) -> TileNodes:
     """Put a source into the DALI graph that is being defined, and decode its tiles.
 
     Parameters
@@ -59,6 +60,8 @@ def tiles(source: Source, *, device: str = "cpu") -> TileNodes:
         Where the tiles come from.
     device : {"cpu", "mixed"}, default "cpu"
         Of `fn.decoders.image`: "mixed" decodes on the GPU.
+    decoder : DecoderOptions, optional
+        How it works there.
 
     Returns
     -------
@@ -80,7 +83,7 @@ def tiles(source: Source, *, device: str = "cpu") -> TileNodes:
         ndim=ndims + PlanArrays.ndims(fields) + [1] * further,
         layout=None if source.layout is None else [source.layout],  # of the first alone
     )
-    images = source.images(nodes[: len(inputs)], device)
+    images = source.images(nodes[: len(inputs)], device, decoder)
     labels, tile, *drawn = nodes[len(inputs) :]
     flips = drawn.pop(0) if source.flips else None
     plan = None if source.plans is None else PlanNodes.of(source.plans.action, fields, drawn[: len(fields)])

@@ -37,6 +37,35 @@ def test_a_part_of_a_core_more_counts_as_a_core(tmp_path: Path, monkeypatch: pyt
     assert usable_cores(tmp_path) == 4
 
 
+@pytest.mark.parametrize(
+    ("own", "limits", "cores"),
+    [
+        ("0::/job.slice/step\n", {"job.slice/step": "300000 100000"}, 3),
+        ("0::/job.slice/step\n", {"job.slice": "500000 100000", "job.slice/step": "max 100000"}, 5),
+        ("0::/job.slice/step\n", {"job.slice": "500000 100000", "job.slice/step": "700000 100000"}, 5),
+        ("0::/job.slice/step\n", {"other": "100000 100000", "": "900000 100000"}, 9),
+        ("0::/\n", {"": "200000 100000"}, 2),
+        ("4:memory:/docker/a\n5:cpu,cpuacct:/docker/b\n", {"cpu/docker/b": "400000/100000"}, 4),
+        ("4:memory:/docker/a\n5:cpuset:/docker/b\n", {"cpu/docker/b": "400000/100000"}, 64),
+        ("?\n\n::\n", {"job.slice": "100000 100000"}, 64),
+    ],
+)
+def test_the_least_limit_of_the_groups_around_a_process_counts(
+    own: str, limits: dict[str, str], cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    (tmp_path / "own").write_text(own)
+    for group, limit in limits.items():
+        folder = tmp_path / "cgroup" / group
+        folder.mkdir(parents=True, exist_ok=True)
+        if "/" in limit:
+            (folder / "cpu.cfs_quota_us").write_text(limit.split("/")[0])
+            (folder / "cpu.cfs_period_us").write_text(limit.split("/")[1])
+        else:
+            (folder / "cpu.max").write_text(limit)
+    assert usable_cores(tmp_path / "cgroup", tmp_path / "own") == cores
+
+
 @pytest.mark.parametrize(("cores", "threads"), [(1, 1), (7, 7), (64, 16)])
 def test_a_pipeline_has_a_thread_per_core(cores: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cellmix_dali.pipelines.device.usable_cores", lambda: cores)

@@ -5,11 +5,13 @@ The report is tried on the CPU, too: its parts are asked, their ends told, its p
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,7 +58,7 @@ def report(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_report_is_tried_on_the_cpu(tmp_path: Path) -> None:
-    done = report(tmp_path, "--device", "cpu", "--seconds", "0.05", "--only", "colours", "tests")
+    done = report(tmp_path, "--device", "cpu", "--seconds", "0.05", "--only", "colours")
     assert done.returncode == 0, done.stderr
     parts = json.loads((tmp_path / "report.json").read_text())["parts"]
     assert [row["blocks"] for row in parts["colours"]["rows"]] == ["rgb jpeg", "ycbcr jpeg 4:2:0", "jpeg 2000"]
@@ -64,7 +66,28 @@ def test_the_report_is_tried_on_the_cpu(tmp_path: Path) -> None:
     page = (tmp_path / "report.md").read_text()
     assert "**Nothing was measured on a GPU**" in page
     assert "| ycbcr jpeg 4:2:0 | cpu | 0 | 0.0 | 0 |" in page
-    assert "It needs a GPU." in page
+
+
+def test_a_group_of_the_benchmark_that_fails_takes_no_other_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a kernel, slides or a decoder the rest is measured, and what failed is among the figures."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    bench = importlib.import_module("gpu")
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("no decoder")
+
+    monkeypatch.setattr(bench, "decoder", broken)
+    monkeypatch.setattr(bench, "host", lambda _, __, report, ___: report["ratios"].update(host_us_per_tile=1.0))
+    out = tmp_path / "bench.json"
+    monkeypatch.setattr(
+        sys, "argv", ["gpu.py", "--device", "cpu", "--side", "2048", "--rounds", "1", "--out", str(out)]
+    )
+    assert bench.main() == 1
+    found = json.loads(out.read_text())
+    assert found["failed"] == dict.fromkeys(["YCbCr 4:2:0 TIFF", "RGB SVS"], "RuntimeError: no decoder")
+    assert found["ratios"] == {"host_us_per_tile": 1.0}
 
 
 def test_a_part_that_runs_out_of_time_takes_no_other_with_it(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -107,3 +109,33 @@ def test_without_dali_the_command_line_says_so(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "pip install 'cellmix-dali[cuda120]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+#: What a machine that trains on a GPU may lack: the tiling job's engine, object stores, trainers and peers.
+OPTIONAL = {"dask", "distributed", "obstore", "lightning", "pytorch_lightning", "accelerate", "ignite", "webdataset"}
+OPTIONAL |= {"timm", "hypothesis", "pytest", "nbclient", "nbformat", "cucim", "CellMix", "fastslide"}
+
+
+def imported_at_once(body: list[ast.stmt]) -> Iterator[str]:
+    """The packages that a module needs to be imported: not those within functions, or for type checkers alone."""
+    for node in body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield str(node.module).partition(".")[0]
+        elif isinstance(node, ast.If):
+            body = [] if "TYPE_CHECKING" in ast.unparse(node.test) else node.body
+            yield from imported_at_once([*body, *node.orelse])
+        elif isinstance(node, (ast.Try, ast.With, ast.ClassDef)):
+            yield from imported_at_once(node.body)
+
+
+def test_every_module_imports_without_what_a_machine_with_a_gpu_may_lack() -> None:
+    needed: dict[str, set[str]] = {}
+    for folder in ("cellmix_dali", "plugins", "pipelines"):
+        for path in (ROOT / folder).rglob("*.py"):
+            names = set(imported_at_once(ast.parse(path.read_text(encoding="utf-8")).body)) & OPTIONAL
+            if names:
+                needed[path.relative_to(ROOT).as_posix()] = names
+    # It is for Lightning, and says how to get it.
+    assert needed == {"cellmix_dali/training/lightning.py": {"lightning", "pytorch_lightning"}}

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError
-from .resampling import nearest_index
+from ._gauss import SIGMA
+from .quick_saliency import MAP_SIDE, SALIENCY_SIDE, peak_within, pooled
 
-__all__ = ["SALIENCY_SIDE", "saliency_map", "saliency_peaks", "scaled_peaks"]
-
-#: Side of the copies that are taken of images, pixel by pixel (`nearest_index`), so that every engine takes the same.
-#: Each 2 x 2 pixels of them make one of the 64 x 64 on which saliency is computed, as in the paper.
-SALIENCY_SIDE = 128
+__all__ = [
+    "SALIENCY_SIDE",
+    "check_images",
+    "saliency_map",
+    "saliency_peaks",
+    "scaled_peaks",
+    "settled_peaks",
+    "slow_places",
+]
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
-_SIGMA = 2.5  # the blur of the map, in its pixels: the paper's
+_AT_ONCE = 8  # what NumPy makes on its way then stays in the caches
 
 
 def saliency_peaks(images: NDArray[np.uint8]) -> NDArray[np.int32]:
@@ -37,9 +44,8 @@ def saliency_peaks(images: NDArray[np.uint8]) -> NDArray[np.int32]:
         If the images are not uint8, or their shape is another.
     """
     images = np.asarray(images)
-    _check(images)
-    rows, columns = (nearest_index(side, SALIENCY_SIDE) for side in images.shape[1:3])
-    return scaled_peaks(images[:, rows[:, None], columns], images.shape[1:3])
+    check_images(images)
+    return _peaks(images, (images.shape[1], images.shape[2]))
 
 
 def scaled_peaks(small: NDArray[np.uint8], tile_size: tuple[int, int]) -> NDArray[np.int32]:
@@ -62,16 +68,53 @@ def scaled_peaks(small: NDArray[np.uint8], tile_size: tuple[int, int]) -> NDArra
     ArgumentError
         If the copies are not uint8, or their shape is another.
     """
-    _check(small)
+    check_images(small)
     if small.shape[1:3] != (SALIENCY_SIDE, SALIENCY_SIDE):
         raise ArgumentError(f"The copies must be of {SALIENCY_SIDE} x {SALIENCY_SIDE} pixels, got {small.shape}.")
-    upper, lower = small[:, ::2].astype(np.uint16), small[:, 1::2]
-    pooled = (upper + lower)[:, :, ::2] + (upper + lower)[:, :, 1::2]
-    maps = saliency_map(pooled)
-    best = maps.reshape(len(small), -1).argmax(axis=1)
-    place = np.stack(np.divmod(best, maps.shape[2]), axis=-1)
-    scaled = (2 * place + 1) * np.array(tile_size) // (2 * np.array(maps.shape[1:]))
-    return np.asarray(scaled, np.int32)
+    return _peaks(small, tile_size)
+
+
+def _peaks(images: NDArray[np.uint8], tile_size: tuple[int, int]) -> NDArray[np.int32]:
+    """The peaks of images, or of their copies, in pixels of the tiles."""
+    found = [peak_within(np.ascontiguousarray(image).reshape(-1), image.shape) for image in images]
+    return settled_peaks(np.array(found, np.int32).reshape(-1, 3), images, tile_size)
+
+
+def settled_peaks(
+    found: NDArray[np.int32], images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], tile_size: tuple[int, int]
+) -> NDArray[np.int32]:
+    """Return peaks in pixels of tiles, (n, 2), those that compiled code was not certain of by NumPy.
+
+    Parameters
+    ----------
+    found : int32 array (n, 3)
+        What `quick_saliency.peak_within` has found.
+    images : sequence of uint8 arrays (height, width, channels)
+        In which it was found.
+    tile_size : tuple of int
+        Height and width of the tiles in pixels.
+    """
+    places = found[:, :2].astype(np.int64)
+    open_ones = np.flatnonzero(found[:, 2] == 0)
+    places[open_ones] = slow_places([images[number] for number in open_ones.tolist()])
+    return np.asarray((2 * places + 1) * np.array(tile_size) // (2 * MAP_SIDE), np.int32)
+
+
+def slow_places(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.int64]:
+    """Return where images' maps are highest, (n, 2), y and x in the map: the definition, by NumPy.
+
+    Parameters
+    ----------
+    images : sequence of uint8 arrays (height, width, channels)
+        One channel or 3, in all the same; or their copies of 128 x 128 pixels.
+    """
+    sums = [pooled(np.ascontiguousarray(image).reshape(-1), image.shape).transpose(1, 2, 0) for image in images]
+    places: NDArray[np.int64] = np.zeros((len(sums), 2), np.int64)
+    for first in range(0, len(sums), _AT_ONCE):
+        maps = saliency_map(np.stack(sums[first : first + _AT_ONCE]))
+        highest = maps.reshape(len(maps), -1).argmax(axis=1)
+        places[first : first + _AT_ONCE] = np.stack(np.divmod(highest, MAP_SIDE), axis=-1)
+    return places
 
 
 def saliency_map(images: NDArray[np.unsignedinteger]) -> NDArray[np.float32]:
@@ -102,10 +145,10 @@ def _neighbours_mean(half: NDArray[np.floating], width: int) -> NDArray[np.float
 def _blur(side: int) -> NDArray[np.float32]:
     """The matrix (side, side) of a Gaussian blur; beyond the border nothing is salient, as in the paper's code."""
     distance = np.arange(side)[:, None] - np.arange(side)[None, :]
-    return np.asarray(np.exp(-0.5 * (distance / _SIGMA) ** 2) / (_SIGMA * np.sqrt(2 * np.pi)), np.float32)
+    return np.asarray(np.exp(-0.5 * (distance / SIGMA) ** 2) / (SIGMA * np.sqrt(2 * np.pi)), np.float32)
 
 
-def _check(images: NDArray[np.uint8]) -> None:
+def check_images(images: NDArray[np.uint8]) -> None:
     """Refuse what has no 8-bit saliency."""
     if images.dtype != np.uint8:
         raise ArgumentError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -121,3 +123,18 @@ def test_what_is_refused() -> None:
         plans = source("CutMix", 64, 96, None)
         with pytest.raises(ArgumentError, match="mixes and normalises in one pass"):
             mix(node, labels, num_classes=3, plan=plans, engine="numba")
+
+
+def test_the_default_is_measured_here_and_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from cellmix_dali.plugins.engines import fastest, registry
+
+    monkeypatch.setenv(fastest.CACHE_VARIABLE, str(tmp_path))
+    registry._fastest_on.cache_clear()
+    try:
+        chosen = registry.default_engine("gpu")
+    finally:
+        registry._fastest_on.cache_clear()
+    (times,) = json.loads((tmp_path / "engines.json").read_text()).values()
+    print(f"\n{chosen}: {times} ms for 64 tiles of 224 px, in patches of 16 and of 32 px")
+    assert set(times) == {"native", "numba"}
+    assert times[chosen] <= min(times.values()) / 0.95

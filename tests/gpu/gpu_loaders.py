@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from standing_in import place
 
 from cellmix_dali import AnnotationMasks, Curriculum, TargetValues, TileTable
 from cellmix_dali.pipelines import Loader, evaluate_loader, train_loader
@@ -26,7 +27,7 @@ def training(table: TileTable, **options: Any) -> Loader[TileSource]:
 
 def assert_alike(on_gpu: dict[str, torch.Tensor], on_cpu: dict[str, torch.Tensor]) -> None:
     assert on_gpu.keys() == on_cpu.keys()
-    assert on_gpu["images"].is_cuda
+    assert on_gpu["images"].device.type == place()
     for name, value in on_cpu.items():
         if name != "images":
             torch.testing.assert_close(on_gpu[name].cpu(), value, rtol=0, atol=1e-6)

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from standing_in import place
 
 from cellmix_dali import TileTable, open_slide
-from cellmix_dali.pipelines import evaluate_loader, train_loader
+from cellmix_dali.pipelines import DecoderOptions, evaluate_loader, train_loader
 from cellmix_dali.pipelines.routes import choose_decoder
 from cellmix_dali.plugins import TileSource
 from cellmix_dali.synthetic import RenderedSlide
@@ -48,9 +49,30 @@ def test_windows_over_seams(windows: TileTable) -> None:
     with evaluate_loader(windows, device="gpu", **options) as gpu, evaluate_loader(windows, **options) as cpu:
         (on_gpu,), (on_cpu,) = list(gpu), list(cpu)
     difference = (on_gpu["images"].cpu() - on_cpu["images"]).abs()
-    assert on_gpu["images"].is_cuda
+    assert on_gpu["images"].device.type == place()
     assert difference.max().item() <= LARGEST
     assert on_cpu["images"].std() > 0.1
+
+
+@pytest.mark.parametrize(
+    "decoder",
+    [
+        DecoderOptions(hw_decoder_load=0.0, hybrid_huffman_threshold=0),
+        DecoderOptions(hw_decoder_load=0.5, preallocate_width_hint=256, preallocate_height_hint=256),
+        DecoderOptions(
+            device_memory_padding=1 << 20, host_memory_padding=1 << 20, device_memory_padding_jpeg2k=1 << 20
+        ),
+    ],
+    ids=["hybrid", "both", "paddings"],
+)
+def test_the_decoders_options(windows: TileTable, decoder: DecoderOptions) -> None:
+    options = {"batch_size": len(windows), "num_classes": 3}
+    with (
+        evaluate_loader(windows, device="gpu", decoder=decoder, require_gpu_decoding=True, **options) as gpu,
+        evaluate_loader(windows, **options) as cpu,
+    ):
+        (on_gpu,), (on_cpu,) = list(gpu), list(cpu)
+    assert (on_gpu["images"].cpu() - on_cpu["images"]).abs().max().item() <= LARGEST
 
 
 @pytest.mark.parametrize("method", ["CellMix-Group", "ResizeMix", "CutMix"])

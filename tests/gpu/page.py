@@ -66,7 +66,14 @@ def _tests(answer: dict[str, Any]) -> list[str]:
 
 def _benchmark(answer: dict[str, Any]) -> list[str]:
     ratios = [{"ratio": f"`{name}`", "median": value} for name, value in answer.get("ratios", {}).items()]
-    return ["## Benchmark", "`make bench-gpu`, in short: 2 rounds, small slides.", *_failed(answer), *_rows(ratios)]
+    lost = [{"group": name, "failed": why[:160]} for name, why in answer.get("failed", {}).items()]
+    return [
+        "## Benchmark",
+        "`make bench-gpu`, in short: 2 rounds, small slides.",
+        *_failed(answer),
+        *_rows(ratios),
+        *_rows(lost),
+    ]
 
 
 def _failed(answer: dict[str, Any]) -> list[str]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cellmix_dali import TileTable
 from cellmix_dali.errors import ArgumentError, CellMixDaliError
 from cellmix_dali.mixing import METHODS
-from cellmix_dali.pipelines import evaluate_image_loader, evaluate_loader, train_loader
+from cellmix_dali.pipelines import DecoderOptions, evaluate_image_loader, evaluate_loader, train_loader
 from cellmix_dali.pipelines.routes import ALLOWED, decoder_device, probe_stream, routes_taken, try_decoder
 from cellmix_dali.plugins.decode import decoded, undecodable
 from cellmix_dali.slides.jpeg import parse_header
@@ -175,7 +175,7 @@ def test_what_only_the_gpu_rejects_is_decoded_on_the_cpu(
                 raise RuntimeError("Error in GPU operator `nvidia.dali.fn.decoders.image`")
             return fetch()
 
-        def tried(tiles: Any, *, device_id: int | None = None) -> dict[int, str]:
+        def tried(tiles: Any, *, device_id: int | None = None, **_: Any) -> dict[int, str]:
             if device_id is None:
                 return undecodable(tiles)
             return {row: "rejected" for row, streams in tiles.items() if streams[0].tobytes() in rejected}
@@ -222,3 +222,26 @@ def test_blocks_are_tried_once_and_not_for_every_pipeline(
         assert loader.routes == routes
         assert {RGB, YCBCR} <= set(before)
         assert batch["images"].shape == again["images"].shape
+
+
+def test_blocks_are_tried_with_the_options_of_the_graph(
+    rendered: list[RenderedSlide], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hybrid decoder rounds otherwise than the hardware's: what is tried must be what comes."""
+    asked: list[DecoderOptions] = []
+
+    def recorded(*given: Any, decoder: DecoderOptions, **how: Any) -> Any:
+        asked.append(decoder)
+        return try_decoder(*given, decoder=decoder, **how)
+
+    monkeypatch.setattr("cellmix_dali.pipelines.routes.try_decoder", recorded)
+    table, options = of_kind(rendered, ".tiff"), DecoderOptions(hw_decoder_load=0.25, hybrid_huffman_threshold=10)
+    want, _ = images_of(table)
+    with emulated_gpu():
+        got, loader = images_of(table, device="gpu", decoder=options)
+    assert asked
+    assert set(asked) == {options}
+    assert loader.source._decoder == options
+    torch.testing.assert_close(got, want, rtol=0, atol=0)
+    with pytest.raises(ArgumentError, match=r"decoder=.*DecoderOptions"):
+        images_of(table, decoder={"hw_decoder_load": 1.0})

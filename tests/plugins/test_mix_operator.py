@@ -41,7 +41,9 @@ def labels() -> NDArray[np.int32]:
 
 
 def node(values: NDArray[Any]) -> Any:
-    dtype = {"uint8": types.UINT8, "int32": types.INT32, "float32": types.FLOAT}[values.dtype.name]
+    dtype = {"uint8": types.UINT8, "int32": types.INT32, "float32": types.FLOAT, "float64": types.FLOAT64}[
+        values.dtype.name
+    ]
     layout = "HWC" if values.ndim == 4 else None
     return fn.external_source(lambda: values, batch=True, dtype=dtype, ndim=values.ndim - 1, layout=layout)
 
@@ -286,19 +288,31 @@ def test_saliencymix_pastes_what_is_salient(engine: str) -> None:
         np.testing.assert_allclose(soft, plan.soft_labels(labels(), CLASSES), atol=1e-6)
 
 
-def test_peaks_of_large_batches_are_those_of_each_image() -> None:
-    """They are found a few images at a time; the last few may be fewer."""
-    from cellmix_dali.mixing.saliency import SALIENCY_SIDE, scaled_peaks
-    from cellmix_dali.plugins.saliency import _peaks
+@pytest.mark.parametrize("channels", [1, 3])
+def test_peaks_in_the_graph_are_those_of_each_image(channels: int) -> None:
+    """Some of each batch are certain, and NumPy settles the others: uniform ones, and two equal peaks."""
+    from cellmix_dali.mixing.saliency import slow_places
+    from cellmix_dali.plugins.engines.cpu_saliency import salient_places
 
-    shape = (19, SALIENCY_SIDE, SALIENCY_SIDE, 3)
-    given = np.random.default_rng(6).integers(0, 256, shape, dtype=np.uint8)
-    want = [scaled_peaks(image[None], (96, 80))[0] for image in given]
-    np.testing.assert_array_equal(_peaks(list(given), (96, 80)), want)
+    given = np.random.default_rng(6).integers(0, 256, (BATCH, 96, 80, channels), dtype=np.uint8)
+    given[1] = 255
+    given[2, 48:] = given[2, 47::-1, ::-1]  # turned by 180 degrees, it is the same
+    parameters = np.tile(np.array([0, 0, 1, 0, 0, 96, 80], np.float64), (BATCH, 1))
+    ((found,),) = run(lambda: (salient_places(node(given), node(parameters)),))
+    slow = slow_places(given)
+    np.testing.assert_array_equal(found[found[:, 2] == 1, :2], slow[found[:, 2] == 1])
+    assert found[:3, 2].tolist() == [1, 0, 0]
+    np.testing.assert_array_equal(saliency_peaks(given), (2 * slow + 1) * (96, 80) // 128)
+    parameters[:, 2] = 0  # not mixed: nothing is looked for
+    ((found,),) = run(lambda: (salient_places(node(given), node(parameters)),))
+    assert not found.any()
 
 
 def test_saliency_is_of_8_bit_images() -> None:
-    for given, words in ((images().astype(np.float32), "8-bit images, got float32"), (images(channels=4), "channels")):
+    for given, words in (
+        (images().astype(np.float32), "raises but for 8-bit images: mix before"),
+        (images(channels=4), "channels"),
+    ):
         with pytest.raises(RuntimeError, match=words):
             run(lambda given=given: mix(node(given), node(labels()), method="SaliencyMix", num_classes=CLASSES))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import pickle
@@ -116,6 +117,7 @@ def test_the_self_check_passes_in_the_simulator_and_finds_a_kernel_that_does_not
 
 
 PTX = """
+import importlib
 import json
 from numba import cuda
 from numba.cuda import types
@@ -124,7 +126,7 @@ from cellmix_dali.plugins.engines import cuda_kernel as kernel
 signature = types.void(*[types.int64] * 6, *[types.float32] * 6)
 found = {}
 for name in ("mix_float32", "mix_float16"):
-    for target in ((8, 0), (9, 0)):
+    for target in ((8, 0), (9, 0), (10, 0)):
         function = getattr(kernel, name).py_func
         ptx, _ = cuda.compile(function, signature, cc=target, device=False, abi="numba", output="ptx")
         found[f"{name} sm_{target[0]}{target[1]}"] = ptx
@@ -148,7 +150,7 @@ def compiled() -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("target", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("target", ["sm_80", "sm_90", "sm_100"])
 @pytest.mark.parametrize(("function", "store"), [("mix_float32", "f32"), ("mix_float16", "[bu]32")])
 def test_ptx(function: str, store: str, target: str, compiled: dict[str, str]) -> None:
     """One 16-byte store a plane, 4-byte loads of pixels, no rounding more than the reference has, no call."""
@@ -158,6 +160,27 @@ def test_ptx(function: str, store: str, target: str, compiled: dict[str, str]) -
     assert re.search(r"ld\.global\.u32\s", ptx)
     assert not re.search(r"\bfma\.\w*\.?f32|\bcall\b|\.f64\s|\.local\b", ptx)
     assert ("cvt.rn.f16.f32" in ptx) == (function == "mix_float16")
+
+
+def ptxas() -> Path:
+    """NVIDIA's assembler, which comes with numba-cuda."""
+    folders = [Path(folder) for folder in importlib.import_module("nvidia").__path__]
+    return next(found for folder in folders for found in folder.glob("*/bin/ptxas"))
+
+
+@pytest.mark.parametrize("target", ["sm_80", "sm_90", "sm_100"])
+@pytest.mark.parametrize("function", ["mix_float32", "mix_float16"])
+def test_nothing_spills(function: str, target: str, compiled: dict[str, str], tmp_path: Path) -> None:
+    """Registers hold all: the machine code keeps nothing in memory of a thread's own, and leaves room for others."""
+    source = tmp_path / "kernel.ptx"
+    source.write_text(compiled[f"{function} {target}"])
+    command = [ptxas(), "-v", f"-arch={target}", "-o", tmp_path / "kernel.cubin", source]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in done.stderr
+    registers = re.search(r"Used (\d+) registers", done.stderr)
+    assert registers is not None
+    assert 0 < int(registers[1]) <= 64  # of the 65,536 of a multiprocessor: 1,024 threads at least
 
 
 def regions(source: PlanSource) -> np.ndarray:

@@ -50,7 +50,10 @@ def test_every_name_can_be_had_on_both_devices_and_a_wrong_one_is_told(device: s
 @pytest.mark.parametrize(
     ("device", "name"), [("cpu", "numba"), ("gpu", "native"), ("cuda", "native"), ("cuda:0", "native")]
 )
-def test_the_default_is_the_faster_one_whatever_the_device_is_called(device: str, name: str) -> None:
+def test_the_default_without_a_gpu_whatever_the_device_is_called(
+    device: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert default_engine(device) == name
 
 
