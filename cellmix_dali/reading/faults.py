@@ -36,7 +36,7 @@ class Fault:
     slide : str
         Path of the slide.
     level, x, y, size : int
-        Which window of it.
+        Which window of it, in pixels of the level.
     reason : str
         What is wrong.
     replaced_by : int or None

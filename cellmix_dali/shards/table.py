@@ -18,6 +18,7 @@ from ..storage.aside import write_aside
 from ..storage.foreign_files import names_in
 from ..storage.moment import is_folder, may_be_file
 from ..tables.split_columns import SPLIT_COLUMNS
+from ..tables.tile_files import FRAME
 from ..tables.tile_table import TileTable
 
 __all__ = [
@@ -60,7 +61,7 @@ _ROW_GROUP = 1 << 17
 def tile_schema(*, labelled: bool, sharded: bool, said: Sequence[str] = ()) -> pa.Schema:
     """Return the columns of ``tiles.parquet``.
 
-    ``slide`` (path), ``level``, ``x``, ``y``, ``size`` (the window, in pixels of the level; see
+    ``slide`` (path), ``level``, ``x``, ``y``, ``size`` (the window, in pixels of the level, as in every
     `cellmix_dali.tables.TileTable`), ``tile_size`` (side of the finished image in pixels), ``mpp`` (microns per pixel
     of the finished image; may be empty), ``tissue`` (share of the window that is tissue, 0 to 1; may be empty).
 
@@ -98,7 +99,7 @@ def tile_rows(
     slide : str or Path
         The slide.
     x, y, size, level : integer arrays (n,), or one number for all
-        The windows.
+        The windows: upper left corners and sides in pixels of the level.
     tile_size : int
         Side of the finished images in pixels.
     mpp : float, optional
@@ -206,7 +207,7 @@ def write_tiles(
     for number, field in enumerate(schema):
         if pa.types.is_dictionary(field.type):
             table = table.set_column(number, field, _in_order(table[field.name]))
-    metadata = {_EDGE: edge.encode()}
+    metadata = {**FRAME, _EDGE: edge.encode()}
     if classes is not None:
         metadata[_CLASSES] = json.dumps(list(classes)).encode()
     table = table.combine_chunks().replace_schema_metadata(metadata)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -13,9 +12,10 @@ from ..slides import Slide
 from ..slides.resolution import LevelChoice, choose_level
 from ..tissue.methods import DEFAULT_METHOD, TissueMethod
 from ..tissue.slide_mask import TissueMask, find_tissue, mask_of_pixels
+from .positions import level0_windows
 from .tile_table import TileTable
 
-__all__ = ["check_grid", "grid_tiles", "level0_windows", "thumbnail_size", "tissue_shares"]
+__all__ = ["check_grid", "grid_tiles", "thumbnail_size", "tissue_shares"]
 
 Edge = Literal["skip", "pad"]
 _THUMBNAIL = (1024, 4096)  # least and greatest longer side of the picture that tissue is found on, pixels
@@ -91,7 +91,7 @@ def grid_tiles(
     Returns
     -------
     TileTable
-        Row by row, without labels.
+        Row by row, without labels; x, y and size in pixels of the level read.
 
     Raises
     ------
@@ -132,41 +132,6 @@ def _places(slide: Slide, choice: LevelChoice, step: int, edge: Edge) -> tuple[N
             f"({bounds}). Use a smaller tile size or a finer resolution, or edge='pad'."
         )
     return found[0], found[1]
-
-
-def level0_windows(
-    slide: Slide, table: TileTable
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return a slide's tiles in pixels of its first level.
-
-    Parameters
-    ----------
-    slide : Slide
-        An open slide.
-    table : TileTable
-        Tiles of that slide alone.
-
-    Returns
-    -------
-    x, y, size : float64 arrays (n,)
-        Upper left corners and sides, in pixels of level 0.
-
-    Raises
-    ------
-    ArgumentError
-        If the table has tiles of another slide, or of a level that there is not.
-    """
-    for number in np.unique(table.slide):
-        if Path(table.slides[number]).absolute() != slide.path:
-            raise ArgumentError(
-                f"The tile table has tiles of {table.slides[number]}, and the slide is {slide.path}: select the rows "
-                "of one slide."
-            )
-    if len(table) and table.level.max() >= len(slide.levels):
-        row = int(table.level.argmax())
-        raise ArgumentError(f"There is no such level: {table.describe(row)}; levels: {len(slide.levels)}.")
-    downsample = np.array([of.downsample for of in slide.levels])[table.level]
-    return table.x * downsample, table.y * downsample, table.size * downsample
 
 
 def thumbnail_size(slide: Slide, table: TileTable) -> int:

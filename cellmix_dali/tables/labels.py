@@ -35,7 +35,8 @@ def with_label_column(
         The tiles; labels it has are replaced.
     path : str or Path
         CSV or Parquet with the columns ``slide`` (path, a relative one starting at the file's folder; or the bare file
-        name, where only one slide of `table` has it), ``x``, ``y`` (upper left corner, in pixels of the level),
+        name, where only one slide of `table` has it), ``x``, ``y`` (upper left corner in pixels of the tile's level, as
+        in `table`; `cellmix_dali.tables.from_level0` converts those of level 0),
         optionally ``level``, and ``label``: a class name, a class index or, in Parquet, a list of class shares.
         Without ``level``, tiles are told apart by slide, x and y. Rows for tiles that `table` has not are passed over.
     classes : sequence of str, optional
@@ -80,7 +81,8 @@ def with_label_column(
         if not found.any():
             raise ArgumentError(
                 f"None of the {len(table)} tiles is named in {place}. The first one is {table.describe(first)}; x and "
-                "y are counted in pixels of the level, and a relative path starts at the file's folder."
+                "y are counted in pixels of the tile's level (cellmix_dali.tables.from_level0 converts those of level "
+                "0), and a relative path starts at the file's folder."
             )
         if unmatched == "raise":
             raise ArgumentError(

@@ -19,7 +19,8 @@ from ..storage.moment import is_folder, may_be_file
 from ..tissue.methods import DEFAULT_METHOD, TissueMethod, find_method
 from ..tissue.slide_mask import TissueMask, find_tissue, mask_from_geojson, mask_from_png
 from ..tissue.thumbnails import thumbnail_of
-from .grids import Edge, check_grid, grid_tiles, level0_windows, thumbnail_size, tissue_shares
+from .grids import Edge, check_grid, grid_tiles, thumbnail_size, tissue_shares
+from .positions import level0_windows
 from .tile_table import TileTable
 
 __all__ = ["LaidTiles", "SlideFiles", "TileRecipe", "lay_tiles"]

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from .._arguments import SHARE_TOLERANCE, path_of
 from ..errors import ArgumentError
 from ..storage.foreign_files import names_in
-from .tile_files import read_parquet_tiles, read_tile_file, write_tile_file
+from .tile_files import read_parquet_tiles, read_tile_file, stating_frame, write_tile_file
 
 __all__ = ["TileTable", "require_table"]
 
@@ -35,8 +35,9 @@ class TileTable:
     ----------
     table : pyarrow.Table
         Columns ``slide`` (path, string or dictionary of strings), ``level`` (0 is the finest), ``x``, ``y`` (upper left
-        corner, in pixels of that level), ``size`` (side in pixels of that level) and, optionally, ``label`` (class
-        index, or a list of class shares). Other columns are kept as they are.
+        corner, in pixels of that level; `cellmix_dali.tables.to_level0` converts them), ``size`` (side in pixels of
+        that level) and, optionally, ``label`` (class index, or a list of class shares). Other columns are kept as they
+        are.
     check : bool, default True
         Whether to look for numbers that are too small in every row; leave that out only for rows that were checked
         before, where reading all of them costs too much.
@@ -44,7 +45,8 @@ class TileTable:
     Raises
     ------
     ArgumentError
-        If one of these columns is missing, of a wrong type, or holds nulls or negative numbers.
+        If one of these columns is missing, of a wrong type, or holds nulls or negative numbers; if the table's metadata
+        states other coordinates than these.
 
     Attributes
     ----------
@@ -55,7 +57,7 @@ class TileTable:
     slide : int32 array (n,)
         Index into `slides`.
     level, x, y, size : integer arrays (n,)
-        The columns, read-only.
+        The columns, read-only; x, y and size in pixels of each row's level.
     label : int32 array (n,), float32 array (n, classes), or None
         The labels.
     """
@@ -67,7 +69,7 @@ class TileTable:
                 f"The tile table has no column {missing[0]!r} (it has: {', '.join(table.column_names)}). "
                 "Needed: slide, level, x, y, size; optional: label."
             )
-        self.arrow = table
+        self.arrow = stating_frame(table)
         slide = self._slide_column()
         self.slides: tuple[str, ...] = names_in("slide", slide.dictionary)
         self.slide: NDArray[np.int32] = slide.indices.to_numpy().astype(np.int32, copy=False)
@@ -255,6 +257,11 @@ class TileTable:
                 fits = (part >= 0) & (part < num_classes)
             if not fits.all():
                 self._refuse_label(first + int(np.argmin(fits)), num_classes)
+
+    @property
+    def positions(self) -> NDArray[np.int64]:
+        """Upper left corners (n, 2), x and y in pixels of each row's level; see `cellmix_dali.tables.to_level0`."""
+        return np.stack([self.x, self.y], axis=1).astype(np.int64, copy=False)
 
     def describe(self, row: int) -> str:
         """Say for a person which tile a row is."""

@@ -166,6 +166,7 @@ def test_clam_names_its_level_even_among_equals(clam, slide):
         ({"coords": np.array([[-1, 0]])}, "begin outside"),
         ({"coords": np.zeros((0, 2), np.int64)}, "holds no tiles"),
         ({"coords": np.zeros((4, 3), np.int64)}, r"shape \(4, 3\)"),
+        ({"coords": np.array([[0, 0.5]])}, r"shape \(1, 2\) of float64: expected whole numbers"),
     ],
 )
 def test_files_that_do_not_fit(clam, slide, changes, message):
