@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from ..mixing import METHODS
 from ..training.settings import TrainingSettings
 from ._options import MIXING, MODEL, RUN, BatchSize, Device, Epochs, Model, Pretrained, Probability, Threshold
 
@@ -30,8 +31,7 @@ class MixingOptions:
     method: Annotated[
         str,
         typer.Option(
-            help="CellMix, CellMix-Group, CellMix-Random4, ..., CutMix, Mixup, Cutout, FMix, ResizeMix, SaliencyMix, "
-            "or none.",
+            help=f"How samples are mixed: {', '.join(METHODS.names())}, or none.",
             rich_help_panel=MIXING,
         ),
     ] = "CellMix-Group"

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
 from ..errors import ArgumentError
+from ..mixing import METHODS
 from ._grouped import takes
 from ._hints import expect
 from ._options import (
@@ -36,7 +37,7 @@ from ._telling import SOME_FAILED, Display, duration, may_end_early, say
 from .train import RecipeOptions, TrainGroup
 
 if TYPE_CHECKING:
-    from ..comparison import ComparedData, ComparisonState
+    from ..comparison import ComparedData, ComparisonSettings, ComparisonState
 
 __all__ = ["compare"]
 
@@ -68,8 +69,7 @@ class CompareOptions:
     methods: Annotated[
         str,
         typer.Option(
-            help="Comma-separated: CellMix, CellMix-Group, CellMix-Random4, ..., CutMix, Mixup, Cutout, FMix, "
-            "ResizeMix, SaliencyMix. Training without mixing, none, is always among them.",
+            help=f"Comma-separated: {', '.join(METHODS.names())}. Training without mixing, none, is always among them.",
             rich_help_panel=MIXING,
         ),
     ] = "none,CutMix,Mixup,CellMix-Group"
@@ -158,10 +158,10 @@ def images(
     it does what is missing; methods, curricula, folds, seeds and values may be added. Exit code: 0 all good, 3 runs
     failed, 2 wrong use, 1 the comparison had to stop (a full disk).
     """
-    expect("images", folder, "compare")
     from ..comparison import ComparedImages
 
     _compare(
+        "images",
         ComparedImages(
             images=folder,
             folds=folds,
@@ -185,11 +185,11 @@ def slides(
     skip_bad_slides: SkipBadSlides = False,
 ) -> None:
     """Compare on tiles of a list of slides with a column 'fold', as `compare images` does."""
-    expect("slides", slide_list, "compare")
     recipe = tiles.recipe()
     from ..comparison import ComparedSlides
 
     _compare(
+        "slides",
         ComparedSlides(
             place=slide_list,
             recipe=recipe,
@@ -208,49 +208,19 @@ def tiles(
     tile_size: TileSize = None,
 ) -> None:
     """Compare on finished tiles whose list of slides had a column 'fold', as `compare images` does."""
-    expect("tiles", folder, "compare")
     from ..comparison import ComparedTiles
 
-    _compare(ComparedTiles(place=folder, tile_size=tile_size), asked)
+    _compare("tiles", ComparedTiles(place=folder, tile_size=tile_size), asked)
 
 
-def _compare(data: ComparedData, asked: CompareOptions) -> None:
+def _compare(kind: str, data: ComparedData, asked: CompareOptions) -> None:
     """Do the runs, and say what came out."""
     console, errors = Console(), Console(stderr=True)
-    from ..comparison import (
-        AllRunsFailedError,
-        ComparisonSettings,
-        parse_curricula,
-        parse_methods,
-        parse_values,
-        print_report,
-    )
-    from ..comparison import compare as run_comparison
-    from ..training import default_learning_rate
+    settings = _settings(data, asked, console)
+    settings.check(data.size, asked.against)
+    expect(kind, data.place, "compare")
+    from ..comparison import AllRunsFailedError, compare as run_comparison, print_report  # takes seconds
 
-    chosen = parse_methods(asked.methods)
-    if "none" not in [name.strip().lower() for name in asked.methods.split(",")]:
-        say(console, "none was added to --methods: it is what the others are compared with")
-    rates: tuple[float, ...] = (default_learning_rate(asked.model),)
-    if asked.learning_rate is not None:
-        rates = parse_values("--learning-rate", asked.learning_rate)
-    settings = ComparisonSettings(
-        data=data,
-        test_folds=None if asked.test_folds is None else _names(asked.test_folds),
-        methods=chosen,
-        curricula=parse_curricula(asked.curricula),
-        seeds=asked.seeds,
-        learning_rate=rates,
-        p=parse_values("--p", asked.p),
-        threshold=parse_values("--threshold", asked.threshold),
-        epochs=asked.epochs,
-        batch_size=asked.batch_size,
-        model=asked.model,
-        pretrained=asked.pretrained,
-        weight_decay=asked.weight_decay,
-        device=asked.device,
-        threads=asked.threads,
-    )
     display = _Display(console)
     try:
         with may_end_early(errors, "Finished runs are kept: give the same command to go on."), display:
@@ -277,6 +247,36 @@ def _compare(data: ComparedData, asked: CompareOptions) -> None:
     say(console, f"written to {escape(str(asked.out))}: see report.md")
     if result.failed:
         sys.exit(SOME_FAILED)
+
+
+def _settings(data: ComparedData, asked: CompareOptions, console: Console) -> ComparisonSettings:
+    """Return what the options ask for."""
+    from ..comparison import ComparisonSettings, parse_curricula, parse_methods, parse_values
+    from ..training import default_learning_rate
+
+    chosen = parse_methods(asked.methods)
+    if "none" not in [name.strip().lower() for name in asked.methods.split(",")]:
+        say(console, "none was added to --methods: it is what the others are compared with")
+    rates: tuple[float, ...] = (default_learning_rate(asked.model),)
+    if asked.learning_rate is not None:
+        rates = parse_values("--learning-rate", asked.learning_rate)
+    return ComparisonSettings(
+        data=data,
+        test_folds=None if asked.test_folds is None else _names(asked.test_folds),
+        methods=chosen,
+        curricula=parse_curricula(asked.curricula),
+        seeds=asked.seeds,
+        learning_rate=rates,
+        p=parse_values("--p", asked.p),
+        threshold=parse_values("--threshold", asked.threshold),
+        epochs=asked.epochs,
+        batch_size=asked.batch_size,
+        model=asked.model,
+        pretrained=asked.pretrained,
+        weight_decay=asked.weight_decay,
+        device=asked.device,
+        threads=asked.threads,
+    )
 
 
 class _Display(Display):

@@ -48,8 +48,7 @@ def demo(
     """
     console = Console()
     settings = settings_of(mixing, model, run)
-    if tile_size or not slides:
-        check_settings(settings, tile_size or _RENDERED_TILE)
+    check_settings(settings, tile_size or (None if slides else _RENDERED_TILE))
     make_folder(run.out)
     from ..training import rendered_data, slide_data
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..errors import ArgumentError
+from ..mixing import METHODS, canonical_method, make_mixer
 from ._options import MppOverride, Tissue, TissueMethodName, tile_recipe
 from ._picture_file import PictureOut, ready_picture_file
 
@@ -31,7 +32,8 @@ def preview(
         Path, typer.Argument(help="A slide; a tile table (.parquet, .arrow); or a folder made by `cellmix-dali tile`.")
     ],
     method: Annotated[
-        list[str] | None, typer.Option(help="A mixing method, or all; may be given several times.")
+        list[str] | None,
+        typer.Option(help=f"May be given several times: {', '.join(METHODS.names())}, or all, which is the default."),
     ] = None,
     out: PictureOut = Path("preview.png"),
     batch_size: Annotated[int, typer.Option(min=2, max=64, help="Tiles, all in one batch.")] = 8,
@@ -59,16 +61,15 @@ def preview(
     The first row is the batch as it is. Every batch is mixed (p=1), by the operators that training uses. Of a slide,
     tiles with tissue are taken from all over it.
     """
-    ready_picture_file(out)
-    from ..mixing import METHODS
-    from ..previews import choose_tiles
-    from ..previews.mixed_tiles import middle_patch_size, mix_tiles
-
     console = Console()
     methods, left_out = _methods(method or [_ALL], batch_size)
     recipe = tile_recipe(
         tile_size or _TILE_SIZE, mpp=mpp, mpp_override=mpp_override, tissue=tissue, tissue_method=tissue_method
     )
+    ready_picture_file(out)
+    from ..previews import choose_tiles
+    from ..previews.mixed_tiles import middle_patch_size, mix_tiles  # takes seconds
+
     chosen = choose_tiles(source, batch_size, recipe, tile_size=tile_size, labels=labels, seed=seed)
     patch = patch_size or middle_patch_size(chosen.tile_size)
     with console.status("mixing"):
@@ -84,8 +85,6 @@ def preview(
 
 def _methods(wanted: list[str], batch_size: int) -> tuple[list[str], dict[str, str]]:
     """The methods asked for, each once; of "all", those that can mix such a batch, and why the others cannot."""
-    from ..mixing import METHODS, canonical_method, make_mixer
-
     named = list(dict.fromkeys(canonical_method(name) for name in wanted if name.lower() != _ALL))
     for name in named:
         make_mixer(name).check_batch_size(batch_size)
@@ -102,7 +101,6 @@ def _methods(wanted: list[str], batch_size: int) -> tuple[list[str], dict[str, s
 
 
 def _draw(out: Path, chosen: ChosenTiles, images: NDArray[np.uint8], mixed: list[MixedTiles], title: str) -> None:
-    from ..mixing import METHODS
     from ..pictures import MethodRow, methods_picture
 
     labels = chosen.labels()

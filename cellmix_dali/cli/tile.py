@@ -144,7 +144,7 @@ def tile(
     --skip-bad-slides, if there are tiles), 2 wrong use, 1 the job had to stop (a full disk) and can be resumed.
     """
     console, errors = Console(), Console(stderr=True)
-    from ..tiling import TilingSettings, tile_slides
+    from ..tiling import TilingSettings
 
     recipe = tile_recipe(
         tile_size,
@@ -172,6 +172,8 @@ def tile(
         coords_only=coords_only,
         device=device,
     )
+    from ..tiling import tile_slides  # takes a while, and comes after the checks
+
     display = _Display(console)
     with may_end_early(errors, "What is done is kept: go on with --resume."), display:
         result = tile_slides(

@@ -172,10 +172,10 @@ def slides(
     --out. The state is kept there after every epoch, and after the batch in which SIGTERM or Ctrl-C comes (exit codes
     143 and 130): --resume goes on there, to the same result as an uninterrupted training.
     """
-    expect("slides", slide_list)
     division = dividing.division(run.seed)
     console, settings = _checked(context, asked.tile_size, mixing, model, run)
     recipe = asked.recipe()
+    expect("slides", slide_list)
     if not slide_list.is_file():
         raise ArgumentError(f"There is no file at {slide_list}: give the list of slides, a CSV.")
     if not _begins(run, console):
@@ -221,9 +221,9 @@ def tiles(
     Without labels, the task is to tell tiles with much tissue from others. Writes the same files into --out as `train
     slides`, and goes on with --resume in the same way.
     """
-    expect("tiles", folder)
     division = dividing.division(run.seed)
     console, settings = _checked(context, tile_size, mixing, model, run)
+    expect("tiles", folder)
     if not _begins(run, console):
         return
     from ..training.shards import shard_data
@@ -272,10 +272,10 @@ def images(
     Every file is decoded once before the training, and bad ones are refused. Writes report.json, log.csv,
     confusion.png, mixed.png, curriculum.png and model.pt into --out, and goes on with --resume as `train slides` does.
     """
-    expect("images", folder)
     if folds is None:
         _refuse(context, ("fold", "only", "class_column"), "a training without --folds: it says what is in that list")
     console, settings = _checked(context, image_size, mixing, model, run)
+    expect("images", folder)
     if not folder.is_dir():
         raise ArgumentError(f"There is no folder {folder}: give the folder of the images.")
     if not _begins(run, console):
@@ -308,8 +308,7 @@ def _checked(
     if not mixes(mixing.method) or not METHODS[canonical_method(mixing.method)].is_cellmix:
         _refuse(context, _OF_CELLMIX, f"--method {mixing.method}: it is CellMix's alone")
     settings = settings_of(mixing, model, run)
-    if size is not None:
-        check_settings(settings, size)
+    check_settings(settings, size)
     return Console(), settings
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .._cores import usable_cores
-from ..errors import ArgumentError, CellMixDaliError, unknown_name
+from ..errors import ArgumentError, CellMixDaliError
 from ..jobs.executor import carry_out, make_executor
 from ..training import TrainingData
 from ..training.loop import versions
@@ -113,11 +113,7 @@ def compare(
     AllRunsFailedError
         If all of them do.
     """
-    if settings.data.size is not None:
-        settings.check(settings.data.size)
-    arms = [arm.name for arm in settings.arms]
-    if against not in (BASELINE, *arms):  # in Python, "none" may be left out
-        raise unknown_name("arm to compare with", against, arms)
+    settings.check(settings.data.size, against)
     data = settings.data.divided(settings.test_folds, checking)
     some = next(iter(data.values()))
     settings.check(some.source.size)

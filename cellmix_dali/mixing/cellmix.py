@@ -141,6 +141,7 @@ class CellMix(Mixer):
         If the method is unknown or `p` is not a probability.
     """
 
+    does = "patches are exchanged within the batch or groups of it, in place or moved"
     paper = "2301.11513"
     label_weight = "the shares of patches by the tile they came from"
     steered = True

@@ -44,9 +44,10 @@ class Cutout(TileMixer):
     """
 
     method = "Cutout"
+    does = "a square is erased"
     paper = "1708.04552"
     trigger = "sample"
-    label_weight = "1: the label stays as it is"
+    label_weight = "1: the label stays"
 
     def __init__(
         self,

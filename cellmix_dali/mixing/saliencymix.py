@@ -80,6 +80,7 @@ class SaliencyMix(TileMixer):
     """
 
     method = "SaliencyMix"
+    does = "a box around the other sample's salient point is pasted"
     paper = "2006.01791"
     label_weight = PASTED_BOX
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from ..errors import ArgumentError, SlideError, unknown_name
-from ..slides import Slide
+
+if TYPE_CHECKING:
+    from ..slides import Slide
 
 __all__ = ["Encoding", "can_copy", "copy_blocks"]
 

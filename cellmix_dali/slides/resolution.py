@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..errors import ArgumentError, SlideError
-from . import Slide
+
+if TYPE_CHECKING:
+    from .slide import Slide
 
 __all__ = [
     "MPP_RANGE",

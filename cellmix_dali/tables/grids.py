@@ -2,53 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ArgumentError, unknown_name
+from ..errors import ArgumentError
 from ..slides import Slide
 from ..slides.resolution import LevelChoice, choose_level
 from ..tissue.methods import DEFAULT_METHOD, TissueMethod
 from ..tissue.slide_mask import TissueMask, find_tissue, mask_of_pixels
 from .positions import level0_windows
+from .recipe import Edge, check_grid
 from .tile_table import TileTable
 
-__all__ = ["check_grid", "grid_tiles", "thumbnail_size", "tissue_shares"]
+__all__ = ["grid_tiles", "thumbnail_size", "tissue_shares"]
 
-Edge = Literal["skip", "pad"]
 _THUMBNAIL = (1024, 4096)  # least and greatest longer side of the picture that tissue is found on, pixels
 _MASK_PIXELS = 4  # mask pixels across a tile, or more, so that its share is told well
-
-
-def check_grid(tile_size: int, *, overlap: int = 0, stride: int | None = None, edge: str = "skip") -> int:
-    """Refuse arguments of `grid_tiles` that fit no slide, and work out the stride.
-
-    Parameters
-    ----------
-    tile_size, overlap, stride, edge
-        See `grid_tiles`.
-
-    Returns
-    -------
-    int
-        Distance of neighbours in pixels of the tile.
-
-    Raises
-    ------
-    ArgumentError
-        If a value is out of range, or both `overlap` and `stride` are given.
-    """
-    if edge not in ("skip", "pad"):
-        raise unknown_name("edge", edge, ("skip", "pad"))
-    if stride is not None and overlap:
-        raise ArgumentError(f"overlap={overlap} and stride={stride} say the same twice: give only one.")
-    if tile_size < 1 or (stride is not None and stride < 1):
-        raise ArgumentError(f"tile_size={tile_size}, stride={stride}: both are at least 1 pixel.")
-    if not 0 <= overlap < tile_size:
-        raise ArgumentError(f"overlap={overlap}: with tile_size={tile_size} give 0 to {tile_size - 1} pixels.")
-    return tile_size - overlap if stride is None else stride
 
 
 def grid_tiles(

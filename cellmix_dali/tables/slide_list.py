@@ -21,8 +21,9 @@ from ..slides.resolution import MPP_RANGE
 from ..storage.paths import home_expanded, path_problem
 from .columns import UserTable
 from .labels import with_label_column
+from .laying import lay_tiles
 from .one_resolution import check_one_resolution
-from .recipe import TileRecipe, lay_tiles
+from .recipe import TileRecipe
 from .split_columns import SPLIT_COLUMNS, SPLITS, check_apart, read_split_columns
 from .tile_table import TileTable
 

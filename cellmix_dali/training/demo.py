@@ -12,7 +12,8 @@ from ..slides import Slide, open_slide, slide_suffixes
 from ..slides.identity import unique_slides
 from ..storage.moment import is_folder
 from ..synthetic import CLASSES, render_slides
-from ..tables.recipe import TileRecipe, lay_tiles
+from ..tables.laying import lay_tiles
+from ..tables.recipe import TileRecipe
 from ..tables.tile_table import TileTable
 from .data import TrainingData
 from .division import Division

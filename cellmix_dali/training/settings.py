@@ -15,6 +15,8 @@ __all__ = ["SCHEDULES", "TrainingSettings", "check_settings", "fitting_batch_siz
 #: How the learning rate goes: a short rise and half a cosine; PyTorch's OneCycleLR; the same in all steps.
 SCHEDULES = ("cosine", "one-cycle", "constant")
 
+_ANY_SIZE = 224  # that every model takes
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
@@ -97,15 +99,16 @@ class TrainingSettings:
         return default_learning_rate(self.model) if self.learning_rate is None else self.learning_rate
 
 
-def check_settings(settings: TrainingSettings, size: int) -> Curriculum | None:
+def check_settings(settings: TrainingSettings, size: int | None) -> Curriculum | None:
     """Refuse settings that cannot work before anything slow begins; return CellMix's curriculum, None for others.
 
     Parameters
     ----------
     settings : TrainingSettings
         How the run trains.
-    size : int
-        Side in pixels of the images that reach the model.
+    size : int or None
+        Side in pixels of the images that reach the model. None where the data say it and have not been read: what
+        depends on it is checked later, and no curriculum returned.
 
     Raises
     ------
@@ -120,8 +123,8 @@ def check_settings(settings: TrainingSettings, size: int) -> Curriculum | None:
         raise ArgumentError(f"weight_decay={settings.weight_decay}: give a number, 0 or more.")
     if settings.schedule not in SCHEDULES:
         raise unknown_name("schedule", settings.schedule, SCHEDULES)
-    check_model(settings.model, size, pretrained=settings.pretrained)
-    curriculum = _curriculum(settings, size) if settings.steered else None
+    check_model(settings.model, size or _ANY_SIZE, pretrained=settings.pretrained)
+    curriculum = _curriculum(settings, size) if settings.steered and size is not None else None
     _check_machine(settings)
     return curriculum
 

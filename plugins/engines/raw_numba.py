@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from numba import cfunc
-from numba import types as numba_types
+from numba import cfunc, types as numba_types
 from nvidia.dali.plugin.numba import NumbaFunction
 
 from ..dali import DataNode, types

@@ -6,8 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from cellmix_dali.curriculum import PATCH_STRATEGIES, RATIO_STRATEGIES, Curriculum, legal_patch_sizes
 from cellmix_dali.errors import ArgumentError
