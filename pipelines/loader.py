@@ -17,6 +17,7 @@ from cellmix_dali._arguments import integer
 from cellmix_dali._plain import plain
 from cellmix_dali._ranks import group_ranks
 from cellmix_dali.errors import ArgumentError, CellMixDaliError
+from cellmix_dali.jobs.asked import differences
 from cellmix_dali.plugins import Source
 from cellmix_dali.plugins.dali import Pipeline
 from cellmix_dali.reading.faults import Fault
@@ -414,9 +415,8 @@ class Loader(Generic[SourceT]):
     def _differing(self, theirs: Mapping[str, Any]) -> str:
         """Say which settings of another loader differ from this one's."""
         mine, digests = self._settings(), self.source.digests
-        names = [name for name in {**mine, **theirs} if theirs.get(name) != mine.get(name)]
-        told = [f"{name} was {theirs.get(name)!r}, is {mine.get(name)!r}" for name in names if name not in digests]
-        return "; ".join(told or [digests[name] for name in names])
+        told = differences(*({name: of[name] for name in of if name not in digests} for of in (theirs, mine)))
+        return "; ".join(told or [digests[name] for name in digests if theirs.get(name) != mine.get(name)])
 
 
 def loader_over(source: SourceT, options: GraphOptions, *, follows_group: bool = False) -> Loader[SourceT]:

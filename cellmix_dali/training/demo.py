@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ArgumentError, SlideError
-from ..slides import Slide, open_slide, slide_suffixes
+from ..slides import Slide, open_slide
+from ..slides.folders import slides_in
 from ..slides.identity import unique_slides
 from ..storage.moment import is_folder
 from ..synthetic import CLASSES, render_slides
@@ -94,7 +95,7 @@ def slide_data(
     ArgumentError
         If the slides do not show both tissue and glass.
     """
-    files, _ = unique_slides(file for path in paths for file in _slide_files(path))
+    files, _ = unique_slides(file for path in paths for file in (slides_in(path)[0] if is_folder(path) else [path]))
     named = {path for path in paths if not is_folder(path)}
     size = tile_size
     tables, routes, left_out, used = [], {}, {}, []
@@ -128,17 +129,6 @@ def slide_data(
     task = "tissue against glass, by a tissue mask"
     source = TileSamples(int(train.size[0]), slides=routes)
     return TrainingData(source, train, None, test, _TISSUE, task, split, left_out=left_out)
-
-
-def _slide_files(path: Path) -> list[Path]:
-    """A file as it is; of a folder, the slide files in it."""
-    if not is_folder(path):
-        return [path]
-    suffixes = slide_suffixes()
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in suffixes)
-    if not files:
-        raise SlideError(f"There is no slide in the folder {path}: looked for {', '.join(sorted(suffixes))}.")
-    return files
 
 
 def _block_size(slide: Slide) -> int:

@@ -19,7 +19,7 @@ from ..plan_arrays import PlanNodes
 from ..plan_source import PlanSource
 from .engine import Engine, Normalisation
 
-__all__ = ["self_check", "tried"]
+__all__ = ["require", "self_check", "tried"]
 
 _BATCH = 4
 # Height, width and patch: patches that hold vectors in full, that cut them, and rows that end within one.
@@ -69,14 +69,39 @@ def self_check(engine: Engine, action: Action | None, dtype: str | None, device_
         got = _result(engine, images, source, how, device_id)
         if how is not None:
             want, levels = how.plainly(want), 0
-        if not np.abs(got.astype(np.float64) - want).max() <= levels:  # nor is anything NaN
-            what = "normalised images" if action is None else f"applied a plan of kind {action.kind!r}"
-            where = "the CPU" if device_id is None else f"GPU {torch.cuda.get_device_name(device_id)}"
-            versions = [f"{name} {import_module(name).__version__}" for name in engine.packages]
-            raise CellMixDaliError(
-                f"Engine {engine.name!r} {what} wrongly on {where} in its self-check, a small batch: use "
-                f"engine='native', and please report this with the versions {', '.join(versions)}."
-            )
+        what = "normalised images" if action is None else f"applied a plan of kind {action.kind!r}"
+        where = "the CPU" if device_id is None else f"GPU {torch.cuda.get_device_name(device_id)}"
+        told = f"Engine {engine.name!r} {what} wrongly on {where}", "use engine='native', and "
+        require(got, want, told, engine.packages, levels=levels)
+
+
+def require(
+    got: NDArray[Any], want: NDArray[Any], told: tuple[str, str], packages: tuple[str, ...], *, levels: float = 0
+) -> None:
+    """Refuse compiled code that gave other values than it should.
+
+    Parameters
+    ----------
+    got, want : arrays of one shape
+        What it gave, and what is right.
+    told : (str, str)
+        What is then wrong, and what to do beside reporting it.
+    packages : tuple of str
+        Whose versions are told.
+    levels : float, default 0
+        By how much values may differ.
+
+    Raises
+    ------
+    CellMixDaliError
+        If a value differs by more, or is not a number.
+    """
+    if not np.abs(got.astype(np.float64) - want).max() <= levels:  # nor is anything NaN
+        versions = [f"{name} {import_module(name).__version__}" for name in packages]
+        raise CellMixDaliError(
+            f"{told[0]} in its self-check, a small batch: {told[1]}please report this with the versions "
+            f"{', '.join(versions)}."
+        )
 
 
 def _result(
