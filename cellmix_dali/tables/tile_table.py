@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -14,14 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from .._arguments import SHARE_TOLERANCE, path_of
 from ..errors import ArgumentError
 from ..storage.foreign_files import names_in
+from .tile_columns import INTEGERS, integer_column, label_column, labels_of, slide_column, whole
 from .tile_files import read_parquet_tiles, read_tile_file, stating_frame, write_tile_file
 
 __all__ = ["TileTable", "require_table"]
 
-_Integer = TypeVar("_Integer", bound=np.signedinteger[Any])
-
-_INTEGERS: dict[str, type[np.int32 | np.int64]] = {"level": np.int32, "x": np.int64, "y": np.int64, "size": np.int32}
-_LOWEST = {"level": 0, "x": 0, "y": 0, "size": 1}
 _ROWS_AT_ONCE = 2**20
 
 
@@ -63,21 +59,23 @@ class TileTable:
     """
 
     def __init__(self, table: pa.Table, *, check: bool = True) -> None:
-        missing = [name for name in ("slide", *_INTEGERS) if name not in table.column_names]
+        missing = [name for name in ("slide", *INTEGERS) if name not in table.column_names]
         if missing:
             raise ArgumentError(
                 f"The tile table has no column {missing[0]!r} (it has: {', '.join(table.column_names)}). "
                 "Needed: slide, level, x, y, size; optional: label."
             )
-        self.arrow = stating_frame(table)
-        slide = self._slide_column()
+        table, slide = slide_column(stating_frame(table))
         self.slides: tuple[str, ...] = names_in("slide", slide.dictionary)
         self.slide: NDArray[np.int32] = slide.indices.to_numpy().astype(np.int32, copy=False)
-        self.level = self._integers("level", check)
-        self.x = self._integers("x", check)
-        self.y = self._integers("y", check)
-        self.size = self._integers("size", check)
-        self.label = self._labels() if "label" in table.column_names else None
+        values: dict[str, NDArray[np.int64]] = {}
+        for name in INTEGERS:
+            table, values[name] = integer_column(table, name, check)
+        self.level, self.x, self.y, self.size = values.values()
+        self.label: NDArray[np.int32] | NDArray[np.float32] | None = None
+        if "label" in table.column_names:
+            table, self.label = labels_of(table)
+        self.arrow = table
 
     @classmethod
     def from_columns(
@@ -106,10 +104,10 @@ class TileTable:
         else:
             raise ArgumentError(f"slide has {len(slide)} values, x has {rows}: give one for each tile, or one for all.")
         columns: dict[str, pa.Array] = {"slide": names}
-        for (name, dtype), values in zip(_INTEGERS.items(), (level, xs, y, size), strict=True):
-            columns[name] = pa.array(_whole(name, values, rows, dtype))
+        for (name, dtype), values in zip(INTEGERS.items(), (level, xs, y, size), strict=True):
+            columns[name] = pa.array(whole(name, values, rows, dtype))
         if label is not None:
-            columns["label"] = _label_column(label, rows)
+            columns["label"] = label_column(label, rows)
         return cls(pa.table(columns))
 
     @classmethod
@@ -233,7 +231,7 @@ class TileTable:
         ArgumentError
             If there is not one label a tile, or class indices are not whole numbers.
         """
-        column = _label_column(label, len(self))
+        column = label_column(label, len(self))
         table = self.arrow.drop_columns(["label"]) if "label" in self.arrow.column_names else self.arrow
         return TileTable(table.append_column("label", column), check=False)
 
@@ -294,115 +292,6 @@ class TileTable:
             f"Label {int(self.label[row])} of tile {row} ({self.describe(row)}) is out of range: with "
             f"num_classes={num_classes} labels go from 0 to {num_classes - 1}. {wrong} tile(s) have such a label."
         )
-
-    def _column(self, name: str) -> pa.Array:
-        """A column without empty cells, in one piece; the table keeps the piece, so that memory holds it once."""
-        column = self.arrow[name]
-        if column.null_count:
-            raise ArgumentError(
-                f"Column {name!r} of the tile table has {column.null_count} empty cells: fill them, "
-                "or leave those rows out."
-            )
-        if column.num_chunks == 1:
-            return column.chunk(0)  # combine_chunks would copy even this
-        whole = column.combine_chunks()
-        self._keep(name, whole)
-        return whole
-
-    def _keep(self, name: str, column: pa.Array) -> None:
-        """Put another form of a column into the table."""
-        self.arrow = self.arrow.set_column(self.arrow.column_names.index(name), name, column)
-
-    def _slide_column(self) -> pa.DictionaryArray:
-        """The slides' names as a dictionary, in one piece."""
-        names = self.arrow["slide"]
-        is_dictionary = pa.types.is_dictionary(names.type)
-        of = names.type.value_type if is_dictionary else names.type
-        if not (pa.types.is_string(of) or pa.types.is_large_string(of) or pa.types.is_null(of)):
-            raise ArgumentError(f"Column 'slide' of the tile table must hold paths (strings), it holds {of}.")
-        if not is_dictionary and not names.null_count:
-            self._keep("slide", names.dictionary_encode())
-        column = self._column("slide")
-        if column.dictionary.null_count:
-            raise ArgumentError(
-                "Column 'slide' of the tile table names an empty path: fill it, or leave those rows out."
-            )
-        return column
-
-    def _integers(self, name: str, check: bool) -> NDArray[np.int64]:
-        """A column as a numpy view, checked."""
-        of = self.arrow[name].type
-        if not pa.types.is_integer(of):
-            raise ArgumentError(f"Column {name!r} of the tile table must hold integers, it holds {of}.")
-        values: NDArray[np.int64] = self._column(name).to_numpy()
-        if values.dtype.kind == "u":
-            values = values.astype(np.int64)  # differences of unsigned numbers wrap around
-        if check and len(values) and values.min() < _LOWEST[name]:
-            row = int(values.argmin())
-            raise ArgumentError(f"Column {name!r} of the tile table holds {values[row]} in row {row}: too small.")
-        return values
-
-    def _labels(self) -> NDArray[np.int32] | NDArray[np.float32]:
-        """The labels as an array."""
-        of = self.arrow["label"].type
-        if pa.types.is_integer(of):
-            values: NDArray[np.int64] = self._column("label").to_numpy()
-            return _whole("label", values, len(self), np.int32)
-        is_list = pa.types.is_list(of) or pa.types.is_large_list(of)
-        if not (is_list or pa.types.is_fixed_size_list(of)) or not (
-            pa.types.is_floating(of.value_type) or pa.types.is_integer(of.value_type)
-        ):
-            raise ArgumentError(
-                f"Column 'label' of the tile table holds {of}: it must hold class indices (integers) or lists of "
-                "class shares."
-            )
-        column = self._column("label")
-        if is_list:
-            lengths = np.unique(np.diff(column.offsets.to_numpy()))
-            if len(lengths) > 1:
-                raise ArgumentError(
-                    f"Column 'label' of the tile table holds lists of {lengths[0]} to {lengths[-1]} class shares: "
-                    "every tile needs one share a class."
-                )
-        flat = column.flatten()
-        if flat.null_count:
-            raise ArgumentError(
-                f"Column 'label' of the tile table has {flat.null_count} empty class shares: fill them."
-            )
-        shares: NDArray[np.float32] = flat.to_numpy().astype(np.float32, copy=False)
-        return shares.reshape(len(self), -1) if len(self) else shares.reshape(0, 0)
-
-
-def _whole(name: str, values: ArrayLike, rows: int, dtype: type[_Integer]) -> NDArray[_Integer]:
-    """Numbers as integers of a type, one per row; refused where that would change one."""
-    given = np.asarray(values)
-    if given.ndim and given.shape != (rows,):
-        raise ArgumentError(
-            f"{name} has shape {given.shape}, there are {rows} tiles: give one for each tile, or one for all."
-        )
-    if given.dtype == dtype and given.ndim:
-        return given
-    with np.errstate(invalid="ignore"):
-        whole = given.astype(dtype) if given.dtype.kind in "iufb" else None
-    if whole is None or not np.array_equal(whole, given):
-        wrong = given if whole is None else np.atleast_1d(given)[np.atleast_1d(whole != given)][0]
-        raise ArgumentError(
-            f"{name} holds {wrong!r}: whole numbers are needed that fit into {np.dtype(dtype).itemsize * 8} bits."
-        )
-    return np.broadcast_to(whole, (rows,))
-
-
-def _label_column(label: ArrayLike, rows: int) -> pa.Array:
-    """Labels as an Arrow column."""
-    given = np.asarray(label)
-    if given.ndim != 2:
-        return pa.array(_whole("label", given, rows, np.int32))
-    if len(given) != rows or given.shape[1] < 1:
-        raise ArgumentError(
-            f"label has shape {given.shape}, there are {rows} tiles: give shares of shape (tiles, classes)."
-        )
-    flat = pa.array(np.ascontiguousarray(given, np.float32).ravel())
-    return pa.FixedSizeListArray.from_arrays(flat, given.shape[1])
 
 
 def require_table(table: object) -> None:
