@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, Generic, NoReturn, Protocol, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
@@ -15,7 +14,6 @@ from typing_extensions import Self
 
 from cellmix_dali._arguments import integer
 from cellmix_dali._plain import plain
-from cellmix_dali._ranks import group_ranks
 from cellmix_dali.errors import ArgumentError, CellMixDaliError
 from cellmix_dali.jobs.asked import differences
 from cellmix_dali.plugins import Source
@@ -23,9 +21,10 @@ from cellmix_dali.plugins.dali import Pipeline
 from cellmix_dali.reading.faults import Fault
 from cellmix_dali.slides.stream_kinds import DecoderRoute
 
+from ._of_one_process import OfOneProcess
 from .graph import GraphOptions, source_pipeline
 
-__all__ = ["Loader", "Stateful", "loader_over"]
+__all__ = ["Loader", "loader_over"]
 
 # As `cellmix_dali.plugins.CellMixParameters` has them.
 _PARAMETERS = {
@@ -41,17 +40,7 @@ _ONE_A_SAMPLE = {"labels", "tile", "item"}
 SourceT = TypeVar("SourceT", bound=Source)
 
 
-class Stateful(Protocol):
-    """Anything with a state of its own, such as `cellmix_dali.Curriculum`."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take a state."""
-
-
-class Loader(Generic[SourceT]):
+class Loader(OfOneProcess, Generic[SourceT]):
     """Iterates over a pipeline whose source ends its epochs itself, on `DALIGenericIterator`; one pass is one epoch.
 
     Batches are dicts of tensors. Nothing of the next epoch is fetched before its first batch is asked for, so a
@@ -80,19 +69,19 @@ class Loader(Generic[SourceT]):
         follows_group: bool = False,
         seen: Mapping[str, Any] | None = None,
     ) -> None:
+        super().__init__(source, follows_group)
         self.source = source
         self.pipeline: Pipeline | None = None
         self._build = build
-        self._curriculum = _stateful(source)
-        self._follows_group = follows_group
+        curriculum = None if source.plans is None else source.plans.curriculum
+        self._curriculum: Any = curriculum if hasattr(curriculum, "state_dict") else None  # one that has a state
         self._seen = dict(seen or {})
-        self._process = os.getpid()
         self._epoch = self._iteration = 0
         self._begun_at = 0  # the iteration at which the latest pass began
         # The pass under way, or the one that was left. One that is no longer this one raises when it is asked to go on.
         self._pass: object | None = None
         self._iterator: DALIGenericIterator | None = None  # None: to be made anew when a batch is asked for
-        self._used = self._closed = self._left = False
+        self._used = self._left = False
         self._make_iterator()  # what cannot work is refused now
 
     @property
@@ -239,36 +228,6 @@ class Loader(Generic[SourceT]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def __reduce__(self) -> NoReturn:
-        raise ArgumentError(
-            f"A {type(self).__name__} cannot be pickled or copied: DALI's pipeline and the reading threads belong to "
-            "this process. Make the loader in the process that uses it; state_dict() is what can be carried over."
-        )
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise ArgumentError("This loader is closed: make a new one.")
-        self._require_process()
-
-    def _require_process(self) -> None:
-        """Refuse to go on in a fork: threads do not survive one, and the loader would wait for them for ever."""
-        if os.getpid() != self._process:
-            raise ArgumentError(
-                f"This {type(self).__name__} was made in process {self._process} and carried through a fork into "
-                f"process {os.getpid()}, where DALI's threads are missing. Make the loader in the process that uses "
-                "it: after the fork, with strategy='ddp' in place of 'ddp_fork', and not inside a DataLoader's worker."
-            )
-
-    def _require_ranks(self) -> None:
-        """Refuse to deliver the same batches to all ranks of a process group that began after the loader was made."""
-        group, order = group_ranks(), self.source.order
-        if self._follows_group and group is not None and group != (order.rank, order.world_size):
-            raise ArgumentError(
-                f"This loader was made as rank {order.rank} of {order.world_size}, before the process group, in which "
-                f"this process is rank {group[0]} of {group[1]}. Make it when the group is there (in Lightning, in "
-                "train_dataloader() or setup()), or give rank and world_size."
-            )
 
     def _require_curriculum(self) -> None:
         """Refuse an epoch that the curriculum has not reached, or has left behind."""
@@ -436,9 +395,3 @@ def loader_over(source: SourceT, options: GraphOptions, *, follows_group: bool =
     Loader
     """
     return Loader(partial(source_pipeline, source, options), source, follows_group=follows_group, seen=options.seen())
-
-
-def _stateful(source: Source) -> Stateful | None:
-    """The curriculum of a source's plans, if it has a state."""
-    curriculum = None if source.plans is None else source.plans.curriculum
-    return cast("Stateful", curriculum) if hasattr(curriculum, "state_dict") else None

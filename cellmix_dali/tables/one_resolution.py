@@ -6,14 +6,13 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, some_of
 
 __all__ = ["MIXED_BEYOND", "check_one_resolution", "mixed_resolutions"]
 
 MIXED_BEYOND = 0.05
 """Share by which the mpps of tiles may differ and still count as one resolution: scanners of one kind do differ so."""
 
-_SHOWN = 5  # slides that a message names for one mpp
 _GROUPS = 6  # mpps that a message names
 
 
@@ -47,11 +46,11 @@ def mixed_resolutions(slides: Sequence[str | Path], mpps: Sequence[float | None]
         if not groups or mpp > groups[-1][0] * (1 + MIXED_BEYOND):
             groups.append((mpp, []))
         groups[-1][1].append(slide)
-    told = [f"{mpp:.4g}: {_some(of)}" for mpp, of in groups[:_GROUPS]]
+    told = [f"{mpp:.4g}: {some_of(of)}" for mpp, of in groups[:_GROUPS]]
     if len(groups) > _GROUPS:
         told.append(f"and {len(groups) - _GROUPS} more mpps, up to {groups[-1][0]:.4g}")
     if unknown:
-        told.append(f"unknown: {_some(unknown)}")
+        told.append(f"unknown: {some_of(unknown)}")
     return "; ".join(told)
 
 
@@ -82,9 +81,3 @@ def check_one_resolution(slides: Sequence[str | Path], mpps: Sequence[float | No
         + ("" if whole else "say the unknown ones in a column 'mpp' of the slide list, or leave those slides out; ")
         + "or say that mixing is meant: --mixed-resolutions (mixed_resolutions=True)."
     )
-
-
-def _some(slides: Sequence[str | Path]) -> str:
-    """The first few slides."""
-    more = f" and {len(slides) - _SHOWN} more" if len(slides) > _SHOWN else ""
-    return ", ".join(str(slide) for slide in slides[:_SHOWN]) + more

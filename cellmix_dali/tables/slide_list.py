@@ -14,7 +14,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from .._arguments import path_of
-from ..errors import DAMAGED, ArgumentError, CellMixDaliError, MissingDependencyError, SlideError, kind_of, unknown_name
+from ..errors import (
+    DAMAGED,
+    ArgumentError,
+    CellMixDaliError,
+    MissingDependencyError,
+    SlideError,
+    kind_of,
+    some_of,
+    unknown_name,
+)
 from ..slides import Slide, open_slide
 from ..slides.identity import slide_identity, unique_slides
 from ..slides.resolution import MPP_RANGE
@@ -149,10 +158,9 @@ def read_slide_list(path: str | Path, *, classes: Sequence[str] | None = None, c
             raise SlideError(f"A slide of {table.path} cannot be read: {problem}")
     missing = [str(slide) for slide in slides if check_files and not slide.is_file()]
     if missing:
-        more = f", and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise SlideError(
             f"{len(missing)} of the {len(slides)} slides in {table.path} are not there: "
-            f"{', '.join(missing[:5])}{more}. Correct the paths (relative ones start at {table.path.parent})."
+            f"{some_of(missing)}. Correct the paths (relative ones start at {table.path.parent})."
         )
     labels, names = table.class_indices("label", classes) if "label" in table else (None, None)
     mpp = None

@@ -12,14 +12,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from .._random import generator
-from ..errors import ArgumentError, unknown_name
+from ..errors import ArgumentError, some_of, unknown_name
 from .split_columns import SPLITS, check_apart, split_name
 from .tile_table import TileTable
 
 __all__ = ["TileSplit", "split_tiles"]
 
 _STREAM = 4  # keeps the split's random numbers apart from the others under one seed
-_SHOWN = 5  # names in a message
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def split_tiles(
     notes = [*notes, *_missing_classes(table, train, test, names, origin)]
     numbers = np.unique(table.slide[test]).tolist()
     held_out = tuple(table.slides[number] for number in numbers)
-    shown = _some([Path(path).name for path in held_out])
+    shown = some_of([Path(path).name for path in held_out])
     said = f"{len(held_out)} of {len(table.slides)} slides held out ({shown}){by}"
     return TileSplit(
         table.select(train),
@@ -290,7 +289,7 @@ def _missing_classes(
     what = "slide" if origin is None else origin
 
     def called(labels: NDArray[np.bool_]) -> str:
-        return _some([names[label] for label in np.flatnonzero(labels).tolist()])
+        return some_of([names[label] for label in np.flatnonzero(labels).tolist()])
 
     if (there & ~trained).any():
         raise ArgumentError(
@@ -307,8 +306,3 @@ def _missing_classes(
     if (~there).any():
         notes.append(f"no tile at all is of class {called(~there)}: it is neither trained nor tested on")
     return notes
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first few names."""
-    return ", ".join(names[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")
