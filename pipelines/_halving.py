@@ -72,7 +72,7 @@ def _resized(windows: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def _compiled(function: Callable[..., Any]) -> Any:
-    """Compile once a machine; where no folder can keep the result, once per process."""
+    """Compile once per machine; where no folder can keep the result, once per process."""
     try:
         return njit(nogil=True, cache=True)(function)
     except RuntimeError:

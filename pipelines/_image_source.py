@@ -165,7 +165,7 @@ class ImageSource(Source):
 
 
 def _checked_labels(labels: ArrayLike, count: int, num_classes: int | None) -> NDArray[np.int32]:
-    """The labels as int32, one a file."""
+    """The labels as int32, one per file."""
     given = np.asarray(labels)
     if given.shape != (count,) or (count and given.dtype.kind not in "iu"):
         raise ArgumentError(

@@ -10,7 +10,7 @@ __all__ = ["BLACK", "RASTER", "SATURATION", "check_saturation", "tissue_share_no
 # As cellmix_dali.tissue.mask has it: HSV saturation of 255 that parts glass from tissue, between the bounds of its
 # threshold; and the brightest channel below which a pixel is pen, shadow or background.
 SATURATION, BLACK = 20, 40
-RASTER = 32  # pixels a side that are looked at: all of them would take longer than decoding them does
+RASTER = 32  # pixels on each side that are looked at: all of them would take longer than decoding does
 
 
 def check_saturation(saturation: int) -> int:

@@ -44,9 +44,9 @@ class Loader(OfOneProcess, Generic[SourceT]):
     """Iterates over a pipeline whose source ends its epochs itself, on `DALIGenericIterator`; one pass is one epoch.
 
     Batches are dicts of tensors. Nothing of the next epoch is fetched before its first batch is asked for, so a
-    ``curriculum.step(loss)`` between two passes is in force from the first batch of the next pass and in none before.
-    A pass that is left early is over: the next one begins the next epoch, but after a single batch, a mere look, the
-    same epoch again. `state_dict` says where it was left. Another pass that begins meanwhile makes the first one raise.
+    ``curriculum.step(loss)`` between two passes takes effect at the first batch of the next pass and in none before.
+    A pass that is left early is over: the next one begins the next epoch, or, after a single batch (a mere look), the
+    same epoch again. `state_dict` says where it was left. A pass that is overtaken by another one raises.
 
     Parameters
     ----------
@@ -111,13 +111,13 @@ class Loader(OfOneProcess, Generic[SourceT]):
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         """Go through one epoch, or, after `load_state_dict`, through the rest of one.
 
-        A pass may be left at any batch; `state_dict` then says where. The next pass begins the next epoch, but after a
-        single batch, a mere look, it begins the same epoch again, unless the curriculum was stepped since.
+        A pass may be left at any batch; `state_dict` then says where. The next pass begins the next epoch, or, after a
+        single batch (a mere look), the same epoch again, unless the curriculum was stepped since.
 
         Yields
         ------
         dict of str to Tensor
-            One tensor an output, the batch its first dimension.
+            One tensor per output; the batch is its first dimension.
 
         Raises
         ------
@@ -148,10 +148,10 @@ class Loader(OfOneProcess, Generic[SourceT]):
                 self._left = True  # nothing more is done here: this may run when the interpreter ends
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch the next pass is of; without it, epochs count up by themselves.
+        """Set the epoch of the next pass; otherwise epochs count up by themselves.
 
-        See PyTorch's ``DistributedSampler``: for trainers that count the epochs themselves. Within that epoch nothing
-        changes; otherwise a pass under way is over, and the next one begins the epoch at its first batch.
+        For trainers that count the epochs themselves, as PyTorch's ``DistributedSampler`` has it. Within that epoch
+        nothing changes; otherwise a pass under way is over, and the next one begins the epoch at its first batch.
         """
         epoch = integer("epoch", epoch, low=0)
         self._require_process()
@@ -170,7 +170,7 @@ class Loader(OfOneProcess, Generic[SourceT]):
         return SimpleNamespace(sampler=self)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a new loader needs to go on with the very batches that this one would make next.
+        """Return what a new loader needs to go on with exactly the batches that this one would make next.
 
         Small, of plain numbers, strings, lists and dicts: fit for JSON and for ``torch.load(weights_only=True)``.
         Within a pass, and after one that was left (by ``break``, ``return`` or an exception), the batch that was handed
@@ -191,7 +191,7 @@ class Loader(OfOneProcess, Generic[SourceT]):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where the loader stood that gave the state, and its curriculum; a pass under way is over.
+        """Go on where the loader that gave the state stood, and its curriculum; a pass under way is over.
 
         Raises
         ------
@@ -291,7 +291,7 @@ class Loader(OfOneProcess, Generic[SourceT]):
         if applied is not None:
             for column, (name, dtype) in enumerate(_PARAMETERS.items()):
                 batch[name] = applied[:, column].to(dtype)
-        # One number a sample: in shape (batch, 1) a comparison with predictions, (batch,), would make (batch, batch).
+        # One number per sample: in shape (batch, 1) a comparison with predictions, (batch,), would make (batch, batch).
         for name in _ONE_A_SAMPLE & set(batch):
             if not batch[name].is_floating_point():
                 batch[name] = batch[name][:, 0].long()

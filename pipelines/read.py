@@ -1,4 +1,4 @@
-"""Tiles as an array: what training sees before augmentation, by the same code."""
+"""Tiles as an array: what training sees before augmentation, read by the same code."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def read_tiles(
     slide : Slide or path
         The slide.
     positions : integer array (n, 2)
-        Upper left corners, x and y, in pixels of level 0, as OpenSlide, CLAM and TRIDENT have them, whatever level is
-        read: they are converted by `cellmix_dali.tables.from_level0`, to the nearest pixel. Those of a tile table,
-        which are in pixels of its levels: ``to_level0(slide, table.positions, table.level)``.
+        Upper left corners, x and y, in pixels of level 0, whatever level is read, as OpenSlide, CLAM and TRIDENT have
+        them. `cellmix_dali.tables.from_level0` converts them to the nearest pixels of the level. A tile table's are in
+        pixels of its levels: give ``to_level0(slide, table.positions, table.level)``.
     size : int
         Side of a tile in pixels of the result.
     level, mpp, magnification, mpp_override

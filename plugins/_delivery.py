@@ -69,7 +69,7 @@ class Delivery:
         self._pending: dict[tuple[int, int], Future[DeliveredTiles]] = {}
 
     def batch(self, epoch: int, iteration: int) -> DeliveredTiles:
-        """Return the tiles of one batch, and have the next ones read meanwhile.
+        """Return the tiles of one batch and read the next ones in the background.
 
         Raises
         ------

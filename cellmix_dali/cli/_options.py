@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -137,6 +138,27 @@ MppOverride = Annotated[
         help="Microns per pixel of level 0, where the file says none or a wrong one.", rich_help_panel=RESOLUTION
     ),
 ]
+
+
+@dataclass(frozen=True)
+class GridOptions:
+    """Resolution, grid and tissue of the tiles, for every command that lays a grid over slides."""
+
+    mpp: Mpp = None
+    level: Level = None
+    magnification: Magnification = None
+    mpp_override: MppOverride = None
+    mixed_resolutions: MixedResolutions = False
+    overlap: Overlap = 0
+    edge: Edge = "skip"
+    tissue: Tissue = 0.5
+    tissue_method: TissueMethodName = "density"
+    annotations_origin: AnnotationsOrigin = "bounds"
+    classes: Classes = None
+
+    def recipe(self, **others: Any) -> TileRecipe:
+        """Return the recipe; `others` are options that not every command has."""
+        return tile_recipe(**{name: of for name, of in vars(self).items() if name != "mixed_resolutions"} | others)
 
 
 def tile_recipe(tile_size: int, *, classes: str | None = None, **asked: Any) -> TileRecipe:

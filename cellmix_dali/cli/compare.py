@@ -153,7 +153,7 @@ def images(
     """Compare on folders of images that a list divides into folds.
 
     Every method is trained on every fold with every seed, with the same budget, initial weights and order of samples.
-    The next fold chooses the epoch, and values of which several are given; the test fold chooses nothing. Writes
+    The next fold chooses the epoch, and among several values of an option; the test fold chooses nothing. Writes
     runs/ (a file per run), results.csv, differences.csv, report.md, report.json and pictures into --out. Called again,
     it does what is missing; methods, curricula, folds, seeds and values may be added. Exit code: 0 all good, 3 runs
     failed, 2 wrong use, 1 the comparison had to stop (a full disk).

@@ -36,7 +36,7 @@ def curriculum(
     ] = 16,
     loss_csv: Annotated[
         Path | None,
-        typer.Option(help="CSV with a row per epoch and a column 'loss' (mean a sample), optionally 'epoch'."),
+        typer.Option(help="CSV with a row per epoch and a column 'loss' (mean per sample), optionally 'epoch'."),
     ] = None,
     loss_column: Annotated[str, typer.Option(help="The column of --loss-csv with the loss.")] = "loss",
     patch_strategy: Annotated[

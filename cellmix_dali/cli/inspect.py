@@ -24,7 +24,7 @@ def inspect(
     mpp_override: MppOverride = None,
     device: Annotated[
         Literal["cpu", "gpu"],
-        typer.Option(help="The pipeline's, of which is said how it decodes this slide."),
+        typer.Option(help="The pipeline's; it says how this slide is decoded there."),
     ] = "cpu",
 ) -> None:
     """Say what a slide file holds: levels, mpp, blocks, compression, colour; how it is read and decoded, and why."""

@@ -68,9 +68,10 @@ def preview(
     )
     ready_picture_file(out)
     from ..previews import choose_tiles
-    from ..previews.mixed_tiles import middle_patch_size, mix_tiles  # takes seconds
 
     chosen = choose_tiles(source, batch_size, recipe, tile_size=tile_size, labels=labels, seed=seed)
+    from ..previews.mixed_tiles import middle_patch_size, mix_tiles  # takes seconds
+
     patch = patch_size or middle_patch_size(chosen.tile_size)
     with console.status("mixing"):
         images, mixed = mix_tiles(chosen, methods, patch_size=patch, fix_ratio=fix_ratio, seed=seed)

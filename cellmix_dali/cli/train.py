@@ -20,32 +20,21 @@ from ._hints import expect, former_command
 from ._options import (
     DATA,
     RESOLUTION,
-    AnnotationsOrigin,
     ClassColumn,
-    Classes,
-    Edge,
     Folds,
+    GridOptions,
     ImageSize,
-    Level,
-    Magnification,
-    MixedResolutions,
-    Mpp,
-    MppOverride,
     Only,
-    Overlap,
     SkipBadImages,
     SkipBadSlides,
     TileSize,
-    Tissue,
-    TissueMethodName,
     make_folder,
     may_begin,
-    tile_recipe,
 )
 from ._training import KeptRunOptions, MixingOptions, ModelOptions, settings_of, train_and_tell
 
 if TYPE_CHECKING:
-    from ..tables import TileRecipe, TileTable
+    from ..tables import TileTable
     from ..training import TrainingData
 
 __all__ = ["RecipeOptions", "TrainGroup", "train"]
@@ -72,19 +61,10 @@ train = typer.Typer(
 
 
 @dataclass(frozen=True)
-class RecipeOptions:
-    """Which tiles are taken of each slide."""
+class RecipeOptions(GridOptions):
+    """Which tiles are taken of each slide of a list."""
 
     tile_size: Annotated[int, typer.Option(min=32, help="Side of a tile in pixels.", rich_help_panel=RESOLUTION)] = 224
-    mpp: Mpp = None
-    level: Level = None
-    magnification: Magnification = None
-    mpp_override: MppOverride = None
-    mixed_resolutions: MixedResolutions = False
-    overlap: Overlap = 0
-    edge: Edge = "skip"
-    tissue: Tissue = 0.5
-    tissue_method: TissueMethodName = "density"
     annotations: Annotated[
         Path | None,
         typer.Option(
@@ -92,12 +72,6 @@ class RecipeOptions:
             rich_help_panel=DATA,
         ),
     ] = None
-    annotations_origin: AnnotationsOrigin = "bounds"
-    classes: Classes = None
-
-    def recipe(self) -> TileRecipe:
-        """Return the recipe."""
-        return tile_recipe(**{name: value for name, value in vars(self).items() if name != "mixed_resolutions"})
 
 
 @dataclass(frozen=True)
@@ -165,7 +139,7 @@ def slides(
     model: ModelOptions,
     run: KeptRunOptions,
 ) -> None:
-    """Train on tiles that are read from slide files meanwhile; whole slides are held out.
+    """Train on tiles that are read from slide files while training; whole slides are held out.
 
     Nothing is tiled beforehand. Bad tiles are replaced by others of their class and listed in faults.jsonl. Writes
     report.json, log.csv, confusion.png, mixed.png, curriculum.png, model.pt and tiles.parquet (the tile table) into
@@ -224,9 +198,12 @@ def tiles(
     division = dividing.division(run.seed)
     console, settings = _checked(context, tile_size, mixing, model, run)
     expect("tiles", folder)
+    from ..shards.table import tiles_file
+
+    tiles_file(folder)
     if not _begins(run, console):
         return
-    from ..training.shards import shard_data
+    from ..training.shards import shard_data  # takes seconds
 
     data = shard_data(folder, tile_size=tile_size, division=division, verify=verify)
     check_settings(settings, data.source.size)

@@ -26,7 +26,7 @@ __all__ = ["AllRunsFailedError", "Comparison", "ComparisonState", "compare"]
 
 
 class AllRunsFailedError(CellMixDaliError):
-    """A comparison of which no run could be done."""
+    """A comparison without a single run that could be done."""
 
 
 @dataclass
@@ -98,8 +98,8 @@ def compare(
     against : str, default "none"
         Name of the arm that the report compares the others with, such as "CellMix-Group, off". The runs are the same.
     workers : int, optional
-        Processes; by default one a core on the CPU (fewer where a run has several threads), 1 on a GPU. The results do
-        not depend on it. 0: none, for debugging.
+        Processes; by default one per core on the CPU (fewer where a run has several threads), 1 on a GPU. The results
+        do not depend on it. 0: none, for debugging.
     checking : callable, optional
         Called with (done, all) while images are decoded once, or grids are laid over slides.
     progress : callable, optional

@@ -40,7 +40,7 @@ class ComparisonSettings:
     epochs, batch_size, model, pretrained, weight_decay, device
         See `cellmix_dali.training.TrainingSettings`.
     threads : int
-        Of PyTorch and DALI, a run.
+        Of PyTorch and DALI, per run.
     """
 
     data: ComparedData
@@ -103,7 +103,7 @@ class ComparisonSettings:
         Raises
         ------
         CellMixDaliError
-            Saying what, and of which arm.
+            Naming what, and the arm.
         """
         arms = [arm.name for arm in self.arms]
         if against not in (BASELINE, *arms):  # in Python, "none" may be left out

@@ -50,7 +50,7 @@ class Curriculum:
     token_size : int, default 16
         The side of the model's tokens in pixels: patch sizes are multiples of it.
     patch_strategy : str, default "loss_hold"
-        "linear" (from small to large), "reverse" (from large to small), "random" (a draw an epoch), "loop"
+        "linear" (from small to large), "reverse" (from large to small), "random" (a new draw in every epoch), "loop"
         (small to large, `loop_epochs` each, over and over), "loss_hold", "loss_back", or "fixed".
     ratio_strategy : str, default "loss_hold"
         "decay" (a straight line down from the greatest ratio), "loss_hold", "loss_back", or "fixed".
@@ -283,7 +283,7 @@ class Curriculum:
             that do. The curriculum is then left as it was.
         """
         if not isinstance(state, Mapping) or not isinstance(state.get("settings"), Mapping):
-            raise ArgumentError(f"state cannot be loaded: it is no state of a curriculum. {_PASS_A_STATE}")
+            raise ArgumentError(f"state cannot be loaded: it is not the state of a curriculum. {_PASS_A_STATE}")
         odd_keys = sorted(set(_STATE_KEYS) ^ set(state), key=str)
         if odd_keys:
             raise ArgumentError(

@@ -25,7 +25,7 @@ __all__ = ["METHODS", "Method", "canonical_method", "make_mixer", "mixer_paramet
 
 @dataclass(frozen=True)
 class Method:
-    """What there is to know of a method.
+    """What is known of a method.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ _Class = TypeVar("_Class", bound="type[Mixer]")
 def register_method(mixer: _Class, *names: str) -> _Class:
     """Enter a mixer among the methods; a decorator of its class.
 
-    Operators, loaders and the command line then take it by its name. Its class says what there is to know: see `Mixer`.
+    Operators, loaders and the command line then take it by its name. Its class describes it: see `Mixer`.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def mixes(name: str | None) -> bool:
 
 
 def mixer_parameters(mixer: Mixer) -> dict[str, Any]:
-    """Return the parameters of a mixer's method as they are in force, as plain values: numbers, strings, lists."""
+    """Return the parameters of a mixer's method as the mixer has them, as plain values: numbers, strings, lists."""
     values = {name: getattr(mixer, name) for name in METHODS[mixer.method].parameters}
     return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in values.items()}
 

@@ -70,7 +70,7 @@ def read_losses(path: str | Path, column: str = "loss") -> LossRecord:
     Raises
     ------
     ArgumentError
-        If there is no such file or column, a loss is no finite number, or an epoch is missing or there twice.
+        If there is no such file or column, a loss is not a finite number, or an epoch is missing or is there twice.
     """
     from ..tables.columns import UserTable  # pyarrow: only where there is a file to read
 

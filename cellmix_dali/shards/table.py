@@ -30,6 +30,7 @@ __all__ = [
     "tile_edge",
     "tile_rows",
     "tile_schema",
+    "tiles_file",
     "with_split_columns",
     "write_tiles",
 ]
@@ -235,6 +236,18 @@ def _in_order(names: pa.ChunkedArray) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.array(numbers), chunks[0].dictionary.take(pa.array(used[order])))
 
 
+def tiles_file(path: str | Path) -> Path:
+    """Return the file of a collection's table; raise `ArgumentError` if there is none."""
+    path = path_of("A folder of tiles", path)
+    file = path / TILES_FILE if is_folder(path) else path
+    if not may_be_file(file):
+        raise ArgumentError(
+            f"There is no tile table at {file}: give the folder that `cellmix-dali tile --out` wrote. If tiling was "
+            "interrupted, finish it with --resume."
+        )
+    return file
+
+
 def open_tiles(path: str | Path) -> TileTable:
     """Open a collection of finished tiles, to train on it: ``train_loader(open_tiles(folder), ...)``.
 
@@ -252,22 +265,16 @@ def open_tiles(path: str | Path) -> TileTable:
     Raises
     ------
     ArgumentError
-        If there is no such table, or it is none of this kind.
+        If there is no such table, or it is not of this kind.
     """
-    path = path_of("A folder of tiles", path)
-    file = path / TILES_FILE if is_folder(path) else path
-    if not may_be_file(file):
-        raise ArgumentError(
-            f"There is no tile table at {file}: give the folder that `cellmix-dali tile --out` wrote. If tiling was "
-            "interrupted, finish it with --resume."
-        )
+    file = tiles_file(path)
     table = TileTable.open(file)
     missing = [field.name for field in _TILE if field.name not in table.arrow.column_names]
     if is_sharded(table):
         missing += [field.name for field in _WRITTEN if field.name not in table.arrow.column_names]
     if missing:
         raise ArgumentError(
-            f"{file} is no table of finished tiles: it has no column {missing[0]!r} (it has: "
+            f"{file} is not a table of finished tiles: it has no column {missing[0]!r} (it has: "
             f"{', '.join(table.arrow.column_names)}). For a table of windows use TileTable.open."
         )
     if not is_sharded(table):

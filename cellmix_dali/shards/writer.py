@@ -74,7 +74,7 @@ class ShardWriter:
         self._shard: _Shard | None = None
         self._names: list[str] = []
         self._digests: list[str] = []
-        # One entry a tile: which shard, where in it, how long.
+        # One entry per tile: which shard, where in it, how long.
         self._number, self._offset, self._length = array("i"), array("q"), array("q")
         self._sha256: list[str] = []
         self._closed = self._discarded = False

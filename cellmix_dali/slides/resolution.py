@@ -88,7 +88,7 @@ def check_resolution(
     if len(given) > 1:
         raise ArgumentError(f"{' and '.join(given)}: the resolution is chosen by one of them, give only one.")
     if tile_size < 1:
-        raise ArgumentError(f"tile_size={tile_size}: a tile has at least 1 pixel a side.")
+        raise ArgumentError(f"tile_size={tile_size}: a tile has at least 1 pixel on each side.")
     if level is not None and level < 0:
         raise ArgumentError(f"level={level}: levels are counted from 0, the finest.")
     for name, value in (("mpp", mpp), ("magnification", magnification)):

@@ -33,7 +33,7 @@ _ATTRIBUTES = ("patch_size", "patch_size_level0", "patch_level", "level_dim", "l
 
 
 class _Patches(NamedTuple):
-    """What a file says: corners and side in pixels of level 0, side of a finished tile, level if one is named."""
+    """Corners and side in pixels of level 0, side of a finished tile, and the level if the file names one."""
 
     corners: NDArray[np.int64]
     side: float
@@ -72,7 +72,7 @@ def read_h5(path: str | Path, slide: Slide, *, tile_size: int | None = None) -> 
     """
     place = Path(path)
     if tile_size is not None and tile_size < 1:
-        raise ArgumentError(f"tile_size={tile_size}: a tile has at least 1 pixel a side.")
+        raise ArgumentError(f"tile_size={tile_size}: a tile has at least 1 pixel on each side.")
     patches = _read(place, slide)
     corners = patches.corners
     first = slide.levels[0]
@@ -102,7 +102,7 @@ def _level_for(path: Path, slide: Slide, side: float, tile_size: int) -> int:
     fine = [number for number, level in enumerate(slide.levels) if level.downsample <= most]
     if not fine:
         raise ArgumentError(
-            f"The tiles in {path} have {side:g} pixels a side at the finest level of {slide.path}, less than the "
+            f"The tiles in {path} have {side:g} pixels on each side at the finest level of {slide.path}, less than the "
             f"tile size of {tile_size}: they would have to be enlarged. Use tile_size={math.floor(side)} or less."
         )
     return max(fine, key=lambda number: slide.levels[number].downsample)

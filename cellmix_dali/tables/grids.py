@@ -54,8 +54,8 @@ def grid_tiles(
         of the level it is rounded to a whole number, so that all neighbours are equally far apart; without overlap
         they join exactly.
     edge : {"skip", "pad"}, default "skip"
-        "skip": windows that lie within the level wholly. "pad": all that begin within it; they reach over its right
-        and lower edge, where reading gives white.
+        "skip": only windows that lie wholly within the level. "pad": all that begin within it; what they show beyond
+        its right and lower edge is white.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def grid_tiles(
     ArgumentError
         If an argument is out of range, the slide has no such level or resolution, or is too small for one tile.
     SlideError
-        If the resolution cannot be told from the slide.
+        If the slide does not say its resolution.
     """
     step = check_grid(tile_size, overlap=overlap, stride=stride, edge=edge)
     choice = choose_level(
@@ -104,7 +104,7 @@ def _places(slide: Slide, choice: LevelChoice, step: int, edge: Edge) -> tuple[N
 
 
 def thumbnail_size(slide: Slide, table: TileTable) -> int:
-    """Say how large a thumbnail must be to tell the share of tissue in a slide's tiles.
+    """Return how large a thumbnail must be to measure the share of tissue in a slide's tiles.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def thumbnail_size(slide: Slide, table: TileTable) -> int:
     Returns
     -------
     int
-        Pixels of its longer side: 1024 to 4096, so that 4 of its pixels lie across the smallest tile if they can.
+        Pixels of its longer side: as many as put 4 pixels across the smallest tile, but 1024 to 4096.
 
     Raises
     ------
@@ -160,7 +160,7 @@ def tissue_shares(
     Raises
     ------
     ArgumentError
-        If the table has tiles of another slide, or the mask other proportions than the slide.
+        If the table has tiles of another slide, or the mask does not have the slide's proportions.
     SlideError
         If the slide cannot be read.
     """

@@ -29,7 +29,7 @@ class LaidTiles:
     Attributes
     ----------
     table : TileTable
-        Those with tissue and a label enough, row by row; perhaps none.
+        Those with enough tissue and a label, row by row; there may be none.
     grid : int
         Places of the grid.
     tissue : float32 array (n,) or None
@@ -37,12 +37,12 @@ class LaidTiles:
     mask : TissueMask or None
         Where the slide has tissue.
     picture : uint8 array (height, width, 3) or None
-        What tissue was looked for on, grey where the slide cannot be read.
+        The picture on which tissue was looked for, grey where the slide cannot be read.
     empty : str
         Why there is no tile, for a person; empty where there is one.
     notes : tuple of str
-        What a person should know: levels that have another scale than their size says; annotations or a mask that begin
-        at the slide's bounds; annotations that lie mostly outside it or its tissue.
+        What a person should know: levels whose scale is not what their size says; annotations or a mask that begin at
+        the slide's bounds; annotations that lie mostly outside the slide or its tissue.
     """
 
     table: TileTable
@@ -65,7 +65,7 @@ def lay_tiles(
 ) -> LaidTiles:
     """Lay tiles over one slide.
 
-    What cannot be seen for damage may be tissue: such tiles are among those that are laid.
+    What cannot be read because of damage may be tissue: such tiles are laid, too.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def lay_tiles(
     files : SlideFiles, optional
         Its mask and annotations; by default those that have its name in the recipe's folders.
     look : bool, default False
-        Whether to measure tissue, and make the picture of the slide, also where neither decides over a tile.
+        Whether to measure tissue and make the picture of the slide where no tile depends on them.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def lay_tiles(
 
 
 def _labelled(slide: Slide, recipe: TileRecipe, grid: TileTable, path: Path | None) -> tuple[TileTable, str]:
-    """Tiles that a class covers, with its label, and what a person should know of the annotations."""
+    """Tiles that a class covers, with its label, and notes for a person."""
     assert path is not None
     assert recipe.classes is not None
     if not may_be_file(path):
@@ -142,7 +142,7 @@ def _labelled(slide: Slide, recipe: TileRecipe, grid: TileTable, path: Path | No
 def _tissue(
     slide: Slide, recipe: TileRecipe, files: SlideFiles, grid: TileTable, look: bool
 ) -> tuple[NDArray[np.uint8] | None, TissueMask, str]:
-    """A picture of the slide if need be, where it has tissue, and what a person should know of that."""
+    """A picture of the slide if it is needed, where it has tissue, and notes for a person."""
     regions = None if recipe.labelled else files.annotations
     if files.mask is None and regions is None:
         picture, unread = thumbnail_of(slide, thumbnail_size(slide, grid))

@@ -1,4 +1,4 @@
-"""Whether the tiles of several slides show the same length in a pixel, where nobody asked for a resolution."""
+"""Whether the tiles of several slides have one scale, where nobody asked for a resolution."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _GROUPS = 6  # mpps that a message names
 
 
 def mixed_resolutions(slides: Sequence[str | Path], mpps: Sequence[float | None]) -> str | None:
-    """Say which slides have which mpp, if they are not all of one.
+    """Say which slides have which mpp, if they differ.
 
-    Slides of unknown mpp among known ones count as another: nothing says that they are of the same. Where no mpp is
-    known there is nothing to compare, so they pass.
+    Slides of unknown mpp among known ones count as different: nothing says that they are the same. Where no mpp is
+    known there is nothing to compare, and all pass.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def mixed_resolutions(slides: Sequence[str | Path], mpps: Sequence[float | None]
     Returns
     -------
     str or None
-        A part of a sentence, such as "0.25: a.svs, b.svs; 0.5: c.svs"; None where all are equal up to `MIXED_BEYOND`.
+        A part of a sentence, such as "0.25: a.svs, b.svs; 0.5: c.svs"; None where all are equal within `MIXED_BEYOND`.
     """
     known = [(mpp, slide) for slide, mpp in zip(slides, mpps, strict=True) if mpp is not None and not math.isnan(mpp)]
     unknown = [slide for slide, mpp in zip(slides, mpps, strict=True) if mpp is None or math.isnan(mpp)]

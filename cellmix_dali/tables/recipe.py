@@ -39,8 +39,8 @@ class TileRecipe:
     tile_size : int, default 256
         Side of a finished tile in pixels.
     mpp, level, magnification, mpp_override
-        The resolution, see `cellmix_dali.slides.resolution.choose_level`; by default level 0. `mpp_override` is of all
-        slides for which a list says no mpp of their own.
+        The resolution, see `cellmix_dali.slides.resolution.choose_level`; by default level 0. `mpp_override` holds
+        for all slides for which a list says no mpp of their own.
     overlap : int, default 0
         Pixels of the finished tile that neighbours share.
     stride : int, optional
@@ -48,7 +48,7 @@ class TileRecipe:
     edge : {"skip", "pad"}, default "skip"
         Tiles over the slide's right and lower edge: left out, or filled up with white.
     tissue : float, default 0.5
-        Least share of tissue in a tile, 0 to 1; 0 takes all tiles. It holds for annotated tiles, too.
+        Least share of tissue in a tile, 0 to 1; 0 takes all tiles. This holds for annotated tiles, too.
     tissue_method : str or callable, default "density"
         How tissue is found where neither masks nor annotations say it: a name of `cellmix_dali.tissue.methods.METHODS`,
         ``module:function`` of your own, or a function, see `cellmix_dali.tissue.tissue_mask`.
@@ -133,7 +133,7 @@ class TileRecipe:
 
     @property
     def of_any_scale(self) -> bool:
-        """Whether no resolution is asked for, so that tiles of several slides may be of different scale."""
+        """Whether no resolution is asked for, so that tiles of several slides may differ in scale."""
         return self.mpp is None and self.magnification is None
 
     def choose_level(self, slide: Slide, mpp: float | None = None) -> LevelChoice:

@@ -70,12 +70,13 @@ def split_tiles(
         With class indices as labels; the columns ``patient``, ``split`` and ``fold``, where it has them, as
         `cellmix_dali.tables.tiles_of_slides` and ``cellmix-dali tile`` carry them over from a slide list.
     hold_out : float, default 0.2
-        Share of the patients or slides that are drawn to test on, above 0 and below 1; of no account with ``split`` or
+        Share of the patients or slides that are drawn to test on, above 0 and below 1; ignored with ``split`` or
         ``fold``.
     classes : sequence of str, optional
         Names of the labels, for messages; by default their numbers.
     fold : str, optional
-        Fold to test on; by default the first. With it, ``fold`` counts where there is a column ``split``, too.
+        Fold to test on; by default the first. With it, the column ``fold`` counts even where there is a column
+        ``split``.
     seed : int, default 0
         Of the draw.
 
@@ -201,7 +202,7 @@ def _by_fold(table: TileTable, origin: str | None, fold: str | None) -> _Sides:
 
 
 def _drawn(table: TileTable, origin: str | None, share: float, seed: int) -> _Sides:
-    """Hold out patients, or slides where nothing is known of patients."""
+    """Hold out patients, or slides where patients are not known."""
     assert table.label is not None
     unit = np.asarray(table.slide, np.int64)
     if origin is not None:
@@ -258,7 +259,7 @@ def _with_all_classes(has: NDArray[np.bool_], held: NDArray[np.bool_]) -> NDArra
             held[own[-1]] = False
 
     def spare(units: NDArray[np.int64]) -> int | None:
-        """The first of these whose classes the training has without it, too."""
+        """The first of these without which the training still has all of its classes."""
         for one in units[~held[units]].tolist():
             rest = ~held
             rest[one] = False
@@ -281,7 +282,7 @@ def _with_all_classes(has: NDArray[np.bool_], held: NDArray[np.bool_]) -> NDArra
 def _missing_classes(
     table: TileTable, train: NDArray[np.bool_], test: NDArray[np.bool_], names: Sequence[str], origin: str | None
 ) -> list[str]:
-    """Refuse a class that is tested and never trained on; say which are not tested, or not there at all."""
+    """Refuse a class that is tested on and never trained on; say which are not tested on, or have no tile."""
     assert table.label is not None
     there, trained, tested = (
         np.bincount(table.label[rows], minlength=len(names)) > 0 for rows in (slice(None), train, test)

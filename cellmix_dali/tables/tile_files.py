@@ -42,7 +42,7 @@ def stating_frame(table: pa.Table) -> pa.Table:
 
 
 def read_tile_file(path: Path) -> tuple[pa.Table, bool]:
-    """Map or read a file by its suffix; give its columns, and whether its rows were checked when it was written.
+    """Map or read a file by its suffix; return its columns, and whether its rows were checked when it was written.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def write_tile_file(table: pa.Table, path: Path) -> None:
     Raises
     ------
     ArgumentError
-        If the suffix is none of a tile table.
+        If the suffix is not one of a tile table.
     """
     suffix = _suffix(path)
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), _CHECKED: str(table.num_rows).encode()})

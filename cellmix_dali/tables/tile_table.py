@@ -1,4 +1,4 @@
-"""The tile table: one row a training image, kept as Arrow columns."""
+"""The tile table: one row per training image, kept as Arrow columns."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _ROWS_AT_ONCE = 2**20
 class TileTable:
     """Tiles of slides: where each lies and what it shows.
 
-    The columns are views of the Arrow table wherever Arrow and numpy hold them alike; so a table of any length can be
-    used from its file (see `open`) without being read into memory.
+    The columns are views of the Arrow table wherever Arrow and NumPy store them alike, so that a table of any length
+    can be used from its file (see `open`) without being read into memory.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class TileTable:
         that level) and, optionally, ``label`` (class index, or a list of class shares). Other columns are kept as they
         are.
     check : bool, default True
-        Whether to look for numbers that are too small in every row; leave that out only for rows that were checked
+        Whether to look for numbers that are too small in every row; give False only for rows that were checked
         before, where reading all of them costs too much.
 
     Raises
@@ -132,7 +132,7 @@ class TileTable:
         Raises
         ------
         ArgumentError
-            If there is no such file, it is of another kind or broken, or is no tile table.
+            If there is no such file, it is of another kind or broken, or it is not a tile table.
         """
         table, checked = read_tile_file(path_of("A tile table", path))
         try:
@@ -149,12 +149,12 @@ class TileTable:
         Parameters
         ----------
         path : str or Path
-            Where to.
+            The file to write.
 
         Raises
         ------
         ArgumentError
-            If the suffix is none of those.
+            If the suffix is not one of those.
         """
         write_tile_file(self.arrow, Path(path))
 
@@ -197,7 +197,7 @@ class TileTable:
     def select(self, rows: ArrayLike) -> TileTable:
         """Return the rows of a boolean mask or of row numbers, in that order.
 
-        Slides that no chosen row lies on leave `slides`, so that a part of a table needs no other files than its own.
+        `slides` keeps only those on which a chosen row lies, so that a part of a table needs no files but its own.
 
         Raises
         ------
@@ -229,7 +229,7 @@ class TileTable:
         Raises
         ------
         ArgumentError
-            If there is not one label a tile, or class indices are not whole numbers.
+            If the number of labels is not that of the tiles, or class indices are not whole numbers.
         """
         column = label_column(label, len(self))
         table = self.arrow.drop_columns(["label"]) if "label" in self.arrow.column_names else self.arrow
@@ -262,7 +262,7 @@ class TileTable:
         return np.stack([self.x, self.y], axis=1).astype(np.int64, copy=False)
 
     def describe(self, row: int) -> str:
-        """Say for a person which tile a row is."""
+        """Describe the tile of a row for a person."""
         return (
             f"{self._slide_of(row)}, level {self.level[row]}, x {self.x[row]}, y {self.y[row]}, size {self.size[row]}"
         )
@@ -275,7 +275,7 @@ class TileTable:
         return f"<TileTable: {len(self)} tiles of {len(self.slides)} slides, {labels}>"
 
     def _slide_of(self, row: int) -> str:
-        """The slide of a tile, for a person; a damaged table may name none."""
+        """The slide of a tile, for a person; a damaged table may not name one."""
         number = int(self.slide[row])
         return self.slides[number] if 0 <= number < len(self.slides) else f"slide number {number}, which has no name"
 

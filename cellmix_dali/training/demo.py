@@ -141,7 +141,7 @@ def _block_size(slide: Slide) -> int:
 
 
 def _tissue_or_glass(slide: Slide, size: int, max_tiles: int, seed: int) -> TileTable:
-    """Tiles of a slide's finest level, labelled by what the most of them shows."""
+    """Tiles of a slide's finest level, labelled by what most of each shows."""
     laid = lay_tiles(slide, TileRecipe(size, tissue=0), look=True)
     assert laid.tissue is not None
     table = laid.table.with_labels((laid.tissue >= 0.5).astype(np.int32))

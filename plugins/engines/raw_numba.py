@@ -1,4 +1,4 @@
-"""Compiled operators on DALI's CPU buffers, compiled once a machine.
+"""Compiled operators on DALI's CPU buffers, compiled once per machine.
 
 `nvidia.dali.plugin.numba` compiles a frame around every operator, which takes seconds in each process. Here compiled
 functions take what DALI's backend hands over (addresses, see `RUN` and `SETUP`), and numba keeps them on disk.
