@@ -17,10 +17,6 @@ from ..mixing import METHODS
 from ._grouped import takes
 from ._hints import expect
 from ._options import (
-    DATA,
-    MIXING,
-    MODEL,
-    RUN,
     BatchSize,
     ClassColumn,
     Device,
@@ -32,6 +28,10 @@ from ._options import (
     SkipBadImages,
     SkipBadSlides,
     TileSize,
+    data_option,
+    mixing_option,
+    model_option,
+    run_option,
 )
 from ._telling import SOME_FAILED, Display, duration, may_end_early, say
 from .train import RecipeOptions, TrainGroup
@@ -56,80 +56,60 @@ class CompareOptions:
     """What is compared, and how every run trains."""
 
     out: Annotated[
-        Path,
-        typer.Option(
-            help="Folder for everything that is made. Runs that are finished there are not repeated.",
-            rich_help_panel=RUN,
-        ),
+        Path, run_option(help="Folder for everything that is made. Runs that are finished there are not repeated.")
     ]
     test_folds: Annotated[
-        str | None,
-        typer.Option(help="Folds to test on in turn, comma-separated; by default all.", rich_help_panel=DATA),
+        str | None, data_option(help="Folds to test on in turn, comma-separated; by default all.")
     ] = None
     methods: Annotated[
         str,
-        typer.Option(
-            help=f"Comma-separated: {', '.join(METHODS.names())}. Training without mixing, none, is always among them.",
-            rich_help_panel=MIXING,
+        mixing_option(
+            help=f"Comma-separated: {', '.join(METHODS.names())}. Training without mixing, none, is always among them."
         ),
     ] = "none,CutMix,Mixup,CellMix-Group"
     curricula: Annotated[
         str,
-        typer.Option(
+        mixing_option(
             help="Of CellMix's methods, comma-separated: loss_hold, loss_back (patch size and fix ratio follow the "
             "loss), linear, reverse, random, loop (the patch size does, the ratio decays), off (both constant), or "
-            "PATCH+RATIO such as linear+loss_hold.",
-            rich_help_panel=MIXING,
+            "PATCH+RATIO such as linear+loss_hold."
         ),
     ] = "loss_hold"
     p: Annotated[
-        str,
-        typer.Option(
-            "--p",
-            help="Probability that a batch is mixed, from 0 to 1; several: as --learning-rate.",
-            rich_help_panel=MIXING,
-        ),
+        str, mixing_option("--p", help="Probability that a batch is mixed, from 0 to 1; several: as --learning-rate.")
     ] = "0.5"
     threshold: Annotated[
         str,
-        typer.Option(
-            help="Loss per sample at which the curriculum makes the next epoch harder; several: as --learning-rate.",
-            rich_help_panel=MIXING,
+        mixing_option(
+            help="Loss per sample at which the curriculum makes the next epoch harder; several: as --learning-rate."
         ),
     ] = "0.5"
     against: Annotated[
         str,
-        typer.Option(
-            help="Arm that the report compares the others with, such as 'CellMix-Group, off' or 'CutMix'.",
-            rich_help_panel=MIXING,
-        ),
+        mixing_option(help="Arm that the report compares the others with, such as 'CellMix-Group, off' or 'CutMix'."),
     ] = "none"
-    seeds: Annotated[
-        int, typer.Option(min=1, help="So many runs of everything: seeds 0, 1, ...", rich_help_panel=RUN)
-    ] = 3
+    seeds: Annotated[int, run_option(min=1, help="So many runs of everything: seeds 0, 1, ...")] = 3
     epochs: Epochs = 10
     batch_size: BatchSize = 32
     model: Model = "small_cnn"
     pretrained: Pretrained = False
     learning_rate: Annotated[
         str | None,
-        typer.Option(
+        model_option(
             help="Highest of the cosine schedule; by default the model's own. Several, comma-separated: the validation "
-            "fold chooses, for each arm and fold.",
-            rich_help_panel=MODEL,
+            "fold chooses, for each arm and fold."
         ),
     ] = None
-    weight_decay: Annotated[float, typer.Option(help="Of AdamW.", rich_help_panel=MODEL)] = 1e-2
+    weight_decay: Annotated[float, model_option(help="Of AdamW.")] = 1e-2
     device: Device = "cpu"
     workers: Annotated[
         int | None,
-        typer.Option(
+        run_option(
             min=0,
             help="Processes; by default one per core, 1 on a GPU. Results do not depend on it. 0: none, for debugging.",
-            rich_help_panel=RUN,
         ),
     ] = None
-    threads: Annotated[int, typer.Option(min=1, help="Of PyTorch and DALI, per run.", rich_help_panel=RUN)] = 1
+    threads: Annotated[int, run_option(min=1, help="Of PyTorch and DALI, per run.")] = 1
 
 
 @compare.command()
@@ -138,10 +118,7 @@ def images(
     folder: Annotated[Path, typer.Argument(help="Folder of the images.")],
     folds: Annotated[
         Path,
-        typer.Option(
-            help="CSV with the columns path (within the folder), class, fold, and optionally group.",
-            rich_help_panel=DATA,
-        ),
+        data_option(help="CSV with the columns path (within the folder), class, fold, and optionally group."),
     ],
     only: Only = None,
     class_column: ClassColumn = "class",

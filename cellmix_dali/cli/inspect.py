@@ -23,8 +23,7 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     mpp_override: MppOverride = None,
     device: Annotated[
-        Literal["cpu", "gpu"],
-        typer.Option(help="The pipeline's; it says how this slide is decoded there."),
+        Literal["cpu", "gpu"], typer.Option(help="The pipeline's; it says how this slide is decoded there.")
     ] = "cpu",
 ) -> None:
     """Say what a slide file holds: levels, mpp, blocks, compression, colour; how it is read and decoded, and why."""

@@ -38,8 +38,7 @@ def preview(
     out: PictureOut = Path("preview.png"),
     batch_size: Annotated[int, typer.Option(min=2, max=64, help="Tiles, all in one batch.")] = 8,
     tile_size: Annotated[
-        int | None,
-        typer.Option(min=16, help="Side of a tile in pixels; by default 256 of a slide, and a table's own."),
+        int | None, typer.Option(min=16, help="Side of a tile in pixels; by default 256 of a slide, and a table's own.")
     ] = None,
     mpp: Annotated[
         float | None, typer.Option(help="Microns per pixel of a slide's tiles; by default those of its finest level.")

@@ -18,8 +18,6 @@ from ..training.settings import TrainingSettings, check_settings
 from ._grouped import takes
 from ._hints import expect, former_command
 from ._options import (
-    DATA,
-    RESOLUTION,
     ClassColumn,
     Folds,
     GridOptions,
@@ -28,6 +26,8 @@ from ._options import (
     SkipBadImages,
     SkipBadSlides,
     TileSize,
+    data_option,
+    grid_option,
     make_folder,
     may_begin,
 )
@@ -64,13 +64,10 @@ train = typer.Typer(
 class RecipeOptions(GridOptions):
     """Which tiles are taken of each slide of a list."""
 
-    tile_size: Annotated[int, typer.Option(min=32, help="Side of a tile in pixels.", rich_help_panel=RESOLUTION)] = 224
+    tile_size: Annotated[int, grid_option(min=32, help="Side of a tile in pixels.")] = 224
     annotations: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder of QuPath GeoJSON files, one per slide: tiles are labelled by them, not by the list.",
-            rich_help_panel=DATA,
-        ),
+        data_option(help="Folder of QuPath GeoJSON files, one per slide: tiles are labelled by them, not by the list."),
     ] = None
 
 
@@ -80,28 +77,18 @@ class DivisionOptions:
 
     hold_out: Annotated[
         float,
-        typer.Option(
-            help="Share of the patients or slides to test on, where there is no column 'split' or 'fold'.",
-            rich_help_panel=DATA,
-        ),
+        data_option(help="Share of the patients or slides to test on, where there is no column 'split' or 'fold'."),
     ] = 0.2
-    fold: Annotated[
-        str | None,
-        typer.Option(help="Value of the column 'fold' to test on; by default the first.", rich_help_panel=DATA),
-    ] = None
+    fold: Annotated[str | None, data_option(help="Value of the column 'fold' to test on; by default the first.")] = None
     validation: Annotated[
         float,
-        typer.Option(
+        data_option(
             help="Share of the other patients or slides that choose the best epoch; 0: the last epoch is kept, unless "
-            "a column 'split' says 'val' and 'test'.",
-            rich_help_panel=DATA,
+            "a column 'split' says 'val' and 'test'."
         ),
     ] = 0.0
     validation_fold: Annotated[
-        str | None,
-        typer.Option(
-            help="Instead of --validation: the value of 'fold' that chooses the best epoch.", rich_help_panel=DATA
-        ),
+        str | None, data_option(help="Instead of --validation: the value of 'fold' that chooses the best epoch.")
     ] = None
 
     def division(self, seed: int) -> Division:
@@ -129,10 +116,7 @@ def slides(
     skip_bad_slides: SkipBadSlides = False,
     verify: Annotated[
         Literal["headers", "scan"],
-        typer.Option(
-            help="What is verified of a tile: headers, or the codes of JPEG scans, too.",
-            rich_help_panel=DATA,
-        ),
+        data_option(help="What is verified of a tile: headers, or the codes of JPEG scans, too."),
     ] = "headers",
     *,
     mixing: MixingOptions,
@@ -180,10 +164,7 @@ def tiles(
     tile_size: TileSize = None,
     verify: Annotated[
         Literal["headers", "scan", "hash"],
-        typer.Option(
-            help="What is verified of a tile: headers, the codes of JPEG scans, too, or its SHA-256.",
-            rich_help_panel=DATA,
-        ),
+        data_option(help="What is verified of a tile: headers, the codes of JPEG scans, too, or its SHA-256."),
     ] = "headers",
     *,
     mixing: MixingOptions,
@@ -226,18 +207,15 @@ def images(
     folds: Folds = None,
     fold: Annotated[
         str | None,
-        typer.Option(
+        data_option(
             help="The fold of --folds to test on, by default 0; the next one chooses the best epoch, unless --no-best.",
             show_default=False,
-            rich_help_panel=DATA,
         ),
     ] = None,
     only: Only = None,
     class_column: ClassColumn = "class",
     image_size: ImageSize = 224,
-    cache: Annotated[
-        bool, typer.Option("--cache", help="Keep decoded, resized images in memory.", rich_help_panel=DATA)
-    ] = False,
+    cache: Annotated[bool, data_option("--cache", help="Keep decoded, resized images in memory.")] = False,
     skip_bad_images: SkipBadImages = False,
     *,
     mixing: MixingOptions,
