@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from rich.console import Console
 from rich.markup import escape
 
+from ..curriculum.curriculum import PATCH_STRATEGIES, RATIO_STRATEGIES, PatchStrategy, RatioStrategy
 from ..mixing import METHODS
-from ..training.settings import TrainingSettings
+from ..training.settings import SCHEDULES, Schedule, TrainingSettings
 from ._options import (
     BatchSize,
     Device,
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["KeptRunOptions", "MixingOptions", "ModelOptions", "RunOptions", "settings_of", "train_and_tell"]
 
-PatchStrategy: TypeAlias = Literal["linear", "reverse", "random", "loop", "loss_hold", "loss_back", "fixed"]
-RatioStrategy: TypeAlias = Literal["decay", "loss_hold", "loss_back", "fixed"]
-Schedule: TypeAlias = Literal["cosine", "one-cycle", "constant"]
-
 
 @dataclass(frozen=True)
 class MixingOptions:
@@ -44,15 +41,11 @@ class MixingOptions:
     p: Probability = 0.5
     patch_strategy: Annotated[
         PatchStrategy,
-        mixing_option(
-            metavar="NAME", help=f"Patch sizes of CellMix over the epochs: {', '.join(get_args(PatchStrategy))}."
-        ),
+        mixing_option(metavar="NAME", help=f"Patch sizes of CellMix over the epochs: {', '.join(PATCH_STRATEGIES)}."),
     ] = "loss_hold"
     ratio_strategy: Annotated[
         RatioStrategy,
-        mixing_option(
-            metavar="NAME", help=f"Fix ratio of CellMix over the epochs: {', '.join(get_args(RatioStrategy))}."
-        ),
+        mixing_option(metavar="NAME", help=f"Fix ratio of CellMix over the epochs: {', '.join(RATIO_STRATEGIES)}."),
     ] = "loss_hold"
     patch_size: Annotated[
         int | None,
@@ -78,9 +71,7 @@ class ModelOptions:
     ] = None
     schedule: Annotated[
         Schedule,
-        model_option(
-            metavar="NAME", help=f"How the learning rate goes over the batches: {', '.join(get_args(Schedule))}."
-        ),
+        model_option(metavar="NAME", help=f"How the learning rate goes over the batches: {', '.join(SCHEDULES)}."),
     ] = "one-cycle"
     weight_decay: Annotated[float, model_option(help="Of AdamW.")] = 1e-2
     best: Annotated[

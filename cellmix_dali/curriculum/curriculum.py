@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, SupportsFloat
+from typing import Any, Literal, SupportsFloat, TypeAlias, get_args
 
 import numpy as np
 
@@ -12,10 +12,12 @@ from cellmix_dali.curriculum._course import plan_index, plan_ratio, ratio_bounds
 from cellmix_dali.curriculum.patch_sizes import JUMPS, legal_patch_sizes, nearest_patch_size
 from cellmix_dali.errors import ArgumentError, unknown_name
 
-__all__ = ["LOSS_DRIVEN", "PATCH_STRATEGIES", "RATIO_STRATEGIES", "Curriculum"]
+__all__ = ["LOSS_DRIVEN", "PATCH_STRATEGIES", "RATIO_STRATEGIES", "Curriculum", "PatchStrategy", "RatioStrategy"]
 
-PATCH_STRATEGIES = ("linear", "reverse", "random", "loop", "loss_hold", "loss_back", "fixed")
-RATIO_STRATEGIES = ("decay", "loss_hold", "loss_back", "fixed")
+PatchStrategy: TypeAlias = Literal["linear", "reverse", "random", "loop", "loss_hold", "loss_back", "fixed"]
+RatioStrategy: TypeAlias = Literal["decay", "loss_hold", "loss_back", "fixed"]
+PATCH_STRATEGIES: tuple[str, ...] = get_args(PatchStrategy)
+RATIO_STRATEGIES: tuple[str, ...] = get_args(RatioStrategy)
 LOSS_DRIVEN = ("loss_hold", "loss_back")
 
 _HARDER = 0.9

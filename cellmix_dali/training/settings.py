@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
 
 from ..curriculum import Curriculum
 from ..errors import ArgumentError, unknown_name
 from ..mixing import METHODS, canonical_method, make_mixer, mixes
 from .models import check_model, default_learning_rate
 
-__all__ = ["SCHEDULES", "TrainingSettings", "check_settings", "fitting_batch_size"]
+__all__ = ["SCHEDULES", "Schedule", "TrainingSettings", "check_settings", "fitting_batch_size"]
 
 #: How the learning rate goes: a short rise and half a cosine; PyTorch's OneCycleLR; the same in all steps.
-SCHEDULES = ("cosine", "one-cycle", "constant")
+Schedule: TypeAlias = Literal["cosine", "one-cycle", "constant"]
+SCHEDULES: tuple[str, ...] = get_args(Schedule)
 
 _ANY_SIZE = 224  # that every model takes
 
