@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT
+from ..tiling.settings import Align, Format, Subsampling, TilingSettings
 from ._grouped import takes
 from ._options import Device, GridOptions
 from ._telling import SOME_FAILED, Display, duration, may_end_early, say
@@ -40,8 +41,8 @@ def tile(
     *,
     grid: GridOptions,
     align: Annotated[
-        str,
-        typer.Option(help="blocks: only windows along the borders of the file's own blocks; other slides fail. none."),
+        Align,
+        typer.Option(help="blocks: only windows along the borders of the file's own blocks; other slides fail."),
     ] = "none",
     mask: Annotated[
         Path | None,
@@ -58,7 +59,7 @@ def tile(
         float, typer.Option(help="Least share of a tile that an annotated class covers, above 0, at most 1.")
     ] = 0.5,
     image_format: Annotated[
-        str,
+        Format,
         typer.Option(
             "--format",
             help="auto: JPEG blocks that are tiles are copied as they are, all else is encoded as JPEG; jpeg, png: all "
@@ -66,7 +67,7 @@ def tile(
         ),
     ] = "auto",
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG.")] = 90,
-    subsampling: Annotated[str, typer.Option(help="Of the colours in JPEG: 4:4:4, 4:2:2 or 4:2:0.")] = "4:2:0",
+    subsampling: Annotated[Subsampling, typer.Option(help="Of the colours in JPEG.")] = "4:2:0",
     shard_size: Annotated[
         int, typer.Option(min=1, help="Tiles per shard at most; slides with more are made in parts of as many.")
     ] = 4096,
@@ -123,8 +124,6 @@ def tile(
     --skip-bad-slides, if there are tiles), 2 wrong use, 1 the job had to stop (a full disk) and can be resumed.
     """
     console, errors = Console(), Console(stderr=True)
-    from ..tiling import TilingSettings
-
     recipe = grid.recipe(tile_size=tile_size, mask=mask, annotations=annotations, min_share=min_share)
     settings = TilingSettings.of(
         recipe,

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from .._arguments import integer
 from ..errors import ArgumentError, unknown_name
 from ..shards import Encoding
 from ..tables.recipe import TileRecipe
 
-__all__ = ["Align", "Format", "Json", "TilingSettings"]
+__all__ = ["Align", "Format", "Json", "Subsampling", "TilingSettings"]
 
 Format: TypeAlias = Literal["auto", "jpeg", "png"]
 Align: TypeAlias = Literal["none", "blocks"]
+Subsampling: TypeAlias = Literal["4:4:4", "4:2:2", "4:2:0"]
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
-
-_FORMATS = ("auto", "jpeg", "png")
-_ALIGNS = ("none", "blocks")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +55,7 @@ class TilingSettings(TileRecipe):
     align: Align = "none"
     format: Format = "auto"
     quality: int = 90
-    subsampling: Literal["4:4:4", "4:2:2", "4:2:0"] = "4:2:0"
+    subsampling: Subsampling = "4:2:0"
     shard_size: int = 4096
     coords_only: bool = False
     device: Literal["cpu", "gpu"] = "cpu"
@@ -76,8 +74,8 @@ class TilingSettings(TileRecipe):
             )
         integer("shard_size", self.shard_size, low=1)
         for name, value, allowed in (
-            ("align", self.align, _ALIGNS),
-            ("format", self.format, _FORMATS),
+            ("align", self.align, get_args(Align)),
+            ("format", self.format, get_args(Format)),
             ("device", self.device, ("cpu", "gpu")),
         ):
             if value not in allowed:
