@@ -125,10 +125,10 @@ class ImageSource(Source):
         return KINDS
 
     def only(self, kinds: Iterable[str]) -> None:
-        """Change nothing: there is no other way to read a file."""
+        """Do nothing: there is no other way to read a file."""
 
     def forget(self) -> None:
-        """Change nothing: nothing is read ahead here."""
+        """Do nothing: nothing is read ahead here."""
 
     def deliver(self, epoch: int, iteration: int) -> tuple[NDArray[np.int64], list[object]]:
         """Return a batch's places in the list, and names of files or pixels."""

@@ -14,7 +14,7 @@ RASTER = 32  # pixels on each side that are looked at: all of them would take lo
 
 
 def check_saturation(saturation: int) -> int:
-    """Refuse what is no HSV saturation of 255."""
+    """Refuse what is not an HSV saturation of 255."""
     if not 0 <= saturation <= 255:
         raise ArgumentError(f"saturation={saturation} is out of range: give 0 to 255, such as {SATURATION}.")
     return int(saturation)

@@ -184,7 +184,7 @@ class Substitutes:
         if not self.replacing:
             if kind == NOT_READ:
                 raise NotReadError(
-                    f"A tile was not read ({where}): {reason} Go on from the last state when it can be, or give more "
+                    f"A tile was not read ({where}): {reason} Go on from the last state when it can be read again, or give more "
                     "retry_seconds."
                 )
             raise SlideError(f"A tile cannot be read ({where}): {reason} Use on_error='replace' to go on without it.")
@@ -223,7 +223,7 @@ class Substitutes:
         if kind == NOT_READ:
             return NotReadError(
                 f"A tile was not read, and none of the other tiles of its class that were tried either "
-                f"({self._table.describe(row)}): {reason} Go on from the last state when it can be."
+                f"({self._table.describe(row)}): {reason} Go on from the last state when it can be read again."
             )
         return SlideError(
             f"A tile cannot be read, and none of the other tiles of its class that were tried either "

@@ -219,7 +219,7 @@ def write_tiles(
 
 
 def _ordered(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Rows with their columns in the schema's order; as they are where they lack one or have others."""
+    """Rows with their columns in the schema's order; unchanged where they lack one or have others."""
     return rows.select(schema.names) if set(rows.column_names) == set(schema.names) else rows
 
 
@@ -254,7 +254,7 @@ def open_tiles(path: str | Path) -> TileTable:
     Parameters
     ----------
     path : str or Path
-        The collection's folder, or its ``tiles.parquet``. The folder may have been moved, and the slides be gone.
+        The collection's folder, or its ``tiles.parquet``. The folder may have been moved, and the slides may be gone.
 
     Returns
     -------
@@ -293,7 +293,7 @@ def open_tiles(path: str | Path) -> TileTable:
 
 
 def is_sharded(table: TileTable) -> bool:
-    """Whether a table's tiles are in shards, and not to be read from the slides."""
+    """Whether a table's tiles are in shards, and not read from the slides."""
     return "shard" in table.arrow.column_names
 
 
