@@ -184,8 +184,8 @@ class Substitutes:
         if not self.replacing:
             if kind == NOT_READ:
                 raise NotReadError(
-                    f"A tile was not read ({where}): {reason} Go on from the last state when it can be read again, or give more "
-                    "retry_seconds."
+                    f"A tile was not read ({where}): {reason} Go on from the last state when it can be read again, or "
+                    "give more retry_seconds."
                 )
             raise SlideError(f"A tile cannot be read ({where}): {reason} Use on_error='replace' to go on without it.")
         return self._draw(row, epoch)

@@ -139,7 +139,8 @@ class ShardWriter:
         """
         if self._discarded:
             raise ArgumentError(
-                f"The writer of {self._prefix} was stopped by an error, so its tiles are not all there. Write the tiles again with a new one."
+                f"The writer of {self._prefix} was stopped by an error, so its tiles are not all there. Write "
+                "the tiles again with a new one."
             )
         if not self._closed:
             self._finish()
