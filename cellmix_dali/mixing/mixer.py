@@ -15,7 +15,7 @@ from .plan import MixPlan
 __all__ = ["PASTED_BOX", "Mixer", "TileMixer"]
 
 #: `Mixer.label_weight` of methods that paste a box.
-PASTED_BOX = "the share of the tile that the pasted box leaves, and that which it covers"
+PASTED_BOX = "the shares of the tile outside and inside the pasted box"
 
 
 class Mixer(ABC):
