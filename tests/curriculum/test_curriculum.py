@@ -445,7 +445,7 @@ def test_state_of_other_settings_is_refused(arguments, words):
         ({"patch_index": 7}, ["state['patch_index']=7", "from 0 to 6"]),
         ({"patch_index": -1}, ["state['patch_index']=-1", "from 0 to 6"]),
         ({"loss": 1.0}, ["too many: loss", "state_dict()"]),
-        ({"settings": None}, ["no state of a curriculum", "state_dict()"]),
+        ({"settings": None}, ["not the state of a curriculum", "state_dict()"]),
         ({"settings": {"epochs": 9}}, ["other settings", "token_size (saved None, here 16)"]),
     ],
 )
@@ -478,7 +478,7 @@ def test_a_state_with_a_missing_key_is_refused(missing):
 
 
 def test_what_is_no_mapping_is_refused():
-    with pytest.raises(ArgumentError, match="no state of a curriculum"):
+    with pytest.raises(ArgumentError, match="not the state of a curriculum"):
         Curriculum(epochs=9, tile_size=384).load_state_dict([1, 2])
 
 
