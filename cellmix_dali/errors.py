@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "SlideError",
     "StoppedError",
     "kind_of",
+    "some_of",
     "unknown_name",
 ]
 
@@ -70,6 +71,12 @@ def unknown_name(what: str, name: object, allowed: Iterable[str]) -> ArgumentErr
     near = difflib.get_close_matches(str(name).lower(), folded, n=1, cutoff=0.5)
     hint = f" Did you mean {folded[near[0]]!r}?" if near else ""
     return ArgumentError(f"Unknown {what} {name!r}.{hint} Allowed: {', '.join(names)}.")
+
+
+def some_of(names: Sequence[object], *, shown: int = 5, separator: str = ", ") -> str:
+    """Return the first few names in a row, and how many more there are: a message need not hold a thousand."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return separator.join(map(str, names[:shown])) + more
 
 
 class StoppedError(CellMixDaliError):

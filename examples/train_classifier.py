@@ -79,7 +79,7 @@ def main() -> None:
             optimizer.step()
             total += loss.item()
         patch_size, fix_ratio = curriculum.patch_size, curriculum.fix_ratio
-        curriculum.step(total / len(loader))  # in force from the next epoch's first batch
+        curriculum.step(total / len(loader))  # takes effect at the next epoch's first batch
 
         model.eval()
         with torch.inference_mode():

@@ -60,7 +60,7 @@ class DecodedBlocks:
         self._pipeline = self._decoder()
 
     def load(self, places: Iterable[Place]) -> None:
-        """Have these blocks decoded that are not yet."""
+        """Decode those of these blocks that are not decoded yet."""
         new = [place for place in places if place not in self._pixels and place not in self._bad]
         for first in range(0, len(new), _BATCH):
             self._decode(self._read(new[first : first + _BATCH]))

@@ -93,7 +93,7 @@ class WindowCutter:
     def _cut_blocks(
         self, blocks: DecodedBlocks, wanted: list[tuple[int, NDArray[np.uint8]]], bad: dict[int, SlideError]
     ) -> list[tuple[int, NDArray[np.uint8]]]:
-        """Cut what lies on blocks; gives what does not."""
+        """Cut what lies on blocks; return what does not."""
         table, level = self.table, self._level
         rows = np.array([row for row, _ in wanted])
         of, windows = on_level(level, table, rows)

@@ -23,8 +23,8 @@ def halving(size: int) -> Halve | None:
     """Return a function that halves images as DALI does, or None where it would not do exactly that.
 
     Antialiased linear resizing to the half weighs four pixels across and four down by 1, 3, 3, 1, so its sums are whole
-    numbers of 64ths, and only where DALI rounds a half to depends on its build: that is asked of DALI itself. Then both
-    are compared on noise, where a sixty-fourth of all sums are halves.
+    numbers of 64ths. Only the way in which DALI rounds a half depends on its build, so that is tried with DALI itself.
+    Then both are compared on noise, where a sixty-fourth of all sums are halves.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def _resized(windows: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def _compiled(function: Callable[..., Any]) -> Any:
-    """Compile once a machine; where no folder can keep the result, once per process."""
+    """Compile once per machine; where no folder can keep the result, once per process."""
     try:
         return njit(nogil=True, cache=True)(function)
     except RuntimeError:

@@ -23,7 +23,7 @@ _MEMORY = Path("/proc/meminfo")
 
 
 class ImageCache:
-    """Holds image files decoded and resized, for as many loaders of one process as are given it.
+    """Holds image files decoded and resized, for any number of loaders of one process.
 
     Loaders give the same batches with a cache and without, to the bit, and take each other's states. A file is known
     by its path and held as it was when it was first filled in; nothing is ever dropped. Memory: files x image_size x
@@ -42,7 +42,7 @@ class ImageCache:
     Raises
     ------
     ArgumentError
-        If the image size or the device cannot be.
+        If the image size or the device cannot be used.
     MissingDependencyError
         If the GPU is asked for where there is none.
     """
@@ -114,7 +114,7 @@ class ImageCache:
         return pipeline
 
     def _check_memory(self, count: int) -> None:
-        """Raise `ArgumentError` if so many more images are more than the memory that is available."""
+        """Raise `ArgumentError` if so many more images need more memory than is available."""
         need, free = count * self.image_size**2 * 3, _available_memory()
         if free is not None and need > free:
             raise ArgumentError(

@@ -34,11 +34,11 @@ _NOT_IN_TIFF = ("1", "I")  # one bit, or an integer of 32, a sample
 def unreadable_images(
     files: Sequence[str | Path], *, num_threads: int = 2, progress: Callable[[int, int], None] | None = None
 ) -> dict[int, str]:
-    """Decode all files once and tell which ones fail.
+    """Decode all files once and return those that fail.
 
-    By Pillow, and not by DALI: a DALI process that has met many broken images is not to be trusted with the training
-    that follows (seen with DALI 2.4.0: crashes in pipelines built after failed ones). Damage that leaves a stream
-    decodable is not seen: wrong pixels are pixels. What only Pillow decodes is unreadable, too.
+    Pillow decodes them, not DALI: a process in which DALI has met many broken images cannot be trusted with the
+    training that follows (seen with DALI 2.4.0: crashes in pipelines built after failed ones). Damage that leaves a
+    stream decodable is not seen: wrong pixels are pixels. What only Pillow decodes is unreadable, too.
 
     Parameters
     ----------

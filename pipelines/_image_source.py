@@ -131,10 +131,10 @@ class ImageSource(Source):
         return KINDS
 
     def only(self, kinds: Iterable[str]) -> None:
-        """Change nothing: there is no other way to read a file."""
+        """Do nothing: there is no other way to read a file."""
 
     def forget(self) -> None:
-        """Change nothing: nothing is read ahead here."""
+        """Do nothing: nothing is read ahead here."""
 
     def deliver(self, epoch: int, iteration: int) -> tuple[NDArray[np.int64], list[object]]:
         """Return a batch's places in the list, and names of files or pixels."""
@@ -171,7 +171,7 @@ class ImageSource(Source):
 
 
 def _checked_labels(labels: ArrayLike, count: int, num_classes: int | None) -> NDArray[np.int32]:
-    """The labels as int32, one a file."""
+    """The labels as int32, one per file."""
     given = np.asarray(labels)
     if given.shape != (count,) or (count and given.dtype.kind not in "iu"):
         raise ArgumentError(

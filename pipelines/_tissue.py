@@ -10,11 +10,11 @@ __all__ = ["BLACK", "RASTER", "SATURATION", "check_saturation", "tissue_share_no
 # As cellmix_dali.tissue.mask has it: HSV saturation of 255 that parts glass from tissue, between the bounds of its
 # threshold; and the brightest channel below which a pixel is pen, shadow or background.
 SATURATION, BLACK = 20, 40
-RASTER = 32  # pixels a side that are looked at: all of them would take longer than decoding them does
+RASTER = 32  # pixels on each side that are looked at: all of them would take longer than decoding does
 
 
 def check_saturation(saturation: int) -> int:
-    """Refuse what is no HSV saturation of 255."""
+    """Refuse what is not an HSV saturation of 255."""
     if not 0 <= saturation <= 255:
         raise ArgumentError(f"saturation={saturation} is out of range: give 0 to 255, such as {SATURATION}.")
     return int(saturation)

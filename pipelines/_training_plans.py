@@ -27,7 +27,7 @@ def training_plans(
     rank: int,
     source_map: bool | int = False,
 ) -> PlanSource | None:
-    """Make what draws a loader's plans; None where nothing is to be mixed, by ``method=None`` or "none"."""
+    """Make what draws a loader's plans; None where nothing is mixed (``method=None`` or "none")."""
     if mixes(method):
         assert method is not None
         return PlanSource(

@@ -1,10 +1,10 @@
 """Training and evaluation on image files: read -> decode -> resize -> flips -> mixing -> normalise -> PyTorch.
 
 The order of the files is drawn outside the graph, as that of slide tiles is, and DALI reads and decodes the files
-(`fn.io.file.read`, in its own threads). `fn.readers.file` would not do: it goes round its list of files, so that an
-epoch that leaves out an incomplete last batch begins where the one before stopped, and what its shuffle draws cannot be
-worked out from (seed, epoch) alone. Here every epoch is exact, the last batch of an evaluation is short and unpadded,
-runs of different methods see the same images in the same order, and a curriculum's step is in force from the first
+(`fn.io.file.read`, in its own threads). `fn.readers.file` would not do: it cycles through its list of files, so that an
+epoch that leaves out an incomplete last batch begins where the one before stopped, and its shuffle is not a function of
+(seed, epoch) alone. Here every epoch is exact, the last batch of an evaluation is short and unpadded,
+runs of different methods see the same images in the same order, and a curriculum's step takes effect at the first
 batch of the next epoch. An `ImageCache` decodes every file once, instead of in every epoch.
 """
 
@@ -111,8 +111,9 @@ def train_image_loader(
     -------
     Loader
         Batches: ``images`` (batch, 3, image_size, image_size), ``labels`` float32 (batch, num_classes), or int64
-        (batch,) of -1 where there are none, ``item`` int64 (batch,): which files; and, but for no mixing, as applied
-        ``patch_size``, ``fix_ratio``, ``triggered``, ``epoch``, ``iteration``, (batch,). If asked for ``source_map``
+        (batch,) of -1 where there are none, ``item`` int64 (batch,): which files; where batches are mixed, also
+        ``patch_size``, ``fix_ratio``, ``triggered``, ``epoch`` and ``iteration`` (batch,), as they were applied. If
+        asked for ``source_map``
         int64 (batch, tokens), the targets float32 (batch, numbers); and, where a target stays with its sample, the
         mixing matrix ``weights`` float32 (batch, batch).
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, Generic, NoReturn, Protocol, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
@@ -15,16 +14,17 @@ from typing_extensions import Self
 
 from cellmix_dali._arguments import integer
 from cellmix_dali._plain import plain
-from cellmix_dali._ranks import group_ranks
 from cellmix_dali.errors import ArgumentError, CellMixDaliError
+from cellmix_dali.jobs.asked import differences
 from cellmix_dali.plugins import Source
 from cellmix_dali.plugins.dali import Pipeline
 from cellmix_dali.reading.faults import Fault
 from cellmix_dali.slides.stream_kinds import DecoderRoute
 
+from ._of_one_process import OfOneProcess
 from .graph import GraphOptions, source_pipeline
 
-__all__ = ["Loader", "Stateful", "loader_over"]
+__all__ = ["Loader", "loader_over"]
 
 # As `cellmix_dali.plugins.CellMixParameters` has them.
 _PARAMETERS = {
@@ -40,23 +40,13 @@ _ONE_A_SAMPLE = {"labels", "tile", "item"}
 SourceT = TypeVar("SourceT", bound=Source)
 
 
-class Stateful(Protocol):
-    """Anything with a state of its own, such as `cellmix_dali.Curriculum`."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take a state."""
-
-
-class Loader(Generic[SourceT]):
+class Loader(OfOneProcess, Generic[SourceT]):
     """Iterates over a pipeline whose source ends its epochs itself, on `DALIGenericIterator`; one pass is one epoch.
 
     Batches are dicts of tensors. Nothing of the next epoch is fetched before its first batch is asked for, so a
-    ``curriculum.step(loss)`` between two passes is in force from the first batch of the next pass and in none before.
-    A pass that is left early is over: the next one begins the next epoch, but after a single batch, a mere look, the
-    same epoch again. `state_dict` says where it was left. Another pass that begins meanwhile makes the first one raise.
+    ``curriculum.step(loss)`` between two passes takes effect at the first batch of the next pass and in none before.
+    A pass that is left early is over: the next one begins the next epoch, or, after a single batch (a mere look), the
+    same epoch again. `state_dict` says where it was left. A pass that is overtaken by another one raises.
 
     Parameters
     ----------
@@ -79,19 +69,19 @@ class Loader(Generic[SourceT]):
         follows_group: bool = False,
         seen: Mapping[str, Any] | None = None,
     ) -> None:
+        super().__init__(source, follows_group)
         self.source = source
         self.pipeline: Pipeline | None = None
         self._build = build
-        self._curriculum = _stateful(source)
-        self._follows_group = follows_group
+        curriculum = None if source.plans is None else source.plans.curriculum
+        self._curriculum: Any = curriculum if hasattr(curriculum, "state_dict") else None  # one that has a state
         self._seen = dict(seen or {})
-        self._process = os.getpid()
         self._epoch = self._iteration = 0
         self._begun_at = 0  # the iteration at which the latest pass began
         # The pass under way, or the one that was left. One that is no longer this one raises when it is asked to go on.
         self._pass: object | None = None
         self._iterator: DALIGenericIterator | None = None  # None: to be made anew when a batch is asked for
-        self._used = self._closed = self._left = False
+        self._used = self._left = False
         self._make_iterator()  # what cannot work is refused now
 
     @property
@@ -121,13 +111,13 @@ class Loader(Generic[SourceT]):
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         """Go through one epoch, or, after `load_state_dict`, through the rest of one.
 
-        A pass may be left at any batch; `state_dict` then says where. The next pass begins the next epoch, but after a
-        single batch, a mere look, it begins the same epoch again, unless the curriculum was stepped since.
+        A pass may be left at any batch; `state_dict` then says where. The next pass begins the next epoch, or, after a
+        single batch (a mere look), the same epoch again, unless the curriculum was stepped since.
 
         Yields
         ------
         dict of str to Tensor
-            One tensor an output, the batch its first dimension.
+            One tensor per output; the batch is its first dimension.
 
         Raises
         ------
@@ -158,10 +148,10 @@ class Loader(Generic[SourceT]):
                 self._left = True  # nothing more is done here: this may run when the interpreter ends
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch the next pass is of; without it, epochs count up by themselves.
+        """Set the epoch of the next pass; otherwise epochs count up by themselves.
 
-        See PyTorch's ``DistributedSampler``: for trainers that count the epochs themselves. Within that epoch nothing
-        changes; otherwise a pass under way is over, and the next one begins the epoch at its first batch.
+        For trainers that count the epochs themselves, as PyTorch's ``DistributedSampler`` has it. Within that epoch
+        nothing changes; otherwise a pass under way is over, and the next one begins the epoch at its first batch.
         """
         epoch = integer("epoch", epoch, low=0)
         self._require_process()
@@ -180,7 +170,7 @@ class Loader(Generic[SourceT]):
         return SimpleNamespace(sampler=self)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a new loader needs to go on with the very batches that this one would make next.
+        """Return what a new loader needs to go on with exactly the batches that this one would make next.
 
         Small, of plain numbers, strings, lists and dicts: fit for JSON and for ``torch.load(weights_only=True)``.
         Within a pass, and after one that was left (by ``break``, ``return`` or an exception), the batch that was handed
@@ -201,7 +191,7 @@ class Loader(Generic[SourceT]):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where the loader stood that gave the state, and its curriculum; a pass under way is over.
+        """Go on where the loader that gave the state stood, and its curriculum; a pass under way is over.
 
         Raises
         ------
@@ -238,36 +228,6 @@ class Loader(Generic[SourceT]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def __reduce__(self) -> NoReturn:
-        raise ArgumentError(
-            f"A {type(self).__name__} cannot be pickled or copied: DALI's pipeline and the reading threads belong to "
-            "this process. Make the loader in the process that uses it; state_dict() is what can be carried over."
-        )
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise ArgumentError("This loader is closed: make a new one.")
-        self._require_process()
-
-    def _require_process(self) -> None:
-        """Refuse to go on in a fork: threads do not survive one, and the loader would wait for them for ever."""
-        if os.getpid() != self._process:
-            raise ArgumentError(
-                f"This {type(self).__name__} was made in process {self._process} and carried through a fork into "
-                f"process {os.getpid()}, where DALI's threads are missing. Make the loader in the process that uses "
-                "it: after the fork, with strategy='ddp' in place of 'ddp_fork', and not inside a DataLoader's worker."
-            )
-
-    def _require_ranks(self) -> None:
-        """Refuse to deliver the same batches to all ranks of a process group that began after the loader was made."""
-        group, order = group_ranks(), self.source.order
-        if self._follows_group and group is not None and group != (order.rank, order.world_size):
-            raise ArgumentError(
-                f"This loader was made as rank {order.rank} of {order.world_size}, before the process group, in which "
-                f"this process is rank {group[0]} of {group[1]}. Make it when the group is there (in Lightning, in "
-                "train_dataloader() or setup()), or give rank and world_size."
-            )
 
     def _require_curriculum(self) -> None:
         """Refuse an epoch that the curriculum has not reached, or has left behind."""
@@ -333,7 +293,7 @@ class Loader(Generic[SourceT]):
                 batch[name] = applied[:, column].to(dtype)
         if "source_map" in batch:
             batch["source_map"] = batch["source_map"].long()
-        # One number a sample: in shape (batch, 1) a comparison with predictions, (batch,), would make (batch, batch).
+        # One number per sample: in shape (batch, 1) a comparison with predictions, (batch,), would make (batch, batch).
         for name in _ONE_A_SAMPLE & set(batch):
             if not batch[name].is_floating_point():
                 batch[name] = batch[name][:, 0].long()
@@ -416,9 +376,8 @@ class Loader(Generic[SourceT]):
     def _differing(self, theirs: Mapping[str, Any]) -> str:
         """Say which settings of another loader differ from this one's."""
         mine, digests = self._settings(), self.source.digests
-        names = [name for name in {**mine, **theirs} if theirs.get(name) != mine.get(name)]
-        told = [f"{name} was {theirs.get(name)!r}, is {mine.get(name)!r}" for name in names if name not in digests]
-        return "; ".join(told or [digests[name] for name in names])
+        told = differences(*({name: of[name] for name in of if name not in digests} for of in (theirs, mine)))
+        return "; ".join(told or [digests[name] for name in digests if theirs.get(name) != mine.get(name)])
 
 
 def loader_over(source: SourceT, options: GraphOptions, *, follows_group: bool = False) -> Loader[SourceT]:
@@ -438,9 +397,3 @@ def loader_over(source: SourceT, options: GraphOptions, *, follows_group: bool =
     Loader
     """
     return Loader(partial(source_pipeline, source, options), source, follows_group=follows_group, seen=options.seen())
-
-
-def _stateful(source: Source) -> Stateful | None:
-    """The curriculum of a source's plans, if it has a state."""
-    curriculum = None if source.plans is None else source.plans.curriculum
-    return cast("Stateful", curriculum) if hasattr(curriculum, "state_dict") else None

@@ -1,4 +1,4 @@
-"""Tiles as an array: what training sees before augmentation, by the same code."""
+"""Tiles as an array: what training sees before augmentation, read by the same code."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cellmix_dali._arguments import integer
-from cellmix_dali.errors import ArgumentError, CellMixDaliError
+from cellmix_dali.errors import CellMixDaliError
 from cellmix_dali.plugins import TileSource
 from cellmix_dali.slides import Slide, open_slide
 from cellmix_dali.slides.resolution import choose_level
+from cellmix_dali.tables.positions import from_level0
 from cellmix_dali.tables.tile_table import TileTable
 
 from .graph import GraphOptions, source_pipeline
@@ -40,8 +41,9 @@ def read_tiles(
     slide : Slide or path
         The slide.
     positions : integer array (n, 2)
-        Upper left corners, x and y, in pixels of level 0 (as OpenSlide and most coordinate files have them). On a
-        coarser level the nearest of its pixels is taken.
+        Upper left corners, x and y, in pixels of level 0, whatever level is read, as OpenSlide, CLAM and TRIDENT have
+        them. `cellmix_dali.tables.from_level0` converts them to the nearest pixels of the level. A tile table's are in
+        pixels of its levels: give ``to_level0(slide, table.positions, table.level)``.
     size : int
         Side of a tile in pixels of the result.
     level, mpp, magnification, mpp_override
@@ -66,20 +68,11 @@ def read_tiles(
         If the slide, a position or the resolution cannot be read.
     """
     opened = slide if isinstance(slide, Slide) else open_slide(slide)
-    places = np.asarray(positions)
-    if places.ndim != 2 or places.shape[1] != 2 or not np.issubdtype(places.dtype, np.integer):
-        raise ArgumentError(f"positions must be integers of shape (n, 2), got {places.dtype} {places.shape}.")
     choice = choose_level(opened, size, mpp=mpp, level=level, magnification=magnification, mpp_override=mpp_override)
-    if not len(places):
+    x, y = from_level0(opened, positions, choice.level, size=choice.size).T
+    if not len(x):
         return np.empty((0, size, size, 3), np.uint8)
-    if places.min() < 0:
-        raise ArgumentError(
-            f"Position {places[places.min(axis=1).argmin()].tolist()} is negative: x and y count from 0."
-        )
-    on_level = np.rint(places / opened.levels[choice.level].downsample).astype(np.int64)
-    table = TileTable.from_columns(
-        opened.path, x=on_level[:, 0], y=on_level[:, 1], size=choice.size, level=choice.level
-    )
+    table = TileTable.from_columns(opened.path, x=x, y=y, size=choice.size, level=choice.level)
     return read_table(table, size, edge=edge, batch_size=batch_size, device=device, num_threads=num_threads)
 
 

@@ -1,6 +1,6 @@
 """Which decoder is right about which streams on a device: tried with real blocks when a pipeline is defined.
 
-Some decoders take RGB JPEG for YCbCr, and say nothing. So the GPU's decoder is given blocks of each kind, whole and in
+Some decoders take RGB JPEG for YCbCr without an error. So the GPU's decoder is given blocks of each kind, whole and in
 part, and what comes out is compared with what DALI's decoder on the CPU makes of them.
 """
 
@@ -144,7 +144,7 @@ def try_decoder(
     kind : str
         Of `KINDS`.
     streams : sequence of uint8 arrays (bytes,)
-        Blocks of that kind, of 128 px a side or more; smaller ones are decoded whole only.
+        Blocks of that kind, of 128 px on each side or more; smaller ones are decoded whole only.
     number : int
         DALI's number of the GPU.
     allowed : int, optional

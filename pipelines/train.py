@@ -92,8 +92,8 @@ def train_loader(
         This process among those that train together. By default those of the process group or of
         the launcher (torchrun). Give both to have others.
     tile_size, edge, shuffle, balance, on_error, fault_file, retry_seconds, verify
-        See `cellmix_dali.plugins.TileSource`; but a tile that cannot be read is replaced by another of its class
-        unless told otherwise. ``loader.faults`` says which.
+        See `cellmix_dali.plugins.TileSource`; here a tile that cannot be read is replaced by another of its class
+        by default. ``loader.faults`` says which.
     num_workers : int, default 2
         Threads that read slide files.
     **options
@@ -104,8 +104,9 @@ def train_loader(
     -------
     Loader
         Batches: ``images`` (batch, 3, height, width), ``labels`` float32 (batch, num_classes), or int64 (batch,) of -1
-        without num_classes, ``tile`` int64 (batch,); and, but for no mixing, as applied ``patch_size``, ``fix_ratio``,
-        ``triggered``, ``epoch``, ``iteration``, (batch,). If asked for ``source_map`` int64 (batch, tokens), the
+        without num_classes, ``tile`` int64 (batch,); where batches are mixed, also ``patch_size``,
+        ``fix_ratio``, ``triggered``, ``epoch`` and ``iteration`` (batch,), as they were applied. If asked for
+        ``source_map`` int64 (batch, tokens), the
         targets float32 (batch, numbers), ``masks`` uint8 (batch, height, width); and, where a target stays with its
         sample, the mixing matrix ``weights`` float32 (batch, batch).
 

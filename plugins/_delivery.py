@@ -25,7 +25,7 @@ class DeliveredTiles(NamedTuple):
     Attributes
     ----------
     rows : list of int
-        Their rows of the tile table; another than the order says where that one is bad.
+        Their rows of the tile table; another row than the order's where that one is bad.
     tiles : list of EncodedTile
         Their streams.
     faults : list of (int, str, int or None, str)
@@ -73,7 +73,7 @@ class Delivery:
         self._pending: dict[tuple[int, int], Future[DeliveredTiles]] = {}
 
     def batch(self, epoch: int, iteration: int) -> DeliveredTiles:
-        """Return the tiles of one batch, and have the next ones read meanwhile.
+        """Return the tiles of one batch and read the next ones in the background.
 
         Raises
         ------

@@ -105,7 +105,7 @@ def cellmix(
     Raises
     ------
     ArgumentError
-        As `mix`, of which this is a short name; or if the plan is of another method.
+        See `mix`; also if the plan is of another method.
     """
     if isinstance(plan, PlanSource) and not isinstance(plan.mixer, CellMix):
         raise ArgumentError(f"cellmix was given a plan of {plan.mixer.method}: use cellmix_dali.plugins.mix for it.")

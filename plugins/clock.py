@@ -20,7 +20,7 @@ class EpochClock:
     """Turns DALI's batch numbers into (epoch, iteration) and ends the epoch after its last batch.
 
     A source that raises `StopIteration` at the epoch's end keeps DALI from fetching batches of the next epoch ahead:
-    whatever is changed between two epochs (a curriculum) is in force from the first batch of the next. A clock has
+    whatever is changed between two epochs (a curriculum) takes effect at the first batch of the next. A clock has
     no state that a batch changes, so a pipeline restored at (epoch, iteration) goes on just there.
 
     Parameters

@@ -1,6 +1,6 @@
 """Random numbers in a graph that are a pure function of (seed, epoch, iteration, rank, ordinal).
 
-DALI's own `fn.random` numbers depend on what was drawn before them, so a training that goes on would see others.
+DALI's own `fn.random` numbers depend on what was drawn before them, so a resumed training would see others.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Draw:
         Raises
         ------
         ArgumentError
-            If the range is none, or the shape holds no number.
+            If it is not a range, or the shape holds no number.
         """
         low, high = number("low", low, -math.inf), number("high", high, -math.inf)
         if low > high:

@@ -27,7 +27,7 @@ def require_tile_size(images: DataNode, parameters: DataNode) -> DataNode:
 
 
 def require_channels(images: DataNode, channels: int | None = None) -> DataNode:
-    """Make the graph raise if the images have other channels than so many; without a number, than the batch's first.
+    """Make the graph raise if the images have another number of channels; by default, another than the batch's first.
 
     Compiled code would read, or write, beyond them.
     """

@@ -26,7 +26,7 @@ __all__ = ["MixParameters", "mix"]
 
 
 class MixParameters(NamedTuple):
-    """What was applied to a batch; every node holds one scalar a sample, on the CPU.
+    """What was applied to a batch; every node holds one scalar per sample, on the CPU.
 
     Attributes
     ----------
@@ -222,7 +222,7 @@ def mix(
 
 
 def _check(images: DataNode, *, device: str | torch.device | None, num_classes: int) -> Pipeline:
-    """Refuse what cannot work; give the pipeline that is being defined."""
+    """Refuse what cannot work; return the pipeline that is being defined."""
     pipeline = Pipeline.current()
     if pipeline is None:
         raise ArgumentError("Mixing must be called where a DALI pipeline is defined (inside @pipeline_def).")

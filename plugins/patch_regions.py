@@ -1,4 +1,4 @@
-"""The regions of a patch plan, worked out by compiled code: a plan has thousands of patches a batch."""
+"""The regions of a patch plan, worked out by compiled code: a plan has thousands of patches per batch."""
 
 # The annotations would be compiled with the functions.
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"

@@ -1,4 +1,4 @@
-"""A plan as a few small arrays a batch, and as nodes of a DALI graph."""
+"""A plan as a few small arrays per batch, and as nodes of a DALI graph."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ __all__ = ["PlanArrays", "PlanNodes", "Settings", "box_regions", "plan_arrays"]
 class PlanArrays(NamedTuple):
     """One batch's plan as whole-batch arrays, in the terms of `fn.multi_paste`.
 
-    What they hold, by the kind of the action; where nothing is said, an array is empty, and R is the same for all
-    samples of a batch:
+    What they hold depends on the action's kind. An array that is not named is empty; R is the same for all samples of
+    a batch:
 
     - "paste": R regions; later ones win. The first is the sample itself.
     - "fill": one box per sample, `out_anchors` and `shapes`; of height and width 0 where nothing happens.
@@ -187,7 +187,7 @@ def _filled_regions(plan: BoxPlan) -> _Regions:
 
 
 def _resized_regions(plan: BoxPlan) -> _Regions:
-    """What is taken and where it goes: two shapes a sample."""
+    """What is taken and where it goes: two shapes per sample."""
     box, taken = _some_pixel(plan), np.where(_empty(plan), 1, plan.source_boxes[:, 2:]).astype(np.int32)
     return box._replace(shapes=np.concatenate([taken[:, None, :], box.shapes], axis=1))
 
@@ -216,7 +216,7 @@ def _stacked(first: _Regions, second: _Regions) -> _Regions:
 
 
 def _whole_tiles(batch: int, tile_size: tuple[int, int]) -> _Regions:
-    """One region a sample: its own tile."""
+    """One region per sample: its own tile."""
     origin = np.zeros((batch, 1, 2), np.int32)
     whole = np.ascontiguousarray(np.broadcast_to(np.array(tile_size, np.int32), (batch, 1, 2)))
     return _Regions(np.arange(batch, dtype=np.int32)[:, None], origin, origin, whole)

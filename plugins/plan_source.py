@@ -1,4 +1,4 @@
-"""Plans and curriculum parameters as a DALI external source: a few kilobytes a batch, drawn on the host."""
+"""Plans and curriculum parameters as a DALI external source: a few kilobytes per batch, drawn on the host."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ __all__ = ["CurriculumLike", "PlanArrays", "PlanNodes", "PlanSource"]
 
 
 class CurriculumLike(Protocol):
-    """Anything that says the patch size and the fix ratio in force: `cellmix_dali.Curriculum`, or a user's own.
+    """Anything that says the patch size and the fix ratio that hold now: `cellmix_dali.Curriculum`, or a user's own.
 
-    Where it has them, these count as well: ``epoch``, how often it was stepped, must be the number of the epoch whose
+    These count as well, where it has them: ``epoch``, how often it was stepped, must be the number of the epoch whose
     plans are drawn; ``tile_size`` and all ``patch_sizes`` must fit the tiles.
     """
 
@@ -55,8 +55,8 @@ class PlanSource:
     fix_ratio : float, optional
         Constant share of patches that stay. For CellMix only.
     epoch_size : int, optional
-        Batches in an epoch: the source ends the epoch itself, so that a curriculum step made between two epochs is in
-        force from the first batch of the next and in none before. None: never.
+        Batches in an epoch: the source ends the epoch itself, so that a curriculum step made between two epochs
+        takes effect at the first batch of the next and in none before. None: the source never ends an epoch.
     source_map : bool or int, default False
         Whether plans say, too, which sample each token comes from: see `cellmix_dali.plugins.mix`.
 
@@ -119,7 +119,7 @@ class PlanSource:
         return None if epoch is None else int(epoch)
 
     def parameters(self) -> tuple[int, float]:
-        """Return the patch size (pixels) and the fix ratio now in force; 0 and 0.0 for other methods than CellMix."""
+        """Return the patch size (pixels) and the fix ratio that hold now; 0 and 0.0 for other methods than CellMix."""
         if self._curriculum is not None:
             return int(self._curriculum.patch_size), float(self._curriculum.fix_ratio)
         patch_size, fix_ratio = self._constants
@@ -146,7 +146,7 @@ class PlanSource:
         )
 
     def draw(self, epoch: int, iteration: int) -> PlanArrays:
-        """Draw one batch's plan with the parameters now in force, which must be those of its epoch."""
+        """Draw one batch's plan with the parameters that hold now, which must be those of its epoch."""
         self.require_epoch(epoch)
         return self._draw(epoch, iteration)
 

@@ -120,7 +120,7 @@ class Source(ABC):
 
     @abstractmethod
     def mend(self, error: RuntimeError, epoch: int, iterations: Iterable[int]) -> None:
-        """See to it that batches which DALI could not make can be made, or raise the error in a person's words.
+        """Make sure that batches which DALI could not make can be made, or raise the error in a person's words.
 
         Parameters
         ----------
@@ -208,7 +208,7 @@ class Source(ABC):
 
     @abstractmethod
     def only(self, kinds: Iterable[str]) -> None:
-        """Give the decoder no other kinds of streams than these from now on, where it can be helped."""
+        """From now on give the decoder only these kinds of streams, as far as possible."""
 
     def settings(self) -> dict[str, Any]:
         """Return all that the batches depend on, as far as the source knows it, but for the rank.

@@ -87,8 +87,8 @@ class TileSource(Source):
         Reading threads; each reads whole batches.
     retry_seconds : float, default 60
         How long tiles are tried again, with growing pauses, that cannot be read for a reason of the moment: too many
-        open files, a right, a timeout, a server that does not answer. Only then `on_error` holds for them; they are
-        told apart in the faults ("not read"), and tried again the next time that they are asked for.
+        open files, a right, a timeout, a server that does not answer. Only then does `on_error` hold for them; the
+        faults call them "not read", and they are tried again the next time that they are asked for.
     verify : {"headers", "scan", "hash"}, default "headers"
         What is verified of a tile before it is decoded. "headers": what shows without following the codes (see
         `cellmix_dali.slides.damage.BlockCheck`). "scan": the codes of JPEG scans as well: finds all that end early, and

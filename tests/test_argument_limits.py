@@ -19,7 +19,7 @@ from cellmix_dali.plugins import TileSource
 from cellmix_dali.sampling import EpochOrder
 from cellmix_dali.shards import Encoding
 from cellmix_dali.storage.patience import Retry
-from cellmix_dali.tables.grids import check_grid
+from cellmix_dali.tables.recipe import check_grid
 
 TINY, SEEDS = 1e-9, 2**64
 BEYOND = 1.0 + 1e-9  # a little more than 1

@@ -14,11 +14,12 @@ from cellmix_dali.synthetic import render_slides
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-CODE = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CODE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def test_the_front_page_is_short() -> None:
-    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+    assert len(README.splitlines()) <= 150
     assert len(CODE) == 2
 
 
@@ -69,6 +70,19 @@ def test_the_method_that_contributors_are_shown() -> None:
         del METHODS["HalfMix"]
     np.testing.assert_array_equal(mixed[:, :4], images[:, :4])
     np.testing.assert_array_equal(mixed[:, 4:], np.roll(images, 1, axis=0)[:, 4:])
+
+
+def test_the_table_of_methods_is_that_of_the_registry() -> None:
+    rows: dict[type, list[str]] = {}
+    for name, method in METHODS.items():
+        rows.setdefault(method.mixer, []).append(f"`{name}`")
+    lines = README.splitlines()
+    start = lines.index("| method | what it does | label weight | p decides per | paper |") + 2
+    assert lines[start : lines.index("", start)] == [
+        f"| {', '.join(names)} | {of.does} | {of.label_weight} | {of.trigger} | "
+        f"[{of.paper}](https://arxiv.org/abs/{of.paper}) |"
+        for of, names in rows.items()
+    ]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -12,8 +12,7 @@ import pytest
 
 from cellmix_dali._registry import Registry
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.tissue.methods import METHODS as TISSUE
-from cellmix_dali.tissue.methods import find_method, register_tissue_method
+from cellmix_dali.tissue.methods import METHODS as TISSUE, find_method, register_tissue_method
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = """

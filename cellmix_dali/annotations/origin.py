@@ -1,61 +1,22 @@
-"""Where coordinates of annotations and masks begin on a slide.
-
-QuPath shows a slide within its bounds (OpenSlide's properties ``openslide.bounds-x`` and so on; Leica SCN, MIRAX,
-Ventana and some DICOM slides have them), and exports coordinates and pictures relative to their upper left corner.
-"""
+"""Annotations of a slide in pixels of its first level, and whether they fit it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from ..errors import ArgumentError, unknown_name
+from ..errors import ArgumentError
 from ..slides import Slide
 from ..slides.levels import Box
+from .frame import Origin, frame_of
 from .geojson import Annotations, read_geojson
 
-__all__ = ["ORIGINS", "Origin", "annotations_of", "beyond_the_tissue", "check_origin", "frame_of", "refused_shape"]
-
-Origin = Literal["bounds", "level0"]
-ORIGINS: tuple[Origin, ...] = ("bounds", "level0")
+__all__ = ["annotations_of", "beyond_the_tissue", "refused_shape"]
 
 _MOSTLY = 0.5  # less of the annotated area within the slide, or of the labelled tiles on tissue, is told
-
-
-def check_origin(origin: str) -> None:
-    """Raise an ArgumentError if there is no such origin."""
-    if origin not in ORIGINS:
-        raise unknown_name("annotations_origin", origin, ORIGINS)
-
-
-def frame_of(slide: Slide, origin: Origin) -> Box:
-    """Return what coordinates are relative to, and what a mask shows.
-
-    Parameters
-    ----------
-    slide : Slide
-        An open slide.
-    origin : {"bounds", "level0"}
-        "bounds": the slide's bounds, as QuPath has it; a slide without bounds is its own. "level0": the whole of the
-        first level.
-
-    Returns
-    -------
-    Box
-        In pixels of the first level.
-
-    Raises
-    ------
-    ArgumentError
-        For another origin.
-    """
-    check_origin(origin)
-    first = slide.levels[0]
-    return slide.bounds if origin == "bounds" else Box(0, 0, first.width, first.height)
 
 
 def annotations_of(

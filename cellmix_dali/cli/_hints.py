@@ -6,7 +6,6 @@ import itertools
 from pathlib import Path
 
 from ..errors import ArgumentError
-from ..slides import slide_suffixes
 from ..storage.moment import is_folder
 
 __all__ = ["expect", "former_command"]
@@ -58,13 +57,16 @@ def former_command(arguments: list[str], command: str = "train") -> ArgumentErro
 
 def _kind(path: Path) -> str | None:
     """What lies at a path: one of the commands, "slide files", or None where nothing tells."""
-    suffixes = slide_suffixes()
-    if not is_folder(path):
-        if path.suffix.lower() in suffixes and path.suffix.lower() not in _IMAGES and path.exists():
-            return "slide files"
-        return "slides" if path.suffix.lower() == ".csv" and path.exists() else None
-    if (path / "tiles.parquet").exists():
+    suffix, folder = path.suffix.lower(), is_folder(path)
+    if not folder and (suffix == ".csv" or not path.exists()):
+        return "slides" if path.exists() else None
+    if folder and (path / "tiles.parquet").exists():
         return "tiles"
+    from ..slides import slide_suffixes  # takes a while to import, and what is wrong with the options is said first
+
+    suffixes = slide_suffixes()
+    if not folder:
+        return "slide files" if suffix in suffixes and suffix not in _IMAGES else None
     try:
         if any(file.suffix.lower() in suffixes for file in path.iterdir() if file.is_file()):
             return "slide files"

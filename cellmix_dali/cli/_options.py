@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,130 +15,109 @@ from ..tissue.methods import METHODS
 if TYPE_CHECKING:
     from ..tables import TileRecipe
 
-#: Panels of a command's help.
-DATA, RESOLUTION, MIXING, MODEL, RUN = "Data", "Resolution and tissue", "Mixing", "Model", "Run"
+#: Options in the panels of a command's help.
+data_option, grid_option, mixing_option, model_option, run_option = (
+    partial(typer.Option, rich_help_panel=panel)
+    for panel in ("Data", "Resolution and tissue", "Mixing", "Model", "Run")
+)
 
-Epochs = Annotated[int, typer.Option(min=1, help="Passes over the training samples.", rich_help_panel=MODEL)]
-BatchSize = Annotated[int, typer.Option(min=1, help="Samples per batch.", rich_help_panel=MODEL)]
-Probability = Annotated[
-    float, typer.Option("--p", help="Probability that a batch is mixed, from 0 to 1.", rich_help_panel=MIXING)
-]
-Threshold = Annotated[
-    float,
-    typer.Option(help="Loss per sample at which the curriculum makes the next epoch harder.", rich_help_panel=MIXING),
-]
-Device = Annotated[Literal["cpu", "gpu"], typer.Option(help="Where it runs.", rich_help_panel=RUN)]
+Epochs = Annotated[int, model_option(min=1, help="Passes over the training samples.")]
+BatchSize = Annotated[int, model_option(min=1, help="Samples per batch.")]
+Probability = Annotated[float, mixing_option("--p", help="Probability that a batch is mixed, from 0 to 1.")]
+Threshold = Annotated[float, mixing_option(help="Loss per sample at which the curriculum makes the next epoch harder.")]
+Device = Annotated[Literal["cpu", "gpu"], run_option(help="Where it runs.")]
 Folds = Annotated[
-    Path | None,
-    typer.Option(
-        help="CSV with the columns path (within DIR), class, fold, and optionally group.", rich_help_panel=DATA
-    ),
+    Path | None, data_option(help="CSV with the columns path (within DIR), class, fold, and optionally group.")
 ]
 Only = Annotated[
-    str | None,
-    typer.Option(
-        help="COLUMN=VALUE: use only these rows of --folds, such as magnification=400x.", rich_help_panel=DATA
-    ),
+    str | None, data_option(help="COLUMN=VALUE: use only these rows of --folds, such as magnification=400x.")
 ]
-ClassColumn = Annotated[str, typer.Option(help="The column of --folds that names the class.", rich_help_panel=DATA)]
-ImageSize = Annotated[int, typer.Option(help="Side in pixels to which images are resized.", rich_help_panel=DATA)]
+ClassColumn = Annotated[str, data_option(help="The column of --folds that names the class.")]
+ImageSize = Annotated[int, data_option(help="Side in pixels to which images are resized.")]
 Model = Annotated[
     str,
-    typer.Option(
+    model_option(
         help="small_cnn or vit (small ones), timm:NAME where timm is installed, or MODULE:CALLABLE of your own, which "
-        "takes the number of classes.",
-        rich_help_panel=MODEL,
+        "takes the number of classes."
     ),
 ]
-Pretrained = Annotated[
-    bool, typer.Option("--pretrained", help="Begin with timm's weights, which it downloads.", rich_help_panel=MODEL)
-]
+Pretrained = Annotated[bool, model_option("--pretrained", help="Begin with timm's weights, which it downloads.")]
 SkipBadImages = Annotated[
     bool,
-    typer.Option(
-        "--skip-bad-images",
-        help="Leave out images that cannot be decoded, and report them, instead of stopping.",
-        rich_help_panel=DATA,
+    data_option(
+        "--skip-bad-images", help="Leave out images that cannot be decoded, and report them, instead of stopping."
     ),
 ]
 SkipBadSlides = Annotated[
     bool,
-    typer.Option(
-        "--skip-bad-slides",
-        help="Leave out slides that cannot be read, and report them, instead of stopping.",
-        rich_help_panel=DATA,
+    data_option(
+        "--skip-bad-slides", help="Leave out slides that cannot be read, and report them, instead of stopping."
     ),
 ]
 TileSize = Annotated[
-    int | None,
-    typer.Option(min=32, help="Side in pixels to which tiles are resized; by default their own.", rich_help_panel=DATA),
+    int | None, data_option(min=32, help="Side in pixels to which tiles are resized; by default their own.")
 ]
 Mpp = Annotated[
-    float | None,
-    typer.Option(
-        help="Microns per pixel of the tiles: the nearest finer level is read and resized.", rich_help_panel=RESOLUTION
-    ),
+    float | None, grid_option(help="Microns per pixel of the tiles: the nearest finer level is read and resized.")
 ]
 Level = Annotated[
-    int | None,
-    typer.Option(
-        min=0,
-        help="Instead of --mpp: a level, 0 is the finest, and what is read by default.",
-        rich_help_panel=RESOLUTION,
-    ),
+    int | None, grid_option(min=0, help="Instead of --mpp: a level, 0 is the finest, and what is read by default.")
 ]
 Magnification = Annotated[
-    float | None,
-    typer.Option(help="Instead of --mpp: a magnification, by the slide's objective power.", rich_help_panel=RESOLUTION),
+    float | None, grid_option(help="Instead of --mpp: a magnification, by the slide's objective power.")
 ]
-Overlap = Annotated[int, typer.Option(min=0, help="Pixels that neighbouring tiles share.", rich_help_panel=RESOLUTION)]
+Overlap = Annotated[int, grid_option(min=0, help="Pixels that neighbouring tiles share.")]
 Edge = Annotated[
-    Literal["skip", "pad"],
-    typer.Option(
-        help="Tiles over the slide's edge: left out, or filled up with white.",
-        rich_help_panel=RESOLUTION,
-    ),
+    Literal["skip", "pad"], grid_option(help="Tiles over the slide's edge: left out, or filled up with white.")
 ]
-Tissue = Annotated[
-    float,
-    typer.Option(
-        min=0, max=1, help="Least share of tissue in a slide's tile; 0 takes all.", rich_help_panel=RESOLUTION
-    ),
-]
-Classes = Annotated[
-    str | None, typer.Option(help="Class names, comma-separated, in the order of their indices.", rich_help_panel=DATA)
-]
+Tissue = Annotated[float, grid_option(min=0, max=1, help="Least share of tissue in a slide's tile; 0 takes all.")]
+Classes = Annotated[str | None, data_option(help="Class names, comma-separated, in the order of their indices.")]
 AnnotationsOrigin = Annotated[
     Literal["bounds", "level0"],
-    typer.Option(
+    grid_option(
         help="Where coordinates of annotations begin, and what masks show: at the slide's bounds, as QuPath exports "
-        "them, or at the whole first level.",
-        rich_help_panel=RESOLUTION,
+        "them, or at the whole first level."
     ),
 ]
 MixedResolutions = Annotated[
     bool,
-    typer.Option(
+    grid_option(
         "--mixed-resolutions",
         help="Take slides of different mpp although no --mpp or --magnification is asked for: tiles differ in scale.",
-        rich_help_panel=RESOLUTION,
     ),
 ]
 TissueMethodName = Annotated[
     str,
-    typer.Option(
+    grid_option(
         "--tissue-method",
         help=f"How tissue is found: {', '.join(METHODS.names())}; or MODULE:FUNCTION of your own, from a picture "
         "to a mask.",
-        rich_help_panel=RESOLUTION,
     ),
 ]
 MppOverride = Annotated[
-    float | None,
-    typer.Option(
-        help="Microns per pixel of level 0, where the file says none or a wrong one.", rich_help_panel=RESOLUTION
-    ),
+    float | None, grid_option(help="Microns per pixel of level 0, where the file says none or a wrong one.")
 ]
+
+
+@dataclass(frozen=True)
+class GridOptions:
+    """Resolution, grid and tissue of the tiles, for every command that lays a grid over slides."""
+
+    mpp: Mpp = None
+    level: Level = None
+    magnification: Magnification = None
+    mpp_override: MppOverride = None
+    mixed_resolutions: MixedResolutions = False
+    overlap: Overlap = 0
+    edge: Edge = "skip"
+    tissue: Tissue = 0.5
+    tissue_method: TissueMethodName = "density"
+    annotations_origin: AnnotationsOrigin = "bounds"
+    classes: Classes = None
+
+    def recipe(self, **others: Any) -> TileRecipe:
+        """Return the recipe; `others` are options that not every command has."""
+        return tile_recipe(**{name: of for name, of in vars(self).items() if name != "mixed_resolutions"} | others)
 
 
 def tile_recipe(tile_size: int, *, classes: str | None = None, **asked: Any) -> TileRecipe:

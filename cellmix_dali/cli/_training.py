@@ -4,88 +4,74 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
 from rich.console import Console
 from rich.markup import escape
 
-from ..training.settings import TrainingSettings
-from ._options import MIXING, MODEL, RUN, BatchSize, Device, Epochs, Model, Pretrained, Probability, Threshold
+from ..curriculum.curriculum import PATCH_STRATEGIES, RATIO_STRATEGIES, PatchStrategy, RatioStrategy
+from ..mixing import METHODS
+from ..training.settings import SCHEDULES, Schedule, TrainingSettings
+from ._options import (
+    BatchSize,
+    Device,
+    Epochs,
+    Model,
+    Pretrained,
+    Probability,
+    Threshold,
+    mixing_option,
+    model_option,
+    run_option,
+)
 
 if TYPE_CHECKING:
     from ..training import TrainingData
 
 __all__ = ["KeptRunOptions", "MixingOptions", "ModelOptions", "RunOptions", "settings_of", "train_and_tell"]
 
-PatchStrategy: TypeAlias = Literal["linear", "reverse", "random", "loop", "loss_hold", "loss_back", "fixed"]
-RatioStrategy: TypeAlias = Literal["decay", "loss_hold", "loss_back", "fixed"]
-Schedule: TypeAlias = Literal["cosine", "one-cycle", "constant"]
-
 
 @dataclass(frozen=True)
 class MixingOptions:
     """How batches are mixed."""
 
-    method: Annotated[
-        str,
-        typer.Option(
-            help="CellMix, CellMix-Group, CellMix-Random4, ..., CutMix, Mixup, Cutout, FMix, ResizeMix, SaliencyMix, "
-            "or none.",
-            rich_help_panel=MIXING,
-        ),
-    ] = "CellMix-Group"
+    method: Annotated[str, mixing_option(help=f"How samples are mixed: {', '.join(METHODS.names())}, or none.")] = (
+        "CellMix-Group"
+    )
     p: Probability = 0.5
     patch_strategy: Annotated[
         PatchStrategy,
-        typer.Option(
-            metavar="NAME",
-            help=f"Patch sizes of CellMix over the epochs: {', '.join(get_args(PatchStrategy))}.",
-            rich_help_panel=MIXING,
-        ),
+        mixing_option(metavar="NAME", help=f"Patch sizes of CellMix over the epochs: {', '.join(PATCH_STRATEGIES)}."),
     ] = "loss_hold"
     ratio_strategy: Annotated[
         RatioStrategy,
-        typer.Option(
-            metavar="NAME",
-            help=f"Fix ratio of CellMix over the epochs: {', '.join(get_args(RatioStrategy))}.",
-            rich_help_panel=MIXING,
-        ),
+        mixing_option(metavar="NAME", help=f"Fix ratio of CellMix over the epochs: {', '.join(RATIO_STRATEGIES)}."),
     ] = "loss_hold"
     patch_size: Annotated[
         int | None,
-        typer.Option(
-            help="Constant patch size in pixels; implies --patch-strategy fixed.",
-            show_default=False,
-            rich_help_panel=MIXING,
-        ),
+        mixing_option(help="Constant patch size in pixels; implies --patch-strategy fixed.", show_default=False),
     ] = None
     fix_ratio: Annotated[
         float | None,
-        typer.Option(
-            help="Constant share of patches that stay, from 0 to 1; implies --ratio-strategy fixed.",
-            rich_help_panel=MIXING,
-        ),
+        mixing_option(help="Constant share of patches that stay, from 0 to 1; implies --ratio-strategy fixed."),
     ] = None
     threshold: Threshold = 0.5
     augment: Annotated[
         str | None,
-        typer.Option(
+        mixing_option(
             metavar="NAME",
             help="Change training images before they are mixed: light, strong, dinov2, midnight, one augmentation by "
             "its name, a recipe (.yaml), or module:function.",
             show_default=False,
-            rich_help_panel=MIXING,
         ),
     ] = None
     augment_strength: Annotated[
         tuple[float, float] | None,
-        typer.Option(
+        mixing_option(
             metavar="FIRST LAST",
             help="How strong augmentations are in the first and in the last epoch, with CellMix's curriculum; 1 1 by "
             "default.",
             show_default=False,
-            rich_help_panel=MIXING,
         ),
     ] = None
 
@@ -99,50 +85,36 @@ class ModelOptions:
     model: Model = "small_cnn"
     pretrained: Pretrained = False
     learning_rate: Annotated[
-        float | None,
-        typer.Option(help="Highest of the schedule; by default the model's own.", rich_help_panel=MODEL),
+        float | None, model_option(help="Highest of the schedule; by default the model's own.")
     ] = None
     schedule: Annotated[
         Schedule,
-        typer.Option(
-            metavar="NAME",
-            help=f"How the learning rate goes over the batches: {', '.join(get_args(Schedule))}.",
-            rich_help_panel=MODEL,
-        ),
+        model_option(metavar="NAME", help=f"How the learning rate goes over the batches: {', '.join(SCHEDULES)}."),
     ] = "one-cycle"
-    weight_decay: Annotated[float, typer.Option(help="Of AdamW.", rich_help_panel=MODEL)] = 1e-2
+    weight_decay: Annotated[float, model_option(help="Of AdamW.")] = 1e-2
     best: Annotated[
         bool,
-        typer.Option(
+        model_option(
             help="Keep the epoch with the best balanced accuracy on the validation samples, where there are some; or "
-            "the last one.",
-            rich_help_panel=MODEL,
+            "the last one."
         ),
     ] = True
-    amp: Annotated[bool, typer.Option(help="Mixed precision on a GPU.", rich_help_panel=MODEL)] = True
+    amp: Annotated[bool, model_option(help="Mixed precision on a GPU.")] = True
 
 
 @dataclass(frozen=True)
 class RunOptions:
     """Where a training runs, and what it writes."""
 
-    out: Annotated[Path, typer.Option(help="Folder of the results.", rich_help_panel=RUN)] = Path("train-out")
+    out: Annotated[Path, run_option(help="Folder of the results.")] = Path("train-out")
     device: Device = "cpu"
     engine: Annotated[
         Literal["native", "numba"] | None,
-        typer.Option(
-            help="What mixes the pixels; the result is the same. By default the faster one.",
-            rich_help_panel=RUN,
-        ),
+        run_option(help="What mixes the pixels; the result is the same. By default the faster one."),
     ] = None
-    seed: Annotated[int, typer.Option(min=0, help="Of slides, order, mixing and weights.", rich_help_panel=RUN)] = 0
+    seed: Annotated[int, run_option(min=0, help="Of slides, order, mixing and weights.")] = 0
     tensorboard: Annotated[
-        bool,
-        typer.Option(
-            "--tensorboard",
-            help="Write TensorBoard's event files, too, where it is installed.",
-            rich_help_panel=RUN,
-        ),
+        bool, run_option("--tensorboard", help="Write TensorBoard's event files, too, where it is installed.")
     ] = False
 
 
@@ -151,17 +123,9 @@ class KeptRunOptions(RunOptions):
     """The same, of a training that can go on where it was stopped."""
 
     resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            help="Go on where the training in --out was stopped, with the same options.",
-            rich_help_panel=RUN,
-        ),
+        bool, run_option("--resume", help="Go on where the training in --out was stopped, with the same options.")
     ] = False
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="Start anew, whatever training is in --out.", rich_help_panel=RUN),
-    ] = False
+    overwrite: Annotated[bool, run_option("--overwrite", help="Start anew, whatever training is in --out.")] = False
 
 
 def settings_of(mixing: MixingOptions, model: ModelOptions, run: RunOptions) -> TrainingSettings:

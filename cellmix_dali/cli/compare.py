@@ -13,13 +13,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
 from ..errors import ArgumentError
+from ..mixing import METHODS
 from ._grouped import takes
 from ._hints import expect
 from ._options import (
-    DATA,
-    MIXING,
-    MODEL,
-    RUN,
     BatchSize,
     ClassColumn,
     Device,
@@ -31,12 +28,16 @@ from ._options import (
     SkipBadImages,
     SkipBadSlides,
     TileSize,
+    data_option,
+    mixing_option,
+    model_option,
+    run_option,
 )
 from ._telling import SOME_FAILED, Display, duration, may_end_early, say
 from .train import RecipeOptions, TrainGroup
 
 if TYPE_CHECKING:
-    from ..comparison import ComparedData, ComparisonState
+    from ..comparison import ComparedData, ComparisonSettings, ComparisonState
 
 __all__ = ["compare"]
 
@@ -55,81 +56,60 @@ class CompareOptions:
     """What is compared, and how every run trains."""
 
     out: Annotated[
-        Path,
-        typer.Option(
-            help="Folder for everything that is made. Runs that are finished there are not repeated.",
-            rich_help_panel=RUN,
-        ),
+        Path, run_option(help="Folder for everything that is made. Runs that are finished there are not repeated.")
     ]
     test_folds: Annotated[
-        str | None,
-        typer.Option(help="Folds to test on in turn, comma-separated; by default all.", rich_help_panel=DATA),
+        str | None, data_option(help="Folds to test on in turn, comma-separated; by default all.")
     ] = None
     methods: Annotated[
         str,
-        typer.Option(
-            help="Comma-separated: CellMix, CellMix-Group, CellMix-Random4, ..., CutMix, Mixup, Cutout, FMix, "
-            "ResizeMix, SaliencyMix. Training without mixing, none, is always among them.",
-            rich_help_panel=MIXING,
+        mixing_option(
+            help=f"Comma-separated: {', '.join(METHODS.names())}. Training without mixing, none, is always among them."
         ),
     ] = "none,CutMix,Mixup,CellMix-Group"
     curricula: Annotated[
         str,
-        typer.Option(
+        mixing_option(
             help="Of CellMix's methods, comma-separated: loss_hold, loss_back (patch size and fix ratio follow the "
             "loss), linear, reverse, random, loop (the patch size does, the ratio decays), off (both constant), or "
-            "PATCH+RATIO such as linear+loss_hold.",
-            rich_help_panel=MIXING,
+            "PATCH+RATIO such as linear+loss_hold."
         ),
     ] = "loss_hold"
     p: Annotated[
-        str,
-        typer.Option(
-            "--p",
-            help="Probability that a batch is mixed, from 0 to 1; several: as --learning-rate.",
-            rich_help_panel=MIXING,
-        ),
+        str, mixing_option("--p", help="Probability that a batch is mixed, from 0 to 1; several: as --learning-rate.")
     ] = "0.5"
     threshold: Annotated[
         str,
-        typer.Option(
-            help="Loss per sample at which the curriculum makes the next epoch harder; several: as --learning-rate.",
-            rich_help_panel=MIXING,
+        mixing_option(
+            help="Loss per sample at which the curriculum makes the next epoch harder; several: as --learning-rate."
         ),
     ] = "0.5"
     against: Annotated[
         str,
-        typer.Option(
-            help="Arm that the report compares the others with, such as 'CellMix-Group, off' or 'CutMix'.",
-            rich_help_panel=MIXING,
-        ),
+        mixing_option(help="Arm that the report compares the others with, such as 'CellMix-Group, off' or 'CutMix'."),
     ] = "none"
-    seeds: Annotated[
-        int, typer.Option(min=1, help="So many runs of everything: seeds 0, 1, ...", rich_help_panel=RUN)
-    ] = 3
+    seeds: Annotated[int, run_option(min=1, help="So many runs of everything: seeds 0, 1, ...")] = 3
     epochs: Epochs = 10
     batch_size: BatchSize = 32
     model: Model = "small_cnn"
     pretrained: Pretrained = False
     learning_rate: Annotated[
         str | None,
-        typer.Option(
+        model_option(
             help="Highest of the cosine schedule; by default the model's own. Several, comma-separated: the validation "
-            "fold chooses, for each arm and fold.",
-            rich_help_panel=MODEL,
+            "fold chooses, for each arm and fold."
         ),
     ] = None
-    weight_decay: Annotated[float, typer.Option(help="Of AdamW.", rich_help_panel=MODEL)] = 1e-2
+    weight_decay: Annotated[float, model_option(help="Of AdamW.")] = 1e-2
     device: Device = "cpu"
     workers: Annotated[
         int | None,
-        typer.Option(
+        run_option(
             min=0,
             help="Processes; by default one per core, 1 on a GPU. Results do not depend on it. 0: none, for debugging.",
-            rich_help_panel=RUN,
         ),
     ] = None
-    threads: Annotated[int, typer.Option(min=1, help="Of PyTorch and DALI, per run.", rich_help_panel=RUN)] = 1
+    threads: Annotated[int, run_option(min=1, help="Of PyTorch and DALI, per run.")] = 1
 
 
 @compare.command()
@@ -138,10 +118,7 @@ def images(
     folder: Annotated[Path, typer.Argument(help="Folder of the images.")],
     folds: Annotated[
         Path,
-        typer.Option(
-            help="CSV with the columns path (within the folder), class, fold, and optionally group.",
-            rich_help_panel=DATA,
-        ),
+        data_option(help="CSV with the columns path (within the folder), class, fold, and optionally group."),
     ],
     only: Only = None,
     class_column: ClassColumn = "class",
@@ -153,15 +130,15 @@ def images(
     """Compare on folders of images that a list divides into folds.
 
     Every method is trained on every fold with every seed, with the same budget, initial weights and order of samples.
-    The next fold chooses the epoch, and values of which several are given; the test fold chooses nothing. Writes
+    The next fold chooses the epoch, and among several values of an option; the test fold chooses nothing. Writes
     runs/ (a file per run), results.csv, differences.csv, report.md, report.json and pictures into --out. Called again,
     it does what is missing; methods, curricula, folds, seeds and values may be added. Exit code: 0 all good, 3 runs
     failed, 2 wrong use, 1 the comparison had to stop (a full disk).
     """
-    expect("images", folder, "compare")
     from ..comparison import ComparedImages
 
     _compare(
+        "images",
         ComparedImages(
             images=folder,
             folds=folds,
@@ -185,11 +162,11 @@ def slides(
     skip_bad_slides: SkipBadSlides = False,
 ) -> None:
     """Compare on tiles of a list of slides with a column 'fold', as `compare images` does."""
-    expect("slides", slide_list, "compare")
     recipe = tiles.recipe()
     from ..comparison import ComparedSlides
 
     _compare(
+        "slides",
         ComparedSlides(
             place=slide_list,
             recipe=recipe,
@@ -208,49 +185,19 @@ def tiles(
     tile_size: TileSize = None,
 ) -> None:
     """Compare on finished tiles whose list of slides had a column 'fold', as `compare images` does."""
-    expect("tiles", folder, "compare")
     from ..comparison import ComparedTiles
 
-    _compare(ComparedTiles(place=folder, tile_size=tile_size), asked)
+    _compare("tiles", ComparedTiles(place=folder, tile_size=tile_size), asked)
 
 
-def _compare(data: ComparedData, asked: CompareOptions) -> None:
+def _compare(kind: str, data: ComparedData, asked: CompareOptions) -> None:
     """Do the runs, and say what came out."""
     console, errors = Console(), Console(stderr=True)
-    from ..comparison import (
-        AllRunsFailedError,
-        ComparisonSettings,
-        parse_curricula,
-        parse_methods,
-        parse_values,
-        print_report,
-    )
-    from ..comparison import compare as run_comparison
-    from ..training import default_learning_rate
+    settings = _settings(data, asked, console)
+    settings.check(data.size, asked.against)
+    expect(kind, data.place, "compare")
+    from ..comparison import AllRunsFailedError, compare as run_comparison, print_report  # takes seconds
 
-    chosen = parse_methods(asked.methods)
-    if "none" not in [name.strip().lower() for name in asked.methods.split(",")]:
-        say(console, "none was added to --methods: it is what the others are compared with")
-    rates: tuple[float, ...] = (default_learning_rate(asked.model),)
-    if asked.learning_rate is not None:
-        rates = parse_values("--learning-rate", asked.learning_rate)
-    settings = ComparisonSettings(
-        data=data,
-        test_folds=None if asked.test_folds is None else _names(asked.test_folds),
-        methods=chosen,
-        curricula=parse_curricula(asked.curricula),
-        seeds=asked.seeds,
-        learning_rate=rates,
-        p=parse_values("--p", asked.p),
-        threshold=parse_values("--threshold", asked.threshold),
-        epochs=asked.epochs,
-        batch_size=asked.batch_size,
-        model=asked.model,
-        pretrained=asked.pretrained,
-        weight_decay=asked.weight_decay,
-        device=asked.device,
-        threads=asked.threads,
-    )
     display = _Display(console)
     try:
         with may_end_early(errors, "Finished runs are kept: give the same command to go on."), display:
@@ -277,6 +224,36 @@ def _compare(data: ComparedData, asked: CompareOptions) -> None:
     say(console, f"written to {escape(str(asked.out))}: see report.md")
     if result.failed:
         sys.exit(SOME_FAILED)
+
+
+def _settings(data: ComparedData, asked: CompareOptions, console: Console) -> ComparisonSettings:
+    """Return what the options ask for."""
+    from ..comparison import ComparisonSettings, parse_curricula, parse_methods, parse_values
+    from ..training import default_learning_rate
+
+    chosen = parse_methods(asked.methods)
+    if "none" not in [name.strip().lower() for name in asked.methods.split(",")]:
+        say(console, "none was added to --methods: it is what the others are compared with")
+    rates: tuple[float, ...] = (default_learning_rate(asked.model),)
+    if asked.learning_rate is not None:
+        rates = parse_values("--learning-rate", asked.learning_rate)
+    return ComparisonSettings(
+        data=data,
+        test_folds=None if asked.test_folds is None else _names(asked.test_folds),
+        methods=chosen,
+        curricula=parse_curricula(asked.curricula),
+        seeds=asked.seeds,
+        learning_rate=rates,
+        p=parse_values("--p", asked.p),
+        threshold=parse_values("--threshold", asked.threshold),
+        epochs=asked.epochs,
+        batch_size=asked.batch_size,
+        model=asked.model,
+        pretrained=asked.pretrained,
+        weight_decay=asked.weight_decay,
+        device=asked.device,
+        threads=asked.threads,
+    )
 
 
 class _Display(Display):

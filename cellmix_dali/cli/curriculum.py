@@ -36,7 +36,7 @@ def curriculum(
     ] = 16,
     loss_csv: Annotated[
         Path | None,
-        typer.Option(help="CSV with a row per epoch and a column 'loss' (mean a sample), optionally 'epoch'."),
+        typer.Option(help="CSV with a row per epoch and a column 'loss' (mean per sample), optionally 'epoch'."),
     ] = None,
     loss_column: Annotated[str, typer.Option(help="The column of --loss-csv with the loss.")] = "loss",
     patch_strategy: Annotated[
@@ -75,7 +75,6 @@ def curriculum(
     from ..curriculum import PATCH_STRATEGIES, RATIO_STRATEGIES
     from ..previews import made_up_losses, read_losses, run_strategies
 
-    ready_picture_file(out)
     record = made_up_losses(epochs or _EPOCHS) if loss_csv is None else read_losses(loss_csv, loss_column)
     planned = epochs or len(record.losses)
     runs = run_strategies(
@@ -95,6 +94,7 @@ def curriculum(
         loop_epochs=loop_epochs,
         seed=seed,
     )
+    ready_picture_file(out)
     _draw(out, runs, record, f"tiles of {tile_size} px, tokens of {token_size} px, {planned} epochs")
     if as_json:
         typer.echo(json.dumps(_as_json(runs, record, planned), indent=2))

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from rich.console import Console
 
 from ..training.settings import check_settings
 from ._grouped import takes
-from ._options import DATA, make_folder
+from ._options import data_option, make_folder
 from ._training import MixingOptions, ModelOptions, RunOptions, settings_of, train_and_tell
 
 __all__ = ["demo"]
@@ -22,18 +21,14 @@ _RENDERED_TILE = 256
 def demo(
     slides: Annotated[
         list[Path] | None,
-        typer.Option(
+        data_option(
             help="A slide file, or a folder of slides (what is not a slide in it is left out); may be given several "
             "times. The task is then tissue against glass. Without it, H&E-like slides with two tissue classes are "
-            "rendered.",
-            rich_help_panel=DATA,
+            "rendered."
         ),
     ] = None,
     tile_size: Annotated[
-        int | None,
-        typer.Option(
-            min=32, help="Side of a tile in pixels; by default the slides' own block size.", rich_help_panel=DATA
-        ),
+        int | None, data_option(min=32, help="Side of a tile in pixels; by default the slides' own block size.")
     ] = None,
     *,
     mixing: MixingOptions,
@@ -48,8 +43,7 @@ def demo(
     """
     console = Console()
     settings = settings_of(mixing, model, run)
-    if tile_size or not slides:
-        check_settings(settings, tile_size or _RENDERED_TILE)
+    check_settings(settings, tile_size or (None if slides else _RENDERED_TILE))
     make_folder(run.out)
     from ..training import rendered_data, slide_data
 

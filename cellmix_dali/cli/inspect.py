@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -23,7 +23,7 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     mpp_override: MppOverride = None,
     device: Annotated[
-        str, typer.Option(help="cpu or gpu: the pipeline's, of which is said how it decodes this slide.")
+        Literal["cpu", "gpu"], typer.Option(help="The pipeline's; it says how this slide is decoded there.")
     ] = "cpu",
 ) -> None:
     """Say what a slide file holds: levels, mpp, blocks, compression, colour; how it is read and decoded, and why."""

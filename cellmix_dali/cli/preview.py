@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..errors import ArgumentError
+from ..mixing import METHODS, canonical_method, make_mixer
 from ._options import MppOverride, Tissue, TissueMethodName, tile_recipe
 from ._picture_file import PictureOut, ready_picture_file
 
@@ -32,7 +33,8 @@ def preview(
         Path, typer.Argument(help="A slide; a tile table (.parquet, .arrow); or a folder made by `cellmix-dali tile`.")
     ],
     method: Annotated[
-        list[str] | None, typer.Option(help="A mixing method, or all; may be given several times.")
+        list[str] | None,
+        typer.Option(help=f"May be given several times: {', '.join(METHODS.names())}, or all, which is the default."),
     ] = None,
     augment: Annotated[
         list[str] | None,
@@ -45,8 +47,7 @@ def preview(
     out: PictureOut = Path("preview.png"),
     batch_size: Annotated[int, typer.Option(min=2, max=64, help="Tiles, all in one batch.")] = 8,
     tile_size: Annotated[
-        int | None,
-        typer.Option(min=16, help="Side of a tile in pixels; by default 256 of a slide, and a table's own."),
+        int | None, typer.Option(min=16, help="Side of a tile in pixels; by default 256 of a slide, and a table's own.")
     ] = None,
     mpp: Annotated[
         float | None, typer.Option(help="Microns per pixel of a slide's tiles; by default those of its finest level.")
@@ -69,17 +70,17 @@ def preview(
     the batch is shown as each augmentation changes it, and mixed only if --method is given as well. Of a slide, tiles
     with tissue are taken from all over it.
     """
-    ready_picture_file(out)
-    from ..mixing import METHODS
-    from ..previews import choose_tiles
-    from ..previews.mixed_tiles import middle_patch_size, mix_tiles
-
     console = Console()
     methods, left_out = _methods(method or ([] if augment else [_ALL]), batch_size)
     recipe = tile_recipe(
         tile_size or _TILE_SIZE, mpp=mpp, mpp_override=mpp_override, tissue=tissue, tissue_method=tissue_method
     )
+    ready_picture_file(out)
+    from ..previews import choose_tiles
+
     chosen = choose_tiles(source, batch_size, recipe, tile_size=tile_size, labels=labels, seed=seed)
+    from ..previews.mixed_tiles import middle_patch_size, mix_tiles  # takes seconds
+
     patch = patch_size or middle_patch_size(chosen.tile_size)
     with console.status("augmenting and mixing"):
         changed = _augmented(chosen, augment or [], seed)
@@ -97,8 +98,6 @@ def preview(
 
 def _methods(wanted: list[str], batch_size: int) -> tuple[list[str], dict[str, str]]:
     """The methods asked for, each once; of "all", those that can mix such a batch, and why the others cannot."""
-    from ..mixing import METHODS, canonical_method, make_mixer
-
     named = list(dict.fromkeys(canonical_method(name) for name in wanted if name.lower() != _ALL))
     for name in named:
         make_mixer(name).check_batch_size(batch_size)

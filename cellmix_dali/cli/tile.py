@@ -13,21 +13,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT
-from ._options import (
-    AnnotationsOrigin,
-    Classes,
-    Device,
-    Edge,
-    Level,
-    Magnification,
-    MixedResolutions,
-    Mpp,
-    MppOverride,
-    Overlap,
-    Tissue,
-    TissueMethodName,
-    tile_recipe,
-)
+from ..tiling.settings import Align, Format, Subsampling, TilingSettings
+from ._grouped import takes
+from ._options import Device, GridOptions
 from ._telling import SOME_FAILED, Display, duration, may_end_early, say
 
 if TYPE_CHECKING:
@@ -38,6 +26,7 @@ __all__ = ["tile"]
 _SHOWN = 20  # failed slides that are named at the end
 
 
+@takes()
 def tile(
     slides: Annotated[
         list[str],
@@ -49,19 +38,12 @@ def tile(
     ],
     out: Annotated[Path, typer.Option(help="Folder for everything that is made; a new one, unless --resume.")],
     tile_size: Annotated[int, typer.Option(min=1, help="Side of a tile in pixels.")] = 256,
-    mpp: Mpp = None,
-    level: Level = None,
-    magnification: Magnification = None,
-    mpp_override: MppOverride = None,
-    mixed_resolutions: MixedResolutions = False,
-    overlap: Overlap = 0,
-    edge: Edge = "skip",
+    *,
+    grid: GridOptions,
     align: Annotated[
-        str,
-        typer.Option(help="blocks: only windows along the borders of the file's own blocks; other slides fail. none."),
+        Align,
+        typer.Option(help="blocks: only windows along the borders of the file's own blocks; other slides fail."),
     ] = "none",
-    tissue: Tissue = 0.5,
-    tissue_method: TissueMethodName = "density",
     mask: Annotated[
         Path | None,
         typer.Option(help="Folder of PNG masks, one per slide (a.png for a.svs): where they are not black is tissue."),
@@ -73,13 +55,11 @@ def tile(
             "polygons say where tissue is."
         ),
     ] = None,
-    annotations_origin: AnnotationsOrigin = "bounds",
-    classes: Classes = None,
     min_share: Annotated[
         float, typer.Option(help="Least share of a tile that an annotated class covers, above 0, at most 1.")
     ] = 0.5,
     image_format: Annotated[
-        str,
+        Format,
         typer.Option(
             "--format",
             help="auto: JPEG blocks that are tiles are copied as they are, all else is encoded as JPEG; jpeg, png: all "
@@ -87,9 +67,9 @@ def tile(
         ),
     ] = "auto",
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG.")] = 90,
-    subsampling: Annotated[str, typer.Option(help="Of the colours in JPEG: 4:4:4, 4:2:2 or 4:2:0.")] = "4:2:0",
+    subsampling: Annotated[Subsampling, typer.Option(help="Of the colours in JPEG.")] = "4:2:0",
     shard_size: Annotated[
-        int, typer.Option(min=1, help="Tiles a shard at most; slides with more are made in parts of as many.")
+        int, typer.Option(min=1, help="Tiles per shard at most; slides with more are made in parts of as many.")
     ] = 4096,
     coords_only: Annotated[
         bool, typer.Option("--coords-only", help="Write the table of the tiles alone, for tiling on the fly.")
@@ -109,7 +89,7 @@ def tile(
         ),
     ] = False,
     workers: Annotated[
-        int | None, typer.Option(min=0, help="Worker processes; by default one a core. 0: none, for debugging.")
+        int | None, typer.Option(min=0, help="Worker processes; by default one per core. 0: none, for debugging.")
     ] = None,
     scheduler: Annotated[
         str | None,
@@ -151,24 +131,7 @@ def tile(
     --skip-bad-slides, if there are tiles), 2 wrong use, 1 the job had to stop (a full disk) and can be resumed.
     """
     console, errors = Console(), Console(stderr=True)
-    from ..tiling import TilingSettings, tile_slides
-
-    recipe = tile_recipe(
-        tile_size,
-        mpp=mpp,
-        level=level,
-        magnification=magnification,
-        mpp_override=mpp_override,
-        overlap=overlap,
-        edge=edge,
-        tissue=tissue,
-        tissue_method=tissue_method,
-        mask=mask,
-        annotations=annotations,
-        annotations_origin=annotations_origin,
-        classes=classes,
-        min_share=min_share,
-    )
+    recipe = grid.recipe(tile_size=tile_size, mask=mask, annotations=annotations, min_share=min_share)
     settings = TilingSettings.of(
         recipe,
         align=align,
@@ -181,6 +144,8 @@ def tile(
         stains=stains,
         stain_target=stain_target,
     )
+    from ..tiling import tile_slides  # takes a while, and comes after the checks
+
     display = _Display(console)
     with may_end_early(errors, "What is done is kept: go on with --resume."), display:
         result = tile_slides(
@@ -188,7 +153,7 @@ def tile(
             out,
             settings,
             resume=resume,
-            mixed_resolutions=mixed_resolutions,
+            mixed_resolutions=grid.mixed_resolutions,
             workers=workers,
             scheduler=scheduler,
             retry_seconds=retry_seconds,

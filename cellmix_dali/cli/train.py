@@ -18,34 +18,23 @@ from ..training.settings import TrainingSettings, check_settings
 from ._grouped import takes
 from ._hints import expect, former_command
 from ._options import (
-    DATA,
-    RESOLUTION,
-    AnnotationsOrigin,
     ClassColumn,
-    Classes,
-    Edge,
     Folds,
+    GridOptions,
     ImageSize,
-    Level,
-    Magnification,
-    MixedResolutions,
-    Mpp,
-    MppOverride,
     Only,
-    Overlap,
     SkipBadImages,
     SkipBadSlides,
     TileSize,
-    Tissue,
-    TissueMethodName,
+    data_option,
+    grid_option,
     make_folder,
     may_begin,
-    tile_recipe,
 )
 from ._training import KeptRunOptions, MixingOptions, ModelOptions, settings_of, train_and_tell
 
 if TYPE_CHECKING:
-    from ..tables import TileRecipe, TileTable
+    from ..tables import TileTable
     from ..training import TrainingData
 
 __all__ = ["RecipeOptions", "TrainGroup", "train"]
@@ -72,32 +61,14 @@ train = typer.Typer(
 
 
 @dataclass(frozen=True)
-class RecipeOptions:
-    """Which tiles are taken of each slide."""
+class RecipeOptions(GridOptions):
+    """Which tiles are taken of each slide of a list."""
 
-    tile_size: Annotated[int, typer.Option(min=32, help="Side of a tile in pixels.", rich_help_panel=RESOLUTION)] = 224
-    mpp: Mpp = None
-    level: Level = None
-    magnification: Magnification = None
-    mpp_override: MppOverride = None
-    mixed_resolutions: MixedResolutions = False
-    overlap: Overlap = 0
-    edge: Edge = "skip"
-    tissue: Tissue = 0.5
-    tissue_method: TissueMethodName = "density"
+    tile_size: Annotated[int, grid_option(min=32, help="Side of a tile in pixels.")] = 224
     annotations: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder of QuPath GeoJSON files, one per slide: tiles are labelled by them, not by the list.",
-            rich_help_panel=DATA,
-        ),
+        data_option(help="Folder of QuPath GeoJSON files, one per slide: tiles are labelled by them, not by the list."),
     ] = None
-    annotations_origin: AnnotationsOrigin = "bounds"
-    classes: Classes = None
-
-    def recipe(self) -> TileRecipe:
-        """Return the recipe."""
-        return tile_recipe(**{name: value for name, value in vars(self).items() if name != "mixed_resolutions"})
 
 
 @dataclass(frozen=True)
@@ -106,28 +77,18 @@ class DivisionOptions:
 
     hold_out: Annotated[
         float,
-        typer.Option(
-            help="Share of the patients or slides to test on, where there is no column 'split' or 'fold'.",
-            rich_help_panel=DATA,
-        ),
+        data_option(help="Share of the patients or slides to test on, where there is no column 'split' or 'fold'."),
     ] = 0.2
-    fold: Annotated[
-        str | None,
-        typer.Option(help="Value of the column 'fold' to test on; by default the first.", rich_help_panel=DATA),
-    ] = None
+    fold: Annotated[str | None, data_option(help="Value of the column 'fold' to test on; by default the first.")] = None
     validation: Annotated[
         float,
-        typer.Option(
+        data_option(
             help="Share of the other patients or slides that choose the best epoch; 0: the last epoch is kept, unless "
-            "a column 'split' says 'val' and 'test'.",
-            rich_help_panel=DATA,
+            "a column 'split' says 'val' and 'test'."
         ),
     ] = 0.0
     validation_fold: Annotated[
-        str | None,
-        typer.Option(
-            help="Instead of --validation: the value of 'fold' that chooses the best epoch.", rich_help_panel=DATA
-        ),
+        str | None, data_option(help="Instead of --validation: the value of 'fold' that chooses the best epoch.")
     ] = None
 
     def division(self, seed: int) -> Division:
@@ -155,27 +116,24 @@ def slides(
     skip_bad_slides: SkipBadSlides = False,
     verify: Annotated[
         Literal["headers", "scan"],
-        typer.Option(
-            help="What is verified of a tile: headers, or the codes of JPEG scans, too.",
-            rich_help_panel=DATA,
-        ),
+        data_option(help="What is verified of a tile: headers, or the codes of JPEG scans, too."),
     ] = "headers",
     *,
     mixing: MixingOptions,
     model: ModelOptions,
     run: KeptRunOptions,
 ) -> None:
-    """Train on tiles that are read from slide files meanwhile; whole slides are held out.
+    """Train on tiles that are read from slide files while training; whole slides are held out.
 
     Nothing is tiled beforehand. Bad tiles are replaced by others of their class and listed in faults.jsonl. Writes
     report.json, log.csv, confusion.png, mixed.png, curriculum.png, model.pt and tiles.parquet (the tile table) into
     --out. The state is kept there after every epoch, and after the batch in which SIGTERM or Ctrl-C comes (exit codes
     143 and 130): --resume goes on there, to the same result as an uninterrupted training.
     """
-    expect("slides", slide_list)
     division = dividing.division(run.seed)
     console, settings = _checked(context, asked.tile_size, mixing, model, run)
     recipe = asked.recipe()
+    expect("slides", slide_list)
     if not slide_list.is_file():
         raise ArgumentError(f"There is no file at {slide_list}: give the list of slides, a CSV.")
     if not _begins(run, console):
@@ -206,10 +164,7 @@ def tiles(
     tile_size: TileSize = None,
     verify: Annotated[
         Literal["headers", "scan", "hash"],
-        typer.Option(
-            help="What is verified of a tile: headers, the codes of JPEG scans, too, or its SHA-256.",
-            rich_help_panel=DATA,
-        ),
+        data_option(help="What is verified of a tile: headers, the codes of JPEG scans, too, or its SHA-256."),
     ] = "headers",
     *,
     mixing: MixingOptions,
@@ -221,12 +176,15 @@ def tiles(
     Without labels, the task is to tell tiles with much tissue from others. Writes the same files into --out as `train
     slides`, and goes on with --resume in the same way.
     """
-    expect("tiles", folder)
     division = dividing.division(run.seed)
     console, settings = _checked(context, tile_size, mixing, model, run)
+    expect("tiles", folder)
+    from ..shards.table import tiles_file
+
+    tiles_file(folder)
     if not _begins(run, console):
         return
-    from ..training.shards import shard_data
+    from ..training.shards import shard_data  # takes seconds
 
     data = shard_data(folder, tile_size=tile_size, division=division, verify=verify)
     check_settings(settings, data.source.size)
@@ -249,18 +207,15 @@ def images(
     folds: Folds = None,
     fold: Annotated[
         str | None,
-        typer.Option(
+        data_option(
             help="The fold of --folds to test on, by default 0; the next one chooses the best epoch, unless --no-best.",
             show_default=False,
-            rich_help_panel=DATA,
         ),
     ] = None,
     only: Only = None,
     class_column: ClassColumn = "class",
     image_size: ImageSize = 224,
-    cache: Annotated[
-        bool, typer.Option("--cache", help="Keep decoded, resized images in memory.", rich_help_panel=DATA)
-    ] = False,
+    cache: Annotated[bool, data_option("--cache", help="Keep decoded, resized images in memory.")] = False,
     skip_bad_images: SkipBadImages = False,
     *,
     mixing: MixingOptions,
@@ -272,10 +227,10 @@ def images(
     Every file is decoded once before the training, and bad ones are refused. Writes report.json, log.csv,
     confusion.png, mixed.png, curriculum.png and model.pt into --out, and goes on with --resume as `train slides` does.
     """
-    expect("images", folder)
     if folds is None:
         _refuse(context, ("fold", "only", "class_column"), "a training without --folds: it says what is in that list")
     console, settings = _checked(context, image_size, mixing, model, run)
+    expect("images", folder)
     if not folder.is_dir():
         raise ArgumentError(f"There is no folder {folder}: give the folder of the images.")
     if not _begins(run, console):
@@ -308,8 +263,7 @@ def _checked(
     if not mixes(mixing.method) or not METHODS[canonical_method(mixing.method)].is_cellmix:
         _refuse(context, _OF_CELLMIX, f"--method {mixing.method}: it is CellMix's alone")
     settings = settings_of(mixing, model, run)
-    if size is not None:
-        check_settings(settings, size)
+    check_settings(settings, size)
     return Console(), settings
 
 

@@ -124,7 +124,7 @@ def how_curricula_acted(runs: Sequence[RunRecord], image_size: int) -> list[Acti
 
 
 def replay_authors(run: RunRecord, image_size: int) -> Replay:
-    """Call the authors' schedulers in every batch of a run, and count where they lean from their plan.
+    """Call the authors' schedulers in every batch of a run, and count where they deviate from their plan.
 
     As their script: once per batch, no warm-up, basic ratio 0.5, and a loss that is summed over 8 samples against T, 8
     times the threshold that the run started with (4.0 for 0.5 per sample). T shrinks with every call below it. Their

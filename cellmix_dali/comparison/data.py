@@ -6,27 +6,16 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
+from .. import shards, tables, training  # what takes long to import is named where it is used: options come first
 from ..errors import ArgumentError, unknown_name
-from ..shards import open_tiles
-from ..tables.recipe import TileRecipe
-from ..tables.slide_list import read_slide_list
-from ..tables.tile_table import TileTable
-from ..training import (
-    Division,
-    ImageSamples,
-    TrainingData,
-    collection_data,
-    folded_images,
-    folds_of,
-    read_folds,
-    readable_images,
-    shard_data,
-    without_images,
-)
+
+if TYPE_CHECKING:
+    from ..tables import TileRecipe, TileTable
+    from ..training import Division, TrainingData
 
 __all__ = ["ComparedData", "ComparedImages", "ComparedSlides", "ComparedTiles"]
 
@@ -100,18 +89,18 @@ class ComparedImages:
 
     def divided(self, test_folds: Sequence[str] | None, checking: Checking = None) -> Divided:
         """Return the images by the fold that is tested on; every one is decoded once, whatever the number of folds."""
-        asked = _asked(folds_of(self._rows()), test_folds)
-        source = ImageSamples(self.size)
+        asked = _asked(training.folds_of(self._rows()), test_folds)
+        source = training.ImageSamples(self.size)
         found = {
-            name: folded_images(
+            name: training.folded_images(
                 self.images, self.folds, fold=name, only=self.only, class_column=self.class_column, source=source
             )
             for name in asked
         }
         # A fold's three sets are all the images that there are.
-        first = readable_images(found[asked[0]], skip=self.skip_bad_images, progress=checking)
+        first = training.readable_images(found[asked[0]], skip=self.skip_bad_images, progress=checking)
         if first.left_out:
-            found = {name: without_images(data, first.left_out) for name, data in found.items()}
+            found = {name: training.without_images(data, first.left_out) for name, data in found.items()}
         return dict(found)
 
     def digest(self, data: Divided) -> str:
@@ -135,7 +124,7 @@ class ComparedImages:
         return {"folder": str(self.images), "folds": str(self.folds)}
 
     def _rows(self) -> list[dict[str, str]]:
-        return read_folds(self.folds, only=self.only, class_column=self.class_column)
+        return training.read_folds(self.folds, only=self.only, class_column=self.class_column)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,10 +153,10 @@ class ComparedSlides:
 
     def divided(self, test_folds: Sequence[str] | None, checking: Checking = None) -> Divided:
         """Return the tiles by the fold that is tested on; grids are laid once."""
-        folds = read_slide_list(self.place, classes=self.recipe.classes, check_files=not self.skip_bad_slides).fold
+        listed = tables.read_slide_list(self.place, classes=self.recipe.classes, check_files=not self.skip_bad_slides)
 
         def made(division: Division) -> TrainingData[TileTable]:
-            return collection_data(
+            return training.collection_data(
                 self.place,
                 self.recipe,
                 division=division,
@@ -176,7 +165,7 @@ class ComparedSlides:
                 progress=checking,
             )
 
-        return _tiles_by_fold(self.place, folds or (), test_folds, made)
+        return _tiles_by_fold(self.place, listed.fold or (), test_folds, made)
 
     def digest(self, data: Divided) -> str:
         """Return the SHA-256 of the tiles' slides, places, classes and folds."""
@@ -213,13 +202,13 @@ class ComparedTiles:
 
     def divided(self, test_folds: Sequence[str] | None, checking: Checking = None) -> Divided:  # noqa: ARG002
         """Return the tiles by the fold that is tested on."""
-        table = open_tiles(self.place).arrow
+        table = shards.open_tiles(self.place).arrow
         folds = table["fold"].unique().to_pylist() if "fold" in table.column_names else ()
         return _tiles_by_fold(
             self.place,
             folds,
             test_folds,
-            lambda division: shard_data(self.place, tile_size=self.tile_size, division=division),
+            lambda division: training.shard_data(self.place, tile_size=self.tile_size, division=division),
         )
 
     def digest(self, data: Divided) -> str:
@@ -251,7 +240,7 @@ def _tiles_by_fold(
     made: Callable[[Division], TrainingData[TileTable]],
 ) -> Divided:
     """Divide all tiles anew for every fold; they are made once."""
-    names = folds_of([{"fold": str(fold).strip()} for fold in folds])
+    names = training.folds_of([{"fold": str(fold).strip()} for fold in folds])
     if len(names) < 3:
         raise ArgumentError(
             f"{place} has {len(names)} folds: one is tested on, one chooses the best epoch, and nothing is left to "
@@ -259,10 +248,11 @@ def _tiles_by_fold(
         )
     asked = _asked(names, test_folds)
     divisions = {
-        name: Division(fold=name, validation_fold=names[(names.index(name) + 1) % len(names)]) for name in asked
+        name: training.Division(fold=name, validation_fold=names[(names.index(name) + 1) % len(names)])
+        for name in asked
     }
     first = made(divisions[asked[0]])
-    table = TileTable.concat(list(first.sets.values()))
+    table = tables.TileTable.concat(list(first.sets.values()))
     found: Divided = {}
     for name, division in divisions.items():
         sides = division.of(table, first.classes)
@@ -280,7 +270,7 @@ def _tiles_by_fold(
 def _digest(data: Mapping[str, TrainingData[Any]]) -> str:
     """Of tiles, whatever the order of the sets."""
     some = next(iter(data.values()))
-    table = TileTable.concat(list(some.sets.values()))
+    table = tables.TileTable.concat(list(some.sets.values()))
     folds = table.arrow["fold"].to_pylist()
     names = [Path(path).name for path in table.slides]
     columns = (table.slide, table.level, table.x, table.y, table.size, some.source.labels(table))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .._cores import usable_cores
-from ..errors import ArgumentError, CellMixDaliError, unknown_name
+from ..errors import ArgumentError, CellMixDaliError
 from ..jobs.executor import carry_out, make_executor
 from ..training import TrainingData
 from ..training.loop import versions
@@ -26,7 +26,7 @@ __all__ = ["AllRunsFailedError", "Comparison", "ComparisonState", "compare"]
 
 
 class AllRunsFailedError(CellMixDaliError):
-    """A comparison of which no run could be done."""
+    """A comparison without a single run that could be done."""
 
 
 @dataclass
@@ -98,8 +98,8 @@ def compare(
     against : str, default "none"
         Name of the arm that the report compares the others with, such as "CellMix-Group, off". The runs are the same.
     workers : int, optional
-        Processes; by default one a core on the CPU (fewer where a run has several threads), 1 on a GPU. The results do
-        not depend on it. 0: none, for debugging.
+        Processes; by default one per core on the CPU (fewer where a run has several threads), 1 on a GPU. The results
+        do not depend on it. 0: none, for debugging.
     checking : callable, optional
         Called with (done, all) while images are decoded once, or grids are laid over slides.
     progress : callable, optional
@@ -113,11 +113,7 @@ def compare(
     AllRunsFailedError
         If all of them do.
     """
-    if settings.data.size is not None:
-        settings.check(settings.data.size)
-    arms = [arm.name for arm in settings.arms]
-    if against not in (BASELINE, *arms):  # in Python, "none" may be left out
-        raise unknown_name("arm to compare with", against, arms)
+    settings.check(settings.data.size, against)
     data = settings.data.divided(settings.test_folds, checking)
     some = next(iter(data.values()))
     settings.check(some.source.size)

@@ -128,7 +128,7 @@ def _difference_table(report: Report) -> str:
 
 
 def _figure_table(report: Report) -> str:
-    head = ("arm", "runs", *METRIC_NAMES.values(), "seconds a run")
+    head = ("arm", "runs", *METRIC_NAMES.values(), "seconds per run")
     rows = []
     for arm in report.arms:
         figures = (figure(*arm.scores[metric]).removesuffix(" %") for metric in METRIC_NAMES)

@@ -37,8 +37,8 @@ def write_report(
 ) -> Report:
     """Work out what a comparison found, and write it into a folder.
 
-    ``report.md`` is for people, ``report.json`` has the same and more for programs; ``results.csv`` has one line a run
-    that counts, ``differences.csv`` one an arm and metric. The pictures: ``differences.png``, and with CellMix's
+    ``report.md`` is for people, ``report.json`` has the same and more for programs; ``results.csv`` has one line per
+    run that counts, ``differences.csv`` one per arm and metric. The pictures: ``differences.png``, and with CellMix's
     methods ``curricula.png``.
 
     Parameters
@@ -131,7 +131,7 @@ def _data_name(settings: Mapping[str, object]) -> str:
 
 
 def _results(choices: Sequence[Choice]) -> str:
-    """One line a run that counts."""
+    """One line per run that counts."""
     options = list(dict.fromkeys(option for choice in choices for option in choice.candidate))
     head = ["arm", "method", "curriculum", "fold", "seed", *options, "candidates", "best_epoch"]
     head += [f"{which}_{score}" for which in ("validation", "test") for score in SCORES] + ["seconds"]

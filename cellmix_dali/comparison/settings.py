@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._arguments import integer
-from ..errors import ArgumentError
+from ..errors import ArgumentError, unknown_name
 from ..training import TrainingSettings, check_settings
 from .arms import Arm, candidates, make_arms
-from .data import ComparedData
+from .records import BASELINE
+
+if TYPE_CHECKING:
+    from .data import ComparedData
 
 __all__ = ["ComparisonSettings"]
 
@@ -37,7 +40,7 @@ class ComparisonSettings:
     epochs, batch_size, model, pretrained, weight_decay, device
         See `cellmix_dali.training.TrainingSettings`.
     threads : int
-        Of PyTorch and DALI, a run.
+        Of PyTorch and DALI, per run.
     """
 
     data: ComparedData
@@ -87,19 +90,24 @@ class ComparisonSettings:
             **given,
         )
 
-    def check(self, size: int) -> None:
+    def check(self, size: int | None, against: str = BASELINE) -> None:
         """Refuse what cannot work before anything slow begins.
 
         Parameters
         ----------
-        size : int
-            Side in pixels of the images that reach the model.
+        size : int or None
+            Side in pixels of the images that reach the model; None where the data must be read first.
+        against : str, default "none"
+            Name of the arm that the others are compared with.
 
         Raises
         ------
         CellMixDaliError
-            Saying what, and of which arm.
+            Naming what, and the arm.
         """
+        arms = [arm.name for arm in self.arms]
+        if against not in (BASELINE, *arms):  # in Python, "none" may be left out
+            raise unknown_name("arm to compare with", against, arms)
         for arm in self.arms:
             for chosen in candidates(arm, self.values):
                 try:

@@ -1,6 +1,6 @@
 """Schedulers that take the place of the authors' own, with the same arguments and the same values.
 
-They follow the plan of the epochs and lean from it by the loss of the call, where Algorithm 1 of the paper
+They follow the plan of the epochs and deviate from it by the loss of the call, where Algorithm 1 of the paper
 (arXiv 2301.11513) walks on from the value it has reached: for that, see `Curriculum`.
 """
 
@@ -72,7 +72,7 @@ class patch_scheduler(_Scheduler):  # noqa: N801 - the authors' name
     basic_patch : int, default 16
         The side of the model's tokens in pixels: patch sizes are multiples of it.
     strategy : str, optional
-        "linear" (small to large), "reverse" (large to small), "random" (a draw a call), "loop" (small to
+        "linear" (small to large), "reverse" (large to small), "random" (a new draw in every call), "loop" (small to
         large, 3 epochs each), "loss_hold" or "loss_back" (as reverse, one size on where the loss is below the
         threshold; at or above it, the plan's size or one size back). None, "fixed" and "ratio-decay": one
         size throughout.
@@ -82,7 +82,7 @@ class patch_scheduler(_Scheduler):  # noqa: N801 - the authors' name
         What the threshold is multiplied by at every call with a loss below it, above 0.
     fix_patch_size : int, optional
         The size of the fixed strategies in pixels, any that divides both sides of the tile into more than one
-        patch; without it the smallest legal size. The other strategies leave it aside.
+        patch; without it the smallest legal size. The other strategies ignore it.
     patch_size_jump : {None, "odd", "even"}, default None
         Thin out the patch sizes, see `legal_patch_sizes`; the warm-up's size is chosen from all of them.
     seed : int, optional
@@ -180,7 +180,7 @@ class ratio_scheduler(_Scheduler):  # noqa: N801 - the authors' name
     threshold : float, default 4.0
         What the loss is compared with, in the loss's own scale, 0 or more.
     fix_position_ratio : float, optional
-        The ratio of the fixed strategies, from 0 to 1; without it the basic ratio. The others leave it aside.
+        The ratio of the fixed strategies, from 0 to 1; without it the basic ratio. The others ignore it.
     loss_reducing_factor : float, default 0.933
         What the threshold is multiplied by at every call with a loss below it, above 0.
     ratio_floor_factor : float, default 0.5

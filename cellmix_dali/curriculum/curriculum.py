@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, SupportsFloat
+from typing import Any, Literal, SupportsFloat, TypeAlias, get_args
 
 import numpy as np
 
@@ -12,10 +12,12 @@ from cellmix_dali.curriculum._course import plan_index, plan_ratio, ratio_bounds
 from cellmix_dali.curriculum.patch_sizes import JUMPS, legal_patch_sizes, nearest_patch_size
 from cellmix_dali.errors import ArgumentError, unknown_name
 
-__all__ = ["LOSS_DRIVEN", "PATCH_STRATEGIES", "RATIO_STRATEGIES", "Curriculum"]
+__all__ = ["LOSS_DRIVEN", "PATCH_STRATEGIES", "RATIO_STRATEGIES", "Curriculum", "PatchStrategy", "RatioStrategy"]
 
-PATCH_STRATEGIES = ("linear", "reverse", "random", "loop", "loss_hold", "loss_back", "fixed")
-RATIO_STRATEGIES = ("decay", "loss_hold", "loss_back", "fixed")
+PatchStrategy: TypeAlias = Literal["linear", "reverse", "random", "loop", "loss_hold", "loss_back", "fixed"]
+RatioStrategy: TypeAlias = Literal["decay", "loss_hold", "loss_back", "fixed"]
+PATCH_STRATEGIES: tuple[str, ...] = get_args(PatchStrategy)
+RATIO_STRATEGIES: tuple[str, ...] = get_args(RatioStrategy)
 LOSS_DRIVEN = ("loss_hold", "loss_back")
 
 _HARDER = 0.9
@@ -50,7 +52,7 @@ class Curriculum:
     token_size : int, default 16
         The side of the model's tokens in pixels: patch sizes are multiples of it.
     patch_strategy : str, default "loss_hold"
-        "linear" (from small to large), "reverse" (from large to small), "random" (a draw an epoch), "loop"
+        "linear" (from small to large), "reverse" (from large to small), "random" (a new draw in every epoch), "loop"
         (small to large, `loop_epochs` each, over and over), "loss_hold", "loss_back", or "fixed".
     ratio_strategy : str, default "loss_hold"
         "decay" (a straight line down from the greatest ratio), "loss_hold", "loss_back", or "fixed".
@@ -298,7 +300,7 @@ class Curriculum:
             that do. The curriculum is then left as it was.
         """
         if not isinstance(state, Mapping) or not isinstance(state.get("settings"), Mapping):
-            raise ArgumentError(f"state cannot be loaded: it is no state of a curriculum. {_PASS_A_STATE}")
+            raise ArgumentError(f"state cannot be loaded: it is not the state of a curriculum. {_PASS_A_STATE}")
         odd_keys = sorted(set(_STATE_KEYS) ^ set(state), key=str)
         if odd_keys:
             raise ArgumentError(

@@ -244,7 +244,7 @@ def make_executor(
     lost : callable
         Gives the outcome of a task that was given up, see `LOST`.
     workers : int, optional
-        Processes of a cluster on this machine, which lives as long as the executor; by default one a core. 0: none.
+        Processes of a cluster on this machine, which lives as long as the executor; by default one per core. 0: none.
     scheduler : str, optional
         Address of a cluster that is there already (``tcp://host:8786``), instead. Its workers must see all files under
         the same paths, and have the same version of this package.

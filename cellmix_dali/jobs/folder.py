@@ -20,7 +20,7 @@ _Folder = TypeVar("_Folder", bound="JobFolder")
 
 
 class JobFolder(ABC):
-    """A job's folder: nobody else can run a job in it meanwhile.
+    """A job's folder: nobody else can run a job in it at the same time.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """Exchanges within groups, worked out by compiled code: a batch of small patches has thousands of them.
 
-NumPy does the same in several passes over arrays that are mostly turned around; here each number is looked at once.
+NumPy does the same in several passes over transposed arrays; here each number is looked at once.
 """
 
 # The annotations would be compiled with the functions.
@@ -30,7 +30,7 @@ def exchanged(noise, free, patches, members):
     patches : int
         Of a sample.
     members : int
-        Samples a group, at most `SMALL_GROUP`; divides the batch.
+        Samples per group, at most `SMALL_GROUP`; divides the batch.
 
     Returns
     -------

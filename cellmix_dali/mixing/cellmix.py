@@ -141,6 +141,7 @@ class CellMix(Mixer):
         If the method is unknown or `p` is not a probability.
     """
 
+    does = "patches are exchanged within the batch or groups of it, in place or moved"
     paper = "2301.11513"
     label_weight = "the shares of patches by the tile they came from"
     steered = True
@@ -236,7 +237,7 @@ def patch_grid(tile_size: int | tuple[int, int], patch_size: int) -> tuple[int, 
 
 
 def fixed_patches(patches: int, fix_ratio: float) -> int:
-    """Return the number of patch positions that stay, or raise `ArgumentError` if the ratio is none."""
+    """Return the number of patch positions that stay, or raise `ArgumentError` if it is not a ratio."""
     if not 0.0 <= fix_ratio <= 1.0:
         raise ArgumentError(
             f"fix_ratio={fix_ratio} is out of range: it is the share of patches that stay, from 0 to 1."
@@ -245,7 +246,7 @@ def fixed_patches(patches: int, fix_ratio: float) -> int:
 
 
 def check_group_size(group_size: int, batch_size: int, method: str | None = None) -> int:
-    """Return the samples a group, or raise `ArgumentError` if the groups do not divide the batch."""
+    """Return the samples per group, or raise `ArgumentError` if the groups do not divide the batch."""
     if batch_size < 1:
         raise ArgumentError(f"batch_size={batch_size} is not a batch: it must hold at least one sample.")
     if group_size == -1:

@@ -33,6 +33,7 @@ class CutMix(TileMixer):
     """
 
     method = "CutMix"
+    does = "a box of another sample is pasted in its place"
     paper = "1905.04899"
     label_weight = PASTED_BOX
 

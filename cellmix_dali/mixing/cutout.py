@@ -22,8 +22,8 @@ _MEAN_COLOUR = (124, 116, 104)
 class Cutout(TileMixer):
     """Draws Cutout plans: DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout".
 
-    Each sample for itself is blanked with probability `p` (the paper: always): a square whose centre is uniform over
-    the tile's pixels, and of which the part beyond the border is cut off. Labels stay as they are: the mixing matrix
+    Each sample by itself is blanked with probability `p` (the paper: always): a square whose centre is uniform over
+    the tile's pixels; the part beyond the border is cut off. Labels stay as they are: the mixing matrix
     is the unit matrix.
 
     Parameters
@@ -44,9 +44,10 @@ class Cutout(TileMixer):
     """
 
     method = "Cutout"
+    does = "a square is erased"
     paper = "1708.04552"
     trigger = "sample"
-    label_weight = "1: the label stays as it is"
+    label_weight = "1: the label stays"
 
     def __init__(
         self,

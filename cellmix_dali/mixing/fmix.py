@@ -39,6 +39,7 @@ class FMix(TileMixer):
     """
 
     method = "FMix"
+    does = "a mask of low frequencies takes pixels of another sample"
     paper = "2002.12047"
     label_weight = "the mask's mean, and the rest"
 

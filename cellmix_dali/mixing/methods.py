@@ -25,7 +25,7 @@ __all__ = ["METHODS", "Method", "canonical_method", "make_mixer", "mixer_paramet
 
 @dataclass(frozen=True)
 class Method:
-    """What there is to know of a method.
+    """What is known of a method.
 
     Attributes
     ----------
@@ -74,15 +74,16 @@ _Class = TypeVar("_Class", bound="type[Mixer]")
 def register_method(mixer: _Class, *names: str) -> _Class:
     """Enter a mixer among the methods; a decorator of its class.
 
-    Operators, loaders and the command line then take it by its name. Its class says what there is to know: see `Mixer`.
+    Operators, loaders and the command line then take it by its name. Its class describes it: see `Mixer`.
 
     Parameters
     ----------
     mixer : type
-        A `TileMixer` with `method`, `action`, `label_weight` and, if there is one, `paper`; of its ``__init__``, all
-        arguments but p, seed and rank are the method's parameters, and attributes of the same names.
+        A `TileMixer` with `method`, `action`, `label_weight` and, if you like, `does` and `paper`; of its
+        ``__init__``, all arguments but p, seed and rank are the method's parameters, and attributes of the same names.
+        What patch size and fix ratio steer is derived from `CellMix`.
     *names : str
-        If it has several names, these: its first argument is then the name.
+        If it has several names, these: its argument ``method`` is then the name.
 
     Returns
     -------
@@ -92,10 +93,15 @@ def register_method(mixer: _Class, *names: str) -> _Class:
     Raises
     ------
     ArgumentError
-        If it is not such a class, or a name is taken.
+        If it is not such a class, says that it is steered and is not a `CellMix`, or a name is taken.
     """
     if not (isinstance(mixer, type) and issubclass(mixer, Mixer)) or inspect.isabstract(mixer):
         raise ArgumentError(f"{mixer!r} cannot be a method: give a class of TileMixer that has draw and action.")
+    if mixer.steered and not issubclass(mixer, CellMix):
+        raise ArgumentError(
+            f"{mixer.__name__} cannot be a method: it says steered=True, and patch size, fix ratio and curriculum "
+            "steer CellMix alone. Derive it from CellMix, or leave steered out."
+        )
     for name in names or (mixer.method,):
         METHODS.add(name, Method(name, mixer.paper, mixer.trigger, mixer.label_weight, mixer))
     return mixer
@@ -139,8 +145,8 @@ def make_mixer(name: str, *, p: float = 1.0, seed: int = 0, rank: int = 0, **par
     for parameter in parameters:
         if parameter not in method.parameters:
             raise unknown_name(f"parameter of {method.name}", parameter, method.parameters or ("none",))
-    if method.is_cellmix:
-        return CellMix(method.name, p=p, seed=seed, rank=rank)
+    if "method" in inspect.signature(method.mixer).parameters:  # a class of several names
+        parameters["method"] = method.name
     return method.mixer(p=p, seed=seed, rank=rank, **parameters)
 
 
@@ -150,7 +156,7 @@ def mixes(name: str | None) -> bool:
 
 
 def mixer_parameters(mixer: Mixer) -> dict[str, Any]:
-    """Return the parameters of a mixer's method as they are in force, as plain values: numbers, strings, lists."""
+    """Return the parameters of a mixer's method as the mixer has them, as plain values: numbers, strings, lists."""
     values = {name: getattr(mixer, name) for name in METHODS[mixer.method].parameters}
     return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in values.items()}
 

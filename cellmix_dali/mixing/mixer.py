@@ -15,7 +15,7 @@ from .plan import MixPlan
 __all__ = ["PASTED_BOX", "Mixer", "TileMixer"]
 
 #: `Mixer.label_weight` of methods that paste a box.
-PASTED_BOX = "the share of the tile that the pasted box leaves, and that which it covers"
+PASTED_BOX = "the shares of the tile outside and inside the pasted box"
 
 
 class Mixer(ABC):
@@ -43,6 +43,8 @@ class Mixer(ABC):
         Its name in `cellmix_dali.mixing.METHODS`.
     action : Action
         What its plans do to pixels.
+    does : str
+        What it does to a batch, in a few words.
     paper : str
         arXiv number.
     trigger : {"batch", "sample"}
@@ -50,10 +52,11 @@ class Mixer(ABC):
     label_weight : str
         What a sample's label weight means.
     steered : bool
-        Whether patch size and fix ratio, and with them a curriculum, steer it.
+        Whether patch size and fix ratio, and with them a curriculum, steer it: `CellMix` and classes derived from it.
     """
 
     method: str
+    does: ClassVar[str] = ""
     paper: ClassVar[str] = ""
     trigger: ClassVar[str] = "batch"
     label_weight: ClassVar[str] = ""

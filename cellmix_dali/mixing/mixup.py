@@ -31,6 +31,7 @@ class Mixup(TileMixer):
     """
 
     method = "Mixup"
+    does = "two samples are blended"
     paper = "1710.09412"
     label_weight = "lambda and 1 - lambda, as the pixels are blended"
 

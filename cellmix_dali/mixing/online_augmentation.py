@@ -1,7 +1,7 @@
-"""The call that loops in plain PyTorch know from the authors' package: images and labels in, mixed ones out.
+"""The call of the authors' package for loops in plain PyTorch: images and labels in, mixed ones out.
 
 It takes the place of `CellMix.online_augmentations` (PyPI `CellMix`, arXiv 2301.11513): names, arguments and the three
-results are the same; plans are drawn by `cellmix_dali.mixing`, as for DALI. The README's table says what differs.
+results are the same; plans are drawn by `cellmix_dali.mixing`, as for DALI. docs/drop-in.md says what differs.
 """
 
 from __future__ import annotations
@@ -381,7 +381,7 @@ def _tile_size(images: Tensor) -> tuple[int, int]:
 
 
 def _device(device: str | torch.device) -> torch.device:
-    """Return the device, or say that it is none."""
+    """Return the device, or refuse what is not one."""
     try:
         found = torch.device(device)
     except (RuntimeError, TypeError) as error:

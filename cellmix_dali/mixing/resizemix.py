@@ -38,6 +38,7 @@ class ResizeMix(TileMixer):
     """
 
     method = "ResizeMix"
+    does = "another sample, made smaller, is pasted"
     paper = "2012.11101"
     label_weight = PASTED_BOX
 

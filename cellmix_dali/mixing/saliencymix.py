@@ -80,6 +80,7 @@ class SaliencyMix(TileMixer):
     """
 
     method = "SaliencyMix"
+    does = "a box around the other sample's salient point is pasted"
     paper = "2006.01791"
     label_weight = PASTED_BOX
 
@@ -116,7 +117,7 @@ class SaliencyMix(TileMixer):
         Parameters
         ----------
         batch_size, tile_size, epoch, iteration
-            As of every mixer.
+            See `cellmix_dali.mixing.TileMixer.draw`.
         peaks : int array (batch, 2)
             Each sample's most salient pixel, y and x, see `cellmix_dali.mixing.saliency.saliency_peaks`.
         """

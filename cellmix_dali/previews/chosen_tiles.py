@@ -15,7 +15,8 @@ from ..errors import ArgumentError
 from ..shards import image_sizes, is_sharded, open_tiles, tile_classes, tile_edge
 from ..slides import open_slide
 from ..storage.moment import is_folder
-from ..tables.recipe import TileRecipe, lay_tiles
+from ..tables.laying import lay_tiles
+from ..tables.recipe import TileRecipe
 from ..tables.tile_table import TileTable
 
 __all__ = ["ChosenTiles", "choose_tiles"]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .._arguments import integer
 from ..errors import ArgumentError
-from ..tables.columns import UserTable
+
+if TYPE_CHECKING:
+    from ..tables.columns import UserTable
 
 __all__ = ["LossRecord", "made_up_losses", "read_losses"]
 
@@ -67,8 +70,10 @@ def read_losses(path: str | Path, column: str = "loss") -> LossRecord:
     Raises
     ------
     ArgumentError
-        If there is no such file or column, a loss is no finite number, or an epoch is missing or there twice.
+        If there is no such file or column, a loss is not a finite number, or an epoch is missing or is there twice.
     """
+    from ..tables.columns import UserTable  # pyarrow: only where there is a file to read
+
     if column == "epoch":
         raise ArgumentError("column='epoch' holds the epochs' numbers: name the column with the losses.")
     try:

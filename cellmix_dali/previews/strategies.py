@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..curriculum import PATCH_STRATEGIES, RATIO_STRATEGIES, Curriculum
 from ..errors import ArgumentError
@@ -45,39 +46,26 @@ class StrategyRuns:
 def run_strategies(
     losses: Sequence[float],
     *,
-    epochs: int,
-    tile_size: int,
     patch_strategies: Sequence[str] = PATCH_STRATEGIES,
     ratio_strategies: Sequence[str] = RATIO_STRATEGIES,
-    token_size: int = 16,
-    basic_ratio: float = 0.5,
-    threshold: float = 0.5,
-    threshold_factor: float = 0.933,
-    warmup_epochs: int = 0,
     patch_size: int | None = None,
     fix_ratio: float | None = None,
-    jump: str | None = None,
-    loop_epochs: int = 3,
-    seed: int = 0,
+    **others: Any,
 ) -> StrategyRuns:
     """Step a curriculum of each strategy through the same losses.
 
     The strategies for the patch size and those for the fix ratio do not touch each other, so each runs by itself.
 
-    All but the losses are keyword arguments: those of `Curriculum`, under the same names, with lists of strategies.
-
     Parameters
     ----------
     losses : sequence of float
         Mean loss per sample, one per epoch; as many epochs are run.
-    epochs : int
-        Epochs of the training that is planned.
     patch_strategies, ratio_strategies : sequence of str
         Those to run.
     patch_size, fix_ratio : int and float, optional
         Of the strategies "fixed".
-    tile_size, token_size, basic_ratio, threshold, threshold_factor, warmup_epochs, jump, loop_epochs, seed
-        See `cellmix_dali.Curriculum`.
+    **others
+        ``epochs`` (of the training that is planned), ``tile_size`` and all else of `cellmix_dali.Curriculum`.
 
     Returns
     -------
@@ -88,33 +76,20 @@ def run_strategies(
     ArgumentError
         If an argument cannot be used.
     """
-
-    def curriculum(patch_strategy: str, ratio_strategy: str) -> Curriculum:
-        return Curriculum(
-            epochs=epochs,
-            tile_size=tile_size,
-            token_size=token_size,
-            patch_strategy=patch_strategy,
-            ratio_strategy=ratio_strategy,
-            basic_ratio=basic_ratio,
-            threshold=threshold,
-            threshold_factor=threshold_factor,
-            warmup_epochs=warmup_epochs,
-            patch_size=patch_size if patch_strategy == "fixed" else None,
-            fix_ratio=fix_ratio if ratio_strategy == "fixed" else None,
-            jump=jump,
-            loop_epochs=loop_epochs,
-            seed=seed,
-        )
-
     if not (losses and patch_strategies and ratio_strategies):
         raise ArgumentError("There is nothing to run: give at least one loss, and one strategy of each kind.")
     offered: set[int] = set()
-    thresholds: tuple[float, ...] = (float(threshold),) * len(losses)
+    thresholds: tuple[float, ...] = ()
 
     def run(patch_strategy: str, ratio_strategy: str) -> tuple[tuple[int, ...], tuple[float, ...]]:
         nonlocal thresholds
-        stepped = curriculum(patch_strategy, ratio_strategy)
+        stepped = Curriculum(
+            patch_strategy=patch_strategy,
+            ratio_strategy=ratio_strategy,
+            patch_size=patch_size if patch_strategy == "fixed" else None,
+            fix_ratio=fix_ratio if ratio_strategy == "fixed" else None,
+            **others,
+        )
         offered.update(stepped.patch_sizes)
         sizes, ratios, limits = [], [], []
         for loss in losses:
@@ -122,10 +97,13 @@ def run_strategies(
             ratios.append(stepped.fix_ratio)
             limits.append(stepped.threshold)
             stepped.step(loss)
-        if limits[-1] < thresholds[-1]:  # the loss-driven strategies move the threshold, and all of them alike
+        if (
+            not thresholds or limits[-1] < thresholds[-1]
+        ):  # the loss-driven strategies move the threshold, and all of them alike
             thresholds = tuple(limits)
         return tuple(sizes), tuple(ratios)
 
+    warmup_epochs = int(others.get("warmup_epochs", 0))
     patch_sizes = {name: run(name, "fixed")[0] for name in patch_strategies}
     fix_ratios = {name: run(patch_strategies[0], name)[1] for name in ratio_strategies}
     learned = tuple(

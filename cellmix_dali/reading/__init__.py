@@ -1,4 +1,4 @@
-"""How rows of a table become encoded streams: from slides, from shards; what is done about those that cannot."""
+"""How rows of a table become encoded streams, from slides and from shards, and what happens where they cannot."""
 
 from .masks import AnnotationMasks, MaskReader, MaskSlides, TileMasks
 from .shards import ShardReader, tile_reader

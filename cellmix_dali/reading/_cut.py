@@ -1,4 +1,4 @@
-"""Windows cut along blocks by compiled code: for a batch of windows NumPy takes hundreds of small steps."""
+"""Windows cut along blocks by compiled code: NumPy takes hundreds of small steps for a batch of windows."""
 
 # The annotations would be compiled with the functions.
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"

@@ -1,4 +1,4 @@
-"""Cells of a batch worked out by compiled code: for a batch NumPy takes hundreds of small steps."""
+"""Cells of a batch worked out by compiled code: NumPy takes hundreds of small steps for a batch."""
 
 # The annotations would be compiled with the functions.
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"

@@ -19,7 +19,7 @@ _GROUPS = 4
 
 
 class Cells(NamedTuple):
-    """A batch's blocks in cells (slot, sample), and of which cells each tile is made.
+    """A batch's blocks in cells (slot, sample), and the cells that make up each tile.
 
     Attributes
     ----------
@@ -67,8 +67,8 @@ def deal(
     sides : sequence of int
         Sides of the tiles in pixels.
     second : sequence of bool, optional
-        Of which tiles the blocks are dealt to a second set of as many slots, which has a decoder of its own. By default
-        there is none.
+        Which tiles have their blocks dealt to a second set of as many slots, which has a decoder of its own. By default
+        there is no second set.
 
     Returns
     -------

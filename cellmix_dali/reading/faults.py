@@ -1,4 +1,4 @@
-"""Tiles that cannot be read: what is done about them, and what is said."""
+"""Tiles that cannot be read: what is done about them, and how they are reported."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ class Fault:
     slide : str
         Path of the slide.
     level, x, y, size : int
-        Which window of it.
+        Which window of it, in pixels of the level.
     reason : str
         What is wrong.
     replaced_by : int or None
         Row of the tile that took its place when the fault was first met.
     kind : {"damaged", "not read"}
-        "damaged": the tile, or its slide, is broken, missing, or no tile at all. "not read": it could not be read for a
-        reason of the moment, as often as it was tried; nothing says that it is damaged, and it is tried again the next
-        time that it is asked for.
+        "damaged": the tile, or its slide, is broken or missing, or is not a tile at all. "not read": it could not be
+        read for a reason of the moment, as often as it was tried; nothing says that it is damaged, and it is tried
+        again the next time that it is asked for.
     """
 
     tile: int
@@ -66,7 +66,7 @@ class FaultLog:
     table : TileTable
         The tiles.
     path : Path, optional
-        File to which each fault is appended, as one JSON object a line; what it names already is not appended again.
+        File to which each fault is appended, as one JSON object per line; what it names already is not appended again.
 
     Raises
     ------
@@ -86,7 +86,7 @@ class FaultLog:
         return list(self._faults.values())
 
     def add(self, row: int, reason: str, replaced_by: int | None, kind: str = DAMAGED) -> None:
-        """Note a bad tile; one that is known already, as of this kind, is not noted again."""
+        """Note a bad tile; one that is already known with this kind of fault is not noted again."""
         if (row, kind) in self._faults:
             return
         table = self._table
@@ -184,8 +184,8 @@ class Substitutes:
         if not self.replacing:
             if kind == NOT_READ:
                 raise NotReadError(
-                    f"A tile was not read ({where}): {reason} Go on from the last state when it can be, or give more "
-                    "retry_seconds."
+                    f"A tile was not read ({where}): {reason} Go on from the last state when it can be read again, or "
+                    "give more retry_seconds."
                 )
             raise SlideError(f"A tile cannot be read ({where}): {reason} Use on_error='replace' to go on without it.")
         return self._draw(row, epoch)
@@ -223,7 +223,7 @@ class Substitutes:
         if kind == NOT_READ:
             return NotReadError(
                 f"A tile was not read, and none of the other tiles of its class that were tried either "
-                f"({self._table.describe(row)}): {reason} Go on from the last state when it can be."
+                f"({self._table.describe(row)}): {reason} Go on from the last state when it can be read again."
             )
         return SlideError(
             f"A tile cannot be read, and none of the other tiles of its class that were tried either "

@@ -97,7 +97,7 @@ class AnnotationMasks(TileMasks):
     unannotated : int, default 0
         The value of what no polygon covers: 0 to learn it as background, 255 to leave it out of the loss.
     origin : {"bounds", "level0"}, default "bounds"
-        Where the files' coordinates begin, see `cellmix_dali.annotations.origin.frame_of`.
+        Where the files' coordinates begin, see `cellmix_dali.annotations.frame.frame_of`.
 
     Raises
     ------

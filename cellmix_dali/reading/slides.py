@@ -85,7 +85,7 @@ class TileReader:
     table : TileTable
         The tiles.
     slots : int, optional
-        The most blocks a tile may have to be read directly. By default what the tiles of the first few slides need.
+        Tiles that lie on more blocks are not read directly. By default as many as tiles of the first few slides lie on.
     edge : {"skip", "pad"}, default "skip"
         Whether windows may reach over the right and lower edge of their level. "pad": what lies beyond is white.
     lenient : bool, default False
@@ -113,7 +113,7 @@ class TileReader:
     looked_at : list of int
         The first slides, by their numbers.
     kinds : frozenset of str
-        Which of `cellmix_dali.slides.stream_kinds.KINDS` the tiles of the first slides hold; none where OpenSlide
+        Those of `cellmix_dali.slides.stream_kinds.KINDS` that the tiles of the first slides hold; empty where OpenSlide
         reads them all.
     """
 
@@ -337,7 +337,7 @@ def _uncut(size: int) -> NDArray[np.int32]:
 def _read_each_once(
     readers: Sequence[BlockReader | None], which: NDArray[np.int64], columns: NDArray[np.int64], rows: NDArray[np.int64]
 ) -> list[Block]:
-    """Read blocks, of which neighbours may want the same."""
+    """Read blocks; neighbouring tiles may want the same ones."""
     keys = np.stack([which, rows, columns])
     order = np.lexsort(keys[::-1])
     new = np.ones(len(order), bool)

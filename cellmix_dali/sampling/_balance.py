@@ -17,7 +17,7 @@ class Balanced:
     """Groups take turns in rounds, each round in a new order; within a group the rows come permuted, lap after lap.
 
     In memory lies one entry (8 bytes, 16 from 2**31 rows) for each run of rows of one group, not for each row: next
-    to nothing for slides, at most 8 bytes a row where every row is of another group than its neighbour.
+    to nothing for slides, at most 8 bytes per row where every row is of another group than its neighbour.
     """
 
     def __init__(self, groups: ArrayLike, size: int, seed: int) -> None:

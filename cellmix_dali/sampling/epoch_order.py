@@ -19,7 +19,7 @@ class EpochOrder:
     """Which samples make which batch.
 
     A pure function: the same seed, epoch, iteration, rank and world size give the same batch in any process, whatever
-    was asked before. Nothing is as long as the table, so that 100 million tiles start as fast as a hundred.
+    was asked before. No array is as long as the table, so that 100 million tiles start as fast as a hundred.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class EpochOrder:
         notes. Every number is a group of its own, whatever its value. Needs ``shuffle=True``.
     block_rows : int, default 8
         Of ``shuffle="blocks"``: rows in a run of neighbours. A run of n tiles that do not lie on the file's block grid
-        touches 2 (n + 1) blocks, one by one they touch 4 n: with 8 that is 2.25 blocks a tile, and 2 with endless runs.
+        touches 2 (n + 1) blocks, one by one they touch 4 n: 2.25 blocks per tile with 8, and 2 with endless runs.
     window_rows : int, optional
         Of ``shuffle="blocks"``: positions that are shuffled among each other; by default the fewest whole batches that
         hold 8 runs. Larger windows mix more and spread a run over more batches.

@@ -108,7 +108,7 @@ def scattered(
 
 @lru_cache(maxsize=32)
 def draws(seed: int, epoch: int, purpose: int) -> NDArray[np.uint64]:
-    """Draw the random 64-bit numbers of one purpose in one epoch: three for `scattered`, then one a round."""
+    """Draw the random 64-bit numbers of one purpose in one epoch: three for `scattered`, then one per round."""
     keys = generator(seed, epoch=epoch, iteration=purpose, stream=_STREAM).integers(
         0, 2**64, size=3 + _ROUNDS, dtype=np.uint64
     )

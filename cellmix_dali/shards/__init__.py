@@ -7,38 +7,35 @@ A collection's folder holds ``tiles.parquet`` and shards ``NAME.tar``, each with
 
 from __future__ import annotations
 
-from .digest import shard_digest
-from .encoding import Encoding, can_copy, copy_blocks
-from .table import (
-    TILES_FILE,
-    image_sizes,
-    is_sharded,
-    open_tiles,
-    tile_classes,
-    tile_edge,
-    tile_rows,
-    tile_schema,
-    tile_stains,
-    with_split_columns,
-    write_tiles,
-)
-from .writer import ShardWriter
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "Encoding",
-    "ShardWriter",
-    "TILES_FILE",
-    "can_copy",
-    "copy_blocks",
-    "image_sizes",
-    "is_sharded",
-    "open_tiles",
-    "shard_digest",
-    "tile_classes",
-    "tile_edge",
-    "tile_stains",
-    "tile_rows",
-    "tile_schema",
-    "with_split_columns",
-    "write_tiles",
-]
+from .._front import front
+
+if TYPE_CHECKING:
+    from .digest import shard_digest as shard_digest
+    from .encoding import Encoding as Encoding, can_copy as can_copy, copy_blocks as copy_blocks
+    from .table import (
+        TILES_FILE as TILES_FILE,
+        image_sizes as image_sizes,
+        is_sharded as is_sharded,
+        open_tiles as open_tiles,
+        tile_classes as tile_classes,
+        tile_edge as tile_edge,
+        tile_rows as tile_rows,
+        tile_schema as tile_schema,
+        tile_stains as tile_stains,
+        with_split_columns as with_split_columns,
+        write_tiles as write_tiles,
+    )
+    from .writer import ShardWriter as ShardWriter
+
+__getattr__, __dir__, __all__ = front(
+    __name__,
+    {
+        "digest": "shard_digest",
+        "encoding": "Encoding can_copy copy_blocks",
+        "table": "TILES_FILE image_sizes is_sharded open_tiles tile_classes tile_edge tile_rows tile_schema "
+        "tile_stains with_split_columns write_tiles",
+        "writer": "ShardWriter",
+    },
+)

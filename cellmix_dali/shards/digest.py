@@ -9,7 +9,7 @@ __all__ = ["ShardDigest", "shard_digest"]
 
 
 class ShardDigest:
-    """SHA-256 of a shard's bytes, with every image's own SHA-256 (32 bytes) in the place of the image."""
+    """SHA-256 of a shard's bytes in which every image is replaced by its own SHA-256 (32 bytes)."""
 
     def __init__(self) -> None:
         self._sha256 = hashlib.sha256()
@@ -28,7 +28,7 @@ class ShardDigest:
 
 
 def shard_digest(path: Path) -> str:
-    """Read a shard and work out its digest; where its images lie, the index beside it says.
+    """Read a shard and work out its digest; the index beside it says where its images lie.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def shard_digest(path: Path) -> str:
     OSError
         If one of the two cannot be read.
     ValueError
-        If the index is none, or goes beyond the shard.
+        If it is not an index, or goes beyond the shard.
     """
     digest = ShardDigest()
     lines = path.with_suffix(".idx").read_text("ascii").splitlines()[1:]

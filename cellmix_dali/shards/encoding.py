@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from ..errors import ArgumentError, SlideError, unknown_name
-from ..slides import Slide
+
+if TYPE_CHECKING:
+    from ..slides import Slide
 
 __all__ = ["Encoding", "can_copy", "copy_blocks"]
 
@@ -45,7 +48,7 @@ class Encoding:
         if self.format not in _EXTENSIONS:
             raise unknown_name("format", self.format, _EXTENSIONS)
         if not 1 <= self.quality <= 100:
-            raise ArgumentError(f"quality={self.quality}: give 1 (small files) to 100 (good pictures).")
+            raise ArgumentError(f"quality={self.quality}: give 1 (small files) to 100 (best pictures).")
         if self.subsampling not in _SUBSAMPLINGS:
             raise unknown_name("subsampling", self.subsampling, _SUBSAMPLINGS)
 
@@ -86,7 +89,7 @@ class Encoding:
 
 
 def can_copy(slide: Slide, level: int, x: ArrayLike, y: ArrayLike, size: ArrayLike) -> NDArray[np.bool_]:
-    """Tell which windows are exactly one JPEG block of the slide file, so that `copy_blocks` can give their images.
+    """Say which windows are exactly one JPEG block of the slide file, so that `copy_blocks` can return their images.
 
     Parameters
     ----------

@@ -18,6 +18,7 @@ from ..storage.aside import write_aside
 from ..storage.foreign_files import names_in
 from ..storage.moment import is_folder, may_be_file
 from ..tables.split_columns import SPLIT_COLUMNS
+from ..tables.tile_files import FRAME
 from ..tables.tile_table import TileTable
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "tile_rows",
     "tile_schema",
     "tile_stains",
+    "tiles_file",
     "with_split_columns",
     "write_tiles",
 ]
@@ -62,7 +64,7 @@ _ROW_GROUP = 1 << 17
 def tile_schema(*, labelled: bool, sharded: bool, said: Sequence[str] = ()) -> pa.Schema:
     """Return the columns of ``tiles.parquet``.
 
-    ``slide`` (path), ``level``, ``x``, ``y``, ``size`` (the window, in pixels of the level; see
+    ``slide`` (path), ``level``, ``x``, ``y``, ``size`` (the window, in pixels of the level, as in every
     `cellmix_dali.tables.TileTable`), ``tile_size`` (side of the finished image in pixels), ``mpp`` (microns per pixel
     of the finished image; may be empty), ``tissue`` (share of the window that is tissue, 0 to 1; may be empty).
 
@@ -100,7 +102,7 @@ def tile_rows(
     slide : str or Path
         The slide.
     x, y, size, level : integer arrays (n,), or one number for all
-        The windows.
+        The windows: upper left corners and sides in pixels of the level.
     tile_size : int
         Side of the finished images in pixels.
     mpp : float, optional
@@ -215,7 +217,7 @@ def write_tiles(
     for number, field in enumerate(schema):
         if pa.types.is_dictionary(field.type):
             table = table.set_column(number, field, _in_order(table[field.name]))
-    metadata = {_EDGE: edge.encode()}
+    metadata = {**FRAME, _EDGE: edge.encode()}
     if classes is not None:
         metadata[_CLASSES] = json.dumps(list(classes)).encode()
     if stains is not None:
@@ -228,7 +230,7 @@ def write_tiles(
 
 
 def _ordered(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Rows with their columns in the schema's order; as they are where they lack one or have others."""
+    """Rows with their columns in the schema's order; unchanged where they lack one or have others."""
     return rows.select(schema.names) if set(rows.column_names) == set(schema.names) else rows
 
 
@@ -245,13 +247,25 @@ def _in_order(names: pa.ChunkedArray) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.array(numbers), chunks[0].dictionary.take(pa.array(used[order])))
 
 
+def tiles_file(path: str | Path) -> Path:
+    """Return the file of a collection's table; raise `ArgumentError` if there is none."""
+    path = path_of("A folder of tiles", path)
+    file = path / TILES_FILE if is_folder(path) else path
+    if not may_be_file(file):
+        raise ArgumentError(
+            f"There is no tile table at {file}: give the folder that `cellmix-dali tile --out` wrote. If tiling was "
+            "interrupted, finish it with --resume."
+        )
+    return file
+
+
 def open_tiles(path: str | Path) -> TileTable:
     """Open a collection of finished tiles, to train on it: ``train_loader(open_tiles(folder), ...)``.
 
     Parameters
     ----------
     path : str or Path
-        The collection's folder, or its ``tiles.parquet``. The folder may have been moved, and the slides be gone.
+        The collection's folder, or its ``tiles.parquet``. The folder may have been moved, and the slides may be gone.
 
     Returns
     -------
@@ -262,22 +276,16 @@ def open_tiles(path: str | Path) -> TileTable:
     Raises
     ------
     ArgumentError
-        If there is no such table, or it is none of this kind.
+        If there is no such table, or it is not of this kind.
     """
-    path = path_of("A folder of tiles", path)
-    file = path / TILES_FILE if is_folder(path) else path
-    if not may_be_file(file):
-        raise ArgumentError(
-            f"There is no tile table at {file}: give the folder that `cellmix-dali tile --out` wrote. If tiling was "
-            "interrupted, finish it with --resume."
-        )
+    file = tiles_file(path)
     table = TileTable.open(file)
     missing = [field.name for field in _TILE if field.name not in table.arrow.column_names]
     if is_sharded(table):
         missing += [field.name for field in _WRITTEN if field.name not in table.arrow.column_names]
     if missing:
         raise ArgumentError(
-            f"{file} is no table of finished tiles: it has no column {missing[0]!r} (it has: "
+            f"{file} is not a table of finished tiles: it has no column {missing[0]!r} (it has: "
             f"{', '.join(table.arrow.column_names)}). For a table of windows use TileTable.open."
         )
     if not is_sharded(table):
@@ -296,7 +304,7 @@ def open_tiles(path: str | Path) -> TileTable:
 
 
 def is_sharded(table: TileTable) -> bool:
-    """Whether a table's tiles are in shards, and not to be read from the slides."""
+    """Whether a table's tiles are in shards, and not read from the slides."""
     return "shard" in table.arrow.column_names
 
 

@@ -33,7 +33,7 @@ _SIZE, _CHECKSUM = slice(124, 135), slice(148, 154)
 
 
 class ShardWriter:
-    """Writes the tiles of one slide, or of a part of one, into shards ``PREFIX-00000.tar``, ``PREFIX-00001.tar``, ...
+    """Writes the tiles of one slide, or of a part of it, into shards ``PREFIX-00000.tar``, ``PREFIX-00001.tar``, ...
 
     Each tile is one WebDataset sample. Its key is ``PREFIX-00000000``, counted up, so keys sort in the order in which
     tiles are added; its members are ``KEY.jpg`` or ``KEY.png``, ``KEY.cls`` (the class index, where there is one) and
@@ -46,13 +46,13 @@ class ShardWriter:
     Parameters
     ----------
     folder : Path
-        Where to; it must exist.
+        Where the shards go; it must exist.
     prefix : str
         Letters, digits, "_" and "-"; another one for each writer of a collection.
     max_tiles : int, default 10000
-        Tiles a shard at most.
+        Tiles per shard at most.
     max_bytes : int, default 2**30
-        Bytes a shard at most, unless a single tile has more.
+        Bytes per shard at most, unless a single tile has more.
 
     Raises
     ------
@@ -74,7 +74,7 @@ class ShardWriter:
         self._shard: _Shard | None = None
         self._names: list[str] = []
         self._digests: list[str] = []
-        # One entry a tile: which shard, where in it, how long.
+        # One entry per tile: which shard, where in it, how long.
         self._number, self._offset, self._length = array("i"), array("q"), array("q")
         self._sha256: list[str] = []
         self._closed = self._discarded = False
@@ -134,11 +134,14 @@ class ShardWriter:
         Returns
         -------
         pyarrow.Table
-            One row a tile, in the order of `add`: ``shard`` (file name), ``offset`` of the image's first byte in the
+            One row per tile, in the order of `add`: ``shard`` (file name), ``offset`` of the image's first byte in the
             shard, ``bytes``, ``sha256`` of the image (hexadecimal).
         """
         if self._discarded:
-            raise ArgumentError(f"The writer of {self._prefix} was given up, so its tiles are not all there.")
+            raise ArgumentError(
+                f"The writer of {self._prefix} was stopped by an error, so its tiles are not all there. Write "
+                "the tiles again with a new one."
+            )
         if not self._closed:
             self._finish()
             self._closed = True

@@ -7,8 +7,24 @@ in the right colours. On the *openslide* route there are only pixels, through `S
 
 from __future__ import annotations
 
-from cellmix_dali.slides.formats import SlideFormat, register_format, slide_suffixes
-from cellmix_dali.slides.levels import Box, Level
-from cellmix_dali.slides.slide import Slide, open_slide
+from typing import TYPE_CHECKING
 
-__all__ = ["Box", "Level", "Slide", "SlideFormat", "open_slide", "register_format", "slide_suffixes"]
+from .._front import front
+
+if TYPE_CHECKING:
+    from .formats import (
+        SlideFormat as SlideFormat,
+        register_format as register_format,
+        slide_suffixes as slide_suffixes,
+    )
+    from .levels import Box as Box, Level as Level
+    from .slide import Slide as Slide, open_slide as open_slide
+
+__getattr__, __dir__, __all__ = front(
+    __name__,
+    {
+        "formats": "SlideFormat register_format slide_suffixes",
+        "levels": "Box Level",
+        "slide": "Slide open_slide",
+    },
+)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..errors import ArgumentError, SlideError
-from . import Slide
+
+if TYPE_CHECKING:
+    from .slide import Slide
 
 __all__ = [
     "MPP_RANGE",
@@ -85,7 +88,7 @@ def check_resolution(
     if len(given) > 1:
         raise ArgumentError(f"{' and '.join(given)}: the resolution is chosen by one of them, give only one.")
     if tile_size < 1:
-        raise ArgumentError(f"tile_size={tile_size}: a tile has at least 1 pixel a side.")
+        raise ArgumentError(f"tile_size={tile_size}: a tile has at least 1 pixel on each side.")
     if level is not None and level < 0:
         raise ArgumentError(f"level={level}: levels are counted from 0, the finest.")
     for name, value in (("mpp", mpp), ("magnification", magnification)):

@@ -89,7 +89,7 @@ class UserTable:
         if not self.is_csv:
             return f"{self.path}, row {row}"
         lines = self.path.read_bytes().splitlines()
-        # Empty lines are no rows; the first that is not empty is the header.
+        # Empty lines are not rows; the first that is not empty is the header.
         number = [number for number, line in enumerate(lines, 1) if line][row + 1]
         return f"{self.path}, line {number}"
 

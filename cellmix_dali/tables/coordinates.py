@@ -1,6 +1,7 @@
 """Tile coordinates that other tools have written: the ``.h5`` files of CLAM and TRIDENT.
 
-Both keep a dataset ``coords`` of upper left corners in pixels of level 0, with attributes that say the tiles' size.
+Both keep a dataset ``coords`` of upper left corners in pixels of level 0, with attributes that say the tiles' size;
+a tile table counts in pixels of the tiles' level (see `cellmix_dali.tables.positions`).
 CLAM (``create_patches_fp.py``): ``patch_level`` and ``patch_size``, the side in pixels of that level. TRIDENT:
 ``patch_size``, the side of a finished tile, and ``patch_size_level0``, the side of its window in pixels of level 0.
 """
@@ -20,6 +21,7 @@ from ..errors import ArgumentError
 from ..slides import Slide
 from ..slides.resolution import TOLERANCE
 from ..storage.foreign_files import reading
+from .positions import from_level0
 from .tile_table import TileTable
 
 __all__ = ["read_h5"]
@@ -31,9 +33,9 @@ _ATTRIBUTES = ("patch_size", "patch_size_level0", "patch_level", "level_dim", "l
 
 
 class _Patches(NamedTuple):
-    """What a file says: corners and side in pixels of level 0, side of a finished tile, level if one is named."""
+    """Corners and side in pixels of level 0, side of a finished tile, and the level if the file names one."""
 
-    corners: NDArray[np.float64]
+    corners: NDArray[np.int64]
     side: float
     tile_size: int
     level: int | None
@@ -42,7 +44,8 @@ class _Patches(NamedTuple):
 def read_h5(path: str | Path, slide: Slide, *, tile_size: int | None = None) -> TileTable:
     """Read tile coordinates of one slide as CLAM or TRIDENT wrote them.
 
-    Which of the two it was is told by the attributes. Corners are rounded to the nearest pixel of the level read.
+    The attributes say which of the two it was. Corners are converted to pixels of the level read, the nearest
+    ones, by `cellmix_dali.tables.from_level0`.
 
     Parameters
     ----------
@@ -69,7 +72,7 @@ def read_h5(path: str | Path, slide: Slide, *, tile_size: int | None = None) -> 
     """
     place = Path(path)
     if tile_size is not None and tile_size < 1:
-        raise ArgumentError(f"tile_size={tile_size}: a tile has at least 1 pixel a side.")
+        raise ArgumentError(f"tile_size={tile_size}: a tile has at least 1 pixel on each side.")
     patches = _read(place, slide)
     corners = patches.corners
     first = slide.levels[0]
@@ -79,7 +82,7 @@ def read_h5(path: str | Path, slide: Slide, *, tile_size: int | None = None) -> 
         raise ArgumentError(
             f"{place} does not fit {slide.path}: {int(outside.sum())} of its {len(corners)} tiles begin outside the "
             f"slide's {first.width} x {first.height} pixels, the first of them, number {row}, at "
-            f"{tuple(corners[row].astype(int).tolist())}. Give the slide that the file was made from."
+            f"{tuple(corners[row].tolist())}. Give the slide that the file was made from."
         )
     wanted = patches.tile_size if tile_size is None else tile_size
     level = patches.level if tile_size is None else None
@@ -89,15 +92,7 @@ def read_h5(path: str | Path, slide: Slide, *, tile_size: int | None = None) -> 
     size = round(patches.side / of.downsample)
     if abs(size - wanted) <= TOLERANCE * wanted:
         size = wanted
-    x, y = np.rint(corners / of.downsample).astype(np.int64).T
-    # Rounding (the level's own size is rounded, too) must neither push a window over the edge that lay inside, nor a
-    # corner off the level.
-    for at, corner, whole, whole0 in (
-        (x, corners[:, 0], of.width, first.width),
-        (y, corners[:, 1], of.height, first.height),
-    ):
-        inside = corner + patches.side <= whole0 + of.downsample
-        np.minimum(at, np.where(inside, max(whole - size, 0), whole - 1), out=at)
+    x, y = from_level0(slide, corners, level, size=size).T
     return TileTable.from_columns(str(slide.path), x=x, y=y, size=size, level=level)
 
 
@@ -107,7 +102,7 @@ def _level_for(path: Path, slide: Slide, side: float, tile_size: int) -> int:
     fine = [number for number, level in enumerate(slide.levels) if level.downsample <= most]
     if not fine:
         raise ArgumentError(
-            f"The tiles in {path} have {side:g} pixels a side at the finest level of {slide.path}, less than the "
+            f"The tiles in {path} have {side:g} pixels on each side at the finest level of {slide.path}, less than the "
             f"tile size of {tile_size}: they would have to be enlarged. Use tile_size={math.floor(side)} or less."
         )
     return max(fine, key=lambda number: slide.levels[number].downsample)
@@ -137,16 +132,16 @@ def _read(path: Path, slide: Slide) -> _Patches:
         corners = np.asarray(found[()])
     if not corners.size:
         raise ArgumentError(f"{path} holds no tiles: its dataset 'coords' is empty. {_AFRESH}")
-    if corners.ndim != 2 or corners.shape[1] != 2 or corners.dtype.kind not in "iuf":
+    whole = corners.astype(np.int64) if corners.dtype.kind in "iuf" else corners
+    if corners.ndim != 2 or corners.shape[1] != 2 or whole is corners or (whole != corners).any():
         raise ArgumentError(
-            f"The dataset 'coords' of {path} has the shape {corners.shape} of {corners.dtype}: expected numbers, two a "
-            f"tile (x, y). {_AFRESH}"
+            f"The dataset 'coords' of {path} has the shape {corners.shape} of {corners.dtype}: expected whole "
+            f"numbers, two per tile (x, y). {_AFRESH}"
         )
-    corners = corners.astype(np.float64)
     if "patch_size" in attributes and "patch_size_level0" in attributes:
-        return _trident(path, slide, attributes, corners)
+        return _trident(path, slide, attributes, whole)
     if "patch_size" in attributes and "patch_level" in attributes:
-        return _clam(path, slide, attributes, corners)
+        return _clam(path, slide, attributes, whole)
     wanted = "'patch_level' (CLAM) or 'patch_size_level0' (TRIDENT)"
     missing = wanted if "patch_size" in attributes else f"'patch_size' and {wanted}"
     raise ArgumentError(
@@ -155,7 +150,7 @@ def _read(path: Path, slide: Slide) -> _Patches:
     )
 
 
-def _trident(path: Path, slide: Slide, attributes: Mapping[str, Any], corners: NDArray[np.float64]) -> _Patches:
+def _trident(path: Path, slide: Slide, attributes: Mapping[str, Any], corners: NDArray[np.int64]) -> _Patches:
     """What a file of TRIDENT says."""
     side = _number(path, attributes, "patch_size_level0", 1)
     said = [attributes[name] for name in ("level0_width", "level0_height") if name in attributes]  # newer versions only
@@ -165,7 +160,7 @@ def _trident(path: Path, slide: Slide, attributes: Mapping[str, Any], corners: N
     return _Patches(corners, side, int(_number(path, attributes, "patch_size", 1)), None)
 
 
-def _clam(path: Path, slide: Slide, attributes: Mapping[str, Any], corners: NDArray[np.float64]) -> _Patches:
+def _clam(path: Path, slide: Slide, attributes: Mapping[str, Any], corners: NDArray[np.int64]) -> _Patches:
     """What a file of CLAM says."""
     level, size = (
         int(_number(path, attributes, name, least)) for name, least in (("patch_level", 0), ("patch_size", 1))

@@ -2,53 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ArgumentError, unknown_name
+from ..errors import ArgumentError
 from ..slides import Slide
 from ..slides.resolution import LevelChoice, choose_level
 from ..tissue.methods import DEFAULT_METHOD, TissueMethod
 from ..tissue.slide_mask import TissueMask, find_tissue, mask_of_pixels
+from .positions import level0_windows
+from .recipe import Edge, check_grid
 from .tile_table import TileTable
 
-__all__ = ["check_grid", "grid_tiles", "level0_windows", "thumbnail_size", "tissue_shares"]
+__all__ = ["grid_tiles", "thumbnail_size", "tissue_shares"]
 
-Edge = Literal["skip", "pad"]
 _THUMBNAIL = (1024, 4096)  # least and greatest longer side of the picture that tissue is found on, pixels
 _MASK_PIXELS = 4  # mask pixels across a tile, or more, so that its share is told well
-
-
-def check_grid(tile_size: int, *, overlap: int = 0, stride: int | None = None, edge: str = "skip") -> int:
-    """Refuse arguments of `grid_tiles` that fit no slide, and work out the stride.
-
-    Parameters
-    ----------
-    tile_size, overlap, stride, edge
-        See `grid_tiles`.
-
-    Returns
-    -------
-    int
-        Distance of neighbours in pixels of the tile.
-
-    Raises
-    ------
-    ArgumentError
-        If a value is out of range, or both `overlap` and `stride` are given.
-    """
-    if edge not in ("skip", "pad"):
-        raise unknown_name("edge", edge, ("skip", "pad"))
-    if stride is not None and overlap:
-        raise ArgumentError(f"overlap={overlap} and stride={stride} say the same twice: give only one.")
-    if tile_size < 1 or (stride is not None and stride < 1):
-        raise ArgumentError(f"tile_size={tile_size}, stride={stride}: both are at least 1 pixel.")
-    if not 0 <= overlap < tile_size:
-        raise ArgumentError(f"overlap={overlap}: with tile_size={tile_size} give 0 to {tile_size - 1} pixels.")
-    return tile_size - overlap if stride is None else stride
 
 
 def grid_tiles(
@@ -85,20 +54,20 @@ def grid_tiles(
         of the level it is rounded to a whole number, so that all neighbours are equally far apart; without overlap
         they join exactly.
     edge : {"skip", "pad"}, default "skip"
-        "skip": windows that lie within the level wholly. "pad": all that begin within it; they reach over its right
-        and lower edge, where reading gives white.
+        "skip": only windows that lie wholly within the level. "pad": all that begin within it; what they show beyond
+        its right and lower edge is white.
 
     Returns
     -------
     TileTable
-        Row by row, without labels.
+        Row by row, without labels; x, y and size in pixels of the level read.
 
     Raises
     ------
     ArgumentError
         If an argument is out of range, the slide has no such level or resolution, or is too small for one tile.
     SlideError
-        If the resolution cannot be told from the slide.
+        If the slide does not say its resolution.
     """
     step = check_grid(tile_size, overlap=overlap, stride=stride, edge=edge)
     choice = choose_level(
@@ -134,43 +103,8 @@ def _places(slide: Slide, choice: LevelChoice, step: int, edge: Edge) -> tuple[N
     return found[0], found[1]
 
 
-def level0_windows(
-    slide: Slide, table: TileTable
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return a slide's tiles in pixels of its first level.
-
-    Parameters
-    ----------
-    slide : Slide
-        An open slide.
-    table : TileTable
-        Tiles of that slide alone.
-
-    Returns
-    -------
-    x, y, size : float64 arrays (n,)
-        Upper left corners and sides, in pixels of level 0.
-
-    Raises
-    ------
-    ArgumentError
-        If the table has tiles of another slide, or of a level that there is not.
-    """
-    for number in np.unique(table.slide):
-        if Path(table.slides[number]).absolute() != slide.path:
-            raise ArgumentError(
-                f"The tile table has tiles of {table.slides[number]}, and the slide is {slide.path}: select the rows "
-                "of one slide."
-            )
-    if len(table) and table.level.max() >= len(slide.levels):
-        row = int(table.level.argmax())
-        raise ArgumentError(f"There is no such level: {table.describe(row)}; levels: {len(slide.levels)}.")
-    downsample = np.array([of.downsample for of in slide.levels])[table.level]
-    return table.x * downsample, table.y * downsample, table.size * downsample
-
-
 def thumbnail_size(slide: Slide, table: TileTable) -> int:
-    """Say how large a thumbnail must be to tell the share of tissue in a slide's tiles.
+    """Return how large a thumbnail must be to measure the share of tissue in a slide's tiles.
 
     Parameters
     ----------
@@ -182,7 +116,7 @@ def thumbnail_size(slide: Slide, table: TileTable) -> int:
     Returns
     -------
     int
-        Pixels of its longer side: 1024 to 4096, so that 4 of its pixels lie across the smallest tile if they can.
+        Pixels of its longer side: as many as put 4 pixels across the smallest tile, but 1024 to 4096.
 
     Raises
     ------
@@ -226,7 +160,7 @@ def tissue_shares(
     Raises
     ------
     ArgumentError
-        If the table has tiles of another slide, or the mask other proportions than the slide.
+        If the table has tiles of another slide, or the mask does not have the slide's proportions.
     SlideError
         If the slide cannot be read.
     """

@@ -27,7 +27,7 @@ def with_label_column(
     classes: Sequence[str] | None = None,
     unmatched: Literal["raise", "drop"] = "raise",
 ) -> TileTable:
-    """Label tiles by a file that says the label of each.
+    """Label tiles by a file that holds the label of each.
 
     Parameters
     ----------
@@ -35,9 +35,10 @@ def with_label_column(
         The tiles; labels it has are replaced.
     path : str or Path
         CSV or Parquet with the columns ``slide`` (path, a relative one starting at the file's folder; or the bare file
-        name, where only one slide of `table` has it), ``x``, ``y`` (upper left corner, in pixels of the level),
-        optionally ``level``, and ``label``: a class name, a class index or, in Parquet, a list of class shares.
-        Without ``level``, tiles are told apart by slide, x and y. Rows for tiles that `table` has not are passed over.
+        name, where only one slide of `table` has it), ``x``, ``y`` (upper left corner in pixels of the tile's level, as
+        in `table`; `cellmix_dali.tables.from_level0` converts those of level 0), optionally ``level``, and ``label``: a
+        class name, a class index or, in Parquet, a list of class shares. Without ``level``, tiles are told apart by
+        slide, x and y. Rows for tiles that `table` does not have are ignored.
     classes : sequence of str, optional
         The classes in the order of their indices. By default the names in the file, sorted; if it holds whole numbers
         only, these are the indices.
@@ -53,7 +54,7 @@ def with_label_column(
     ------
     ArgumentError
         If the file cannot be read, names a tile twice or none of the table's tiles, or, with ``unmatched="raise"``, not
-        all of them; if a label cannot be used, or tiles cannot be told apart for want of a column ``level``.
+        all of them; if a label cannot be used, or tiles cannot be told apart without a column ``level``.
     """
     if unmatched not in ("raise", "drop"):
         raise unknown_name("unmatched", unmatched, ("raise", "drop"))
@@ -80,7 +81,8 @@ def with_label_column(
         if not found.any():
             raise ArgumentError(
                 f"None of the {len(table)} tiles is named in {place}. The first one is {table.describe(first)}; x and "
-                "y are counted in pixels of the level, and a relative path starts at the file's folder."
+                "y are counted in pixels of the tile's level (cellmix_dali.tables.from_level0 converts those of level "
+                "0), and a relative path starts at the file's folder."
             )
         if unmatched == "raise":
             raise ArgumentError(
@@ -110,14 +112,14 @@ def _slide_numbers(file: UserTable, table: TileTable) -> NDArray[np.int32]:
 
 
 def _repeated(rows: pa.Table, keys: list[str]) -> dict[str, int] | None:
-    """The first tile that stands in several rows, if there is one."""
+    """The first tile that several rows name, or None."""
     counts = rows.group_by(keys).aggregate([([], "count_all")])
     several = counts.filter(pc.greater(counts["count_all"], 1)).select(keys).slice(0, 1).to_pylist()
     return several[0] if several else None
 
 
 def _describe(table: TileTable, tile: dict[str, int]) -> str:
-    """Say for a person which tile a key is."""
+    """Describe the tile of a key for a person."""
     rest = ", ".join(f"{key} {value}" for key, value in tile.items() if key != "slide")
     return f"{table.slides[tile['slide']]}, {rest}"
 
@@ -150,5 +152,7 @@ def _labels(
     soft = np.array(shares, np.float32)
     wrong = np.flatnonzero(~((soft >= 0).all(1) & (np.abs(soft.sum(1) - 1) < 1e-3)))
     if wrong.size:
-        file.fail(int(wrong[0]), f"the shares {shares[wrong[0]]} are no label: give 0 to 1 that add up to 1.")
+        file.fail(
+            int(wrong[0]), f"the shares {shares[wrong[0]]} are not a label: give numbers, 0 or more, that add up to 1."
+        )
     return soft[rows]

@@ -1,4 +1,4 @@
-"""Whether the tiles of several slides show the same length in a pixel, where nobody asked for a resolution."""
+"""Whether the tiles of several slides have one scale, where nobody asked for a resolution."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, some_of
 
 __all__ = ["MIXED_BEYOND", "check_one_resolution", "mixed_resolutions"]
 
 MIXED_BEYOND = 0.05
 """Share by which the mpps of tiles may differ and still count as one resolution: scanners of one kind do differ so."""
 
-_SHOWN = 5  # slides that a message names for one mpp
 _GROUPS = 6  # mpps that a message names
 
 
 def mixed_resolutions(slides: Sequence[str | Path], mpps: Sequence[float | None]) -> str | None:
-    """Say which slides have which mpp, if they are not all of one.
+    """Say which slides have which mpp, if they differ.
 
-    Slides of unknown mpp among known ones count as another: nothing says that they are of the same. Where no mpp is
-    known there is nothing to compare, so they pass.
+    Slides of unknown mpp among known ones count as different: nothing says that they are the same. Where no mpp is
+    known there is nothing to compare, and all pass.
 
     Parameters
     ----------
@@ -33,7 +32,7 @@ def mixed_resolutions(slides: Sequence[str | Path], mpps: Sequence[float | None]
     Returns
     -------
     str or None
-        A part of a sentence, such as "0.25: a.svs, b.svs; 0.5: c.svs"; None where all are equal up to `MIXED_BEYOND`.
+        A part of a sentence, such as "0.25: a.svs, b.svs; 0.5: c.svs"; None where all are equal within `MIXED_BEYOND`.
     """
     known = [(mpp, slide) for slide, mpp in zip(slides, mpps, strict=True) if mpp is not None and not math.isnan(mpp)]
     unknown = [slide for slide, mpp in zip(slides, mpps, strict=True) if mpp is None or math.isnan(mpp)]
@@ -47,11 +46,11 @@ def mixed_resolutions(slides: Sequence[str | Path], mpps: Sequence[float | None]
         if not groups or mpp > groups[-1][0] * (1 + MIXED_BEYOND):
             groups.append((mpp, []))
         groups[-1][1].append(slide)
-    told = [f"{mpp:.4g}: {_some(of)}" for mpp, of in groups[:_GROUPS]]
+    told = [f"{mpp:.4g}: {some_of(of)}" for mpp, of in groups[:_GROUPS]]
     if len(groups) > _GROUPS:
         told.append(f"and {len(groups) - _GROUPS} more mpps, up to {groups[-1][0]:.4g}")
     if unknown:
-        told.append(f"unknown: {_some(unknown)}")
+        told.append(f"unknown: {some_of(unknown)}")
     return "; ".join(told)
 
 
@@ -82,9 +81,3 @@ def check_one_resolution(slides: Sequence[str | Path], mpps: Sequence[float | No
         + ("" if whole else "say the unknown ones in a column 'mpp' of the slide list, or leave those slides out; ")
         + "or say that mixing is meant: --mixed-resolutions (mixed_resolutions=True)."
     )
-
-
-def _some(slides: Sequence[str | Path]) -> str:
-    """The first few slides."""
-    more = f" and {len(slides) - _SHOWN} more" if len(slides) > _SHOWN else ""
-    return ", ".join(str(slide) for slide in slides[:_SHOWN]) + more

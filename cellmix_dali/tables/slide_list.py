@@ -14,15 +14,25 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from .._arguments import path_of
-from ..errors import DAMAGED, ArgumentError, CellMixDaliError, MissingDependencyError, SlideError, kind_of, unknown_name
+from ..errors import (
+    DAMAGED,
+    ArgumentError,
+    CellMixDaliError,
+    MissingDependencyError,
+    SlideError,
+    kind_of,
+    some_of,
+    unknown_name,
+)
 from ..slides import Slide, open_slide
 from ..slides.identity import slide_identity, unique_slides
 from ..slides.resolution import MPP_RANGE
 from ..storage.paths import home_expanded, path_problem
 from .columns import UserTable
 from .labels import with_label_column
+from .laying import lay_tiles
 from .one_resolution import check_one_resolution
-from .recipe import TileRecipe, lay_tiles
+from .recipe import TileRecipe
 from .split_columns import SPLIT_COLUMNS, SPLITS, check_apart, read_split_columns
 from .tile_table import TileTable
 
@@ -44,9 +54,9 @@ class SlideList:
     mpp : float64 array (n,) or None
         Microns per pixel of each slide's first level, whatever its file says; NaN where the file is believed.
     patient : tuple of str (n,) or None
-        Whose each slide is: no patient may be trained and tested on.
+        The patient of each slide: no patient is both trained and tested on.
     split : tuple of str (n,) or None
-        "train", "val" or "test", each slide's side.
+        "train", "val" or "test" for each slide.
     fold : tuple of str (n,) or None
         Each slide's fold.
     """
@@ -90,7 +100,7 @@ class SlideFault:
     reason : str
         For a person.
     kind : {"damaged", "not read"}
-        See `cellmix_dali.reading.faults.Fault`; "damaged" stands for all that lies in the slide or its annotations.
+        See `cellmix_dali.reading.faults.Fault`; "damaged" stands for every fault of the slide or its annotations.
     """
 
     slide: Path
@@ -108,12 +118,12 @@ def read_slide_list(path: str | Path, *, classes: Sequence[str] | None = None, c
         and, optionally, ``label`` (class name, or class index), ``mpp`` (microns per pixel of the slide's first
         level, instead of what its file says; may be empty in some rows), ``patient`` (or ``group``, which counts where
         there is no ``patient``: slides of one stay on one side of a split), ``split`` (train, val or test) and
-        ``fold``. Other columns are passed over.
+        ``fold``. Other columns are ignored.
     classes : sequence of str, optional
         The classes in the order of their indices. By default the names in the list, sorted; if the list holds whole
         numbers only, these are the indices.
     check_files : bool, default True
-        Whether all slides must be there. With False, `tiles_of_slides` meets those that are not.
+        Whether all slides must be there. With False, `tiles_of_slides` finds out which are not.
 
     Returns
     -------
@@ -122,8 +132,8 @@ def read_slide_list(path: str | Path, *, classes: Sequence[str] | None = None, c
     Raises
     ------
     ArgumentError
-        If the list cannot be read, has no or a misspelt column, a cell that cannot be used, a slide twice, or a
-        patient on two sides of its split or in two folds.
+        If the list cannot be read, lacks a column or misspells it, has a cell that cannot be used or a slide twice, or
+        a patient on two sides of its split or in two folds.
     SlideError
         If slides are not there; the first 5 are named.
     """
@@ -148,10 +158,9 @@ def read_slide_list(path: str | Path, *, classes: Sequence[str] | None = None, c
             raise SlideError(f"A slide of {table.path} cannot be read: {problem}")
     missing = [str(slide) for slide in slides if check_files and not slide.is_file()]
     if missing:
-        more = f", and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise SlideError(
             f"{len(missing)} of the {len(slides)} slides in {table.path} are not there: "
-            f"{', '.join(missing[:5])}{more}. Correct the paths (relative ones start at {table.path.parent})."
+            f"{some_of(missing)}. Correct the paths (relative ones start at {table.path.parent})."
         )
     labels, names = table.class_indices("label", classes) if "label" in table else (None, None)
     mpp = None
@@ -187,14 +196,14 @@ def tiles_of_slides(
     ----------
     slide_list : SlideList
         The slides. Where the recipe does not label tiles by annotations, the list's labels, where it has some, go to
-        all tiles of a slide; its mpps come before the recipe's `mpp_override`.
+        all tiles of a slide; its mpps take precedence over the recipe's `mpp_override`.
     recipe : TileRecipe
         Which tiles: `lay_tiles` follows it on every slide.
     on_error : {"raise", "skip"}, default "raise"
         What happens on a slide or annotation that cannot be read, or that does not fit (too coarse, too small, no
         mpp): stop, or leave the slide out and go on.
     mixed_resolutions : bool, default False
-        Whether tiles of different scale are meant. Without it, and where the recipe asks for neither `mpp` nor
+        Whether tiles may differ in scale. Without it, and where the recipe asks for neither `mpp` nor
         `magnification`, slides whose tiles' mpps differ by more than 5 %, or are known for some slides only, are
         refused before any tissue is looked for.
     on_note : callable, optional
@@ -208,8 +217,8 @@ def tiles_of_slides(
         Tiles slide by slide, in the order of the list; with the columns ``patient``, ``split`` and ``fold`` (text) that
         the list has, for `cellmix_dali.tables.splits.split_tiles`.
     faults : list of SlideFault
-        The slides that gave no tile: skipped, or without a tile that has tissue and a label. Such a slide is no
-        error and stops nothing, whatever `on_error`.
+        The slides that gave no tile: skipped, or without a tile that has tissue and a label. Such a slide is not
+        an error and stops nothing, whatever `on_error`.
 
     Raises
     ------
@@ -275,9 +284,9 @@ def tiles_of_slides(
 
 
 def _of_one_scale(slide_list: SlideList, recipe: TileRecipe, mpps: Sequence[float | None]) -> dict[Path, Slide]:
-    """Refuse slides whose tiles would be of different scale; what is wrong with a slide else is met later.
+    """Refuse slides whose tiles would differ in scale; whatever else is wrong with a slide is found later.
 
-    Gives the slides, so that none is looked into twice; their files are closed until they are read.
+    Return the slides, so that none is opened twice; their files are closed until they are read.
     """
     opened: dict[Path, Slide] = {}
     scales: list[float | None] = []

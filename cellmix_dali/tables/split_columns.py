@@ -19,7 +19,7 @@ _ALIASES = {"training": "train", "validation": "val", "valid": "val", "testing":
 
 
 def split_name(given: str) -> str:
-    """Return the side of a split that a word means, in lower case; the word itself if it means none."""
+    """Return the side of a split that a word means, in lower case; the word itself if it does not mean any."""
     word = given.strip().lower()
     return _ALIASES.get(word, word)
 
@@ -40,7 +40,7 @@ def read_split_columns(table: UserTable) -> dict[str, tuple[str, ...]]:
     Raises
     ------
     ArgumentError
-        If a cell is empty or no side of a split, or a patient is on two sides or in two folds; with the lines.
+        If a cell is empty or not a side of a split, or a patient is on two sides or in two folds; with the lines.
     """
     found: dict[str, tuple[str, ...]] = {}
     origin = "patient" if "patient" in table else "group"
@@ -65,7 +65,7 @@ def read_split_columns(table: UserTable) -> dict[str, tuple[str, ...]]:
 def check_apart(
     patients: Sequence[str], sides: Sequence[str], column: str, where: Callable[[int], str], *, called: str = "patient"
 ) -> None:
-    """Refuse a patient of whom slides lie on two sides.
+    """Refuse a patient with slides on two sides.
 
     Parameters
     ----------

@@ -12,14 +12,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from .._random import generator
-from ..errors import ArgumentError, unknown_name
+from ..errors import ArgumentError, some_of, unknown_name
 from .split_columns import SPLITS, check_apart, split_name
 from .tile_table import TileTable
 
 __all__ = ["TileSplit", "split_tiles"]
 
 _STREAM = 4  # keeps the split's random numbers apart from the others under one seed
-_SHOWN = 5  # names in a message
 
 
 @dataclass(frozen=True)
@@ -71,12 +70,13 @@ def split_tiles(
         With class indices as labels; the columns ``patient``, ``split`` and ``fold``, where it has them, as
         `cellmix_dali.tables.tiles_of_slides` and ``cellmix-dali tile`` carry them over from a slide list.
     hold_out : float, default 0.2
-        Share of the patients or slides that are drawn to test on, above 0 and below 1; of no account with ``split`` or
+        Share of the patients or slides that are drawn to test on, above 0 and below 1; ignored with ``split`` or
         ``fold``.
     classes : sequence of str, optional
         Names of the labels, for messages; by default their numbers.
     fold : str, optional
-        Fold to test on; by default the first. With it, ``fold`` counts where there is a column ``split``, too.
+        Fold to test on; by default the first. With it, the column ``fold`` counts even where there is a column
+        ``split``.
     seed : int, default 0
         Of the draw.
 
@@ -111,7 +111,7 @@ def split_tiles(
     notes = [*notes, *_missing_classes(table, train, test, names, origin)]
     numbers = np.unique(table.slide[test]).tolist()
     held_out = tuple(table.slides[number] for number in numbers)
-    shown = _some([Path(path).name for path in held_out])
+    shown = some_of([Path(path).name for path in held_out])
     said = f"{len(held_out)} of {len(table.slides)} slides held out ({shown}){by}"
     return TileSplit(
         table.select(train),
@@ -202,7 +202,7 @@ def _by_fold(table: TileTable, origin: str | None, fold: str | None) -> _Sides:
 
 
 def _drawn(table: TileTable, origin: str | None, share: float, seed: int) -> _Sides:
-    """Hold out patients, or slides where nothing is known of patients."""
+    """Hold out patients, or slides where patients are not known."""
     assert table.label is not None
     unit = np.asarray(table.slide, np.int64)
     if origin is not None:
@@ -259,7 +259,7 @@ def _with_all_classes(has: NDArray[np.bool_], held: NDArray[np.bool_]) -> NDArra
             held[own[-1]] = False
 
     def spare(units: NDArray[np.int64]) -> int | None:
-        """The first of these whose classes the training has without it, too."""
+        """The first of these without which the training still has all of its classes."""
         for one in units[~held[units]].tolist():
             rest = ~held
             rest[one] = False
@@ -282,7 +282,7 @@ def _with_all_classes(has: NDArray[np.bool_], held: NDArray[np.bool_]) -> NDArra
 def _missing_classes(
     table: TileTable, train: NDArray[np.bool_], test: NDArray[np.bool_], names: Sequence[str], origin: str | None
 ) -> list[str]:
-    """Refuse a class that is tested and never trained on; say which are not tested, or not there at all."""
+    """Refuse a class that is tested on and never trained on; say which are not tested on, or have no tile."""
     assert table.label is not None
     there, trained, tested = (
         np.bincount(table.label[rows], minlength=len(names)) > 0 for rows in (slice(None), train, test)
@@ -290,7 +290,7 @@ def _missing_classes(
     what = "slide" if origin is None else origin
 
     def called(labels: NDArray[np.bool_]) -> str:
-        return _some([names[label] for label in np.flatnonzero(labels).tolist()])
+        return some_of([names[label] for label in np.flatnonzero(labels).tolist()])
 
     if (there & ~trained).any():
         raise ArgumentError(
@@ -307,8 +307,3 @@ def _missing_classes(
     if (~there).any():
         notes.append(f"no tile at all is of class {called(~there)}: it is neither trained nor tested on")
     return notes
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first few names."""
-    return ", ".join(names[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")

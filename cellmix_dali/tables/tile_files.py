@@ -8,19 +8,41 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..errors import unknown_name
+from ..errors import ArgumentError, unknown_name
 from ..storage.foreign_files import map_arrow, read_parquet
 
-__all__ = ["read_parquet_tiles", "read_tile_file", "write_tile_file"]
+__all__ = ["FRAME", "read_parquet_tiles", "read_tile_file", "stating_frame", "write_tile_file"]
 
 _ARROW = (".arrow", ".feather", ".ipc")
 _PARQUET = (".parquet", ".pq")
 _REMEDY = "It must be {kind}, whole: make or copy it again."
 _CHECKED = b"cellmix_dali.checked_rows"  # in a file's metadata: how many rows were checked before it was written
 
+FRAME = {b"cellmix_dali.coordinates": b"x, y and size in pixels of the row's level, from its upper left corner"}
+"""Metadata of every tile table: what its columns count."""
+
+
+def stating_frame(table: pa.Table) -> pa.Table:
+    """Return the table with `FRAME` in its metadata.
+
+    Raises
+    ------
+    ArgumentError
+        If its metadata states other coordinates.
+    """
+    metadata = table.schema.metadata or {}
+    ((key, ours),) = FRAME.items()
+    stated = metadata.get(key, ours)
+    if stated != ours:
+        raise ArgumentError(
+            f"The tile table's metadata state the coordinates {stated.decode(errors='replace')!r}, expected "
+            f"{ours.decode()!r}. Convert its columns x and y with cellmix_dali.tables.from_level0, or make it again."
+        )
+    return table if key in metadata else table.replace_schema_metadata({**metadata, **FRAME})
+
 
 def read_tile_file(path: Path) -> tuple[pa.Table, bool]:
-    """Map or read a file by its suffix; give its columns, and whether its rows were checked when it was written.
+    """Map or read a file by its suffix; return its columns, and whether its rows were checked when it was written.
 
     Raises
     ------
@@ -46,7 +68,7 @@ def write_tile_file(table: pa.Table, path: Path) -> None:
     Raises
     ------
     ArgumentError
-        If the suffix is none of a tile table.
+        If the suffix is not one of a tile table.
     """
     suffix = _suffix(path)
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), _CHECKED: str(table.num_rows).encode()})

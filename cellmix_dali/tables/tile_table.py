@@ -1,10 +1,9 @@
-"""The tile table: one row a training image, kept as Arrow columns."""
+"""The tile table: one row per training image, kept as Arrow columns."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -14,37 +13,36 @@ from numpy.typing import ArrayLike, NDArray
 from .._arguments import SHARE_TOLERANCE, path_of
 from ..errors import ArgumentError
 from ..storage.foreign_files import names_in
-from .tile_files import read_parquet_tiles, read_tile_file, write_tile_file
+from .tile_columns import INTEGERS, integer_column, label_column, labels_of, slide_column, whole
+from .tile_files import read_parquet_tiles, read_tile_file, stating_frame, write_tile_file
 
 __all__ = ["TileTable", "require_table"]
 
-_Integer = TypeVar("_Integer", bound=np.signedinteger[Any])
-
-_INTEGERS: dict[str, type[np.int32 | np.int64]] = {"level": np.int32, "x": np.int64, "y": np.int64, "size": np.int32}
-_LOWEST = {"level": 0, "x": 0, "y": 0, "size": 1}
 _ROWS_AT_ONCE = 2**20
 
 
 class TileTable:
     """Tiles of slides: where each lies and what it shows.
 
-    The columns are views of the Arrow table wherever Arrow and numpy hold them alike; so a table of any length can be
-    used from its file (see `open`) without being read into memory.
+    The columns are views of the Arrow table wherever Arrow and NumPy store them alike, so that a table of any length
+    can be used from its file (see `open`) without being read into memory.
 
     Parameters
     ----------
     table : pyarrow.Table
         Columns ``slide`` (path, string or dictionary of strings), ``level`` (0 is the finest), ``x``, ``y`` (upper left
-        corner, in pixels of that level), ``size`` (side in pixels of that level) and, optionally, ``label`` (class
-        index, or a list of class shares). Other columns are kept as they are.
+        corner, in pixels of that level; `cellmix_dali.tables.to_level0` converts them), ``size`` (side in pixels of
+        that level) and, optionally, ``label`` (class index, or a list of class shares). Other columns are kept as they
+        are.
     check : bool, default True
-        Whether to look for numbers that are too small in every row; leave that out only for rows that were checked
+        Whether to look for numbers that are too small in every row; give False only for rows that were checked
         before, where reading all of them costs too much.
 
     Raises
     ------
     ArgumentError
-        If one of these columns is missing, of a wrong type, or holds nulls or negative numbers.
+        If one of these columns is missing, of a wrong type, or holds nulls or negative numbers; if the table's metadata
+        states other coordinates than these.
 
     Attributes
     ----------
@@ -55,27 +53,29 @@ class TileTable:
     slide : int32 array (n,)
         Index into `slides`.
     level, x, y, size : integer arrays (n,)
-        The columns, read-only.
+        The columns, read-only; x, y and size in pixels of each row's level.
     label : int32 array (n,), float32 array (n, classes), or None
         The labels.
     """
 
     def __init__(self, table: pa.Table, *, check: bool = True) -> None:
-        missing = [name for name in ("slide", *_INTEGERS) if name not in table.column_names]
+        missing = [name for name in ("slide", *INTEGERS) if name not in table.column_names]
         if missing:
             raise ArgumentError(
                 f"The tile table has no column {missing[0]!r} (it has: {', '.join(table.column_names)}). "
                 "Needed: slide, level, x, y, size; optional: label."
             )
-        self.arrow = table
-        slide = self._slide_column()
+        table, slide = slide_column(stating_frame(table))
         self.slides: tuple[str, ...] = names_in("slide", slide.dictionary)
         self.slide: NDArray[np.int32] = slide.indices.to_numpy().astype(np.int32, copy=False)
-        self.level = self._integers("level", check)
-        self.x = self._integers("x", check)
-        self.y = self._integers("y", check)
-        self.size = self._integers("size", check)
-        self.label = self._labels() if "label" in table.column_names else None
+        values: dict[str, NDArray[np.int64]] = {}
+        for name in INTEGERS:
+            table, values[name] = integer_column(table, name, check)
+        self.level, self.x, self.y, self.size = values.values()
+        self.label: NDArray[np.int32] | NDArray[np.float32] | None = None
+        if "label" in table.column_names:
+            table, self.label = labels_of(table)
+        self.arrow = table
 
     @classmethod
     def from_columns(
@@ -104,10 +104,10 @@ class TileTable:
         else:
             raise ArgumentError(f"slide has {len(slide)} values, x has {rows}: give one for each tile, or one for all.")
         columns: dict[str, pa.Array] = {"slide": names}
-        for (name, dtype), values in zip(_INTEGERS.items(), (level, xs, y, size), strict=True):
-            columns[name] = pa.array(_whole(name, values, rows, dtype))
+        for (name, dtype), values in zip(INTEGERS.items(), (level, xs, y, size), strict=True):
+            columns[name] = pa.array(whole(name, values, rows, dtype))
         if label is not None:
-            columns["label"] = _label_column(label, rows)
+            columns["label"] = label_column(label, rows)
         return cls(pa.table(columns))
 
     @classmethod
@@ -132,7 +132,7 @@ class TileTable:
         Raises
         ------
         ArgumentError
-            If there is no such file, it is of another kind or broken, or is no tile table.
+            If there is no such file, it is of another kind or broken, or it is not a tile table.
         """
         table, checked = read_tile_file(path_of("A tile table", path))
         try:
@@ -149,12 +149,12 @@ class TileTable:
         Parameters
         ----------
         path : str or Path
-            Where to.
+            The file to write.
 
         Raises
         ------
         ArgumentError
-            If the suffix is none of those.
+            If the suffix is not one of those.
         """
         write_tile_file(self.arrow, Path(path))
 
@@ -197,7 +197,7 @@ class TileTable:
     def select(self, rows: ArrayLike) -> TileTable:
         """Return the rows of a boolean mask or of row numbers, in that order.
 
-        Slides that no chosen row lies on leave `slides`, so that a part of a table needs no other files than its own.
+        `slides` keeps only those on which a chosen row lies, so that a part of a table needs no files but its own.
 
         Raises
         ------
@@ -229,9 +229,9 @@ class TileTable:
         Raises
         ------
         ArgumentError
-            If there is not one label a tile, or class indices are not whole numbers.
+            If the number of labels is not that of the tiles, or class indices are not whole numbers.
         """
-        column = _label_column(label, len(self))
+        column = label_column(label, len(self))
         table = self.arrow.drop_columns(["label"]) if "label" in self.arrow.column_names else self.arrow
         return TileTable(table.append_column("label", column), check=False)
 
@@ -256,8 +256,13 @@ class TileTable:
             if not fits.all():
                 self._refuse_label(first + int(np.argmin(fits)), num_classes)
 
+    @property
+    def positions(self) -> NDArray[np.int64]:
+        """Upper left corners (n, 2), x and y in pixels of each row's level; see `cellmix_dali.tables.to_level0`."""
+        return np.stack([self.x, self.y], axis=1).astype(np.int64, copy=False)
+
     def describe(self, row: int) -> str:
-        """Say for a person which tile a row is."""
+        """Describe the tile of a row for a person."""
         return (
             f"{self._slide_of(row)}, level {self.level[row]}, x {self.x[row]}, y {self.y[row]}, size {self.size[row]}"
         )
@@ -270,7 +275,7 @@ class TileTable:
         return f"<TileTable: {len(self)} tiles of {len(self.slides)} slides, {labels}>"
 
     def _slide_of(self, row: int) -> str:
-        """The slide of a tile, for a person; a damaged table may name none."""
+        """The slide of a tile, for a person; a damaged table may not name one."""
         number = int(self.slide[row])
         return self.slides[number] if 0 <= number < len(self.slides) else f"slide number {number}, which has no name"
 
@@ -287,115 +292,6 @@ class TileTable:
             f"Label {int(self.label[row])} of tile {row} ({self.describe(row)}) is out of range: with "
             f"num_classes={num_classes} labels go from 0 to {num_classes - 1}. {wrong} tile(s) have such a label."
         )
-
-    def _column(self, name: str) -> pa.Array:
-        """A column without empty cells, in one piece; the table keeps the piece, so that memory holds it once."""
-        column = self.arrow[name]
-        if column.null_count:
-            raise ArgumentError(
-                f"Column {name!r} of the tile table has {column.null_count} empty cells: fill them, "
-                "or leave those rows out."
-            )
-        if column.num_chunks == 1:
-            return column.chunk(0)  # combine_chunks would copy even this
-        whole = column.combine_chunks()
-        self._keep(name, whole)
-        return whole
-
-    def _keep(self, name: str, column: pa.Array) -> None:
-        """Put another form of a column into the table."""
-        self.arrow = self.arrow.set_column(self.arrow.column_names.index(name), name, column)
-
-    def _slide_column(self) -> pa.DictionaryArray:
-        """The slides' names as a dictionary, in one piece."""
-        names = self.arrow["slide"]
-        is_dictionary = pa.types.is_dictionary(names.type)
-        of = names.type.value_type if is_dictionary else names.type
-        if not (pa.types.is_string(of) or pa.types.is_large_string(of) or pa.types.is_null(of)):
-            raise ArgumentError(f"Column 'slide' of the tile table must hold paths (strings), it holds {of}.")
-        if not is_dictionary and not names.null_count:
-            self._keep("slide", names.dictionary_encode())
-        column = self._column("slide")
-        if column.dictionary.null_count:
-            raise ArgumentError(
-                "Column 'slide' of the tile table names an empty path: fill it, or leave those rows out."
-            )
-        return column
-
-    def _integers(self, name: str, check: bool) -> NDArray[np.int64]:
-        """A column as a numpy view, checked."""
-        of = self.arrow[name].type
-        if not pa.types.is_integer(of):
-            raise ArgumentError(f"Column {name!r} of the tile table must hold integers, it holds {of}.")
-        values: NDArray[np.int64] = self._column(name).to_numpy()
-        if values.dtype.kind == "u":
-            values = values.astype(np.int64)  # differences of unsigned numbers wrap around
-        if check and len(values) and values.min() < _LOWEST[name]:
-            row = int(values.argmin())
-            raise ArgumentError(f"Column {name!r} of the tile table holds {values[row]} in row {row}: too small.")
-        return values
-
-    def _labels(self) -> NDArray[np.int32] | NDArray[np.float32]:
-        """The labels as an array."""
-        of = self.arrow["label"].type
-        if pa.types.is_integer(of):
-            values: NDArray[np.int64] = self._column("label").to_numpy()
-            return _whole("label", values, len(self), np.int32)
-        is_list = pa.types.is_list(of) or pa.types.is_large_list(of)
-        if not (is_list or pa.types.is_fixed_size_list(of)) or not (
-            pa.types.is_floating(of.value_type) or pa.types.is_integer(of.value_type)
-        ):
-            raise ArgumentError(
-                f"Column 'label' of the tile table holds {of}: it must hold class indices (integers) or lists of "
-                "class shares."
-            )
-        column = self._column("label")
-        if is_list:
-            lengths = np.unique(np.diff(column.offsets.to_numpy()))
-            if len(lengths) > 1:
-                raise ArgumentError(
-                    f"Column 'label' of the tile table holds lists of {lengths[0]} to {lengths[-1]} class shares: "
-                    "every tile needs one share a class."
-                )
-        flat = column.flatten()
-        if flat.null_count:
-            raise ArgumentError(
-                f"Column 'label' of the tile table has {flat.null_count} empty class shares: fill them."
-            )
-        shares: NDArray[np.float32] = flat.to_numpy().astype(np.float32, copy=False)
-        return shares.reshape(len(self), -1) if len(self) else shares.reshape(0, 0)
-
-
-def _whole(name: str, values: ArrayLike, rows: int, dtype: type[_Integer]) -> NDArray[_Integer]:
-    """Numbers as integers of a type, one per row; refused where that would change one."""
-    given = np.asarray(values)
-    if given.ndim and given.shape != (rows,):
-        raise ArgumentError(
-            f"{name} has shape {given.shape}, there are {rows} tiles: give one for each tile, or one for all."
-        )
-    if given.dtype == dtype and given.ndim:
-        return given
-    with np.errstate(invalid="ignore"):
-        whole = given.astype(dtype) if given.dtype.kind in "iufb" else None
-    if whole is None or not np.array_equal(whole, given):
-        wrong = given if whole is None else np.atleast_1d(given)[np.atleast_1d(whole != given)][0]
-        raise ArgumentError(
-            f"{name} holds {wrong!r}: whole numbers are needed that fit into {np.dtype(dtype).itemsize * 8} bits."
-        )
-    return np.broadcast_to(whole, (rows,))
-
-
-def _label_column(label: ArrayLike, rows: int) -> pa.Array:
-    """Labels as an Arrow column."""
-    given = np.asarray(label)
-    if given.ndim != 2:
-        return pa.array(_whole("label", given, rows, np.int32))
-    if len(given) != rows or given.shape[1] < 1:
-        raise ArgumentError(
-            f"label has shape {given.shape}, there are {rows} tiles: give shares of shape (tiles, classes)."
-        )
-    flat = pa.array(np.ascontiguousarray(given, np.float32).ravel())
-    return pa.FixedSizeListArray.from_arrays(flat, given.shape[1])
 
 
 def require_table(table: object) -> None:

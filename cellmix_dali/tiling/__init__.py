@@ -6,10 +6,26 @@ executor (`cellmix_dali.jobs`: Dask, or this process). What is done is noted in 
 job can go on after any end.
 """
 
-from ..jobs import JobStoppedError
-from .job import tile_slides
-from .outcome import JobState, TilingResult
-from .settings import TilingSettings
-from .slides import find_slides
+from __future__ import annotations
 
-__all__ = ["JobState", "JobStoppedError", "TilingResult", "TilingSettings", "find_slides", "tile_slides"]
+from typing import TYPE_CHECKING
+
+from .._front import front
+
+if TYPE_CHECKING:
+    from ..jobs import JobStoppedError as JobStoppedError
+    from .job import tile_slides as tile_slides
+    from .outcome import JobState as JobState, TilingResult as TilingResult
+    from .settings import TilingSettings as TilingSettings
+    from .slides import find_slides as find_slides
+
+__getattr__, __dir__, __all__ = front(
+    __name__,
+    {
+        ".jobs": "JobStoppedError",
+        "job": "tile_slides",
+        "outcome": "JobState TilingResult",
+        "settings": "TilingSettings",
+        "slides": "find_slides",
+    },
+)

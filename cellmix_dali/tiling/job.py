@@ -80,7 +80,7 @@ def tile_slides(
         magnification, slides whose tiles' mpps differ by more than 5 %, or are known for some slides only, are refused
         before anything is tiled.
     workers : int, optional
-        Worker processes on this machine; by default one a core. 0: none, this process does all.
+        Worker processes on this machine; by default one per core. 0: none, this process does all.
     scheduler : str, optional
         Address of a Dask scheduler, instead of `workers`. Its workers must see slides and `out` under the same paths.
     retry_seconds : float, default 60

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..errors import ArgumentError, NotReadError
+from ..errors import ArgumentError, NotReadError, some_of
 from ..jobs.asked import differences, fingerprint
 from ..jobs.folder import JobFolder
 from ..jobs.journal import Journal, journal_lines
@@ -231,8 +231,7 @@ def _slide_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]
     new = {entry["slide"]: entry for entry in now["slides"]}
     for what, some in (("new", [s for s in new if s not in old]), ("missing", [s for s in old if s not in new])):
         if some:
-            more = f" and {len(some) - _SHOWN} more" if len(some) > _SHOWN else ""
-            found.append(f"{what} in the list of slides: {', '.join(some[:_SHOWN])}{more}")
+            found.append(f"{what} in the list of slides: {some_of(some, shown=_SHOWN)}")
     if not found and list(old) != list(new):
         found.append("the slides come in another order")
     for slide in (slide for slide in new if slide in old):

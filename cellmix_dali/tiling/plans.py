@@ -11,8 +11,9 @@ from ..shards import tile_rows, write_tiles
 from ..slides import Slide, open_slide
 from ..slides.resolution import mpp_problem, slide_mpp
 from ..storage.aside import write_aside
-from ..tables.grids import level0_windows
-from ..tables.recipe import SlideFiles, lay_tiles
+from ..tables.laying import lay_tiles
+from ..tables.positions import level0_windows
+from ..tables.recipe import SlideFiles
 from ..tissue.overview import overview_picture
 from .parts import plan_file
 from .records import Input, PlanRecord, file_stamps

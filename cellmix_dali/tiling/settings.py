@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from .._arguments import integer, path_of
 from ..errors import ArgumentError, unknown_name
@@ -13,10 +13,11 @@ from ..stain.table import MEDIAN
 from ..tables.recipe import TileRecipe
 from .stains import stain_record
 
-__all__ = ["Align", "Format", "Json", "TilingSettings"]
+__all__ = ["Align", "Format", "Json", "Subsampling", "TilingSettings"]
 
 Format: TypeAlias = Literal["auto", "jpeg", "png"]
 Align: TypeAlias = Literal["none", "blocks"]
+Subsampling: TypeAlias = Literal["4:4:4", "4:2:2", "4:2:0"]
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 
 # Settings that were added to the first ones, and what they are where they are not asked for.
@@ -66,7 +67,7 @@ class TilingSettings(TileRecipe):
     align: Align = "none"
     format: Format = "auto"
     quality: int = 90
-    subsampling: Literal["4:4:4", "4:2:2", "4:2:0"] = "4:2:0"
+    subsampling: Subsampling = "4:2:0"
     shard_size: int = 4096
     coords_only: bool = False
     device: Literal["cpu", "gpu"] = "cpu"
@@ -87,8 +88,8 @@ class TilingSettings(TileRecipe):
             )
         integer("shard_size", self.shard_size, low=1)
         for name, value, allowed in (
-            ("align", self.align, _ALIGNS),
-            ("format", self.format, _FORMATS),
+            ("align", self.align, get_args(Align)),
+            ("format", self.format, get_args(Format)),
             ("device", self.device, ("cpu", "gpu")),
         ):
             if value not in allowed:

@@ -11,6 +11,7 @@ from stat import S_ISDIR
 
 from ..errors import ArgumentError, SlideError
 from ..slides import slide_suffixes
+from ..slides.folders import slides_in
 from ..slides.identity import Repeats, unique_slides
 from ..storage.moment import MOMENT, is_folder, refusal
 from ..storage.paths import home_expanded, is_link, shown
@@ -167,18 +168,8 @@ def _expand(source: str | Path, folders: list[Path]) -> list[Path]:
             raise refusal(f"Cannot look at {path}", error, "") from error
         mode = None
     if mode is not None and S_ISDIR(mode):
-        try:
-            files = list(path.iterdir())
-        except OSError as error:
-            raise refusal(f"Cannot look into the folder {path}", error, "Check it.") from error
-        suffixes = slide_suffixes()
-        found = sorted(file for file in files if file.suffix.lower() in suffixes and not is_folder(file))
-        if not found:
-            raise SlideError(
-                f"There is no slide in the folder {path}: looked for {', '.join(sorted(suffixes))}. For slides "
-                f"in folders below, give a pattern in quotes: '{path}/**/*.svs'."
-            )
-        folders += sorted(file for file in files if is_folder(file) and not file.name.startswith("."))
+        found, below = slides_in(path)
+        folders += below
         return found
     if mode is not None or is_link(path):  # a link that leads nowhere costs one slide, not the job
         return [path]

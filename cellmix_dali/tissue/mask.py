@@ -18,7 +18,7 @@ def tissue_mask(rgb: ByteArray, method: str | TissueMethod = DEFAULT_METHOD) -> 
     """Find the tissue on a picture of a slide, best a thumbnail of 500 to 2000 pixels.
 
     Small gaps and specks are closed and dropped: dust and the edges of cover slips, which are thin. Black surroundings
-    and marks of pens (`cellmix_dali.tissue.ink.ink_mask`) are no tissue, with what lies beneath them.
+    and marks of pens (`cellmix_dali.tissue.ink.ink_mask`) do not count as tissue, nor does what lies beneath them.
 
     Parameters
     ----------

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import shapely
 from PIL import Image, ImageDraw
 
-from ..annotations.origin import Origin, annotations_of, frame_of, refused_shape
+from ..annotations.frame import Origin, frame_of
+from ..annotations.origin import annotations_of, refused_shape
 from ..errors import ArgumentError, unknown_name
 from ..slides import Slide
 from ..storage.paths import path_problem

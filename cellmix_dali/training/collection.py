@@ -42,7 +42,7 @@ def collection_data(
     verify : str, default "headers"
         What is verified of a tile, see `cellmix_dali.pipelines.train_loader`.
     mixed_resolutions : bool, default False
-        Whether tiles of different scale are meant, see `cellmix_dali.tables.tiles_of_slides`.
+        Whether tiles may be of different scale, see `cellmix_dali.tables.tiles_of_slides`.
     skip_bad_slides : bool, default False
         Whether slides that cannot be read are left out, and reported, instead of stopping.
     progress : callable, optional

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ArgumentError, SlideError
-from ..slides import Slide, open_slide, slide_suffixes
+from ..slides import Slide, open_slide
+from ..slides.folders import slides_in
 from ..slides.identity import unique_slides
 from ..storage.moment import is_folder
 from ..synthetic import CLASSES, render_slides
-from ..tables.recipe import TileRecipe, lay_tiles
+from ..tables.laying import lay_tiles
+from ..tables.recipe import TileRecipe
 from ..tables.tile_table import TileTable
 from .data import TrainingData
 from .division import Division
@@ -93,7 +95,7 @@ def slide_data(
     ArgumentError
         If the slides do not show both tissue and glass.
     """
-    files, _ = unique_slides(file for path in paths for file in _slide_files(path))
+    files, _ = unique_slides(file for path in paths for file in (slides_in(path)[0] if is_folder(path) else [path]))
     named = {path for path in paths if not is_folder(path)}
     size = tile_size
     tables, routes, left_out, used = [], {}, {}, []
@@ -129,17 +131,6 @@ def slide_data(
     return TrainingData(source, train, None, test, _TISSUE, task, split, left_out=left_out)
 
 
-def _slide_files(path: Path) -> list[Path]:
-    """A file as it is; of a folder, the slide files in it."""
-    if not is_folder(path):
-        return [path]
-    suffixes = slide_suffixes()
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in suffixes)
-    if not files:
-        raise SlideError(f"There is no slide in the folder {path}: looked for {', '.join(sorted(suffixes))}.")
-    return files
-
-
 def _block_size(slide: Slide) -> int:
     """Side of a slide's square blocks where they can be read directly and make sensible tiles."""
     level = slide.levels[0]
@@ -150,7 +141,7 @@ def _block_size(slide: Slide) -> int:
 
 
 def _tissue_or_glass(slide: Slide, size: int, max_tiles: int, seed: int) -> TileTable:
-    """Tiles of a slide's finest level, labelled by what the most of them shows."""
+    """Tiles of a slide's finest level, labelled by what most of each shows."""
     laid = lay_tiles(slide, TileRecipe(size, tissue=0), look=True)
     assert laid.tissue is not None
     table = laid.table.with_labels((laid.tissue >= 0.5).astype(np.int32))

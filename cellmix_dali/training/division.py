@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..errors import ArgumentError
-from ..tables.splits import split_tiles
-from ..tables.tile_table import TileTable
+
+if TYPE_CHECKING:
+    from ..tables import TileTable
 
 __all__ = ["Division", "Sides"]
 
@@ -82,13 +83,15 @@ class Division:
         ArgumentError
             See `cellmix_dali.tables.splits.split_tiles`; or if there are too few slides to choose the best epoch by.
         """
+        from ..tables.splits import split_tiles  # pyarrow: only where there is something to divide
+
         self.check()
         divided = split_tiles(table, self.hold_out, classes=classes, fold=self.fold, seed=self.seed)
         train, validation, said, notes = divided.train, divided.validation, divided.said, divided.notes
         if self.validation_fold is not None or (self.validation and validation is None):
             drop = [name for name in _MOVED if name in train.arrow.column_names]
             if self.validation_fold is None:
-                train = TileTable(train.arrow.drop_columns(drop))
+                train = type(table)(train.arrow.drop_columns(drop))
             again = split_tiles(
                 train, self.validation or 0.5, classes=classes, fold=self.validation_fold, seed=self.seed
             )

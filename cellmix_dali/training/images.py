@@ -6,12 +6,13 @@ import csv
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, some_of
 from ..pipelines.images import IMAGE_SUFFIXES, unreadable_images
 from ..storage.foreign_files import reading
 from ..storage.moment import is_folder, may_be_file
@@ -27,7 +28,7 @@ __all__ = [
     "without_images",
 ]
 
-_SHOWN = 5  # files named in a message
+_named = partial(some_of, separator="; ")  # files may have commas in their names
 
 Row: TypeAlias = "dict[str, str]"
 ImageData: TypeAlias = TrainingData[ImageSet]
@@ -112,7 +113,7 @@ def folded_images(
     missing = [row["path"] for row in rows if not may_be_file(folder / row["path"])]
     if missing:
         raise ArgumentError(
-            f"{folds} names {len(missing)} files that are not in {folder}: {_some(missing)}. Correct the paths, which "
+            f"{folds} names {len(missing)} files that are not in {folder}: {_named(missing)}. Correct the paths, which "
             "begin at --images, or take the rows out."
         )
     _refuse_torn_groups(rows, folds)
@@ -179,7 +180,7 @@ def readable_images(
     if not skip:
         told = [f"{file}: {reason}" for file, reason in bad.items()]
         raise ArgumentError(
-            f"{len(bad)} of {len(files)} images cannot be read. {_some(told)}. Replace or remove them, or give "
+            f"{len(bad)} of {len(files)} images cannot be read. {_named(told)}. Replace or remove them, or give "
             "--skip-bad-images to leave them out."
         )
     return without_images(data, bad)
@@ -214,17 +215,16 @@ def _not_looked_at(others: Sequence[Path]) -> tuple[str, ...]:
     if not others:
         return ()
     kinds = sorted({file.suffix.lower() or "no suffix" for file in others})
-    return (
-        f"{len(others)} files were left out, as they are not called like images that DALI decodes: {_some(kinds)}; the "
-        f"first is {others[0]}",
-    )
+    told = f"{len(others)} files were left out, as they are not called like images that DALI decodes: {_named(kinds)}"
+    return (f"{told}; the first is {others[0]}",)
 
 
 def _of_classes(folder: Path, classes: Sequence[str], others: list[Path]) -> ImageSet:
     """The images in a folder's class folders; other files go into `others`."""
     unknown = {each.name for each in folder.iterdir() if each.is_dir() and not each.name.startswith(".")} - {*classes}
     if unknown:
-        raise ArgumentError(f"{folder} has classes that the folder 'train' beside it lacks: {_some(sorted(unknown))}.")
+        lacking = _named(sorted(unknown))
+        raise ArgumentError(f"{folder} has classes that the folder 'train' beside it lacks: {lacking}.")
     files: list[str] = []
     labels: list[int] = []
     for number, name in enumerate(classes):
@@ -286,7 +286,7 @@ def read_folds(path: Path, *, only: str | None = None, class_column: str = "clas
         columns = list(reader.fieldnames or [])
     twice_named = sorted({name for name in columns if columns.count(name) > 1})
     if twice_named:
-        raise ArgumentError(f"The list of folds {path} has several columns {_some(twice_named)}. Leave one of each.")
+        raise ArgumentError(f"The list of folds {path} has several columns {_named(twice_named)}. Leave one of each.")
     lacking = [name for name in ("path", class_column, "fold") if name not in columns]
     if lacking or not rows:
         raise ArgumentError(
@@ -304,7 +304,7 @@ def read_folds(path: Path, *, only: str | None = None, class_column: str = "clas
     paths = [row["path"] for row in rows]
     twice = sorted({name for name in paths if paths.count(name) > 1}) if len(set(paths)) < len(paths) else []
     if twice:
-        raise ArgumentError(f"{path} names files more than once: {_some(twice)}. Leave one row of each.")
+        raise ArgumentError(f"{path} names files more than once: {_named(twice)}. Leave one row of each.")
     return _chosen(rows, only, path)
 
 
@@ -318,7 +318,7 @@ def _chosen(rows: list[Row], only: str | None, path: Path) -> list[Row]:
     chosen = [row for row in rows if row[column] == value]
     if not chosen:
         there = sorted({row[column] for row in rows})
-        raise ArgumentError(f"--only {only}: no row of {path} has it; its values are {_some(there)}.")
+        raise ArgumentError(f"--only {only}: no row of {path} has it; its values are {_named(there)}.")
     return chosen
 
 
@@ -337,10 +337,5 @@ def _refuse_torn_groups(rows: list[Row], path: Path) -> None:
     if torn:
         raise ArgumentError(
             f"{len(torn)} groups of {path} lie in several folds, so that images of one origin would be trained on and "
-            f"tested: {_some(torn)}. Give each group one fold, or leave the column 'group' out if it says no origin."
+            f"tested: {_named(torn)}. Give each group one fold, or leave the column 'group' out if it says no origin."
         )
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first few names."""
-    return "; ".join(names[:_SHOWN]) + (f"; and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
 
 from ..curriculum import Curriculum
 from ..errors import ArgumentError, unknown_name
 from ..mixing import METHODS, canonical_method, make_mixer, mixes
 from .models import check_model, default_learning_rate
 
-__all__ = ["SCHEDULES", "TrainingSettings", "check_settings", "fitting_batch_size"]
+__all__ = ["SCHEDULES", "Schedule", "TrainingSettings", "check_settings", "fitting_batch_size"]
 
 #: How the learning rate goes: a short rise and half a cosine; PyTorch's OneCycleLR; the same in all steps.
-SCHEDULES = ("cosine", "one-cycle", "constant")
+Schedule: TypeAlias = Literal["cosine", "one-cycle", "constant"]
+SCHEDULES: tuple[str, ...] = get_args(Schedule)
+
+_ANY_SIZE = 224  # that every model takes
 
 
 @dataclass(frozen=True)
@@ -104,15 +108,16 @@ class TrainingSettings:
         return default_learning_rate(self.model) if self.learning_rate is None else self.learning_rate
 
 
-def check_settings(settings: TrainingSettings, size: int) -> Curriculum | None:
+def check_settings(settings: TrainingSettings, size: int | None) -> Curriculum | None:
     """Refuse settings that cannot work before anything slow begins; return CellMix's curriculum, None for others.
 
     Parameters
     ----------
     settings : TrainingSettings
         How the run trains.
-    size : int
-        Side in pixels of the images that reach the model.
+    size : int or None
+        Side in pixels of the images that reach the model. None where the data say it and have not been read: what
+        depends on it is checked later, and no curriculum returned.
 
     Raises
     ------
@@ -136,8 +141,8 @@ def check_settings(settings: TrainingSettings, size: int) -> Curriculum | None:
         from ..augment import augmentation
 
         augmentation(settings.augment)
-    check_model(settings.model, size, pretrained=settings.pretrained)
-    curriculum = _curriculum(settings, size) if settings.steered else None
+    check_model(settings.model, size or _ANY_SIZE, pretrained=settings.pretrained)
+    curriculum = _curriculum(settings, size) if settings.steered and size is not None else None
     _check_machine(settings)
     return curriculum
 

@@ -88,7 +88,7 @@ def shard_data(
 
 
 def _by_tissue(table: TileTable, folder: Path) -> tuple[TileTable, tuple[str, str], str]:
-    """Label tiles by whether they have more tissue than the half of them."""
+    """Label tiles by whether they have more tissue than half of them."""
     share: NDArray[np.float64] = table.arrow["tissue"].to_numpy().astype(np.float64)
     if np.isnan(share).any():
         raise ArgumentError(
@@ -96,7 +96,7 @@ def _by_tissue(table: TileTable, folder: Path) -> tuple[TileTable, tuple[str, st
             "a list of slides that has a column 'label', or with annotations."
         )
     median = float(np.median(share))
-    # Where the half of the tiles and more are full of tissue, none has more than the median.
+    # Where half of the tiles or more are full of tissue, none has more than the median.
     more = share > median
     words = ("less tissue", "more tissue") if more.any() else ("less tissue", "full of tissue")
     more = more if more.any() else share >= median

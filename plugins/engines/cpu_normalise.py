@@ -29,8 +29,7 @@ from nvidia.dali.plugin.numba import address_as_void_pointer
 from cellmix_dali._compiled import compiled, copy_bytes
 
 from .raw_numba import RUN_SAMPLE, SETUP, compiled_callback
-from .vectors import EIGHT as _EIGHT
-from .vectors import integers, prefetch, settle, spread
+from .vectors import EIGHT as _EIGHT, integers, prefetch, settle, spread
 
 __all__ = ["across", "edges_of", "planes", "run"]
 

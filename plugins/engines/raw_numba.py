@@ -1,4 +1,4 @@
-"""Compiled operators on DALI's CPU buffers, compiled once a machine.
+"""Compiled operators on DALI's CPU buffers, compiled once per machine.
 
 `nvidia.dali.plugin.numba` compiles a frame around every operator, which takes seconds in each process. Here compiled
 functions take what DALI's backend hands over (addresses, see `RUN` and `SETUP`), and numba keeps them on disk.
@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from numba import cfunc
-from numba import types as numba_types
+from numba import cfunc, types as numba_types
 from nvidia.dali.plugin.numba import NumbaFunction
 
 from ..dali import DataNode, types

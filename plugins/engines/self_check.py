@@ -22,7 +22,7 @@ from ..plan_arrays import PlanNodes
 from ..plan_source import PlanSource
 from .engine import Engine, Normalisation
 
-__all__ = ["blur_check", "colour_check", "self_check", "tried", "tried_blur", "tried_colour"]
+__all__ = ["blur_check", "colour_check", "require", "self_check", "tried", "tried_blur", "tried_colour"]
 
 _BATCH = 4
 # Height, width and patch: patches that hold vectors in full, that cut them, and rows that end within one.
@@ -88,9 +88,42 @@ def self_check(engine: Engine, action: Action | None, dtype: str | None, device_
         got = _result(engine, images, source, how, device_id)
         if how is not None:
             want, levels = how.plainly(want), 0
-        if not np.abs(got.astype(np.float64) - want).max() <= levels:  # nor is anything NaN
-            what = "normalised images" if action is None else f"applied a plan of kind {action.kind!r}"
-            raise _wrong(engine, what, device_id)
+        what = "normalised images" if action is None else f"applied a plan of kind {action.kind!r}"
+        require(got, want, _told(engine, what, device_id), engine.packages, levels=levels)
+
+
+def require(
+    got: NDArray[Any],
+    want: NDArray[Any],
+    told: tuple[str, str],
+    packages: tuple[str, ...],
+    *,
+    levels: float | NDArray[np.floating] = 0,
+) -> None:
+    """Refuse compiled code that gave other values than it should.
+
+    Parameters
+    ----------
+    got, want : arrays of one shape
+        What it gave, and what is right.
+    told : (str, str)
+        What is then wrong, and what to do beside reporting it.
+    packages : tuple of str
+        Whose versions are told.
+    levels : float or array, default 0
+        By how much values may differ.
+
+    Raises
+    ------
+    CellMixDaliError
+        If a value differs by more, or is not a number.
+    """
+    if not (np.abs(got.astype(np.float64) - want) <= levels).all():  # nor is anything NaN
+        versions = [f"{name} {import_module(name).__version__}" for name in packages]
+        raise CellMixDaliError(
+            f"{told[0]} in its self-check, a small batch: {told[1]}please report this with the versions "
+            f"{', '.join(versions)}."
+        )
 
 
 @functools.cache
@@ -143,8 +176,8 @@ def colour_check(engine: Engine, kind: str, fused: bool, device_id: int | None =
                 how.plainly(np.asarray(plan.apply(changed), np.uint8)),
                 1.001 * how.constants()[3:, None, None],
             )
-        if not (np.abs(_run(graph, images, device_id).astype(np.float64) - want) <= level).all():
-            raise _wrong(engine, f"changed colours by a stage of kind {kind!r}", device_id)
+        told = _told(engine, f"changed colours by a stage of kind {kind!r}", device_id)
+        require(_run(graph, images, device_id), want, told, engine.packages, levels=level)
 
 
 @functools.cache
@@ -165,8 +198,9 @@ def blur_check(engine: Engine, device_id: int | None = None) -> None:
             return [engine.blur(node, numbers[0], numbers[1])]
 
         want = np.stack([_plainly_blurred(*each) for each in zip(images, sigmas, weights, strict=True)])
-        if not np.abs(_run(graph, images, device_id) - want).max() <= 1:
-            raise _wrong(engine, "blurred images", device_id)
+        require(
+            _run(graph, images, device_id), want, _told(engine, "blurred images", device_id), engine.packages, levels=1
+        )
 
 
 def _plainly_blurred(image: NDArray[np.uint8], sigma: float, weight: float) -> NDArray[np.float64]:
@@ -180,14 +214,10 @@ def _plainly_blurred(image: NDArray[np.uint8], sigma: float, weight: float) -> N
     return np.clip(weight * image + (1 - weight) * blurred, 0, 255)
 
 
-def _wrong(engine: Engine, what: str, device_id: int | None) -> CellMixDaliError:
-    """The error of an engine that did something wrongly."""
+def _told(engine: Engine, what: str, device_id: int | None) -> tuple[str, str]:
+    """What to say of an engine that did something wrongly."""
     where = "the CPU" if device_id is None else f"GPU {torch.cuda.get_device_name(device_id)}"
-    versions = [f"{name} {import_module(name).__version__}" for name in engine.packages]
-    return CellMixDaliError(
-        f"Engine {engine.name!r} {what} wrongly on {where} in its self-check, a small batch: use "
-        f"engine='native', and please report this with the versions {', '.join(versions)}."
-    )
+    return f"Engine {engine.name!r} {what} wrongly on {where}", "use engine='native', and "
 
 
 def _result(

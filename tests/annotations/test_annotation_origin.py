@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from cellmix_dali import open_slide
+from cellmix_dali.annotations.frame import frame_of
 from cellmix_dali.annotations.geojson import Annotations
-from cellmix_dali.annotations.origin import annotations_of, beyond_the_tissue, frame_of
+from cellmix_dali.annotations.origin import annotations_of, beyond_the_tissue
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.slides import Slide
 from cellmix_dali.slides.levels import Box

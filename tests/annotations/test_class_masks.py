@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import shapely
 import tifffile
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 
 from cellmix_dali import open_slide

@@ -6,8 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from cellmix_dali.curriculum import PATCH_STRATEGIES, RATIO_STRATEGIES, Curriculum, legal_patch_sizes
 from cellmix_dali.errors import ArgumentError
@@ -446,7 +445,7 @@ def test_state_of_other_settings_is_refused(arguments, words):
         ({"patch_index": 7}, ["state['patch_index']=7", "from 0 to 6"]),
         ({"patch_index": -1}, ["state['patch_index']=-1", "from 0 to 6"]),
         ({"loss": 1.0}, ["too many: loss", "state_dict()"]),
-        ({"settings": None}, ["no state of a curriculum", "state_dict()"]),
+        ({"settings": None}, ["not the state of a curriculum", "state_dict()"]),
         ({"settings": {"epochs": 9}}, ["other settings", "token_size (saved None, here 16)"]),
     ],
 )
@@ -479,7 +478,7 @@ def test_a_state_with_a_missing_key_is_refused(missing):
 
 
 def test_what_is_no_mapping_is_refused():
-    with pytest.raises(ArgumentError, match="no state of a curriculum"):
+    with pytest.raises(ArgumentError, match="not the state of a curriculum"):
         Curriculum(epochs=9, tile_size=384).load_state_dict([1, 2])
 
 

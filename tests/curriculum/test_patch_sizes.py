@@ -3,8 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from cellmix_dali.curriculum import legal_patch_sizes
 from cellmix_dali.curriculum.patch_sizes import nearest_patch_size

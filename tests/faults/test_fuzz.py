@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from damage_kinds import COUNTS, OFFSETS, TABLES, Layout, layout_of, write_rendered
-from hypothesis import HealthCheck, event, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, event, given, settings, strategies as st
 from run_kinds import forget_peak, memory
 
 from cellmix_dali import TileTable, open_slide

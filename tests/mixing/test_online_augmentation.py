@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from torch import Tensor
 
 from cellmix_dali import SoftCrossEntropy, get_online_augmentation, patch_scheduler, ratio_scheduler

@@ -11,7 +11,7 @@ import torch
 
 from cellmix_dali import TileTable, get_online_augmentation
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.mixing import METHODS, Action, BoxPlan, TileMixer, make_mixer, register_method
+from cellmix_dali.mixing import METHODS, Action, BoxPlan, CellMix, TileMixer, make_mixer, register_method
 from cellmix_dali.pipelines import train_loader
 
 
@@ -96,3 +96,44 @@ def test_names_that_are_taken_and_classes_that_are_no_method() -> None:
         with pytest.raises(ArgumentError, match="cannot be a method"):
             register_method(none)  # type: ignore[type-var]
     assert "HalfMix" not in METHODS
+
+
+class KeepMix(CellMix):
+    """CellMix of which no more than a share of the patches moves."""
+
+    def __init__(self, *, p: float = 1.0, seed: int = 0, rank: int = 0, most: float = 0.5) -> None:
+        super().__init__("CellMix-All", p=p, seed=seed, rank=rank)
+        self.method, self.most = "KeepMix", most
+
+    def draw(self, batch_size, tile_size, patch_size, fix_ratio, **key):  # type: ignore[no-untyped-def]
+        return super().draw(batch_size, tile_size, patch_size, max(fix_ratio, 1 - self.most), **key)
+
+
+def test_a_method_derived_from_cellmix_is_itself(table: TileTable) -> None:
+    register_method(KeepMix, "KeepMix")
+    try:
+        assert METHODS["KeepMix"].is_cellmix
+        assert dict(METHODS["KeepMix"].parameters) == {"most": 0.5}
+        mixer = make_mixer("keepmix", seed=3, most=0.25)
+        assert type(mixer) is KeepMix
+        plan = mixer.draw(4, (64, 32), 8, 0.0, epoch=0, iteration=1)
+        moved = plan.source_sample != np.arange(4)[:, None]
+        assert 0 < moved.mean(1).max() <= 0.25
+        options = {"num_classes": 3, "batch_size": 4, "flips": False, "seed": 3, "patch_size": 64, "fix_ratio": 0.0}
+        own = {"method": "KeepMix", "p": 1.0, "method_parameters": {"most": 0.25}}
+        with train_loader(table, **options, **own) as loader:  # type: ignore[arg-type]
+            batch = next(iter(loader))
+        assert set(batch["patch_size"].tolist()) == {64}
+        assert ((batch["labels"] * 16).round(decimals=3) % 1 == 0).all()  # 4 of 16 patches moved
+        assert ((batch["labels"] > 0.7).sum(1) == 1).all()
+        augmentation = get_online_augmentation("KeepMix", p=1.0, class_num=2)
+        _, soft, _ = augmentation(torch.zeros(4, 3, 32, 32), torch.tensor([0, 1, 0, 1]), 0.0, 8)
+        assert float(soft.max(1).values.min()) >= 0.5
+    finally:
+        del METHODS["KeepMix"]
+
+
+def test_what_is_steered_and_not_cellmix_is_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"it says steered=True, and .* steer CellMix alone"):
+        register_method(type("Steered", (HalfMix,), {"method": "Steered", "steered": True}))
+    assert "Steered" not in METHODS

@@ -11,8 +11,7 @@ import torch
 from PIL import Image
 
 from cellmix_dali.errors import ArgumentError, CellMixDaliError
-from cellmix_dali.pipelines import ImageCache, Loader, evaluate_image_loader, train_image_loader
-from cellmix_dali.pipelines import _image_cache as module
+from cellmix_dali.pipelines import ImageCache, Loader, _image_cache as module, evaluate_image_loader, train_image_loader
 from cellmix_dali.pipelines.images import ImageSource
 
 Batch = dict[str, torch.Tensor]

@@ -17,8 +17,15 @@ from numpy.typing import NDArray
 
 from cellmix_dali import TileTable, grid_tiles, open_slide
 from cellmix_dali.errors import ArgumentError, MissingDependencyError, SlideError
-from cellmix_dali.pipelines import DecodedTiles, _halving, _tissue, decoded_tiles, read_table, tile_pipeline
-from cellmix_dali.pipelines import _block_cache as _decoded_blocks
+from cellmix_dali.pipelines import (
+    DecodedTiles,
+    _block_cache as _decoded_blocks,
+    _halving,
+    _tissue,
+    decoded_tiles,
+    read_table,
+    tile_pipeline,
+)
 from cellmix_dali.pipelines._cutting import WindowCutter
 from cellmix_dali.plugins import TileSource
 from cellmix_dali.slides._scan import ScanCheck

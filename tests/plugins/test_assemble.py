@@ -12,6 +12,7 @@ from nvidia.dali import fn, types
 from nvidia.dali.pipeline import Pipeline
 
 from cellmix_dali import TileTable
+from cellmix_dali.errors import CellMixDaliError
 from cellmix_dali.plugins import TileSource, tiles
 from cellmix_dali.plugins.assemble import assembled, laid_over
 from cellmix_dali.synthetic import RenderedSlide
@@ -83,3 +84,15 @@ def test_a_box_over_an_image(dtype: type) -> None:
         want[n, top : top + height, left : left + width] = boxes[n]
     np.testing.assert_array_equal(found[0], want)
     np.testing.assert_array_equal(found[1], want)
+
+
+def test_code_that_puts_tiles_together_wrongly_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cellmix_dali.plugins import assemble
+    from cellmix_dali.plugins.engines import cpu_windows
+
+    right = cpu_windows.put_together
+    check = assemble._self_check.__wrapped__
+    check()
+    monkeypatch.setattr(cpu_windows, "put_together", lambda *nodes: right(*nodes) + 1)
+    with pytest.raises(CellMixDaliError, match=r"put tiles together wrongly on the CPU in its self-check.*numba \d"):
+        check()

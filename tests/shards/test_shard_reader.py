@@ -15,8 +15,7 @@ import pytest
 
 from cellmix_dali import TileTable, grid_tiles, open_slide
 from cellmix_dali.errors import ArgumentError, SlideError
-from cellmix_dali.reading import ShardReader, tile_reader
-from cellmix_dali.reading import shards as reader_module
+from cellmix_dali.reading import ShardReader, shards as reader_module, tile_reader
 from cellmix_dali.reading.slides import EncodedTile, TileReader
 from cellmix_dali.shards import Encoding, ShardWriter, open_tiles, tile_classes, tile_rows, write_tiles
 from cellmix_dali.shards.table import _CLASSES

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.stain import DensityFit, LabFit, SlideStain, StainSettings, StainTable
-from cellmix_dali.stain import table as module
+from cellmix_dali.stain import DensityFit, LabFit, SlideStain, StainSettings, StainTable, table as module
 from cellmix_dali.stain.colour import HED
 from cellmix_dali.stain.methods import Macenko, Reinhard
 

@@ -97,7 +97,7 @@ def test_a_tile_size_of_ones_own(clam, trident, slide):
         assert rows(read_h5(path, slide, tile_size=128))[1] == (1, 128, 64, 128)
         assert rows(read_h5(path, slide, tile_size=224))[1] == (0, 512, 256, 512)  # ... are shrunk where no level fits
         assert rows(read_h5(path, slide, tile_size=100))[1] == (1, 128, 64, 128)
-        with pytest.raises(ArgumentError, match=r"512 pixels a side .*tile size of 600: .*enlarged.*tile_size=512"):
+        with pytest.raises(ArgumentError, match=r"512 pixels on each side.*tile size of 600: .*tile_size=512"):
             read_h5(path, slide, tile_size=600)
         with pytest.raises(ArgumentError, match="tile_size=0"):
             read_h5(path, slide, tile_size=0)
@@ -166,6 +166,7 @@ def test_clam_names_its_level_even_among_equals(clam, slide):
         ({"coords": np.array([[-1, 0]])}, "begin outside"),
         ({"coords": np.zeros((0, 2), np.int64)}, "holds no tiles"),
         ({"coords": np.zeros((4, 3), np.int64)}, r"shape \(4, 3\)"),
+        ({"coords": np.array([[0, 0.5]])}, r"shape \(1, 2\) of float64: expected whole numbers"),
     ],
 )
 def test_files_that_do_not_fit(clam, slide, changes, message):

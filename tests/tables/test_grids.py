@@ -11,7 +11,8 @@ from cellmix_dali import TileTable, grid_tiles, open_slide
 from cellmix_dali.errors import ArgumentError, SlideError
 from cellmix_dali.slides import Box, Level
 from cellmix_dali.synthetic import write_slide
-from cellmix_dali.tables.grids import level0_windows, thumbnail_size, tissue_shares
+from cellmix_dali.tables.grids import thumbnail_size, tissue_shares
+from cellmix_dali.tables.positions import level0_windows
 from cellmix_dali.tissue.slide_mask import find_tissue
 
 GLASS, TISSUE = (245, 245, 245), (200, 120, 170)
@@ -178,5 +179,5 @@ def test_tiles_of_another_slide_are_refused(half, rendered):
     # Once selected, the other slide's name in the dictionary does no harm.
     own = both.select(both.slide == 0)
     assert len(tissue_shares(half, own)) == 12
-    with pytest.raises(ArgumentError, match="no such level"):
+    with pytest.raises(ArgumentError, match="levels 0 to 2, not 9"):
         tissue_shares(half, TileTable.from_columns(half.path, x=[0], y=[0], size=10, level=9))

@@ -11,8 +11,7 @@ import pytest
 
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.synthetic import write_slide
-from cellmix_dali.tables import SlideList, TileRecipe, tiles_of_slides
-from cellmix_dali.tables import slide_list as module
+from cellmix_dali.tables import SlideList, TileRecipe, slide_list as module, tiles_of_slides
 from cellmix_dali.tables.one_resolution import check_one_resolution, mixed_resolutions
 
 Run = Callable[..., tuple[int, str, str]]

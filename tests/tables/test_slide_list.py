@@ -120,7 +120,7 @@ def test_as_many_missing_slides_are_named_as_fit(written, folder, count):
     names = [f"gone-{number}.svs" for number in range(count)]
     with pytest.raises(SlideError, match=f"{count} of the {count + 1} slides") as caught:
         written("\n".join(["slide", "a.svs", *names]))
-    more = ", and 1 more" if count == 6 else ""
+    more = " and 1 more" if count == 6 else ""
     assert f"are not there: {', '.join(str(folder / name) for name in names[:5])}{more}. Correct" in str(caught.value)
 
 

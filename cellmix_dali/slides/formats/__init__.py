@@ -1,4 +1,4 @@
-"""The kinds of slide files: one a file, each says how it is recognised and how its levels and blocks are found."""
+"""The kinds of slide files, one module for each: how it is recognised, and how its levels and blocks are found."""
 
 from __future__ import annotations
 

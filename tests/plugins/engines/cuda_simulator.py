@@ -16,8 +16,7 @@ from nvidia.dali.pipeline import Pipeline
 from cellmix_dali.errors import CellMixDaliError
 from cellmix_dali.mixing import Action, make_mixer
 from cellmix_dali.plugins import PlanSource
-from cellmix_dali.plugins.engines import cuda_kernel as _cuda_kernel
-from cellmix_dali.plugins.engines import cuda_launch
+from cellmix_dali.plugins.engines import cuda_kernel as _cuda_kernel, cuda_launch
 from cellmix_dali.plugins.engines.cell_table import cell_tables
 from cellmix_dali.plugins.engines.cuda import CompiledOnGpu
 from cellmix_dali.plugins.engines.cuda_launch import mixed_and_normalised
