@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..slides import Level
 from ..tables.tile_table import TileTable
 
-__all__ = ["MARGIN", "Pieces", "cut_windows", "extents", "lie", "of_rows", "on_level"]
+__all__ = ["MARGIN", "Extents", "Pieces", "cut_windows", "extents", "lie", "of_rows", "on_level"]
 
 #: Colour of subsampled JPEG is interpolated between neighbours: a part of a block that is decoded alone is as in the
 #: whole only this far from its rim, in pixels (one MCU of 4:2:0; without it pixels at the rim differ).
@@ -38,9 +38,18 @@ class Pieces(NamedTuple):
     geometry: NDArray[np.int32]
 
 
-def extents(level: Level) -> tuple[int, int, int, int]:
-    """Return width and height of a level, and of its blocks (1 where it has none)."""
-    return level.width, level.height, level.block_width or 1, level.block_height or 1
+#: What `extents` says of a level.
+Extents: TypeAlias = tuple[int, int, int, int, int, int, int, int]
+
+
+def extents(level: Level) -> Extents:
+    """Return width and height of a level, and of its blocks (1 where it has none), and what part the blocks show.
+
+    That part is left, top, right and bottom in pixels, the last two exclusive; the grid of blocks begins at its corner.
+    """
+    part = level.shown
+    blocks = level.block_width or 1, level.block_height or 1
+    return level.width, level.height, *blocks, part.x, part.y, part.x + part.width, part.y + part.height
 
 
 def of_rows(table: TileTable, rows: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -60,7 +69,7 @@ def lie(
 
     Parameters
     ----------
-    of : int64 array (n, 4)
+    of : int64 array (n, 8)
         The `extents` of each window's level.
     windows : int64 array (n, 3)
         Upper left corners, x and y, and sides of the windows in pixels of the level.
@@ -74,7 +83,7 @@ def lie(
     whole : bool array (n,)
         Whether they are just one block, in full.
     blocks : int64 array (n,)
-        Blocks that each is made of.
+        Blocks that each is made of; 0 for one that reaches beyond the part of its level that the blocks show.
     """
     from . import _cut  # numba takes a second to import
 
@@ -90,10 +99,11 @@ def cut_windows(of: NDArray[np.int64], windows: NDArray[np.int64]) -> Pieces:
 
     Parameters
     ----------
-    of : int64 array (n, 4)
+    of : int64 array (n, 8)
         The `extents` of each window's level.
     windows : int64 array (n, 3)
-        Upper left corners, x and y, and sides of the windows in pixels of the level; the corners lie within it.
+        Upper left corners, x and y, and sides of the windows in pixels of the level; the corners lie within it. One of
+        which `lie` says 0 blocks has none here, either.
 
     Returns
     -------

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cellmix_dali.slides.levels import Box
 
 __all__ = ["BlockTable", "StreamMaker"]
 
@@ -40,6 +42,8 @@ class BlockTable:
         Makes a block a complete JPEG stream; None where blocks are complete (whole JPEG, JPEG 2000, or all blank).
     path : Path or None, default None
         The file that has the blocks, where a slide has several; None for the file by which the slide is opened.
+    covered : Box or None, default None
+        As in `cellmix_dali.slides.Level`.
     """
 
     width: int
@@ -54,3 +58,21 @@ class BlockTable:
     colour: Literal["rgb", "ycbcr"]
     streams: StreamMaker | None
     path: Path | None = None
+    covered: Box | None = None
+
+    def cropped(self, width: int, height: int) -> BlockTable:
+        """Return the level without what lies beyond a width and height in pixels."""
+        columns, rows = -(-width // self.block_width), -(-height // self.block_height)
+
+        def kept(values: NDArray[np.int64]) -> NDArray[np.int64]:
+            return np.ascontiguousarray(values.reshape(self.rows, self.columns)[:rows, :columns]).ravel()
+
+        return replace(
+            self,
+            width=width,
+            height=height,
+            columns=columns,
+            rows=rows,
+            offsets=kept(self.offsets),
+            counts=kept(self.counts),
+        )

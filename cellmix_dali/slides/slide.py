@@ -53,7 +53,7 @@ class Slide:
     properties : mapping of str to str
         OpenSlide's properties, or some tags of the TIFF where OpenSlide refuses the file.
     route : {"direct", "openslide"}
-        Whether `blocks` works.
+        Whether `blocks` works, on one level at least: those without a `Level.block_width` OpenSlide reads.
     reason : str
         A sentence that says why this route.
     vendor : str or None
@@ -79,7 +79,7 @@ class Slide:
         self._scaled = found.scaled
         self._pixels = found.pixels
         self._blanks_from_finer = found.blanks_from_finer
-        files = {table.path or found.path for table in found.tables}
+        files = {table.path or found.path for table in found.tables if table is not None}
         self._kept = {path: KeptFile(path) for path in files}
 
     def __reduce__(self) -> tuple[type[Slide], tuple[Path]]:
@@ -105,7 +105,7 @@ class Slide:
             self._pixels.close()
 
     def _file(self, level: int) -> OpenFile:
-        path = self._tables[level].path or self.path
+        path = self._table(level).path or self.path
         try:
             return self._kept[path].open()
         except OSError as error:
@@ -124,11 +124,13 @@ class Slide:
 
     def _table(self, level: int) -> BlockTable:
         self._level(level)
-        if not self._tables:
+        table = self._tables[level] if self._tables else None
+        if table is None:
+            which = f"Level {level} of {self.path}" if self._tables else str(self.path)
             raise SlideError(
-                f"{self.path} has no blocks to hand out. {self.reason} Read its pixels with read_region instead."
+                f"{which} has no blocks to hand out. {self.reason} Read its pixels with read_region instead."
             )
-        return self._tables[level]
+        return table
 
     def blocks(self, level: int, columns: Sequence[int], rows: Sequence[int]) -> list[bytes | None]:
         """Read encoded blocks as complete streams.
@@ -150,7 +152,7 @@ class Slide:
         Raises
         ------
         SlideError
-            On the openslide route, and where a block is not what it should be.
+            Where OpenSlide reads the level, and where a block is not what it should be.
         NotReadError
             Where a block cannot be read for a reason of the moment.
         ArgumentError
@@ -220,7 +222,7 @@ class Slide:
         Raises
         ------
         SlideError
-            On the openslide route.
+            Where OpenSlide reads the level.
         ArgumentError
             If there is no such level.
         """
@@ -268,7 +270,7 @@ class Slide:
         downsample = self._scaled[level].file_downsample
         place = round(x * downsample), round(y * downsample)
         exact = all(abs(a / downsample - b) <= _EXACT for a, b in zip(place, (x, y), strict=True))
-        if self._pixels is None or (self._tables and not exact):
+        if self._pixels is None or (not exact and self._tables and self._tables[level] is not None):
             pixels = self._assemble(level, x, y, width, height)
         else:
             pixels = self._pixels.read_region(self.file_levels[level], place, (width, height))
@@ -280,10 +282,12 @@ class Slide:
 
     def _assemble(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         # The region from its blocks, decoded here.
-        table, canvas = self._tables[level], np.full((height, width, 3), 255, np.uint8)
+        table, canvas = self._table(level), np.full((height, width, 3), 255, np.uint8)
         wide, high = table.block_width, table.block_height
-        left, right = max(x, 0), min(x + width, table.width)
-        top, bottom = max(y, 0), min(y + height, table.height)
+        shown = self.levels[level].shown
+        x, y = x - shown.x, y - shown.y  # as the grid counts
+        left, right = max(x, 0), min(x + width, shown.width)
+        top, bottom = max(y, 0), min(y + height, shown.height)
         if left >= right or top >= bottom:
             return canvas
         for row in range(top // high, -(-bottom // high)):
@@ -296,7 +300,7 @@ class Slide:
         return canvas
 
     def _decode(self, level: int, column: int, row: int) -> NDArray[np.uint8]:
-        table = self._tables[level]
+        table = self._table(level)
         stream = self.block(level, column, row)
         if stream is None:
             size = table.block_width, table.block_height

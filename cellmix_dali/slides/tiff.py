@@ -52,10 +52,12 @@ class TiffSlide:
 
     Attributes
     ----------
-    levels : tuple of BlockTable
-        All levels, or none where one of them cannot be read directly.
+    levels : tuple of (BlockTable or None)
+        All levels; None for one that cannot be read directly.
+    sizes : tuple of (int, int)
+        Their widths and heights in pixels.
     obstacle : str or None
-        Why there are none: a clause for a person.
+        Why the first of these cannot: a clause for a person.
     codes : frozenset of int
         The levels' TIFF compression codes.
     mpp : (float, float) or None
@@ -68,13 +70,20 @@ class TiffSlide:
         How many blocks of all levels have a place in the file, but the byte count 0: they count as blank.
     """
 
-    levels: tuple[BlockTable, ...]
+    levels: tuple[BlockTable | None, ...]
+    sizes: tuple[tuple[int, int], ...]
     obstacle: str | None
     codes: frozenset[int]
     mpp: tuple[float, float] | None
     properties: dict[str, str]
     subifds: int = 0
     without_bytes: int = 0
+
+    @property
+    def whole(self) -> tuple[BlockTable, ...] | None:
+        """The levels, where all can be read directly."""
+        found = tuple(level for level in self.levels if level is not None)
+        return found if len(found) == len(self.levels) else None
 
 
 def compression_name(code: int) -> str:
@@ -138,19 +147,20 @@ def read_tiff(path: Path, file: tifffile.TiffFile, choose: Chooser) -> TiffSlide
         for number, page in enumerate(pages):
             _check_agreement(number, page)
         codes = frozenset(int(page.compression) for page in pages)
-        obstacle = next((found for number, page in enumerate(pages) if (found := _obstacle(number, page))), None)
-        obstacle = obstacle or next(filter(None, (_strange_boxes(path, *of) for of in enumerate(pages))), None)
-        levels: tuple[BlockTable, ...] = ()
-        if obstacle is None:
-            levels = tuple(_level(path, number, page) for number, page in enumerate(pages))
+        obstacles = [_obstacle(number, page) or _strange_boxes(path, number, page) for number, page in enumerate(pages)]
+        levels = tuple(
+            _level(path, number, page) if obstacle is None else None
+            for number, (page, obstacle) in enumerate(zip(pages, obstacles, strict=True))
+        )
         first = file.pages.first
         mpp, properties = _resolution(first), _properties(first)
     except SlideError:
         raise
     except Exception as error:  # tifffile raises nearly anything on garbage, MemoryError among it
         raise broken(path, error) from error
-    without_bytes = sum(int(((level.counts == 0) & (level.offsets != 0)).sum()) for level in levels)
-    return TiffSlide(levels, obstacle, codes, mpp, properties, subifds, without_bytes)
+    without_bytes = sum(int(((of.counts == 0) & (of.offsets != 0)).sum()) for of in levels if of is not None)
+    sizes = tuple((page.imagewidth, page.imagelength) for page in pages)
+    return TiffSlide(levels, sizes, next(filter(None, obstacles), None), codes, mpp, properties, subifds, without_bytes)
 
 
 def _subifd_levels(first: tifffile.TiffPage, widths: set[int]) -> list[tifffile.TiffPage]:

@@ -451,7 +451,7 @@ def test_levels_that_openslide_does_not_find(tmp_path, monkeypatch):
 
     def fewer(self, file):
         found = read(self, file)
-        return dataclasses.replace(found, levels=found.levels[:1])
+        return dataclasses.replace(found, levels=found.levels[:1], sizes=found.sizes[:1])
 
     monkeypatch.setattr(TiledTiff, "blocks", fewer)
     with open_slide(tmp_path / "slide.tiff") as slide:

@@ -39,5 +39,6 @@ class Aperio(TiledTiff):
     def blocks(self, file: SlideFile) -> TiffSlide:  # noqa: D102
         found = super().blocks(file)
         for finer, coarser in itertools.pairwise(found.levels):
-            spread_blanks(finer, coarser)
+            if finer is not None and coarser is not None:
+                spread_blanks(finer, coarser)
         return found
