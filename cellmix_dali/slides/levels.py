@@ -38,7 +38,7 @@ class Level:
         What the samples inside a block mean; a decoder gives RGB in both cases.
     covered : Box or None, default None
         The part of the level that the blocks show, where it is not all of it: the first block begins at its upper left
-        corner. Elsewhere there is no picture.
+        corner. OpenSlide reads what lies elsewhere.
     """
 
     width: int

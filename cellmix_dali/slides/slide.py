@@ -261,8 +261,8 @@ class Slide:
         Notes
         -----
         OpenSlide counts a region's place in pixels of level 0, and blurs where that falls between two pixels
-        of the level (levels whose downsample is not a whole number). On the direct route such regions are put
-        together from the blocks, exactly; on the openslide route the nearest place is taken.
+        of the level (levels whose downsample is not a whole number). Where a level's blocks can be read such regions
+        are put together from them, exactly; elsewhere the nearest place is taken.
         """
         if width < 1 or height < 1:
             raise ArgumentError(f"A region needs a positive width and height, not {width}x{height}.")
@@ -270,15 +270,23 @@ class Slide:
         downsample = self._scaled[level].file_downsample
         place = round(x * downsample), round(y * downsample)
         exact = all(abs(a / downsample - b) <= _EXACT for a, b in zip(place, (x, y), strict=True))
-        if self._pixels is None or (not exact and self._tables and self._tables[level] is not None):
+        if self._pixels is None or (not exact and self._is_covered(level, x, y, width, height)):
             pixels = self._assemble(level, x, y, width, height)
         else:
             pixels = self._pixels.read_region(self.file_levels[level], place, (width, height))
-        if self._scaled[level].is_padded:
-            of = self.levels[level]
-            pixels[max(of.height - y, 0) :] = 255
-            pixels[:, max(of.width - x, 0) :] = 255
+        of = self.levels[level]  # beyond it there may be padding, or the rest of a region
+        pixels[max(of.height - y, 0) :] = 255
+        pixels[:, max(of.width - x, 0) :] = 255
         return pixels
+
+    def _is_covered(self, level: int, x: int, y: int, width: int, height: int) -> bool:
+        # Whether the level's blocks show all of a region, as far as it lies on the level.
+        if not self._tables or self._tables[level] is None:
+            return False
+        of = self.levels[level]
+        part = of.shown
+        ends = min(x + width, of.width) <= part.x + part.width and min(y + height, of.height) <= part.y + part.height
+        return ends and max(x, 0) >= part.x and max(y, 0) >= part.y
 
     def _assemble(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         # The region from its blocks, decoded here.

@@ -28,7 +28,7 @@ from cellmix_dali.slides.tiff_directories import broken
 __all__ = [
     "CONVERT",
     "TiffSlide",
-    "aperio_levels",
+    "all_tiled",
     "compression_name",
     "read_tiff",
     "spread_blanks",
@@ -94,8 +94,8 @@ def compression_name(code: int) -> str:
         return str(code)
 
 
-def aperio_levels(tiled: Sequence[tifffile.TiffPage]) -> tuple[list[tifffile.TiffPage], int]:
-    """Choose the levels of an Aperio file: every tiled directory, in file order; none of them is a SubIFD."""
+def all_tiled(tiled: Sequence[tifffile.TiffPage]) -> tuple[list[tifffile.TiffPage], int]:
+    """Choose every tiled directory as a level, in file order, as Aperio and Philips mean it; none is a SubIFD."""
     return list(tiled), 0
 
 
@@ -122,7 +122,7 @@ def read_tiff(path: Path, file: tifffile.TiffFile, choose: Chooser) -> TiffSlide
     file : TiffFile
         The slide, opened; its chain of directories has been checked.
     choose : callable
-        Of the tiled directories, those that are levels, and how many of them are SubIFDs: `aperio_levels` or
+        Of the tiled directories, those that are levels, and how many of them are SubIFDs: `all_tiled` or
         `tiff_levels`.
 
     Returns

@@ -42,8 +42,9 @@ def table_of(path: Path, slide: Slide) -> TileTable:
     """Up to 8 x 8 tiles of level 0, on its blocks; then all of them a half further on, of four blocks each."""
     level = slide.levels[0]
     side = level.block_width or 64
-    xs = np.arange(0, max(level.width - 2 * side, side), side)[:TABLE_SIDE]
-    ys = np.arange(0, max(level.height - 2 * side, side), side)[:TABLE_SIDE]
+    part = level.shown
+    xs = part.x + np.arange(0, max(part.width - 2 * side, side), side)[:TABLE_SIDE]
+    ys = part.y + np.arange(0, max(part.height - 2 * side, side), side)[:TABLE_SIDE]
     x, y = (each.ravel() for each in np.meshgrid(xs, ys))
     return TileTable.from_columns(
         path, x=np.concatenate([x, x + side // 2]), y=np.concatenate([y, y + side // 2]), size=side
