@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from cellmix_dali.slides.intervals import IntervalStreams
 from cellmix_dali.slides.levels import Box
 
 __all__ = ["BlockTable", "StreamMaker"]
@@ -34,16 +35,20 @@ class BlockTable:
         Size of a block in pixels; blocks at the right and lower edge are as large.
     columns, rows : int
         Blocks across and down.
-    offsets, counts : int64 array, shape (rows * columns,)
-        Where each block lies in its file, and its bytes; a block of 0 bytes is blank, wherever it is said to lie.
+    offsets, counts : int64 array, shape (rows * columns * pieces,)
+        Where each block lies in its file, and its bytes; a block of 0 bytes is blank, wherever it is said to lie. Where
+        blocks are in pieces, each piece of each.
     compression, colour
         As in `cellmix_dali.slides.Level`.
-    streams : StreamMaker or None
-        Makes a block a complete JPEG stream; None where blocks are complete (whole JPEG, JPEG 2000, or all blank).
+    streams : StreamMaker, IntervalStreams or None
+        Makes a block, or the pieces of one, a complete JPEG stream; None where blocks are complete (whole JPEG,
+        JPEG 2000, or all blank).
     path : Path or None, default None
         The file that has the blocks, where a slide has several; None for the file by which the slide is opened.
     covered : Box or None, default None
         As in `cellmix_dali.slides.Level`.
+    pieces : int, default 1
+        How many pieces of the file make a block: restart intervals of a JPEG, which `IntervalStreams` splices.
     """
 
     width: int
@@ -56,9 +61,10 @@ class BlockTable:
     counts: NDArray[np.int64]
     compression: Literal["jpeg", "jpeg2000"]
     colour: Literal["rgb", "ycbcr"]
-    streams: StreamMaker | None
+    streams: StreamMaker | IntervalStreams | None
     path: Path | None = None
     covered: Box | None = None
+    pieces: int = 1
 
     def cropped(self, width: int, height: int) -> BlockTable:
         """Return the level without what lies beyond a width and height in pixels."""

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from io import BytesIO
+from itertools import repeat
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Literal
@@ -18,6 +19,7 @@ from cellmix_dali.errors import ArgumentError, SlideError
 from cellmix_dali.slides.block_reader import BlockReader
 from cellmix_dali.slides.block_table import BlockTable
 from cellmix_dali.slides.damage import BlockCheck
+from cellmix_dali.slides.intervals import IntervalStreams
 from cellmix_dali.slides.jp2 import CODESTREAM, bare_codestream
 from cellmix_dali.slides.levels import Level
 from cellmix_dali.slides.opening import look_at
@@ -169,19 +171,23 @@ class Slide:
                 f"Level {level} of {self.path} has {table.columns}x{table.rows} blocks; "
                 f"there is none at column {across[at]}, row {down[at]}."
             )
-        index = down * table.columns + across
-        offsets, counts = table.offsets[index].tolist(), table.counts[index].tolist()
+        index = (down * table.columns + across)[:, None] * table.pieces + np.arange(table.pieces)
         file, streams = self._file(level), table.streams
         found: list[bytes | None] = []
-        for offset, count in zip(offsets, counts, strict=True):
-            if count == 0:
+        for offsets, counts in zip(table.offsets[index].tolist(), table.counts[index].tolist(), strict=True):
+            if not any(counts):
                 found.append(None)
                 continue
             try:
-                block = os.pread(file.number, count, offset)
-                if len(block) != count:
-                    raise ValueError(f"only {len(block)} of its {count} bytes are in the file")
-                if streams is not None:
+                pieces = list(map(os.pread, repeat(file.number), counts, offsets))
+                block = b"".join(pieces) if len(pieces) > 1 else pieces[0]
+                if len(block) != sum(counts):
+                    raise ValueError(f"only {len(block)} of its {sum(counts)} bytes are in the file")
+                if isinstance(streams, IntervalStreams):
+                    first = int(table.offsets[0])
+                    before = [os.pread(file.number, 2, at - 2) if at != first else b"" for at in offsets]
+                    found.append(streams.splice(pieces, before))
+                elif streams is not None:
                     found.append(streams.join(block))
                 elif table.compression == "jpeg":
                     if not block.startswith(b"\xff\xd8"):

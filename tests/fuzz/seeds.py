@@ -33,6 +33,7 @@ from cellmix_dali.training.images import read_folds
 sys.path += [str(Path(__file__).parents[1] / room) for room in ("slides", "faults")]
 
 from damage_kinds import write_of_vendors
+from vendor_files import write_ndpi
 
 __all__ = ["Target", "targets"]
 
@@ -96,7 +97,7 @@ def targets(folder: Path, slides: Mapping[str, bytes]) -> list[Target]:
         json.dumps({"type": "FeatureCollection", "features": [feature, multi]}).encode(),
         json.dumps([feature]).encode(),
     ]
-    own = [each.path for each in rendered] + write_of_vendors(folder)
+    own = [each.path for each in rendered] + write_of_vendors(folder) + [write_ndpi(folder / "slide.ndpi")]
     return [
         *_slide_targets({path.name: path.read_bytes() for path in own} | dict(slides)),
         Target(

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from cellmix_dali.reading.windows import MARGIN, cut_windows, lie
 
+
 @st.composite
 def levels(draw: st.DrawFn) -> tuple[int, ...]:
     """Width and height of a level and of its blocks, and the part that they show: often all of it."""

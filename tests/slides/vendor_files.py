@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import re
+import struct
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 from slide_files import Directory, Pixels, directory, jpeg, picture, write_tiff
 
-__all__ = ["Region", "halved", "write_leica", "write_philips"]
+__all__ = ["NdpiLevel", "Region", "halved", "ndpi_levels", "write_leica", "write_ndpi", "write_philips"]
 
 SOFTWARE = 305
 
@@ -52,13 +57,15 @@ def write_philips(
     encode: Callable[[Pixels], bytes] = jpeg,
     big: bool = True,
 ) -> Path:
-    """Three levels of blocks of 64 px, padded to whole blocks: 384 x 256, 192 x 128, 128 x 64 (its picture: 96 x 64)."""
+    """Three levels of blocks of 64 px, padded to whole ones: 384 x 256, 192 x 128, 128 x 64 (its picture: 96 x 64)."""
     pixels = picture(384, 256, seed=5) if pixels is None else pixels
     levels, tags = [pixels, halved(pixels), halved(halved(pixels))], []
     for number, level in enumerate(levels):
         down, across = (-(-side // 64) * 64 for side in level.shape[:2])
         padded = np.pad(level, ((0, down - level.shape[0]), (0, across - level.shape[1]), (0, 0)), constant_values=200)
-        more: dict[str, Any] = {"subfiletype": 1} if number else {"description": philips_xml(len(levels)), "blank": blank}
+        more: dict[str, Any] = (
+            {"subfiletype": 1} if number else {"description": philips_xml(len(levels)), "blank": blank}
+        )
         of = directory(padded, encode=encode, **more)
         of.more[SOFTWARE] = (2, b"Philips DP v1.0\0")
         tags.append(of)
@@ -100,9 +107,7 @@ def write_leica(
     return write_tiff(path, directories, big=True)
 
 
-def _leica_image(
-    name: str, view: tuple[int, ...], dimensions: Sequence[tuple[int, int, int, str]], source: str
-) -> str:
+def _leica_image(name: str, view: tuple[int, ...], dimensions: Sequence[tuple[int, int, int, str]], source: str) -> str:
     x, y, width, height = view
     levels = "".join(
         f'<dimension sizeX="{w}" sizeY="{h}" r="0" ifd="{ifd}"' + (f' z="{z}"' if z else "") + "/>"
@@ -115,3 +120,86 @@ def _leica_image(
         "<objective>20</objective></objectiveSettings><illuminationSettings><numericalAperture>0.4</numericalAperture>"
         f"<illuminationSource>{source}</illuminationSource></illuminationSettings></scanSettings></image>"
     )
+
+
+@dataclass
+class NdpiLevel:
+    """One directory of an NDPI file: a JPEG and its size; lens -1 is the macro."""
+
+    width: int
+    height: int
+    jpeg: bytes
+    lens: float = 20.0
+    plane: int = 0
+    starts: list[int] | None = None
+
+
+def restarted(pixels: Pixels, units: int, *, subsampling: int = 1) -> bytes:
+    """A JPEG with a restart marker after so many units (0: without any); 4:2:2, units of 16 x 8, unless told."""
+    out = io.BytesIO()
+    more = {"restart_marker_blocks": units} if units else {}
+    Image.fromarray(pixels).save(out, "jpeg", quality=88, subsampling=subsampling, **more)
+    return out.getvalue()
+
+
+def starts_of(stream: bytes) -> list[int]:
+    """Where the restart intervals of a JPEG begin."""
+    scan = stream.index(b"\xff\xda")
+    first = scan + 2 + int.from_bytes(stream[scan + 2 : scan + 4], "big")
+    return [first] + [found.end() for found in re.compile(rb"\xff[\xd0-\xd7]").finditer(stream, first)]
+
+
+def ndpi_level(pixels: Pixels, units: int, **options: Any) -> NdpiLevel:
+    """A level, with what McuStarts says of it."""
+    stream = restarted(pixels, units, **options)
+    return NdpiLevel(pixels.shape[1], pixels.shape[0], stream, starts=starts_of(stream) if units else None)
+
+
+def ndpi_levels(pixels: Pixels | None = None, **options: Any) -> list[NdpiLevel]:
+    """Two levels, 1:1 of four columns of intervals of 96 px and 1:4 of one, and a macro."""
+    pixels = picture(384, 256, seed=7) if pixels is None else pixels
+    small = halved(halved(pixels))
+    macro = NdpiLevel(120, 40, restarted(picture(120, 40, seed=8), 0), lens=-1.0)
+    return [ndpi_level(pixels, 6, **options), ndpi_level(small, 6, **options), macro]
+
+
+def write_ndpi(path: Path, levels: Sequence[NdpiLevel] | None = None, *, hole: int = 0, high: bool = False) -> Path:
+    """Write an NDPI file: pictures, each with its directory behind it; a hole of so many bytes before the first."""
+    directories: list[tuple[int, int]] = []  # where each begins, and where the place of the next stands
+    with path.open("wb") as out:
+        out.write(b"II*\0" + bytes(8))
+        out.seek(hole, 1)
+        for level in ndpi_levels() if levels is None else levels:
+            start = out.tell()
+            out.write(level.jpeg)
+            tags: dict[int, tuple[int, list[Any]]] = {
+                256: (4, [level.width]), 257: (4, [level.height]), 258: (3, [8, 8, 8]), 259: (3, [7]), 262: (3, [6]),
+                271: (2, list(b"Hamamatsu\0")), 273: (4, [start % 2**32]), 277: (3, [3]), 278: (4, [level.height]),
+                279: (4, [len(level.jpeg)]), 282: (5, [40000, 1]), 283: (5, [40000, 1]), 284: (3, [1]), 296: (3, [3]),
+                65420: (4, [1]), 65421: (11, [level.lens]), 65422: (9, [0]), 65423: (9, [0]), 65424: (9, [level.plane]),
+            }  # fmt: skip
+            if level.starts is not None:
+                tags[65426] = (4, [of % 2**32 for of in level.starts])
+                if high:
+                    tags[65432] = (4, [of >> 32 for of in level.starts])
+            entries, upper = [], b""
+            for tag, (kind, values) in sorted(tags.items()):
+                letter = {2: "B", 3: "H", 4: "I", 5: "I", 9: "i", 11: "f"}[kind]
+                data = struct.pack(f"<{len(values)}{letter}", *values)
+                place = data.ljust(8, b"\0")
+                if tag == 273:
+                    place = struct.pack("<Q", start)
+                if len(data) > 4:
+                    place = struct.pack("<Q", out.tell())
+                    out.write(data)
+                entries.append(struct.pack("<HHI", tag, kind, len(values) // (2 if kind == 5 else 1)) + place[:4])
+                upper += place[4:]
+            out.write(bytes(out.tell() % 2))
+            directories.append((out.tell(), out.tell() + 2 + 12 * len(entries)))
+            out.write(struct.pack("<H", len(entries)) + b"".join(entries) + bytes(8) + upper)
+        link = 4
+        for begin, following in directories:
+            out.seek(link)
+            out.write(struct.pack("<Q", begin))
+            link = following
+    return path

@@ -1,10 +1,10 @@
 """Leica SCN: a BigTIFF whose first description is XML of the namespace leica-microsystems.com/scn/2010/10/01.
 
-The XML lays images on one canvas, the collection, in nanometres: each image has a view (size and offset) and a directory
-for each of its levels (``dimension``, with ``ifd`` and the focal plane ``z``). An image that fills the collection is the
-macro; the others are regions that were scanned apart, in brightfield or fluorescence. OpenSlide's levels are the whole
-canvas: of each level it draws all brightfield regions where they lie, and nothing between them (white here). Directories
-are tiled in JPEG.
+The XML lays images on one canvas, the collection, in nanometres: each image has a view (size and offset) and, for each
+of its levels, a directory (``dimension``, with ``ifd`` and the focal plane ``z``). An image that fills the collection
+is the macro; the others are regions that were scanned apart, in brightfield or fluorescence. OpenSlide's levels are the
+whole canvas: of each level it draws all brightfield regions where they lie, and nothing between them (white here).
+Directories are tiled in JPEG.
 
 A grid of blocks begins where its region does, which is no multiple of the block size. The blocks of the largest region
 are read directly, for windows that lie in it; windows that reach beyond it, or lie in another region, go through

@@ -42,6 +42,10 @@ class Philips(TiledTiff):
     ) -> tuple[BlockTable | None, ...]:
         if len(sizes) != len(found.sizes):
             return ()
-        if any(real > padded for one, other in zip(sizes, found.sizes, strict=True) for real, padded in zip(one, other, strict=True)):
+        if any(
+            real > padded
+            for one, other in zip(sizes, found.sizes, strict=True)
+            for real, padded in zip(one, other, strict=True)
+        ):
             return ()
         return tuple(of and of.cropped(*size) for of, size in zip(found.levels, sizes, strict=True))

@@ -97,12 +97,9 @@ class TiledTiff(SlideFormat):
             blanks_from_finer=self.blanks_from_finer,
         )
 
-    def levels_of_openslide(
-        self, found: TiffSlide, sizes: Sequence[tuple[int, int]]
-    ) -> tuple[BlockTable | None, ...]:
-        """Return the levels that OpenSlide sees, of these sizes in pixels, by their blocks; none where they are others."""
-        same = found.sizes == tuple(sizes)
-        return found.levels if same else ()
+    def levels_of_openslide(self, found: TiffSlide, sizes: Sequence[tuple[int, int]]) -> tuple[BlockTable | None, ...]:
+        """Return the levels that OpenSlide sees, of these sizes in pixels, by their blocks; none if it sees others."""
+        return found.levels if found.sizes == tuple(sizes) else ()
 
     def _unknown_to_openslide(self, file: SlideFile, found: TiffSlide, mpp: tuple[float, float] | None) -> Found:
         """Read a big-endian TIFF, which OpenSlide does not take for a slide; blocks have no byte order."""

@@ -14,7 +14,7 @@ from vendor_files import Region, write_leica
 from cellmix_dali import TileTable, open_slide
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.reading import TileReader
-from cellmix_dali.shards.encoding import can_copy, copy_blocks
+from cellmix_dali.shards.encoding import can_copy
 from cellmix_dali.slides import Box
 from cellmix_dali.tiling.plans import check_aligned
 
