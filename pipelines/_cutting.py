@@ -137,7 +137,7 @@ def _last_rows(level: Level, table: TileTable) -> NDArray[np.int64]:
     """For each block of a level, (rows, columns), the last row of the table that needs it; -1 for none."""
     lines, columns = level.rows or 0, level.columns or 0
     last = np.full((lines, columns), -1, np.int64)
-    _, _, wide, high, from_x, from_y, _, _ = extents(level)
+    _, _, wide, high, from_x, from_y, *_ = extents(level)
     left, top = (table.x - from_x) // wide, (table.y - from_y) // high
     right = np.minimum((table.x + table.size - 1 - from_x) // wide, columns - 1)
     bottom = np.minimum((table.y + table.size - 1 - from_y) // high, lines - 1)

@@ -18,15 +18,15 @@ def lie(of, windows, pad):
     outside, whole = np.empty(len(windows), np.bool_), np.empty(len(windows), np.bool_)
     blocks = np.empty(len(windows), np.int64)
     for window in range(len(windows)):
-        (width, height, wide, high, left, top, right, bottom), (x, y, size) = of[window], windows[window]
+        (width, height, wide, high, left, top, right, bottom, step), (x, y, size) = of[window], windows[window]
         over = x + size > width or y + size > height
         outside[window] = x < 0 or y < 0 or x >= width or y >= height or (over and not pad)
         covered = x >= left and y >= top and min(x + size, width) <= right and min(y + size, height) <= bottom
         across = (min(x + size, width) - 1 - left) // wide - (x - left) // wide + 1
-        down = (min(y + size, height) - 1 - top) // high - (y - top) // high + 1
+        down = (min(y + size, height) - 1 - top - (y - top) // step * step) // high + 1
         blocks[window] = across * down if covered else 0
         whole[window] = covered and size == wide and size == high and not over
-        whole[window] &= (x - left) % wide == 0 and (y - top) % high == 0
+        whole[window] &= (x - left) % wide == 0 and (y - top) % step == 0
     return outside, whole, blocks
 
 
@@ -36,7 +36,7 @@ def cut(of, windows, margin):
 
     Parameters
     ----------
-    of : int64 array (n, 8)
+    of : int64 array (n, 9)
         See `cellmix_dali.reading.windows.extents`.
     windows : int64 array (n, 3)
         Upper left corners, x and y, and sides in pixels; the corners lie within the level.
@@ -57,17 +57,18 @@ def cut(of, windows, margin):
     columns, rows = np.empty(firsts[-1], np.int64), np.empty(firsts[-1], np.int64)
     geometry = np.empty((firsts[-1], 5, 2), np.int32)
     for window in range(len(windows)):
-        (width, height, wide, high, from_x, from_y, _, _), (left, top, size) = of[window], windows[window]
+        (width, height, wide, high, from_x, from_y, _, _, step), (left, top, size) = of[window], windows[window]
         # From here on as the grid of blocks counts.
         right, bottom = min(left + size, width) - from_x, min(top + size, height) - from_y
         left, top = left - from_x, top - from_y
         block = firsts[window]
         if block == firsts[window + 1]:
             continue
-        for row in range(top // high, (bottom - 1) // high + 1):
+        first = top // step * step
+        for begin in range(first, bottom, high):
             for column in range(left // wide, (right - 1) // wide + 1):
-                columns[block], rows[block] = column, row
-                _along(geometry[block, :, 0], top, bottom, row * high, high, margin)
+                columns[block], rows[block] = column, begin // step
+                _along(geometry[block, :, 0], top, bottom, begin, high, margin)
                 _along(geometry[block, :, 1], left, right, column * wide, wide, margin)
                 block += 1
     return firsts, columns, rows, geometry

@@ -30,7 +30,7 @@ VERIFY = ("headers", "scan", "hash")
 
 _LOOKED_AT = 4  # slides that are opened beforehand to see of how many blocks their tiles are made
 _MOST_SLOTS = 16
-_NOWHERE = 0, 0, 1, 1, 0, 0, 0, 0  # of a level of no size: all windows lie beyond it
+_NOWHERE = 0, 0, 1, 1, 0, 0, 0, 0, 1  # of a level of no size: all windows lie beyond it
 _NO_PIECES = np.empty((0, 5, 2), np.int32)
 _ONE_PIXEL = np.array([[0, 0], [0, 0], [1, 1], [0, 0], [1, 1]], np.int32)
 
@@ -46,7 +46,7 @@ class _Windows(NamedTuple):
     # Windows of levels that are read directly.
     readers: Sequence[BlockReader | None]
     which: NDArray[np.int64]  # (n,): the reader of each
-    of: NDArray[np.int64]  # (n, 8): extents of its level
+    of: NDArray[np.int64]  # (n, 9): extents of its level
     windows: NDArray[np.int64]  # (n, 3): x, y and size
 
 
@@ -136,6 +136,7 @@ class TileReader:
         if edge not in ("skip", "pad"):
             raise unknown_name("edge", edge, ("skip", "pad"))
         self.pad = edge == "pad"
+        self._size = int(table.size.max()) if len(table) else 1
         self._slides = OpenSlides(table.slides)
         self._patience = Patience(retry)
         self._sources: dict[tuple[int, int], _Source] = {}
@@ -238,13 +239,16 @@ class TileReader:
             else:
                 of = slide.levels[level]
                 direct = _kind(of) in self._direct
-                new = _Source(of, slide.block_reader(level, scans=self._scans) if direct else None, extents(of))
+                own = extents(of, self._size)
+                height = None if of.row_step is None else own[3]
+                reader = slide.block_reader(level, scans=self._scans, height=height) if direct else None
+                new = _Source(of, reader, own)
             source = self._sources.setdefault((number, level), new)
         return source
 
     def _whole_tiles(self, given: _Windows) -> list[EncodedTile | SlideError | None]:
         """Read tiles that are one block each: nothing is cut. None stands for a blank one."""
-        columns, rows = ((given.windows[:, :2] - given.of[:, 4:6]) // given.of[:, 2:4]).T
+        columns, rows = ((given.windows[:, :2] - given.of[:, 4:6]) // given.of[:, [2, 8]]).T
         blocks = read_blocks(given.readers, given.which, columns, rows)
         return [
             EncodedTile((block,), _uncut(side), "direct") if isinstance(block, np.ndarray) else block
@@ -311,7 +315,7 @@ class TileReader:
                     direct = True
                     on = np.flatnonzero(mine & (table.level == level))
                     kinds.add(_kind(slide.levels[level]))
-                    _, are_whole, blocks = lie(*on_level(slide.levels[level], table, on), self.pad)
+                    _, are_whole, blocks = lie(*on_level(slide.levels[level], table, on, self._size), self.pad)
                     most, whole = max(most, int(blocks.max())), whole and bool(are_whole.all())
         if refused and (not lenient or len(refused) == len(numbers)):
             raise refused[0]

@@ -15,18 +15,18 @@ __all__ = ["splice"]
 
 
 @compiled()
-def splice(number, blocks, pieces, offsets, counts, lead, zeros, buffer, starts, ends):
+def splice(number, places, wanted, offsets, counts, lead, zeros, buffer, starts, ends):
     """Read blocks into a buffer as complete JPEG streams.
 
     Parameters
     ----------
     number : int
         Of the open file.
-    blocks : int64 array (n,)
-        Which blocks of the table; -1 for one to be left out.
-    pieces : int
-        Restart intervals of a block.
-    offsets, counts : int64 arrays (blocks * pieces,)
+    places : int64 array (n, pieces)
+        Which restart intervals make each block.
+    wanted : bool array (n,)
+        False for a block to be left out.
+    offsets, counts : int64 arrays (intervals,)
         Where the intervals lie in the file, and their bytes, the marker behind each among them.
     lead : uint8 array
         The header of the streams.
@@ -37,35 +37,35 @@ def splice(number, blocks, pieces, offsets, counts, lead, zeros, buffer, starts,
     starts, ends : int64 arrays (n,)
         Out: where in the buffer each stream begins and ends; -1 for one that needs the careful way.
     """
-    free = 0
-    for block in range(blocks.size):
+    free, pieces = 0, places.shape[1]
+    for block in range(places.shape[0]):
         starts[block] = ends[block] = -1
-        if blocks[block] < 0:
+        if not wanted[block]:
             continue
-        first, end = blocks[block] * pieces, (blocks[block] + 1) * pieces
-        at, piece = free + lead.size, first
-        while piece < end:
+        at, piece = free + lead.size, 0
+        while piece < pieces:
             # Intervals that follow each other in the file are read at once.
-            after, length = piece + 1, counts[piece]
-            while after < end and offsets[after] == offsets[piece] + length:
-                length += counts[after]
+            offset, length, after = offsets[places[block, piece]], counts[places[block, piece]], piece + 1
+            while after < pieces and offsets[places[block, after]] == offset + length:
+                length += counts[places[block, after]]
                 after += 1
             # The two bytes before are looked at, too: what follows them may be anything, and look like a scan.
-            if _read(number, offsets[piece] - 2, buffer[at - 2 : at + length]) < length + 2:
+            if _read(number, offset - 2, buffer[at - 2 : at + length]) < length + 2:
                 break
-            if offsets[piece] != offsets[0] and not _marker(buffer[at - 2 : at]):
+            if offset != offsets[0] and not _marker(buffer[at - 2 : at]):
                 break
-            if piece > first:
-                buffer[at - 2], buffer[at - 1] = 0xFF, 0xD0 + (piece - 1 - first) % 8
+            if piece > 0:
+                buffer[at - 2], buffer[at - 1] = 0xFF, 0xD0 + (piece - 1) % 8
             while piece < after:
-                if not _sound(buffer[at : at + counts[piece]], zeros):
+                count = counts[places[block, piece]]
+                if not _sound(buffer[at : at + count], zeros):
                     break
-                at += counts[piece]
+                at += count
                 piece += 1
-                buffer[at - 1] = 0xD9 if piece == end else 0xD0 + (piece - 1 - first) % 8
+                buffer[at - 1] = 0xD9 if piece == pieces else 0xD0 + (piece - 1) % 8
             if piece < after:
                 break
-        if piece == end:
+        if piece == pieces:
             buffer[free : free + lead.size] = lead
             starts[block], ends[block] = free, at
             free = at

@@ -35,9 +35,9 @@ class BlockTable:
         Size of a block in pixels; blocks at the right and lower edge are as large.
     columns, rows : int
         Blocks across and down.
-    offsets, counts : int64 array, shape (rows * columns * pieces,)
+    offsets, counts : int64 array, shape (rows * columns,)
         Where each block lies in its file, and its bytes; a block of 0 bytes is blank, wherever it is said to lie. Where
-        blocks are in pieces, each piece of each.
+        blocks are joined of pieces, these: row by row, as many rows as the file has.
     compression, colour
         As in `cellmix_dali.slides.Level`.
     streams : StreamMaker, IntervalStreams or None
@@ -48,7 +48,10 @@ class BlockTable:
     covered : Box or None, default None
         As in `cellmix_dali.slides.Level`.
     pieces : int, default 1
-        How many pieces of the file make a block: restart intervals of a JPEG, which `IntervalStreams` splices.
+        How many pieces of the file, one below the other, make a block: restart intervals of a JPEG, which
+        `IntervalStreams` splices. The last blocks are filled up with the last row of pieces.
+    advance : int, default 1
+        By how many rows of pieces one row of blocks begins below the one before.
     """
 
     width: int
@@ -65,6 +68,35 @@ class BlockTable:
     path: Path | None = None
     covered: Box | None = None
     pieces: int = 1
+    advance: int = 1
+
+    @property
+    def row_step(self) -> int | None:
+        """See `cellmix_dali.slides.Level`."""
+        return self.block_height // self.pieces if isinstance(self.streams, IntervalStreams) else None
+
+    def of_height(self, height: int) -> BlockTable:
+        """Return the level in blocks of another height, a multiple of `row_step`, from each row of pieces on."""
+        step = self.row_step
+        if step is None or not isinstance(self.streams, IntervalStreams):
+            return self
+        return replace(
+            self,
+            block_height=height,
+            rows=len(self.offsets) // self.columns,
+            pieces=height // step,
+            advance=1,
+            streams=self.streams.sized(self.block_width, height),
+        )
+
+    def places(self, columns: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where blocks, or their pieces, stand in `offsets` and `counts`: (n, pieces)."""
+        if self.row_step is None:
+            return (rows * self.columns + columns)[:, None]
+        line = rows[:, None] * self.advance + np.arange(self.pieces)
+        last = len(self.offsets) // self.columns - 1
+        places: NDArray[np.int64] = np.minimum(line, last) * self.columns + columns[:, None]
+        return places
 
     def cropped(self, width: int, height: int) -> BlockTable:
         """Return the level without what lies beyond a width and height in pixels."""

@@ -161,4 +161,5 @@ def _level(table: BlockTable | None, scaled: ScaledLevel) -> Level:
         compression=table.compression,
         colour=table.colour,
         covered=table.covered,
+        row_step=table.row_step,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from copy import copy
 from typing import Literal
 
 from cellmix_dali.slides.jpeg import JpegHeader, adobe_marker, parse_header, segments
@@ -73,8 +74,8 @@ class IntervalStreams:
         self.lead, self._number = b"", 0
 
     def sized(self, width: int, height: int) -> IntervalStreams:
-        """Give its streams a size in pixels; return itself."""
-        at = self._size_at
+        """Return what makes streams of this size in pixels."""
+        self, at = copy(self), self._size_at
         size = height.to_bytes(2, "big") + width.to_bytes(2, "big")
         self.lead = _SOI + adobe_marker(self.colour) + self._kept[:at] + size + self._kept[at + 4 :]
         units = -(-width // self.unit[0]) * -(-height // self.unit[1])

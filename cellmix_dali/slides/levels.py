@@ -39,6 +39,9 @@ class Level:
     covered : Box or None, default None
         The part of the level that the blocks show, where it is not all of it: the first block begins at its upper left
         corner. OpenSlide reads what lies elsewhere.
+    row_step : int or None, default None
+        Where blocks are joined of rows of so many pixels: blocks of any number of such rows can be had, from each row
+        on (`height` of `Slide.block_reader`). None where there is one grid of blocks.
     """
 
     width: int
@@ -51,6 +54,7 @@ class Level:
     compression: Literal["jpeg", "jpeg2000"] | None = None
     colour: Literal["rgb", "ycbcr"] | None = None
     covered: Box | None = None
+    row_step: int | None = None
 
     @property
     def shown(self) -> Box:

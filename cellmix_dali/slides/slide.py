@@ -160,7 +160,11 @@ class Slide:
         ArgumentError
             If there is no such level or block.
         """
-        table = self._table(level)
+        return self._blocks_of(self._table(level), level, columns, rows)
+
+    def _blocks_of(
+        self, table: BlockTable, level: int, columns: Sequence[int], rows: Sequence[int]
+    ) -> list[bytes | None]:
         across, down = np.asarray(columns, np.int64), np.asarray(rows, np.int64)
         if across.shape != down.shape or across.ndim != 1:
             raise ArgumentError(f"blocks needs as many columns as rows, not {across.shape} and {down.shape}.")
@@ -171,7 +175,7 @@ class Slide:
                 f"Level {level} of {self.path} has {table.columns}x{table.rows} blocks; "
                 f"there is none at column {across[at]}, row {down[at]}."
             )
-        index = (down * table.columns + across)[:, None] * table.pieces + np.arange(table.pieces)
+        index = table.places(across, down)
         file, streams = self._file(level), table.streams
         found: list[bytes | None] = []
         for offsets, counts in zip(table.offsets[index].tolist(), table.counts[index].tolist(), strict=True):
@@ -211,7 +215,7 @@ class Slide:
         """Read one encoded block: `blocks` for a single place."""
         return self.blocks(level, (column,), (row,))[0]
 
-    def block_reader(self, level: int, *, scans: bool = False) -> BlockReader:
+    def block_reader(self, level: int, *, scans: bool = False, height: int | None = None) -> BlockReader:
         """Make a reader for many blocks of a level, which checks them, too; for the direct route only.
 
         Parameters
@@ -220,6 +224,9 @@ class Slide:
             Pyramid level.
         scans : bool, default False
             Whether to follow the scans of JPEG blocks, see `cellmix_dali.slides.damage.BlockCheck`.
+        height : int, optional
+            Of blocks that are joined of rows, in pixels, a multiple of `Level.row_step`: rows of blocks are then
+            counted by that step. By default blocks are those of the level's grid.
 
         Returns
         -------
@@ -230,12 +237,22 @@ class Slide:
         SlideError
             Where OpenSlide reads the level.
         ArgumentError
-            If there is no such level.
+            If there is no such level, or no block of that height.
         """
+        table = self._table(level)
+        if height is not None:
+            step = table.row_step
+            if step is None or height < step or height % step:
+                raise ArgumentError(
+                    f"height={height}: level {level} of {self.path} has blocks of {table.block_height} pixels"
+                    + ("" if step is None else f", or of any multiple of {step}")
+                    + "."
+                )
+            table = table.of_height(height)
         return BlockReader(
-            self._table(level),
+            table,
             open_file=partial(self._file, level),
-            block=partial(self.block, level),
+            block=lambda column, row: self._blocks_of(table, level, (column,), (row,))[0],
             where=f"level {level} of {self.path}",
             scans=scans,
         )
@@ -280,9 +297,11 @@ class Slide:
             pixels = self._assemble(level, x, y, width, height)
         else:
             pixels = self._pixels.read_region(self.file_levels[level], place, (width, height))
-        of = self.levels[level]  # beyond it there may be padding, or the rest of a region
-        pixels[max(of.height - y, 0) :] = 255
-        pixels[:, max(of.width - x, 0) :] = 255
+        of = self.levels[level]
+        if x + width > of.width or y + height > of.height:  # beyond it there may be padding, or the rest of a region
+            pixels = pixels if pixels.flags.writeable else pixels.copy()
+            pixels[max(of.height - y, 0) :] = 255
+            pixels[:, max(of.width - x, 0) :] = 255
         return pixels
 
     def _is_covered(self, level: int, x: int, y: int, width: int, height: int) -> bool:

@@ -60,15 +60,14 @@ class SplicedBlocks:
         """
         from cellmix_dali.slides._splice import splice  # numba takes a second to import
 
-        table, pieces = self._table, self._table.pieces
+        table = self._table
         there = (columns >= 0) & (columns < table.columns) & (rows >= 0) & (rows < table.rows)
-        blocks = np.where(there, rows * table.columns + columns, -1)
-        sizes = np.where(there, table.counts.reshape(-1, pieces)[blocks].sum(axis=1), 0)
-        blocks[sizes > _MOST_BYTES] = -1
-        sizes[sizes > _MOST_BYTES] = 0
-        buffer = _BUFFERS.take(int(sizes.sum()) + len(blocks) * len(self._lead))
-        starts, ends = np.empty(len(blocks), np.int64), np.empty(len(blocks), np.int64)
-        splice(file.number, blocks, pieces, table.offsets, table.counts, self._lead, self._zeros, buffer, starts, ends)
+        places = table.places(np.where(there, columns, 0), np.where(there, rows, 0))
+        sizes = table.counts[places].sum(axis=1)
+        there &= sizes <= _MOST_BYTES
+        buffer = _BUFFERS.take(int(sizes[there].sum()) + len(places) * len(self._lead))
+        starts, ends = np.empty(len(places), np.int64), np.empty(len(places), np.int64)
+        splice(file.number, places, there, table.offsets, table.counts, self._lead, self._zeros, buffer, starts, ends)
         return [
             buffer[start:end] if start >= 0 else None for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
         ]

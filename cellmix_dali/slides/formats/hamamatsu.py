@@ -115,23 +115,20 @@ def _table(path: Path, file: int, number: int, picture: NdpiPicture) -> tuple[Bl
         raise ValueError(f"level {number} has {starts.size} restart intervals, and needs {across * down}")
     offsets, counts = _checked(path, number, picture, starts)
     lines = max(1, min(_BLOCK_HEIGHT // high, down))
-    rows = -(-down // lines)
-    # The last blocks are filled up with the last row of intervals.
-    line = np.minimum(np.arange(rows * lines), down - 1).reshape(rows, 1, lines)
-    places = (line * across + np.arange(across)[:, None]).ravel()
     table = BlockTable(
         width=width,
         height=height,
         block_width=wide,
         block_height=lines * high,
         columns=across,
-        rows=rows,
-        offsets=offsets[places],
-        counts=counts[places],
+        rows=-(-down // lines),
+        offsets=offsets,
+        counts=counts,
         compression="jpeg",
         colour=streams.colour,
         streams=streams.sized(wide, lines * high),
         pieces=lines,
+        advance=lines,
     )
     return table, None
 

@@ -14,7 +14,7 @@ from slide_files import picture
 from vendor_files import NdpiLevel, ndpi_level, ndpi_levels, starts_of, write_ndpi
 
 from cellmix_dali import TileTable, open_slide
-from cellmix_dali.errors import SlideError
+from cellmix_dali.errors import ArgumentError, SlideError
 from cellmix_dali.pipelines import read_table
 from cellmix_dali.reading import TileReader
 from cellmix_dali.slides import Slide
@@ -93,14 +93,33 @@ def test_colours_halved_in_height_go_through_openslide(tmp_path: Path) -> None:
         assert "the JPEG colours of level 0 are halved in height" in slide.reason
 
 
-@pytest.mark.parametrize(("side", "slots"), [(64, 2), (250, 5), (380, 7)])
-def test_windows_of_an_odd_number_of_blocks(tmp_path: Path, side: int, slots: int) -> None:
-    path = write_ndpi(tmp_path / "slide.ndpi", [ndpi_level(picture(384, 512, seed=3), 24)])
-    assert same_as_openslide(path, side, 60, levels=[0]) == [7 * 9]
-    table = TileTable.from_columns(str(path), x=[0, 0], y=[0, 60], size=side, level=0)
+@pytest.mark.parametrize(("side", "high"), [(64, 72), (57, 64), (240, 248)])
+def test_a_window_takes_one_stream_of_each_column(tmp_path: Path, side: int, high: int) -> None:
+    """Its rows are joined as the window lies; windows beside each other share the stream."""
+    path = write_ndpi(tmp_path / "slide.ndpi", [ndpi_level(picture(384, 260, seed=3)[:256], 12)])
+    table = TileTable.from_columns(str(path), x=[0, 1, 128, 144], y=[0, 7, 8, 9], size=side, level=0)
     reader = TileReader(table)
-    assert reader.slots == slots
+    found = reader.read(np.arange(4))
     reader.close()
+    assert reader.slots == 2
+    streams = [tile.streams for tile in found]  # type: ignore[union-attr]
+    assert streams[0][0] is streams[1][0]
+    assert streams[2][0] is streams[3][0]
+    assert streams[2][0] is not streams[0][0]
+    assert all(Image.open(io.BytesIO(stream)).size == (192, high) for own in streams for stream in own)
+
+
+def test_blocks_of_another_height(tmp_path: Path) -> None:
+    path = write_ndpi(tmp_path / "slide.ndpi", [ndpi_level(picture(384, 256, seed=3), 12)])
+    with open_slide(path) as slide, openslide.OpenSlide(path) as other:
+        reader = slide.block_reader(0, height=24)
+        whole = over_white(other.read_region((192, 0), 0, (192, 256)))
+        for row, stream in zip((0, 1, 17, 31), reader.read(np.ones(4, int), np.array([0, 1, 17, 31])), strict=True):
+            high = min(24, 256 - 8 * row)
+            np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(stream)))[:high], whole[8 * row :][:high])
+        for height in (0, 4, 20):
+            with pytest.raises(ArgumentError, match="or of any multiple of 8"):
+                slide.block_reader(0, height=height)
 
 
 def test_planes_beside_the_focus_are_no_levels(tmp_path: Path) -> None:
