@@ -42,6 +42,8 @@ _RGB, _PALETTE, _YCBCR = 2, 3, 6
 _HEADER_BYTES = 65536
 _MOST_HEADER_BYTES = 1 << 26  # a colour profile or a comment may take several segments of 64 KiB
 _MOST_SUBIFDS = 64  # levels of one picture
+_TILE_OFFSETS, _TILE_BYTE_COUNTS = 324, 325
+_MANY = 1024  # numbers
 Colour: TypeAlias = Literal["rgb", "ycbcr"]
 Chooser: TypeAlias = "Callable[[Sequence[tifffile.TiffPage]], tuple[list[tifffile.TiffPage], int]]"
 
@@ -235,7 +237,8 @@ def _level(path: Path, number: int, page: tifffile.TiffPage) -> BlockTable:
     if min(width, height, block_width, block_height) < 1:
         raise ValueError(f"level {number} has the size {width}x{height} in blocks of {block_width}x{block_height}")
     columns, rows = -(-width // block_width), -(-height // block_height)
-    offsets, counts = np.array(page.dataoffsets, np.int64), np.array(page.databytecounts, np.int64)
+    offsets = _numbers(path, page, _TILE_OFFSETS, page.dataoffsets)
+    counts = _numbers(path, page, _TILE_BYTE_COUNTS, page.databytecounts)
     _check_places(path, number, columns * rows, offsets, counts)
     # Some writers leave a block out and keep an offset; readers take it for blank. A whole level of them is damage.
     if not counts.any() and offsets.all():
@@ -284,6 +287,18 @@ def _level(path: Path, number: int, page: tifffile.TiffPage) -> BlockTable:
         colour=colour,
         streams=streams,
     )
+
+
+def _numbers(path: Path, page: tifffile.TiffPage, code: int, values: Sequence[int]) -> NDArray[np.int64]:
+    # A tag's numbers, of which tifffile made a tuple: from a long one NumPy takes several times as long as from the file.
+    tag = page.tags.get(code)
+    kind = None if tag is None else {3: "u2", 4: "u4", 16: "u8"}.get(int(tag.dtype))
+    if kind is not None and tag.count == len(values) >= _MANY:
+        of = np.dtype(kind).newbyteorder(page.parent.byteorder)
+        found = np.fromfile(path, of, tag.count, offset=tag.valueoffset).astype(np.int64)
+        if len(found) == len(values) and (found[0], found[-1]) == (values[0], values[-1]):
+            return found
+    return np.array(values, np.int64)
 
 
 def _beginning(path: Path, offset: int, count: int, is_jpeg: bool) -> bytes:

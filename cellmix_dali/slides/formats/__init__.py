@@ -9,6 +9,7 @@ from cellmix_dali.slides.formats import (  # noqa: F401  (they enter themselves)
     ome_tiff,
     openslide,
     philips,
+    refused,
     tiled_tiff,
 )
 from cellmix_dali.slides.formats.registry import (
