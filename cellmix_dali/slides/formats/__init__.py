@@ -9,6 +9,7 @@ from cellmix_dali.slides.formats import (  # noqa: F401  (they enter themselves)
     ome_tiff,
     openslide,
     philips,
+    qptiff,
     refused,
     tiled_tiff,
 )
