@@ -44,6 +44,7 @@ _MOST_HEADER_BYTES = 1 << 26  # a colour profile or a comment may take several s
 _MOST_SUBIFDS = 64  # levels of one picture
 _TILE_OFFSETS, _TILE_BYTE_COUNTS = 324, 325
 _MANY = 1024  # numbers
+_KINDS = {3: "u2", 4: "u4", 16: "u8"}
 Colour: TypeAlias = Literal["rgb", "ycbcr"]
 Chooser: TypeAlias = "Callable[[Sequence[tifffile.TiffPage]], tuple[list[tifffile.TiffPage], int]]"
 
@@ -290,11 +291,10 @@ def _level(path: Path, number: int, page: tifffile.TiffPage) -> BlockTable:
 
 
 def _numbers(path: Path, page: tifffile.TiffPage, code: int, values: Sequence[int]) -> NDArray[np.int64]:
-    # A tag's numbers, of which tifffile made a tuple: from a long one NumPy takes several times as long as from the file.
+    # A tag's numbers, of which tifffile made a tuple: NumPy takes a long one several times as fast from the file.
     tag = page.tags.get(code)
-    kind = None if tag is None else {3: "u2", 4: "u4", 16: "u8"}.get(int(tag.dtype))
-    if kind is not None and tag.count == len(values) >= _MANY:
-        of = np.dtype(kind).newbyteorder(page.parent.byteorder)
+    if tag is not None and int(tag.dtype) in _KINDS and tag.count == len(values) >= _MANY:
+        of = np.dtype(_KINDS[int(tag.dtype)]).newbyteorder(page.parent.byteorder)
         found = np.fromfile(path, of, tag.count, offset=tag.valueoffset).astype(np.int64)
         if len(found) == len(values) and (found[0], found[-1]) == (values[0], values[-1]):
             return found

@@ -1,8 +1,8 @@
 """QPTIFF of Akoya (PerkinElmer) scanners, brightfield: a tiled TIFF whose descriptions are XML of their own.
 
 The root of each directory's XML is PerkinElmer-QPI-ImageDescription; its ImageType says FullResolution, then Thumbnail
-(in strips), ReducedResolution for each lower level, Overview and Label. Full and reduced ones are tiled, and OpenSlide
-reads them as any tiled TIFF: so do we. Microns per pixel are in the resolution tags; the objective, which OpenSlide does
+(in strips), ReducedResolution for each lower level, Overview and Label. Full and reduced ones are tiled, and read as
+in any tiled TIFF, by OpenSlide, too. Microns per pixel are in the resolution tags; the objective, which OpenSlide does
 not look for, is in the XML. Fluorescence, of a grey directory for each channel, is refused.
 
 Sources: PerkinElmer's "TIFF file format for Phenoptics data", and tifffile, which knows the XML.

@@ -1,8 +1,8 @@
 """What no reader here knows: files of a scanner that are refused, with the name of a program that converts them.
 
 Olympus VSI is a TIFF of the overview alone; the pyramid lies in ``.ets`` files in a folder beside it, so it is told by
-its name. Philips iSyntax begins with XML of the type DPUfsImport and holds wavelets. Zeiss CZI begins with "ZISRAWFILE";
-what OpenSlide can open of it goes through OpenSlide, the rest is refused here.
+its name. Philips iSyntax begins with XML of the type DPUfsImport and holds wavelets. Zeiss CZI begins with
+"ZISRAWFILE"; what OpenSlide can open of it goes through OpenSlide, the rest is refused here.
 
 Sources: the pages of Bio-Formats on "Olympus cellSens VSI" and "Zeiss CZI", and libisyntax.
 """

@@ -19,7 +19,11 @@ XML = b'<DataObject ObjectType="DPUfsImport"><Attribute Name="DICOM_MANUFACTURER
     [
         ("a.isyntax", XML + b"\x04" + bytes(5000), r"a Philips iSyntax.*isyntax-to-tiff a.isyntax a.tiff"),
         ("renamed.bin", XML + b"\x04" + bytes(5000), r"a Philips iSyntax.*isyntax-to-tiff renamed.bin renamed.tiff"),
-        ("a.czi", b"ZISRAWFILE" + bytes(5000), r"a Zeiss CZI that OpenSlide cannot open .*ZISRAWDIRECTORY.*bfconvert .* a.czi a.ome.tiff"),
+        (
+            "a.czi",
+            b"ZISRAWFILE" + bytes(5000),
+            r"a Zeiss CZI that OpenSlide cannot open .*ZISRAWDIRECTORY.*bfconvert .* a.czi a.ome.tiff",
+        ),
     ],
 )
 def test_the_converter_is_named(tmp_path: Path, name: str, content: bytes, words: str) -> None:
