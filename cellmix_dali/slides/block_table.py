@@ -98,6 +98,18 @@ class BlockTable:
         places: NDArray[np.int64] = np.minimum(line, last) * self.columns + columns[:, None]
         return places
 
+    def laid_on(self, width: int, height: int) -> BlockTable | None:
+        """Return the blocks on a level of this width and height in pixels, as far as they lie on it; None if none does.
+
+        Where they lie is `covered`: it may reach over the level's edge.
+        """
+        part = self.covered or Box(0, 0, self.width, self.height)
+        part = Box(part.x, part.y, min(part.width, width - part.x), min(part.height, height - part.y))
+        if min(part.width, part.height) < 1:
+            return None
+        whole = part == Box(0, 0, width, height)
+        return replace(self, width=width, height=height, covered=None if whole else part)
+
     def cropped(self, width: int, height: int) -> BlockTable:
         """Return the level without what lies beyond a width and height in pixels."""
         columns, rows = -(-width // self.block_width), -(-height // self.block_height)

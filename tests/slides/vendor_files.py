@@ -14,7 +14,16 @@ import numpy as np
 from PIL import Image
 from slide_files import Directory, Pixels, directory, jpeg, picture, write_tiff
 
-__all__ = ["NdpiLevel", "Region", "halved", "ndpi_levels", "write_leica", "write_ndpi", "write_philips"]
+__all__ = [
+    "NdpiLevel",
+    "Region",
+    "halved",
+    "ndpi_levels",
+    "write_leica",
+    "write_ndpi",
+    "write_philips",
+    "write_ventana",
+]
 
 SOFTWARE = 305
 
@@ -203,3 +212,55 @@ def write_ndpi(path: Path, levels: Sequence[NdpiLevel] | None = None, *, hole: i
             out.write(struct.pack("<Q", begin))
             link = following
     return path
+
+
+def _joints(across: int, down: int, overlap: tuple[int, int]) -> str:
+    """Joints of an area's tiles: numbered from the lower left on, every second row from the right."""
+
+    def number(column: int, row: int) -> int:
+        from_below = down - 1 - row
+        return from_below * across + (across - 1 - column if from_below % 2 else column) + 1
+
+    found = []
+    for row in range(down):
+        for column in range(across):
+            if column + 1 < across:
+                found.append(("RIGHT", number(column, row), number(column + 1, row), overlap[0], 0))
+            if row > 0:
+                found.append(("UP", number(column, row), number(column, row - 1), 0, overlap[1]))
+    return "".join(
+        f'<TileJointInfo FlagJoined="1" Confidence="99" Direction="{way}" Tile1="{one}" Tile2="{two}" OverlapX="{x}" '
+        f'OverlapY="{y}"/>'
+        for way, one, two, x, y in found
+    )
+
+
+def write_ventana(
+    path: Path,
+    areas: Sequence[tuple[int, int, int, int]] = ((0, 0, 6, 4),),
+    *,
+    overlap: tuple[int, int] = (0, 0),
+    model: str = "iScan Coreo",
+    pixels: Pixels | None = None,
+) -> Path:
+    """A label, and levels of 20x and 10x in tiles of 64 px; areas as column, row, columns and rows of the first."""
+    pixels = picture(384, 256, seed=11) if pixels is None else pixels
+    stitch = "".join(
+        f'<ImageInfo AOIScanned="1" AOIIndex="{number}" Width="64" Height="64" NumRows="{rows}" NumCols="{columns}" '
+        f'Pos-X="0" Pos-Y="0">{_joints(columns, rows, overlap)}</ImageInfo>'
+        for number, (_, _, columns, rows) in enumerate(areas)
+    )
+    origins = "".join(f'<AOI{n} OriginX="{64 * x}" OriginY="{64 * y}"/>' for n, (x, y, _, _) in enumerate(areas))
+    info = (
+        '<EncodeInfo Ver="2"><SlideInfo/><SlideStitchInfo ServerDir="" ImageCount="1">'
+        f"{stitch}</SlideStitchInfo><AoiOrigin>{origins}</AoiOrigin></EncodeInfo>"
+    )
+    scan = f'<iScan Z-layers="1" Magnification="20" ScanRes="0.465" ScannerModel="{model}" UnitNumber="1"/>'
+    label = directory(picture(40, 30), 40, down=30, tiled=False, description="Label Image")
+    levels = [
+        directory(pixels, description="level=0 mag=20 quality=90"),
+        directory(halved(pixels), description="level=1 mag=10 quality=90", subfiletype=1),
+    ]
+    for of, xml in ((label, scan), (levels[0], info)):
+        of.more[700] = (7, xml.encode() + b"\0")
+    return write_tiff(path, [label, *levels], big=True)

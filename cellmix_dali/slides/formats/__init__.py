@@ -12,6 +12,7 @@ from cellmix_dali.slides.formats import (  # noqa: F401  (they enter themselves)
     qptiff,
     refused,
     tiled_tiff,
+    ventana,
 )
 from cellmix_dali.slides.formats.registry import (
     FORMATS,

@@ -91,7 +91,7 @@ class Leica(TiledTiff):
     ) -> tuple[BlockTable | None, ...]:
         if len(sizes) != len(found.levels):
             return ()
-        return tuple(of and _on_canvas(of, *size) for of, size in zip(found.levels, sizes, strict=True))
+        return tuple(of and of.laid_on(*size) for of, size in zip(found.levels, sizes, strict=True))
 
 
 def _images(description: str) -> list[_Image]:
@@ -166,11 +166,3 @@ def _laid(table: BlockTable, places: Sequence[_Place], own: int) -> BlockTable |
     if max(abs(place.x - x), abs(place.y - y)) > _BETWEEN or min(x, y) < 0:
         return None
     return replace(table, covered=Box(x, y, table.width, table.height))
-
-
-def _on_canvas(table: BlockTable, width: int, height: int) -> BlockTable | None:
-    """The blocks on the whole level; a region may reach over its edge. None where it lies beyond it."""
-    part = table.covered
-    assert part is not None
-    part = Box(part.x, part.y, min(part.width, width - part.x), min(part.height, height - part.y))
-    return replace(table, width=width, height=height, covered=part) if min(part.width, part.height) > 0 else None

@@ -24,8 +24,8 @@ class OpenSlideFormat(SlideFormat):
     """What OpenSlide reads; the last to be asked, so it says of a file that no format takes why it is not a slide."""
 
     name, rank = "openslide", 100
-    suffixes = (".mrxs", ".bif", ".dcm", ".vms", ".vmu", ".svslide", ".zvi", ".czi")
-    files = "MIRAX, Hamamatsu VMS, Sakura, Trestle, Ventana, Zeiss, DICOM"
+    suffixes = (".mrxs", ".dcm", ".vms", ".vmu", ".svslide", ".zvi", ".czi")
+    files = "MIRAX, Hamamatsu VMS, Sakura, Trestle, Zeiss, DICOM"
     read = "through OpenSlide, into the same graph"
 
     def recognises(self, file: SlideFile) -> bool:  # noqa: ARG002, D102
