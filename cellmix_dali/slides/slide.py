@@ -396,8 +396,8 @@ class Slide:
 def open_slide(path: str | os.PathLike[str]) -> Slide:
     """Open a slide and choose how to read it.
 
-    Aperio and generic tiled TIFF files in JPEG or RGB JPEG 2000 go the direct route, where encoded blocks are
-    handed out as they lie in the file. All else that OpenSlide reads goes the openslide route.
+    Where a format of `cellmix_dali.slides.formats` finds blocks of JPEG or RGB JPEG 2000 in a file, it goes the direct
+    route: encoded blocks are handed out as they lie in it. All else that OpenSlide reads goes the openslide route.
 
     Parameters
     ----------

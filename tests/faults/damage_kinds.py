@@ -14,7 +14,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 from slide_files import directory, jpeg, picture, without, write_tiff
-from vendor_files import Region, write_leica, write_philips
+from vendor_files import Region, write_leica, write_philips, write_ventana
 
 __all__ = ["KINDS", "Kind", "Layout", "layout_of", "write_of_vendors", "write_rendered"]
 
@@ -127,6 +127,7 @@ def write_of_vendors(folder: Path) -> list[Path]:
     return [
         write_philips(folder / "philips.tiff", blank=()),
         write_leica(folder / "leica.scn", [Region(100, 80, picture(320, 240, seed=6))]),
+        write_ventana(folder / "ventana.bif"),
     ]
 
 

@@ -19,6 +19,7 @@ from dataclasses import replace
 
 import tifffile
 
+from cellmix_dali.errors import SlideError
 from cellmix_dali.slides import samples
 from cellmix_dali.slides.block_table import BlockTable
 from cellmix_dali.slides.formats.registry import register_format
@@ -56,6 +57,8 @@ class Ventana(TiledTiff):
         except (ValueError, KeyError, StopIteration, TypeError) as error:
             samples.check_tiff(file.path)
             return TiffSlide((), (), str(error) or "its XML is not as expected", frozenset(), None, {})
+        except SlideError:
+            raise
         except Exception as error:  # tifffile raises nearly anything on garbage
             raise broken(file.path, error) from error
 
@@ -78,7 +81,7 @@ class Ventana(TiledTiff):
 
 def _levels(file: tifffile.TiffFile) -> list[tuple[tifffile.TiffPage, float]]:
     """The levels' directories and magnifications, level 0 first; a ValueError where they are not in order."""
-    found = []
+    found: list[tuple[tifffile.TiffPage, float]] = []
     for page in file.pages:
         description = page.description if isinstance(page, tifffile.TiffPage) else ""
         level, magnification = _LEVEL.search(description), _MAGNIFICATION.search(description)
