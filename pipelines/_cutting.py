@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cellmix_dali.errors import ArgumentError, SlideError
 from cellmix_dali.reading.slides import TileReader
-from cellmix_dali.reading.windows import cut_windows, lie, on_level
+from cellmix_dali.reading.windows import cut_windows, extents, lie, on_level
 from cellmix_dali.slides import Level
 from cellmix_dali.tables.tile_table import TileTable
 
@@ -48,7 +48,7 @@ class WindowCutter:
         self._reader = TileReader(table, edge=edge)
         slide, number = self._reader.slide(int(table.slide[0])), int(table.level[0])
         self._blocks: DecodedBlocks | None = None
-        if slide.route == "direct" and number < len(slide.levels):
+        if number < len(slide.levels) and slide.levels[number].block_width is not None:
             self._level = slide.levels[number]
             self._blocks = DecodedBlocks(slide, number, device=device, num_threads=num_threads)
             self._last = _last_rows(self._level, table)
@@ -97,7 +97,8 @@ class WindowCutter:
         table, level = self.table, self._level
         rows = np.array([row for row, _ in wanted])
         of, windows = on_level(level, table, rows)
-        inside = ~lie(of, windows, self._reader.pad)[0]
+        outside, _, number_of_blocks = lie(of, windows, self._reader.pad)
+        inside = ~outside & (number_of_blocks > 0)
         cuts = cut_windows(of[inside], windows[inside])
         # Decoders of JPEG 2000 round differently: a window that the reader leaves to OpenSlide stays with it.
         most = np.inf if level.compression == "jpeg" else self._reader.slots
@@ -136,9 +137,10 @@ def _last_rows(level: Level, table: TileTable) -> NDArray[np.int64]:
     """For each block of a level, (rows, columns), the last row of the table that needs it; -1 for none."""
     lines, columns = level.rows or 0, level.columns or 0
     last = np.full((lines, columns), -1, np.int64)
-    left, top = table.x // (level.block_width or 1), table.y // (level.block_height or 1)
-    right = np.minimum((table.x + table.size - 1) // (level.block_width or 1), columns - 1)
-    bottom = np.minimum((table.y + table.size - 1) // (level.block_height or 1), lines - 1)
+    _, _, wide, high, from_x, from_y, *_ = extents(level)
+    left, top = (table.x - from_x) // wide, (table.y - from_y) // high
+    right = np.minimum((table.x + table.size - 1 - from_x) // wide, columns - 1)
+    bottom = np.minimum((table.y + table.size - 1 - from_y) // high, lines - 1)
     rows = np.arange(len(table))
     for down in range(int((bottom - top).max()) + 1):
         for across in range(int((right - left).max()) + 1):

@@ -25,12 +25,19 @@ def inspect(
     device: Annotated[
         Literal["cpu", "gpu"], typer.Option(help="The pipeline's; it says how this slide is decoded there.")
     ] = "cpu",
+    blocks: Annotated[
+        bool, typer.Option("--blocks", help="Time how fast tiles are read: by us, by OpenSlide alone, by cuCIM.")
+    ] = False,
 ) -> None:
     """Say what a slide file holds: levels, mpp, blocks, compression, colour; how it is read and decoded, and why."""
-    from ..slides.inspection import add_decoders, inspect_slide, inspection_table
+    from ..slides.inspection import add_decoders, add_times, inspect_slide, inspection_table
 
     info = inspect_slide(slide, mpp_override=mpp_override)
     add_decoders(info, device, _routes(device))
+    if blocks:
+        from ..pipelines.reading_times import reading_times  # takes seconds to import: DALI
+
+        add_times(info, [time._asdict() for time in reading_times(slide)])
     if as_json:
         typer.echo(json.dumps(info, indent=2))
     else:

@@ -18,13 +18,15 @@ def lie(of, windows, pad):
     outside, whole = np.empty(len(windows), np.bool_), np.empty(len(windows), np.bool_)
     blocks = np.empty(len(windows), np.int64)
     for window in range(len(windows)):
-        (width, height, wide, high), (x, y, size) = of[window], windows[window]
-        across = (min(x + size, width) - 1) // wide - x // wide + 1
-        down = (min(y + size, height) - 1) // high - y // high + 1
-        blocks[window] = across * down
+        (width, height, wide, high, left, top, right, bottom, step), (x, y, size) = of[window], windows[window]
         over = x + size > width or y + size > height
         outside[window] = x < 0 or y < 0 or x >= width or y >= height or (over and not pad)
-        whole[window] = size == wide and size == high and x % wide == 0 and y % high == 0 and not over
+        covered = x >= left and y >= top and min(x + size, width) <= right and min(y + size, height) <= bottom
+        across = (min(x + size, width) - 1 - left) // wide - (x - left) // wide + 1
+        down = (min(y + size, height) - 1 - top - (y - top) // step * step) // high + 1
+        blocks[window] = across * down if covered else 0
+        whole[window] = covered and size == wide and size == high and not over
+        whole[window] &= (x - left) % wide == 0 and (y - top) % step == 0
     return outside, whole, blocks
 
 
@@ -34,8 +36,8 @@ def cut(of, windows, margin):
 
     Parameters
     ----------
-    of : int64 array (n, 4)
-        Width and height of each window's level, and of its blocks.
+    of : int64 array (n, 9)
+        See `cellmix_dali.reading.windows.extents`.
     windows : int64 array (n, 3)
         Upper left corners, x and y, and sides in pixels; the corners lie within the level.
     margin : int
@@ -55,13 +57,18 @@ def cut(of, windows, margin):
     columns, rows = np.empty(firsts[-1], np.int64), np.empty(firsts[-1], np.int64)
     geometry = np.empty((firsts[-1], 5, 2), np.int32)
     for window in range(len(windows)):
-        (width, height, wide, high), (left, top, size) = of[window], windows[window]
-        right, bottom = min(left + size, width), min(top + size, height)
+        (width, height, wide, high, from_x, from_y, _, _, step), (left, top, size) = of[window], windows[window]
+        # From here on as the grid of blocks counts.
+        right, bottom = min(left + size, width) - from_x, min(top + size, height) - from_y
+        left, top = left - from_x, top - from_y
         block = firsts[window]
-        for row in range(top // high, (bottom - 1) // high + 1):
+        if block == firsts[window + 1]:
+            continue
+        first = top // step * step
+        for begin in range(first, bottom, high):
             for column in range(left // wide, (right - 1) // wide + 1):
-                columns[block], rows[block] = column, row
-                _along(geometry[block, :, 0], top, bottom, row * high, high, margin)
+                columns[block], rows[block] = column, begin // step
+                _along(geometry[block, :, 0], top, bottom, begin, high, margin)
                 _along(geometry[block, :, 1], left, right, column * wide, wide, margin)
                 block += 1
     return firsts, columns, rows, geometry

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .._arguments import IGNORED, integer, path_of
 from ..annotations.class_masks import ClassMask, PolygonMask, SlideMask
-from ..annotations.origin import Origin, annotations_of, check_origin, frame_of
+from ..annotations.frame import Origin, check_origin, frame_of
 from ..errors import ArgumentError, CellMixDaliError, NotReadError, SlideError
 from ..slides import Level, Slide, open_slide
 from ..storage.moment import is_folder, may_be_file

@@ -20,7 +20,7 @@ from ..slides.stream_kinds import KINDS, PIXELS, stream_kind
 from ..storage.open_file import read_in_parts
 from ..storage.patience import AT_ONCE, Patience, Retry
 from ..tables.tile_table import TileTable
-from .windows import cut_windows, extents, lie, of_rows, on_level
+from .windows import Extents, cut_windows, extents, lie, of_rows, on_level
 
 __all__ = ["VERIFY", "EncodedTile", "TileReader"]
 
@@ -30,7 +30,7 @@ VERIFY = ("headers", "scan", "hash")
 
 _LOOKED_AT = 4  # slides that are opened beforehand to see of how many blocks their tiles are made
 _MOST_SLOTS = 16
-_NOWHERE = 0, 0, 1, 1  # of a level of no size: all windows lie beyond it
+_NOWHERE = 0, 0, 1, 1, 0, 0, 0, 0, 1  # of a level of no size: all windows lie beyond it
 _NO_PIECES = np.empty((0, 5, 2), np.int32)
 _ONE_PIXEL = np.array([[0, 0], [0, 0], [1, 1], [0, 0], [1, 1]], np.int32)
 
@@ -38,15 +38,15 @@ _ONE_PIXEL = np.array([[0, 0], [0, 0], [1, 1], [0, 0], [1, 1]], np.int32)
 class _Source(NamedTuple):
     # A level of a slide.
     level: Level | None  # None where there is none of that number
-    reader: BlockReader | None  # None where OpenSlide reads the slide
-    extents: tuple[int, int, int, int]
+    reader: BlockReader | None  # None where OpenSlide reads the level
+    extents: Extents
 
 
 class _Windows(NamedTuple):
     # Windows of levels that are read directly.
     readers: Sequence[BlockReader | None]
     which: NDArray[np.int64]  # (n,): the reader of each
-    of: NDArray[np.int64]  # (n, 4): extents of its level
+    of: NDArray[np.int64]  # (n, 9): extents of its level
     windows: NDArray[np.int64]  # (n, 3): x, y and size
 
 
@@ -139,6 +139,7 @@ class TileReader:
         if edge not in ("skip", "pad"):
             raise unknown_name("edge", edge, ("skip", "pad"))
         self.pad = edge == "pad"
+        self._size = int(table.size.max()) if len(table) else 1
         self._slides = OpenSlides(table.slides)
         self._patience = Patience(retry)
         self._sources: dict[tuple[int, int], _Source] = {}
@@ -177,7 +178,7 @@ class TileReader:
         of = np.array([_NOWHERE if isinstance(source, SlideError) else source.extents for source in sources])[which]
         windows = of_rows(self.table, rows)
         found: list[EncodedTile | SlideError | None] = [None] * len(rows)
-        outside, whole, _ = lie(of, windows, self.pad)
+        outside, whole, blocks = lie(of, windows, self.pad)
         for place in np.flatnonzero(outside).tolist():
             source = sources[which[place]]
             if isinstance(source, SlideError):
@@ -185,7 +186,7 @@ class TileReader:
             else:
                 found[place] = self._beyond(int(rows[place]), source.level)
         readers = [None if isinstance(source, SlideError) else source.reader for source in sources]
-        direct = np.array([reader is not None for reader in readers])[which] & ~outside
+        direct = np.array([reader is not None for reader in readers])[which] & ~outside & (blocks > 0)
         if not self.whole:
             whole[:] = False
         for own, read in ((direct & whole, self._whole_tiles), (direct & ~whole, self._cut_tiles)):
@@ -240,14 +241,17 @@ class TileReader:
                 new = _Source(None, None, _NOWHERE)
             else:
                 of = slide.levels[level]
-                direct = slide.route == "direct" and _kind(of) in self._direct
-                new = _Source(of, slide.block_reader(level, scans=self._scans) if direct else None, extents(of))
+                direct = _kind(of) in self._direct
+                own = extents(of, self._size)
+                height = None if of.row_step is None else own[3]
+                reader = slide.block_reader(level, scans=self._scans, height=height) if direct else None
+                new = _Source(of, reader, own)
             source = self._sources.setdefault((number, level), new)
         return source
 
     def _whole_tiles(self, given: _Windows) -> list[EncodedTile | SlideError | None]:
         """Read tiles that are one block each: nothing is cut. None stands for a blank one."""
-        columns, rows = (given.windows[:, :2] // given.of[:, 2:]).T
+        columns, rows = ((given.windows[:, :2] - given.of[:, 4:6]) // given.of[:, [2, 8]]).T
         blocks = read_blocks(given.readers, given.which, columns, rows)
         return [
             EncodedTile((block,), _uncut(side), "direct") if isinstance(block, np.ndarray) else block
@@ -308,13 +312,13 @@ class TileReader:
                 continue
             if slide.route != "direct":
                 continue
-            direct = True
             mine = table.slide == number
             for level in np.unique(table.level[mine]).tolist():
-                if level < len(slide.levels):
+                if level < len(slide.levels) and slide.levels[level].block_width is not None:
+                    direct = True
                     on = np.flatnonzero(mine & (table.level == level))
                     kinds.add(_kind(slide.levels[level]))
-                    _, are_whole, blocks = lie(*on_level(slide.levels[level], table, on), self.pad)
+                    _, are_whole, blocks = lie(*on_level(slide.levels[level], table, on, self._size), self.pad)
                     most, whole = max(most, int(blocks.max())), whole and bool(are_whole.all())
         if refused and (not lenient or len(refused) == len(numbers)):
             raise refused[0]

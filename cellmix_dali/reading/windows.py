@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..slides import Level
 from ..tables.tile_table import TileTable
 
-__all__ = ["MARGIN", "Pieces", "cut_windows", "extents", "lie", "of_rows", "on_level"]
+__all__ = ["MARGIN", "Extents", "Pieces", "cut_windows", "extents", "lie", "of_rows", "on_level"]
 
 #: Colour of subsampled JPEG is interpolated between neighbours: a part of a block that is decoded alone is as in the
 #: whole only this far from its rim, in pixels (one MCU of 4:2:0; without it pixels at the rim differ).
@@ -38,9 +38,34 @@ class Pieces(NamedTuple):
     geometry: NDArray[np.int32]
 
 
-def extents(level: Level) -> tuple[int, int, int, int]:
-    """Return width and height of a level, and of its blocks (1 where it has none)."""
-    return level.width, level.height, level.block_width or 1, level.block_height or 1
+#: What `extents` says of a level.
+Extents: TypeAlias = tuple[int, int, int, int, int, int, int, int, int]
+
+
+def extents(level: Level, size: int | None = None) -> Extents:
+    """Return the extents of a level and its blocks.
+
+    Parameters
+    ----------
+    level : Level
+        The level.
+    size : int, optional
+        Side of windows: blocks that are joined of rows are then so high that a window takes one of each column.
+
+    Returns
+    -------
+    tuple of int
+        Width and height of the level, and of its blocks (1 where it has none); left, top, right and bottom in pixels of
+        what the blocks show, the last two exclusive: the grid of blocks begins at its corner; how many pixels down the
+        next row of blocks begins.
+    """
+    part, high = level.shown, level.block_height or 1
+    step = high
+    if size is not None and level.row_step is not None:
+        step = level.row_step
+        high = min(-(-(size - 1) // step) + 1, -(-part.height // step)) * step
+    sides = part.x, part.y, part.x + part.width, part.y + part.height
+    return level.width, level.height, level.block_width or 1, high, *sides, step
 
 
 def of_rows(table: TileTable, rows: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -48,9 +73,11 @@ def of_rows(table: TileTable, rows: NDArray[np.integer]) -> NDArray[np.int64]:
     return np.stack([table.x[rows], table.y[rows], table.size[rows]], axis=1).astype(np.int64)
 
 
-def on_level(level: Level, table: TileTable, rows: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return what `lie` and `cut_windows` take, of tiles that are all on one level."""
-    return np.tile(np.array(extents(level), np.int64), (len(rows), 1)), of_rows(table, rows)
+def on_level(
+    level: Level, table: TileTable, rows: NDArray[np.integer], size: int | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return what `lie` and `cut_windows` take, of tiles that are all on one level; `size` as in `extents`."""
+    return np.tile(np.array(extents(level, size), np.int64), (len(rows), 1)), of_rows(table, rows)
 
 
 def lie(
@@ -60,7 +87,7 @@ def lie(
 
     Parameters
     ----------
-    of : int64 array (n, 4)
+    of : int64 array (n, 9)
         The `extents` of each window's level.
     windows : int64 array (n, 3)
         Upper left corners, x and y, and sides of the windows in pixels of the level.
@@ -74,7 +101,7 @@ def lie(
     whole : bool array (n,)
         Whether they are just one block, in full.
     blocks : int64 array (n,)
-        Blocks that each is made of.
+        Blocks that each is made of; 0 for one that reaches beyond the part of its level that the blocks show.
     """
     from . import _cut  # numba takes a second to import
 
@@ -90,10 +117,11 @@ def cut_windows(of: NDArray[np.int64], windows: NDArray[np.int64]) -> Pieces:
 
     Parameters
     ----------
-    of : int64 array (n, 4)
+    of : int64 array (n, 9)
         The `extents` of each window's level.
     windows : int64 array (n, 3)
-        Upper left corners, x and y, and sides of the windows in pixels of the level; the corners lie within it.
+        Upper left corners, x and y, and sides of the windows in pixels of the level; the corners lie within it. One of
+        which `lie` says 0 blocks has none here, either.
 
     Returns
     -------

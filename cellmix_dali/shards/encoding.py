@@ -110,10 +110,12 @@ def can_copy(slide: Slide, level: int, x: ArrayLike, y: ArrayLike, size: ArrayLi
     """
     left, top, side = np.asarray(x), np.asarray(y), np.asarray(size)
     of = slide.levels[level]
-    if slide.route != "direct" or of.compression != "jpeg" or of.block_width != of.block_height:
-        return np.zeros(left.shape, np.bool_)
     own = of.block_width
-    whole = (left >= 0) & (top >= 0) & (left + own <= of.width) & (top + own <= of.height)
+    if own is None or of.compression != "jpeg" or own != of.block_height:
+        return np.zeros(left.shape, np.bool_)
+    part = of.shown
+    left, top = left - part.x, top - part.y
+    whole = (left >= 0) & (top >= 0) & (left + own <= part.width) & (top + own <= part.height)
     aligned: NDArray[np.bool_] = whole & (side == own) & (left % own == 0) & (top % own == 0)
     return aligned
 
@@ -144,7 +146,8 @@ def copy_blocks(slide: Slide, level: int, x: ArrayLike, y: ArrayLike) -> list[me
     SlideError
         If the slide is not on the direct route.
     """
-    left, top, own = np.asarray(x, np.int64), np.asarray(y, np.int64), slide.levels[level].block_width or 1
+    of = slide.levels[level]
+    left, top, own = np.asarray(x, np.int64), np.asarray(y, np.int64), of.block_width or 1
     copyable = can_copy(slide, level, left, top, own)
     if not copyable.all():
         place = int(copyable.argmin())
@@ -152,7 +155,8 @@ def copy_blocks(slide: Slide, level: int, x: ArrayLike, y: ArrayLike) -> list[me
             f"The window at x {left[place]}, y {top[place]} of level {level} of {slide.path} is not one JPEG block: "
             "encode its pixels, and ask can_copy first."
         )
-    reader, columns, rows = slide.block_reader(level, scans=True), left // own, top // own
+    part = of.shown
+    reader, columns, rows = slide.block_reader(level, scans=True), (left - part.x) // own, (top - part.y) // own
     # From its first block the reader learns how to read the others faster.
     blocks = reader.read(columns[:1], rows[:1]) + reader.read(columns[1:], rows[1:])
     return [block.data if isinstance(block, np.ndarray) else block for block in blocks]

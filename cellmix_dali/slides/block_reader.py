@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from cellmix_dali.errors import SlideError
 from cellmix_dali.slides.block_table import BlockTable
 from cellmix_dali.slides.damage import BlockCheck
+from cellmix_dali.slides.intervals import IntervalStreams
+from cellmix_dali.slides.spliced_blocks import SplicedBlocks
 from cellmix_dali.slides.usual_blocks import UsualHeader, read_usual
 from cellmix_dali.storage.open_file import OpenFile
 
@@ -46,6 +48,10 @@ class BlockReader:
         self._tries = 0
         # The arrays live as long as the table does.
         self._addresses = (table.offsets.ctypes.data, table.counts.ctypes.data, table.columns, table.rows)
+        self._spliced: SplicedBlocks | None = None
+        if isinstance(table.streams, IntervalStreams):
+            self._spliced = SplicedBlocks(table, table.streams)
+            self._addresses = _NO_TABLE
 
     def read(self, columns: NDArray[np.int64], rows: NDArray[np.int64]) -> list[Block]:
         """Read blocks.
@@ -72,12 +78,24 @@ class BlockReader:
         except SlideError:  # the careful way says it for each block
             return None, None
 
+    def _splice(self, columns: NDArray[np.int64], rows: NDArray[np.int64]) -> list[NDArray[np.uint8] | None]:
+        """Read blocks that are spliced; None for what needs the careful way."""
+        assert self._spliced is not None
+        if not self._spliced.is_known and len(columns):
+            self._read_any(int(columns[0]), int(rows[0]))
+        if not self._spliced.is_known:
+            return [None] * len(columns)
+        try:
+            return self._spliced.read(self._open_file(), columns, rows)
+        except SlideError:  # the careful way says it for each block
+            return [None] * len(columns)
+
     def _scan_fails(self, stream: NDArray[np.uint8]) -> bool:
         """Whether the scan of a block that begins as usual is not whole, where that is asked."""
-        header = self._header
-        if not self._check.scans or header is None:
+        usual = self._spliced or self._header
+        if not self._check.scans or usual is None:
             return False
-        return self._check.scan_fault(header.header, stream[len(header.header) : -2]) is not None
+        return self._check.scan_fault(usual.header, stream[len(usual.header) : -2]) is not None
 
     def _read_any(self, column: int, row: int) -> Block:
         """Read one block of any kind."""
@@ -93,7 +111,9 @@ class BlockReader:
                 f"Block {column}, {row} (column, row) of {self._where} is damaged: {damage}. Copy the slide again from "
                 "its source, or leave this place out."
             )
-        if self._tries < _TRIES:
+        if self._spliced is not None:
+            self._spliced.is_known = True  # all blocks have one header
+        elif self._tries < _TRIES:
             self._tries += 1
             with suppress(OSError):  # a SlideError is one: what was read is right, and another block may be learnt from
                 self._header = self._learn(column, row, stream) or self._header
@@ -149,6 +169,11 @@ def read_blocks(
     found: list[Block] = list(
         read_usual([file for file, _ in usual], [header for _, header in usual], which, offsets, counts)
     )
+    for number, reader in enumerate(readers):
+        if reader is not None and reader._spliced is not None:
+            own = np.flatnonzero(which == number)
+            for place, stream in zip(own.tolist(), reader._splice(columns[own], rows[own]), strict=True):
+                found[place] = stream
     for place, block in enumerate(found):
         reader = readers[which[place]]
         assert reader is not None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cellmix_dali.slides.intervals import IntervalStreams
+from cellmix_dali.slides.levels import Box
 
 __all__ = ["BlockTable", "StreamMaker"]
 
@@ -33,13 +36,22 @@ class BlockTable:
     columns, rows : int
         Blocks across and down.
     offsets, counts : int64 array, shape (rows * columns,)
-        Where each block lies in its file, and its bytes; a block of 0 bytes is blank, wherever it is said to lie.
+        Where each block lies in its file, and its bytes; a block of 0 bytes is blank, wherever it is said to lie. Where
+        blocks are joined of pieces, these: row by row, as many rows as the file has.
     compression, colour
         As in `cellmix_dali.slides.Level`.
-    streams : StreamMaker or None
-        Makes a block a complete JPEG stream; None where blocks are complete (whole JPEG, JPEG 2000, or all blank).
+    streams : StreamMaker, IntervalStreams or None
+        Makes a block, or the pieces of one, a complete JPEG stream; None where blocks are complete (whole JPEG,
+        JPEG 2000, or all blank).
     path : Path or None, default None
         The file that has the blocks, where a slide has several; None for the file by which the slide is opened.
+    covered : Box or None, default None
+        As in `cellmix_dali.slides.Level`.
+    pieces : int, default 1
+        How many pieces of the file, one below the other, make a block: restart intervals of a JPEG, which
+        `IntervalStreams` splices. The last blocks are filled up with the last row of pieces.
+    advance : int, default 1
+        By how many rows of pieces one row of blocks begins below the one before.
     """
 
     width: int
@@ -52,5 +64,65 @@ class BlockTable:
     counts: NDArray[np.int64]
     compression: Literal["jpeg", "jpeg2000"]
     colour: Literal["rgb", "ycbcr"]
-    streams: StreamMaker | None
+    streams: StreamMaker | IntervalStreams | None
     path: Path | None = None
+    covered: Box | None = None
+    pieces: int = 1
+    advance: int = 1
+
+    @property
+    def row_step(self) -> int | None:
+        """See `cellmix_dali.slides.Level`."""
+        return self.block_height // self.pieces if isinstance(self.streams, IntervalStreams) else None
+
+    def of_height(self, height: int) -> BlockTable:
+        """Return the level in blocks of another height, a multiple of `row_step`, from each row of pieces on."""
+        step = self.row_step
+        if step is None or not isinstance(self.streams, IntervalStreams):
+            return self
+        return replace(
+            self,
+            block_height=height,
+            rows=len(self.offsets) // self.columns,
+            pieces=height // step,
+            advance=1,
+            streams=self.streams.sized(self.block_width, height),
+        )
+
+    def places(self, columns: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where blocks, or their pieces, stand in `offsets` and `counts`: (n, pieces)."""
+        if self.row_step is None:
+            return (rows * self.columns + columns)[:, None]
+        line = rows[:, None] * self.advance + np.arange(self.pieces)
+        last = len(self.offsets) // self.columns - 1
+        places: NDArray[np.int64] = np.minimum(line, last) * self.columns + columns[:, None]
+        return places
+
+    def laid_on(self, width: int, height: int) -> BlockTable | None:
+        """Return the blocks on a level of this width and height in pixels, as far as they lie on it; None if none does.
+
+        Where they lie is `covered`: it may reach over the level's edge.
+        """
+        part = self.covered or Box(0, 0, self.width, self.height)
+        part = Box(part.x, part.y, min(part.width, width - part.x), min(part.height, height - part.y))
+        if min(part.width, part.height) < 1:
+            return None
+        whole = part == Box(0, 0, width, height)
+        return replace(self, width=width, height=height, covered=None if whole else part)
+
+    def cropped(self, width: int, height: int) -> BlockTable:
+        """Return the level without what lies beyond a width and height in pixels."""
+        columns, rows = -(-width // self.block_width), -(-height // self.block_height)
+
+        def kept(values: NDArray[np.int64]) -> NDArray[np.int64]:
+            return np.ascontiguousarray(values.reshape(self.rows, self.columns)[:rows, :columns]).ravel()
+
+        return replace(
+            self,
+            width=width,
+            height=height,
+            columns=columns,
+            rows=rows,
+            offsets=kept(self.offsets),
+            counts=kept(self.counts),
+        )

@@ -14,7 +14,7 @@ from .jpeg2000 import check_codestream, parse_codestream
 if TYPE_CHECKING:
     from ._scan import ScanCheck
 
-__all__ = ["BlockCheck"]
+__all__ = ["BlockCheck", "zeros_may_be_data"]
 
 _DHT, _SOS, _DQT, _DRI = 0xC4, 0xDA, 0xDB, 0xDD
 _BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
@@ -208,6 +208,12 @@ class BlockCheck:
             self._heads[stream[: header.length]] = head
             self._lengths = self._lengths | {header.length}  # another thread may go through the old set
         return head, header.length
+
+
+def zeros_may_be_data(header: bytes) -> bool:
+    """Say whether long runs of zeros may be the data of a JPEG with this header: the codes of a flat picture."""
+    tables = (header[start:end].lstrip(b"\xff")[3:] for marker, start, end in segments(header) if marker == _DHT)
+    return all(map(_zeros_are_flat, tables))
 
 
 def _check_quantisation(body: bytes) -> None:

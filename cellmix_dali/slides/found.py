@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 
 from cellmix_dali.slides import openslide, samples
@@ -27,8 +28,8 @@ class Found:
         What each level is in the file.
     notes : tuple of str
         As in `cellmix_dali.slides.Slide`.
-    tables : tuple of BlockTable
-        Where the blocks of each level lie; empty on the openslide route.
+    tables : tuple of (BlockTable or None)
+        Where the blocks of each level lie, None for one that OpenSlide reads; empty on the openslide route.
     pixels : OpenSlideFile or None
         The file in OpenSlide; None where OpenSlide refuses it and only blocks can be read.
     blanks_from_finer : bool, default False
@@ -46,7 +47,7 @@ class Found:
     vendor: str | None
     scaled: tuple[ScaledLevel, ...]
     notes: tuple[str, ...]
-    tables: tuple[BlockTable, ...]
+    tables: tuple[BlockTable | None, ...]
     pixels: openslide.OpenSlideFile | None
     blanks_from_finer: bool = False
     format: str = ""
@@ -57,7 +58,7 @@ def through_openslide(
     vendor: str,
     pixels: openslide.OpenSlideFile,
     reason: str,
-    tables: tuple[BlockTable, ...] = (),
+    tables: tuple[BlockTable | None, ...] = (),
     mpp: tuple[float, float] | None = None,
     *,
     blanks_from_finer: bool = False,
@@ -68,8 +69,9 @@ def through_openslide(
     ----------
     path, vendor, pixels, reason, mpp, blanks_from_finer
         As in `Found`; without `mpp`, OpenSlide's is taken.
-    tables : tuple of BlockTable
-        The blocks of all of OpenSlide's levels, for the direct route; none for OpenSlide's own.
+    tables : tuple of (BlockTable or None)
+        The blocks of all of OpenSlide's levels, for the direct route, None for a level that OpenSlide is to read; an
+        empty one for OpenSlide's own route.
 
     Raises
     ------
@@ -86,11 +88,10 @@ def through_openslide(
     samples.check_properties(path, properties)
     blocks = [openslide.tile_of(properties, number) for number in range(len(downsamples))]
     scaled, notes = true_scales(handle.level_dimensions, blocks, downsamples)
-    if tables:
-        tables = tuple(tables[of.number] for of in scaled)
-        levels = tuple(_with_blocks(table, of) for table, of in zip(tables, scaled, strict=True))
-    else:
-        levels = tuple(Level(of.width, of.height, of.downsample) for of in scaled)
+    tables = tuple(tables[of.number] for of in scaled) if tables else ()
+    if not any(tables):
+        tables = ()
+    levels = tuple(starmap(_level, zip(tables or [None] * len(scaled), scaled, strict=True)))
     return Found(
         path=path,
         levels=levels,
@@ -133,7 +134,7 @@ def from_blocks(
     kept = tuple(tables[of.number] for of in scaled)
     return Found(
         path=path,
-        levels=tuple(_with_blocks(table, of) for table, of in zip(kept, scaled, strict=True)),
+        levels=tuple(starmap(_level, zip(kept, scaled, strict=True))),
         mpp=mpp,
         bounds=Box(0, 0, first.width, first.height),
         properties=properties or {},
@@ -146,7 +147,9 @@ def from_blocks(
     )
 
 
-def _with_blocks(table: BlockTable, scaled: ScaledLevel) -> Level:
+def _level(table: BlockTable | None, scaled: ScaledLevel) -> Level:
+    if table is None:
+        return Level(scaled.width, scaled.height, scaled.downsample)
     return Level(
         width=scaled.width,
         height=scaled.height,
@@ -157,4 +160,6 @@ def _with_blocks(table: BlockTable, scaled: ScaledLevel) -> Level:
         rows=table.rows,
         compression=table.compression,
         colour=table.colour,
+        covered=table.covered,
+        row_step=table.row_step,
     )

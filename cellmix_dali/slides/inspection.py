@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from . import Level, open_slide
 from .resolution import check_resolution, mpp_problem, objective_power, slide_mpp
 from .stream_kinds import DecoderRoute, stream_kind
 
-__all__ = ["add_decoders", "inspect_slide", "inspection_table"]
+__all__ = ["add_decoders", "add_times", "inspect_slide", "inspection_table"]
 
 
 def inspect_slide(path: str | Path, *, mpp_override: float | None = None) -> dict[str, Any]:
@@ -113,6 +113,33 @@ def add_decoders(info: dict[str, Any], device: str, routes: Mapping[str, Decoder
         level["decoder"], level["decoder_reason"] = route.decoder, route.reason
 
 
+def add_times(info: dict[str, Any], times: Sequence[Mapping[str, Any]]) -> None:
+    """Add to what `inspect_slide` found how long the ways of reading take.
+
+    Parameters
+    ----------
+    info : dict
+        As `inspect_slide` gives it. It gets ``reading``, a list of the times.
+    times : sequence of mappings
+        Each with ``way``, ``places``, ``milliseconds`` (of processor time a tile, or None) and ``note``: those of
+        `cellmix_dali.pipelines.reading_times.ReadingTime`.
+    """
+    info["reading"] = [dict(time) for time in times]
+
+
+def _times(times: Sequence[Mapping[str, Any]]) -> Table:
+    """How long the ways of reading take, and how often OpenSlide's time goes into theirs."""
+    table = Table("read", "places", "ms a tile", "times OpenSlide's speed", box=SIMPLE_HEAD)
+    plain = {time["places"]: time["milliseconds"] for time in times if time["way"] == "openslide"}
+    for time in times:
+        own, other = time["milliseconds"], plain.get(time["places"])
+        speed = "-" if not own or not other else f"{other / own:.2f}"
+        table.add_row(
+            time["way"], time["places"], f"{own:.3f}" if own else "-", Text(speed if own else str(time["note"]))
+        )
+    return table
+
+
 def _decoders(info: dict[str, Any]) -> str:
     """How the levels are decoded, levels that are alike together."""
     alike: dict[str, list[int]] = {}
@@ -175,4 +202,5 @@ def inspection_table(info: dict[str, Any]) -> RenderableType:
             level["compression"] or "-",
             level["colour"] or "-",
         )
-    return Group(facts, Text(), levels)
+    times = [_times(info["reading"])] if "reading" in info else []
+    return Group(facts, Text(), levels, *times)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["BlockStreams", "JpegHeader", "parse_header", "segments"]
+__all__ = ["BlockStreams", "JpegHeader", "adobe_marker", "parse_header", "segments"]
 
 Colour = Literal["rgb", "ycbcr"]
 
@@ -153,6 +153,11 @@ def _without_colour_markers(stream: bytes) -> bytes:
     # The stream's segments between SOI and the end of its SOS header (or EOI), less APP0 and APP14.
     kept = [stream[a:b] for marker, a, b in segments(stream) if marker not in (_APP0, _APP14)]
     return b"".join(kept)
+
+
+def adobe_marker(colour: Colour) -> bytes:
+    """Return the segment that says what three components mean, to whoever knows Adobe's APP14."""
+    return _ADOBE[colour]
 
 
 class BlockStreams:

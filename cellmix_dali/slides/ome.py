@@ -6,9 +6,10 @@ Source: the OME data model, 2016-06 (Pixels, Channel; enumeration UnitsLength), 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from xml.etree import ElementTree
+
+from cellmix_dali.slides.xml_text import name_of, read_xml, within
 
 __all__ = ["Ome", "read_ome"]
 
@@ -26,7 +27,6 @@ _SAME = {
     "\u03bcm": _MICRO, "um": _MICRO, "micron": _MICRO, "microns": _MICRO, "micrometer": _MICRO,
     "\u212b": _ANGSTROM, "A\u030a": _ANGSTROM,
 }  # fmt: skip
-_MOST_TEXT = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -63,22 +63,15 @@ def read_ome(description: str, width: int, height: int) -> Ome | None:
     Ome or None
         None if it is not OME-XML, or speaks of no picture of that size.
     """
-    text = description.strip().strip("\0")
-    # A document type may define entities that blow up; OME-XML has none.
-    if not text.startswith("<") or len(text) > _MOST_TEXT or "<!DOCTYPE" in text or "<!ENTITY" in text:
+    root = read_xml(description)
+    if root is None or name_of(root) != "OME":
         return None
-    try:
-        root = ElementTree.fromstring(text)
-    except (ElementTree.ParseError, ValueError):
-        return None
-    if _name(root) != "OME":
-        return None
-    for pixels in _within(root, "Pixels"):
+    for pixels in within(root, "Pixels"):
         if (pixels.get("SizeX"), pixels.get("SizeY")) == (str(width), str(height)):
             break
     else:
         return None
-    channels = list(_within(pixels, "Channel"))
+    channels = list(within(pixels, "Channel"))
     try:
         count = int(pixels.get("SizeC", ""))
     except ValueError:
@@ -86,15 +79,6 @@ def read_ome(description: str, width: int, height: int) -> Ome | None:
     x, y = _microns(pixels, "PhysicalSizeX"), _microns(pixels, "PhysicalSizeY")
     names = tuple(name for channel in channels if (name := channel.get("Name")))
     return Ome(None if x is None or y is None else (x, y), count, names)
-
-
-def _name(element: ElementTree.Element) -> str:
-    # The name without its namespace, which differs from year to year.
-    return element.tag.rpartition("}")[2]
-
-
-def _within(element: ElementTree.Element, name: str) -> Iterator[ElementTree.Element]:
-    return (found for found in element.iter() if _name(found) == name)
 
 
 def _microns(pixels: ElementTree.Element, name: str) -> float | None:

@@ -38,11 +38,6 @@ class ScaledLevel:
     file_height: int
     file_downsample: float
 
-    @property
-    def is_padded(self) -> bool:
-        """Whether the file has pixels beyond the picture."""
-        return (self.width, self.height) != (self.file_width, self.file_height)
-
 
 def true_scales(
     sizes: Sequence[tuple[int, int]],

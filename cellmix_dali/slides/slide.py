@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from io import BytesIO
+from itertools import repeat
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Literal
@@ -18,6 +19,7 @@ from cellmix_dali.errors import ArgumentError, SlideError
 from cellmix_dali.slides.block_reader import BlockReader
 from cellmix_dali.slides.block_table import BlockTable
 from cellmix_dali.slides.damage import BlockCheck
+from cellmix_dali.slides.intervals import IntervalStreams
 from cellmix_dali.slides.jp2 import CODESTREAM, bare_codestream
 from cellmix_dali.slides.levels import Level
 from cellmix_dali.slides.opening import look_at
@@ -53,7 +55,7 @@ class Slide:
     properties : mapping of str to str
         OpenSlide's properties, or some tags of the TIFF where OpenSlide refuses the file.
     route : {"direct", "openslide"}
-        Whether `blocks` works.
+        Whether `blocks` works, on one level at least: those without a `Level.block_width` OpenSlide reads.
     reason : str
         A sentence that says why this route.
     vendor : str or None
@@ -79,7 +81,7 @@ class Slide:
         self._scaled = found.scaled
         self._pixels = found.pixels
         self._blanks_from_finer = found.blanks_from_finer
-        files = {table.path or found.path for table in found.tables}
+        files = {table.path or found.path for table in found.tables if table is not None}
         self._kept = {path: KeptFile(path) for path in files}
 
     def __reduce__(self) -> tuple[type[Slide], tuple[Path]]:
@@ -105,7 +107,7 @@ class Slide:
             self._pixels.close()
 
     def _file(self, level: int) -> OpenFile:
-        path = self._tables[level].path or self.path
+        path = self._table(level).path or self.path
         try:
             return self._kept[path].open()
         except OSError as error:
@@ -124,11 +126,13 @@ class Slide:
 
     def _table(self, level: int) -> BlockTable:
         self._level(level)
-        if not self._tables:
+        table = self._tables[level] if self._tables else None
+        if table is None:
+            which = f"Level {level} of {self.path}" if self._tables else str(self.path)
             raise SlideError(
-                f"{self.path} has no blocks to hand out. {self.reason} Read its pixels with read_region instead."
+                f"{which} has no blocks to hand out. {self.reason} Read its pixels with read_region instead."
             )
-        return self._tables[level]
+        return table
 
     def blocks(self, level: int, columns: Sequence[int], rows: Sequence[int]) -> list[bytes | None]:
         """Read encoded blocks as complete streams.
@@ -150,13 +154,17 @@ class Slide:
         Raises
         ------
         SlideError
-            On the openslide route, and where a block is not what it should be.
+            Where OpenSlide reads the level, and where a block is not what it should be.
         NotReadError
             Where a block cannot be read for a reason of the moment.
         ArgumentError
             If there is no such level or block.
         """
-        table = self._table(level)
+        return self._blocks_of(self._table(level), level, columns, rows)
+
+    def _blocks_of(
+        self, table: BlockTable, level: int, columns: Sequence[int], rows: Sequence[int]
+    ) -> list[bytes | None]:
         across, down = np.asarray(columns, np.int64), np.asarray(rows, np.int64)
         if across.shape != down.shape or across.ndim != 1:
             raise ArgumentError(f"blocks needs as many columns as rows, not {across.shape} and {down.shape}.")
@@ -167,19 +175,23 @@ class Slide:
                 f"Level {level} of {self.path} has {table.columns}x{table.rows} blocks; "
                 f"there is none at column {across[at]}, row {down[at]}."
             )
-        index = down * table.columns + across
-        offsets, counts = table.offsets[index].tolist(), table.counts[index].tolist()
+        index = table.places(across, down)
         file, streams = self._file(level), table.streams
         found: list[bytes | None] = []
-        for offset, count in zip(offsets, counts, strict=True):
-            if count == 0:
+        for offsets, counts in zip(table.offsets[index].tolist(), table.counts[index].tolist(), strict=True):
+            if not any(counts):
                 found.append(None)
                 continue
             try:
-                block = os.pread(file.number, count, offset)
-                if len(block) != count:
-                    raise ValueError(f"only {len(block)} of its {count} bytes are in the file")
-                if streams is not None:
+                pieces = list(map(os.pread, repeat(file.number), counts, offsets))
+                block = b"".join(pieces) if len(pieces) > 1 else pieces[0]
+                if len(block) != sum(counts):
+                    raise ValueError(f"only {len(block)} of its {sum(counts)} bytes are in the file")
+                if isinstance(streams, IntervalStreams):
+                    first = int(table.offsets[0])
+                    before = [os.pread(file.number, 2, at - 2) if at != first else b"" for at in offsets]
+                    found.append(streams.splice(pieces, before))
+                elif streams is not None:
                     found.append(streams.join(block))
                 elif table.compression == "jpeg":
                     if not block.startswith(b"\xff\xd8"):
@@ -203,7 +215,7 @@ class Slide:
         """Read one encoded block: `blocks` for a single place."""
         return self.blocks(level, (column,), (row,))[0]
 
-    def block_reader(self, level: int, *, scans: bool = False) -> BlockReader:
+    def block_reader(self, level: int, *, scans: bool = False, height: int | None = None) -> BlockReader:
         """Make a reader for many blocks of a level, which checks them, too; for the direct route only.
 
         Parameters
@@ -212,6 +224,9 @@ class Slide:
             Pyramid level.
         scans : bool, default False
             Whether to follow the scans of JPEG blocks, see `cellmix_dali.slides.damage.BlockCheck`.
+        height : int, optional
+            Of blocks that are joined of rows, in pixels, a multiple of `Level.row_step`: rows of blocks are then
+            counted by that step. By default blocks are those of the level's grid.
 
         Returns
         -------
@@ -220,14 +235,24 @@ class Slide:
         Raises
         ------
         SlideError
-            On the openslide route.
+            Where OpenSlide reads the level.
         ArgumentError
-            If there is no such level.
+            If there is no such level, or no block of that height.
         """
+        table = self._table(level)
+        if height is not None:
+            step = table.row_step
+            if step is None or height < step or height % step:
+                raise ArgumentError(
+                    f"height={height}: level {level} of {self.path} has blocks of {table.block_height} pixels"
+                    + ("" if step is None else f", or of any multiple of {step}")
+                    + "."
+                )
+            table = table.of_height(height)
         return BlockReader(
-            self._table(level),
+            table,
             open_file=partial(self._file, level),
-            block=partial(self.block, level),
+            block=lambda column, row: self._blocks_of(table, level, (column,), (row,))[0],
             where=f"level {level} of {self.path}",
             scans=scans,
         )
@@ -259,8 +284,8 @@ class Slide:
         Notes
         -----
         OpenSlide counts a region's place in pixels of level 0, and blurs where that falls between two pixels
-        of the level (levels whose downsample is not a whole number). On the direct route such regions are put
-        together from the blocks, exactly; on the openslide route the nearest place is taken.
+        of the level (levels whose downsample is not a whole number). Where a level's blocks can be read such regions
+        are put together from them, exactly; elsewhere the nearest place is taken.
         """
         if width < 1 or height < 1:
             raise ArgumentError(f"A region needs a positive width and height, not {width}x{height}.")
@@ -268,22 +293,34 @@ class Slide:
         downsample = self._scaled[level].file_downsample
         place = round(x * downsample), round(y * downsample)
         exact = all(abs(a / downsample - b) <= _EXACT for a, b in zip(place, (x, y), strict=True))
-        if self._pixels is None or (self._tables and not exact):
+        if self._pixels is None or (not exact and self._is_covered(level, x, y, width, height)):
             pixels = self._assemble(level, x, y, width, height)
         else:
             pixels = self._pixels.read_region(self.file_levels[level], place, (width, height))
-        if self._scaled[level].is_padded:
-            of = self.levels[level]
+        of = self.levels[level]
+        if x + width > of.width or y + height > of.height:  # beyond it there may be padding, or the rest of a region
+            pixels = pixels if pixels.flags.writeable else pixels.copy()
             pixels[max(of.height - y, 0) :] = 255
             pixels[:, max(of.width - x, 0) :] = 255
         return pixels
 
+    def _is_covered(self, level: int, x: int, y: int, width: int, height: int) -> bool:
+        # Whether the level's blocks show all of a region, as far as it lies on the level.
+        if not self._tables or self._tables[level] is None:
+            return False
+        of = self.levels[level]
+        part = of.shown
+        ends = min(x + width, of.width) <= part.x + part.width and min(y + height, of.height) <= part.y + part.height
+        return ends and max(x, 0) >= part.x and max(y, 0) >= part.y
+
     def _assemble(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         # The region from its blocks, decoded here.
-        table, canvas = self._tables[level], np.full((height, width, 3), 255, np.uint8)
+        table, canvas = self._table(level), np.full((height, width, 3), 255, np.uint8)
         wide, high = table.block_width, table.block_height
-        left, right = max(x, 0), min(x + width, table.width)
-        top, bottom = max(y, 0), min(y + height, table.height)
+        shown = self.levels[level].shown
+        x, y = x - shown.x, y - shown.y  # as the grid counts
+        left, right = max(x, 0), min(x + width, shown.width)
+        top, bottom = max(y, 0), min(y + height, shown.height)
         if left >= right or top >= bottom:
             return canvas
         for row in range(top // high, -(-bottom // high)):
@@ -296,7 +333,7 @@ class Slide:
         return canvas
 
     def _decode(self, level: int, column: int, row: int) -> NDArray[np.uint8]:
-        table = self._tables[level]
+        table = self._table(level)
         stream = self.block(level, column, row)
         if stream is None:
             size = table.block_width, table.block_height
@@ -359,8 +396,8 @@ class Slide:
 def open_slide(path: str | os.PathLike[str]) -> Slide:
     """Open a slide and choose how to read it.
 
-    Aperio and generic tiled TIFF files in JPEG or RGB JPEG 2000 go the direct route, where encoded blocks are
-    handed out as they lie in the file. All else that OpenSlide reads goes the openslide route.
+    Where a format of `cellmix_dali.slides.formats` finds blocks of JPEG or RGB JPEG 2000 in a file, it goes the direct
+    route: encoded blocks are handed out as they lie in it. All else that OpenSlide reads goes the openslide route.
 
     Parameters
     ----------

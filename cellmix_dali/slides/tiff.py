@@ -28,7 +28,7 @@ from cellmix_dali.slides.tiff_directories import broken
 __all__ = [
     "CONVERT",
     "TiffSlide",
-    "aperio_levels",
+    "all_tiled",
     "compression_name",
     "read_tiff",
     "spread_blanks",
@@ -42,6 +42,9 @@ _RGB, _PALETTE, _YCBCR = 2, 3, 6
 _HEADER_BYTES = 65536
 _MOST_HEADER_BYTES = 1 << 26  # a colour profile or a comment may take several segments of 64 KiB
 _MOST_SUBIFDS = 64  # levels of one picture
+_TILE_OFFSETS, _TILE_BYTE_COUNTS = 324, 325
+_MANY = 1024  # numbers
+_KINDS = {3: "u2", 4: "u4", 16: "u8"}
 Colour: TypeAlias = Literal["rgb", "ycbcr"]
 Chooser: TypeAlias = "Callable[[Sequence[tifffile.TiffPage]], tuple[list[tifffile.TiffPage], int]]"
 
@@ -52,10 +55,12 @@ class TiffSlide:
 
     Attributes
     ----------
-    levels : tuple of BlockTable
-        All levels, or none where one of them cannot be read directly.
+    levels : tuple of (BlockTable or None)
+        All levels; None for one that cannot be read directly.
+    sizes : tuple of (int, int)
+        Their widths and heights in pixels.
     obstacle : str or None
-        Why there are none: a clause for a person.
+        Why the first of these cannot: a clause for a person.
     codes : frozenset of int
         The levels' TIFF compression codes.
     mpp : (float, float) or None
@@ -68,13 +73,20 @@ class TiffSlide:
         How many blocks of all levels have a place in the file, but the byte count 0: they count as blank.
     """
 
-    levels: tuple[BlockTable, ...]
+    levels: tuple[BlockTable | None, ...]
+    sizes: tuple[tuple[int, int], ...]
     obstacle: str | None
     codes: frozenset[int]
     mpp: tuple[float, float] | None
     properties: dict[str, str]
     subifds: int = 0
     without_bytes: int = 0
+
+    @property
+    def whole(self) -> tuple[BlockTable, ...] | None:
+        """The levels, where all can be read directly."""
+        found = tuple(level for level in self.levels if level is not None)
+        return found if len(found) == len(self.levels) else None
 
 
 def compression_name(code: int) -> str:
@@ -85,8 +97,8 @@ def compression_name(code: int) -> str:
         return str(code)
 
 
-def aperio_levels(tiled: Sequence[tifffile.TiffPage]) -> tuple[list[tifffile.TiffPage], int]:
-    """Choose the levels of an Aperio file: every tiled directory, in file order; none of them is a SubIFD."""
+def all_tiled(tiled: Sequence[tifffile.TiffPage]) -> tuple[list[tifffile.TiffPage], int]:
+    """Choose every tiled directory as a level, in file order, as Aperio and Philips mean it; none is a SubIFD."""
     return list(tiled), 0
 
 
@@ -113,7 +125,7 @@ def read_tiff(path: Path, file: tifffile.TiffFile, choose: Chooser) -> TiffSlide
     file : TiffFile
         The slide, opened; its chain of directories has been checked.
     choose : callable
-        Of the tiled directories, those that are levels, and how many of them are SubIFDs: `aperio_levels` or
+        Of the tiled directories, those that are levels, and how many of them are SubIFDs: `all_tiled` or
         `tiff_levels`.
 
     Returns
@@ -138,19 +150,20 @@ def read_tiff(path: Path, file: tifffile.TiffFile, choose: Chooser) -> TiffSlide
         for number, page in enumerate(pages):
             _check_agreement(number, page)
         codes = frozenset(int(page.compression) for page in pages)
-        obstacle = next((found for number, page in enumerate(pages) if (found := _obstacle(number, page))), None)
-        obstacle = obstacle or next(filter(None, (_strange_boxes(path, *of) for of in enumerate(pages))), None)
-        levels: tuple[BlockTable, ...] = ()
-        if obstacle is None:
-            levels = tuple(_level(path, number, page) for number, page in enumerate(pages))
+        obstacles = [_obstacle(number, page) or _strange_boxes(path, number, page) for number, page in enumerate(pages)]
+        levels = tuple(
+            _level(path, number, page) if obstacle is None else None
+            for number, (page, obstacle) in enumerate(zip(pages, obstacles, strict=True))
+        )
         first = file.pages.first
         mpp, properties = _resolution(first), _properties(first)
     except SlideError:
         raise
     except Exception as error:  # tifffile raises nearly anything on garbage, MemoryError among it
         raise broken(path, error) from error
-    without_bytes = sum(int(((level.counts == 0) & (level.offsets != 0)).sum()) for level in levels)
-    return TiffSlide(levels, obstacle, codes, mpp, properties, subifds, without_bytes)
+    without_bytes = sum(int(((of.counts == 0) & (of.offsets != 0)).sum()) for of in levels if of is not None)
+    sizes = tuple((page.imagewidth, page.imagelength) for page in pages)
+    return TiffSlide(levels, sizes, next(filter(None, obstacles), None), codes, mpp, properties, subifds, without_bytes)
 
 
 def _subifd_levels(first: tifffile.TiffPage, widths: set[int]) -> list[tifffile.TiffPage]:
@@ -225,7 +238,8 @@ def _level(path: Path, number: int, page: tifffile.TiffPage) -> BlockTable:
     if min(width, height, block_width, block_height) < 1:
         raise ValueError(f"level {number} has the size {width}x{height} in blocks of {block_width}x{block_height}")
     columns, rows = -(-width // block_width), -(-height // block_height)
-    offsets, counts = np.array(page.dataoffsets, np.int64), np.array(page.databytecounts, np.int64)
+    offsets = _numbers(path, page, _TILE_OFFSETS, page.dataoffsets)
+    counts = _numbers(path, page, _TILE_BYTE_COUNTS, page.databytecounts)
     _check_places(path, number, columns * rows, offsets, counts)
     # Some writers leave a block out and keep an offset; readers take it for blank. A whole level of them is damage.
     if not counts.any() and offsets.all():
@@ -274,6 +288,17 @@ def _level(path: Path, number: int, page: tifffile.TiffPage) -> BlockTable:
         colour=colour,
         streams=streams,
     )
+
+
+def _numbers(path: Path, page: tifffile.TiffPage, code: int, values: Sequence[int]) -> NDArray[np.int64]:
+    # A tag's numbers, of which tifffile made a tuple: NumPy takes a long one several times as fast from the file.
+    tag = page.tags.get(code)
+    if tag is not None and int(tag.dtype) in _KINDS and tag.count == len(values) >= _MANY:
+        of = np.dtype(_KINDS[int(tag.dtype)]).newbyteorder(page.parent.byteorder)
+        found = np.fromfile(path, of, tag.count, offset=tag.valueoffset).astype(np.int64)
+        if len(found) == len(values) and (found[0], found[-1]) == (values[0], values[-1]):
+            return found
+    return np.array(values, np.int64)
 
 
 def _beginning(path: Path, offset: int, count: int, is_jpeg: bool) -> bytes:

@@ -123,8 +123,9 @@ def check_aligned(slide: Slide, level: int, window: int) -> None:
     of = slide.levels[level]
     if of.block_width is None or of.block_height is None:
         raise ArgumentError(f"{slide.path} has no blocks to align tiles with. {slide.reason} Use align='none'.")
-    for block in (of.block_width, of.block_height):
-        if window % block and block % window:
+    part = of.shown
+    for block, begin in ((of.block_width, part.x), (of.block_height, part.y)):
+        if begin % min(window, block) or (window % block and block % window):
             fitting = f"tile_size={of.block_width}" if of.block_width == of.block_height else "another level"
             raise ArgumentError(
                 f"The tiles of {slide.path} cannot be aligned with its blocks: on level {level} a tile's window has "

@@ -28,17 +28,17 @@ __all__ = ["put_together"]
 
 def put_together(cells: Sequence[DataNode], pixels: DataNode, regions: DataNode) -> DataNode:
     """Make each sample's image of regions of the batch's cells; see `cellmix_dali.plugins.assemble.assembled`."""
-    groups = [_end_to_end([cells[slot] for slot in group]) for group in grouped(len(cells))]
-    places, copies = _operators(len(groups), 3 if len(groups) == len(cells) else 1)
+    groups, single = grouped(len(cells)), len(grouped(len(cells))) == len(cells)
+    nodes = [cells[group[0]] if single else _end_to_end([cells[slot] for slot in group]) for group in groups]
+    places, copies = _operators(len(groups), 3 if single else 1)
     # The groups are given to both, so that they are there until the last pixel is copied.
-    return fn.reinterpret(copies(places(*groups, pixels, regions), *groups, pixels), layout="HWC")
+    return fn.reinterpret(copies(places(*nodes, pixels, regions), *nodes, pixels), layout="HWC")
 
 
 def _end_to_end(cells: Sequence[DataNode]) -> DataNode:
-    """Each sample's decoded parts, one behind the other; a single one as it is."""
-    if len(cells) == 1:
-        return cells[0]
-    return fn.cat(*(fn.reshape(each, shape=[-1], layout="") for each in cells), axis=0)
+    """Each sample's decoded parts, one behind the other."""
+    flat = [fn.reshape(each, shape=[-1], layout="") for each in cells]
+    return fn.cat(*flat, axis=0) if len(flat) > 1 else flat[0]
 
 
 @functools.cache

@@ -14,8 +14,9 @@ import numpy as np
 import tifffile
 from PIL import Image
 from slide_files import directory, jpeg, picture, without, write_tiff
+from vendor_files import Region, write_leica, write_philips, write_ventana
 
-__all__ = ["KINDS", "Kind", "Layout", "layout_of", "write_rendered"]
+__all__ = ["KINDS", "Kind", "Layout", "layout_of", "write_of_vendors", "write_rendered"]
 
 OFFSETS, COUNTS, TABLES = 324, 325, 347
 APERIO = "Aperio Image Library v12\r\n300x200 (64x64) JPEG/RGB Q=90|AppMag = 40|MPP = 0.25"
@@ -32,7 +33,7 @@ class Tag(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """What lies where in an undamaged file; directory 0 is the finest level."""
+    """What lies where in an undamaged file: its directories in order; tags and blocks of the finest level."""
 
     big: bool
     jpeg: bool
@@ -82,7 +83,7 @@ def kind(unseen: str = "") -> Callable[[Damage], Damage]:
 
 def layout_of(path: Path) -> Layout:
     with tifffile.TiffFile(path) as file:
-        page = file.pages.first
+        page = max(file.pages, key=lambda page: page.imagewidth)  # a macro may come first
         pages = [each.offset for each in file.pages]
         big = file.is_bigtiff
         tags = {tag.code: Tag(tag.offset, tag.valueoffset, tag.count, int(tag.dtype)) for tag in page.tags}
@@ -118,6 +119,15 @@ def write_rendered(folder: Path) -> list[Path]:
         write_tiff(folder / "ycbcr.tiff", both(pixels_per_cm=20000)),
         write_tiff(folder / "big.tiff", both(pixels_per_cm=20000), big=True),
         write_tiff(folder / "jpeg2000.svs", both(encode=jpeg2000, compression=33005, **svs)),
+    ]
+
+
+def write_of_vendors(folder: Path) -> list[Path]:
+    """Small slides of scanners' layouts."""
+    return [
+        write_philips(folder / "philips.tiff", blank=()),
+        write_leica(folder / "leica.scn", [Region(100, 80, picture(320, 240, seed=6))]),
+        write_ventana(folder / "ventana.bif"),
     ]
 
 

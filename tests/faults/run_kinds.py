@@ -23,7 +23,8 @@ sys.path.append(str(Path(__file__).parent))
 import logging
 
 import numpy as np
-from damage_kinds import KINDS, Kind, Layout, layout_of
+from damage_kinds import KINDS, Kind, layout_of
+from damage_ndpi import NDPI_KINDS, ndpi_layout
 from nvidia.dali import fn, types
 from nvidia.dali.pipeline import Pipeline
 
@@ -42,8 +43,9 @@ def table_of(path: Path, slide: Slide) -> TileTable:
     """Up to 8 x 8 tiles of level 0, on its blocks; then all of them a half further on, of four blocks each."""
     level = slide.levels[0]
     side = level.block_width or 64
-    xs = np.arange(0, max(level.width - 2 * side, side), side)[:TABLE_SIDE]
-    ys = np.arange(0, max(level.height - 2 * side, side), side)[:TABLE_SIDE]
+    part = level.shown
+    xs = part.x + np.arange(0, max(part.width - 2 * side, side), side)[:TABLE_SIDE]
+    ys = part.y + np.arange(0, max(part.height - 2 * side, side), side)[:TABLE_SIDE]
     x, y = (each.ravel() for each in np.meshgrid(xs, ys))
     return TileTable.from_columns(
         path, x=np.concatenate([x, x + side // 2]), y=np.concatenate([y, y + side // 2]), size=side
@@ -137,7 +139,7 @@ def forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def try_kinds(path: Path, kinds: list[Kind], at: Layout, folder: Path, table: TileTable, whole: list[Any]) -> None:
+def try_kinds(path: Path, kinds: list[Kind], at: Any, folder: Path, table: TileTable, whole: list[Any]) -> None:
     """Go through kinds in this process, a child; say a line before and after each."""
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + ADDRESSES, size + ADDRESSES))
@@ -169,7 +171,7 @@ def say(**what: Any) -> None:
 def main(folder: str, *paths: str) -> None:
     logging.disable()
     for path in map(Path, paths):
-        at = layout_of(path)
+        at = ndpi_layout(path) if path.suffix == ".ndpi" else layout_of(path)
         with open_slide(path) as slide:
             table = table_of(path, slide)
         reader = TileReader(table)
@@ -177,7 +179,7 @@ def main(folder: str, *paths: str) -> None:
         whole = reader.read(np.arange(len(table)))
         assert all(isinstance(tile, EncodedTile) and tile.way == "direct" for tile in whole)
         reader.close()
-        left = list(KINDS)
+        left = list(NDPI_KINDS if path.suffix == ".ndpi" else KINDS)
         while left:
             # One child goes on until it dies of a kind; the next begins after that one.
             progress, child = Path(folder, "progress"), os.fork()

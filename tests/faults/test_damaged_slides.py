@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from damage_kinds import KINDS, Kind, write_rendered
+from damage_kinds import KINDS, Kind, write_of_vendors, write_rendered
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "slides"
 REAL = [f"CMU-1-Small-Region{suffix}" for suffix in (".svs", ".jpeg.tiff", ".jp2.tiff")]
@@ -23,9 +23,10 @@ Outcomes = dict[str, list[dict[str, Any]]]
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
     """What came of every kind on every slide; by kind."""
     slides = [[path for path in write_rendered(tmp_path_factory.mktemp("slides")) if path.name != "ycbcr.tiff"]]
+    slides.append(write_of_vendors(tmp_path_factory.mktemp("vendors")))
     if SHARED.is_dir():
         slides.append([SHARED / name for name in REAL])
-    # Both at once, each in a process of its own.
+    # All at once, each in a process of its own.
     command = [sys.executable, str(Path(__file__).with_name("run_kinds.py"))]
     runs = []
     for paths in slides:
@@ -89,6 +90,8 @@ def test_what_would_take_long_or_show_garbage_is_refused_with_its_reason(
 def test_damage_to_one_block_costs_no_other_tile(outcomes: Outcomes) -> None:
     for name in ("zeroed_middle_of_block", "scan_with_a_stray_marker", "no_end_of_image"):
         for one in outcomes[name]:
+            if one["slide"] == "leica.scn":  # its tiles do not lie on its blocks
+                continue
             # One tile on the block itself, four that reach over it.
             assert len(one["refused_tiles"]) == 5, one
-            assert one["same"] in (12 - 5, 32 - 5), one
+            assert one["same"] in (12 - 5, 16 - 5, 32 - 5), one

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from damage_kinds import COUNTS, OFFSETS, TABLES, Layout, layout_of, write_rendered
+from damage_kinds import COUNTS, OFFSETS, TABLES, Layout, layout_of, write_of_vendors, write_rendered
 from hypothesis import HealthCheck, event, given, settings, strategies as st
 from run_kinds import forget_peak, memory
 
@@ -38,7 +38,8 @@ class Target:
 
 @pytest.fixture(scope="module")
 def targets(tmp_path_factory: pytest.TempPathFactory) -> list[Target]:
-    return [Target(path) for path in write_rendered(tmp_path_factory.mktemp("slides"))]
+    folder = tmp_path_factory.mktemp("slides")
+    return [Target(path) for path in (*write_rendered(folder), *write_of_vendors(folder))]
 
 
 WHERE = st.tuples(st.integers(0, 10_000), st.floats(0, 1, exclude_max=True))  # a span, and a place in it

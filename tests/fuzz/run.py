@@ -103,7 +103,7 @@ def main() -> int:
     warnings.simplefilter("ignore")
     os.environ["OPENCV_LOG_LEVEL"] = "SILENT"
     chance, counts, finds = random.Random(arguments.seed), Counter[str](), Counter[str]()
-    others = {Path(name).name: (ODD / name).read_bytes() for name in _OTHERS if (ODD / name).is_file()}
+    others = {f"odd-{Path(name).name}": (ODD / name).read_bytes() for name in _OTHERS if (ODD / name).is_file()}
     others = {name: content for name, content in others.items() if len(content) < 1 << 22}
     with tempfile.TemporaryDirectory(prefix="cellmix-dali-fuzz-") as name:
         folder = Path(name)

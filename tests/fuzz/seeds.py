@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,11 @@ from cellmix_dali.tiling import TilingSettings, tile_slides
 from cellmix_dali.tissue.slide_mask import mask_from_geojson, mask_from_png
 from cellmix_dali.training.checkpoint import CHECKPOINT, Checkpoint
 from cellmix_dali.training.images import read_folds
+
+sys.path += [str(Path(__file__).parents[1] / room) for room in ("slides", "faults")]
+
+from damage_kinds import write_of_vendors
+from vendor_files import write_ndpi
 
 __all__ = ["Target", "targets"]
 
@@ -92,8 +98,9 @@ def targets(folder: Path, slides: Mapping[str, bytes]) -> list[Target]:
         json.dumps({"type": "FeatureCollection", "features": [feature, multi]}).encode(),
         json.dumps([feature]).encode(),
     ]
+    own = [each.path for each in rendered] + write_of_vendors(folder) + [write_ndpi(folder / "slide.ndpi")]
     return [
-        *_slide_targets({each.path.name: each.path.read_bytes() for each in rendered} | dict(slides)),
+        *_slide_targets({path.name: path.read_bytes() for path in own} | dict(slides)),
         Target(
             "slide list",
             "list.csv",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,7 @@ class Directory:
     tiled: bool = True
     samples: int = 3
     down: int | None = None  # height of a block where it is not square; `side` is its width then
+    more: dict[int, tuple[int, list[Any] | bytes]] = field(default_factory=dict)  # tags: their kinds and values
 
 
 def write_tiff(path: Path, directories: Sequence[Directory], *, big: bool = False) -> Path:
@@ -78,7 +79,7 @@ def write_tiff(path: Path, directories: Sequence[Directory], *, big: bool = Fals
         counts = [len(block or b"") for block in d.blocks]
         places = (324, 325) if d.tiled else (273, 279)
         long = 16 if big else 4
-        tags: dict[int, tuple[int, list[int] | bytes]] = {
+        tags: dict[int, tuple[int, list[Any] | bytes]] = {
             256: (4, [d.width]), 257: (4, [d.height]), 258: (3, [8] * d.samples), 259: (3, [d.compression]),
             262: (3, [d.photometric]), 277: (3, [d.samples]), 284: (3, [1]),
             places[0]: (long, offsets), places[1]: (long, counts),
@@ -92,9 +93,10 @@ def write_tiff(path: Path, directories: Sequence[Directory], *, big: bool = Fals
             tags[347] = (7, d.tables)
         if d.pixels_per_cm is not None:
             tags |= {282: (5, [d.pixels_per_cm, 1]), 283: (5, [d.pixels_per_cm, 1]), 296: (3, [3])}
+        tags |= d.more
         entries = []
         for tag, (kind, value) in sorted(tags.items()):
-            letter = {2: "B", 3: "H", 4: "I", 5: "I", 7: "B", 16: "Q"}[kind]
+            letter = {2: "B", 3: "H", 4: "I", 5: "I", 7: "B", 9: "i", 11: "f", 16: "Q"}[kind]
             data = struct.pack(f"<{len(value)}{letter}", *value)
             number = len(value) // (2 if kind == 5 else 1)
             inline = data.ljust(size, b"\0") if len(data) <= size else struct.pack(word, put(data))

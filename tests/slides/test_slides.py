@@ -12,11 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import openslide
 import pytest
+from against_openslide import over_white
 from PIL import Image
 from slide_files import Directory, directory, jpeg, picture, without, write_tiff
 
-from cellmix_dali import read_tiles
+from cellmix_dali import TileTable, read_tiles
 from cellmix_dali.errors import ArgumentError, MissingDependencyError, SlideError
+from cellmix_dali.pipelines import read_table
+from cellmix_dali.reading import TileReader
 from cellmix_dali.slides import open_slide
 from cellmix_dali.slides.formats.tiled_tiff import TiledTiff
 from cellmix_dali.slides.openslide import bounds_of, mpp_of
@@ -451,7 +454,7 @@ def test_levels_that_openslide_does_not_find(tmp_path, monkeypatch):
 
     def fewer(self, file):
         found = read(self, file)
-        return dataclasses.replace(found, levels=found.levels[:1])
+        return dataclasses.replace(found, levels=found.levels[:1], sizes=found.sizes[:1])
 
     monkeypatch.setattr(TiledTiff, "blocks", fewer)
     with open_slide(tmp_path / "slide.tiff") as slide:
@@ -575,3 +578,15 @@ def test_without_openslide(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "openslide", None)
     with pytest.raises(MissingDependencyError, match="pip install openslide-python openslide-bin"):
         open_slide(path)
+
+
+@pytest.mark.parametrize(("side", "slots"), [(130, 5), (200, 7)])
+def test_windows_of_an_odd_number_of_blocks(tmp_path, side, slots):
+    path = write_tiff(tmp_path / "slide.tiff", [directory(picture(256, 256, seed=3), 256, down=32)])
+    table = TileTable.from_columns(str(path), x=[3, 9, 40], y=[2, 3, 50], size=side, level=0)
+    reader = TileReader(table)
+    assert reader.slots == slots
+    reader.close()
+    with openslide.OpenSlide(path) as other:
+        for x, y, tile in zip(table.x.tolist(), table.y.tolist(), read_table(table), strict=True):
+            np.testing.assert_array_equal(tile, over_white(other.read_region((x, y), 0, (side, side))))

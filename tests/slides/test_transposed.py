@@ -143,7 +143,7 @@ def test_scales(whole: tuple[int, int], levels: list[tuple[int, int]], block: tu
     one, notes = true_scales(sizes, [block] * len(sizes), downsamples)
     swapped = None if block is None else block[::-1]
     other, more = true_scales([size[::-1] for size in sizes], [swapped] * len(sizes), downsamples)
-    assert [(of.number, of.width, of.height, of.downsample, of.is_padded) for of in one] == [
-        (of.number, of.height, of.width, of.downsample, of.is_padded) for of in other
+    assert [(of.number, of.width, of.height, of.downsample, of.file_width, of.file_height) for of in one] == [
+        (of.number, of.height, of.width, of.downsample, of.file_height, of.file_width) for of in other
     ]
     assert len(notes) == len(more)

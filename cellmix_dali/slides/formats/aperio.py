@@ -16,7 +16,7 @@ import itertools
 from cellmix_dali.slides.formats.registry import register_format
 from cellmix_dali.slides.formats.slide_file import SlideFile
 from cellmix_dali.slides.formats.tiled_tiff import TiledTiff
-from cellmix_dali.slides.tiff import Chooser, TiffSlide, aperio_levels, spread_blanks
+from cellmix_dali.slides.tiff import Chooser, TiffSlide, all_tiled, spread_blanks
 
 __all__ = ["Aperio"]
 
@@ -30,7 +30,7 @@ class Aperio(TiledTiff):
     read = "JPEG and RGB JPEG 2000 (33005) blocks go to DALI as they are; YCbCr JPEG 2000 (33003) through OpenSlide"
 
     vendor = "aperio"
-    choose: Chooser = staticmethod(aperio_levels)
+    choose: Chooser = staticmethod(all_tiled)
     blanks_from_finer = True
 
     def recognises(self, file: SlideFile) -> bool:  # noqa: D102
@@ -39,5 +39,6 @@ class Aperio(TiledTiff):
     def blocks(self, file: SlideFile) -> TiffSlide:  # noqa: D102
         found = super().blocks(file)
         for finer, coarser in itertools.pairwise(found.levels):
-            spread_blanks(finer, coarser)
+            if finer is not None and coarser is not None:
+                spread_blanks(finer, coarser)
         return found

@@ -1,8 +1,7 @@
-"""All that no other format takes and OpenSlide knows: Hamamatsu, Leica, MIRAX, Philips, DICOM and others.
+"""All that no other format takes and OpenSlide knows: MIRAX, Hamamatsu VMS, DICOM and others.
 
 OpenSlide recognises the file and reads its pixels; no encoded blocks are handed out. TIFFs among them are looked at
-before, because OpenSlide shows pictures of 16 bits, of four inks or turned ones wrongly without a word. NDPI is not: it
-has no blocks to look at, and beyond 4 GiB directories that only its own readers find.
+before, because OpenSlide shows pictures of 16 bits, of four inks or turned ones wrongly without a word.
 
 Source: OpenSlide's page "Virtual slide formats understood by OpenSlide".
 """
@@ -25,8 +24,8 @@ class OpenSlideFormat(SlideFormat):
     """What OpenSlide reads; the last to be asked, so it says of a file that no format takes why it is not a slide."""
 
     name, rank = "openslide", 100
-    suffixes = (".ndpi", ".scn", ".mrxs", ".bif", ".dcm", ".vms", ".vmu", ".svslide", ".zvi", ".czi")
-    files = "Hamamatsu, Leica, MIRAX, Philips, Sakura, Trestle, Ventana, Zeiss, DICOM"
+    suffixes = (".mrxs", ".dcm", ".vms", ".vmu", ".svslide", ".zvi", ".czi")
+    files = "MIRAX, Hamamatsu VMS, Sakura, Trestle, Zeiss, DICOM"
     read = "through OpenSlide, into the same graph"
 
     def recognises(self, file: SlideFile) -> bool:  # noqa: ARG002, D102
@@ -36,7 +35,7 @@ class OpenSlideFormat(SlideFormat):
         path, vendor = file.path, file.vendor
         if vendor is None:
             raise _no_slide(file)
-        if file.is_tiff and vendor != "hamamatsu" and file.chain_ends:
+        if file.is_tiff and file.chain_ends:
             samples.check_tiff(path)
         reason = f"Files of the format {vendor} are read through OpenSlide."
         return through_openslide(path, vendor, OpenSlideFile(path, vendor), reason)

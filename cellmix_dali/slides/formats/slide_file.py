@@ -75,6 +75,15 @@ class SlideFile:
             raise broken(self.path, error) from error
 
     @cached_property
+    def description(self) -> str:
+        """The ImageDescription of its first TIFF directory, "" without one. A SlideError where it cannot be read."""
+        file = self.tiff()
+        try:
+            return file.pages.first.description
+        except Exception as error:  # as above
+            raise broken(self.path, error) from error
+
+    @cached_property
     def ome(self) -> Ome | None:
         """What the OME-XML of its first TIFF directory says; None without one. A SlideError where it cannot be read."""
         file = self.tiff()

@@ -2,7 +2,7 @@
 
 The levels are the first directory, the tiled directories marked as reduced (NewSubfileType), and the SubIFDs of the
 first. Blocks are the TIFF's tiles: JPEG (7), whose tables the level may keep apart (JPEGTables), or JPEG 2000 (33005,
-34712) go to a decoder as they are. All else goes through OpenSlide, which does not see SubIFDs. Big-endian files, which
+34712) go to a decoder as they are. A level of another kind goes through OpenSlide. Big-endian files, which
 OpenSlide does not know, are read by their blocks alone. Strips are refused: they are not tiles.
 
 Sources: TIFF 6.0 (tags, tiles), Adobe TIFF Technical Notes (JPEG in TIFF), the BigTIFF design, and OpenSlide's page
@@ -11,9 +11,11 @@ Sources: TIFF 6.0 (tags, tiles), Adobe TIFF Technical Notes (JPEG in TIFF), the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from cellmix_dali.errors import NotReadError, SlideError
+from cellmix_dali.slides.block_table import BlockTable
 from cellmix_dali.slides.formats.registry import SlideFormat, register_format
 from cellmix_dali.slides.formats.slide_file import SlideFile
 from cellmix_dali.slides.found import Found, from_blocks, through_openslide
@@ -30,9 +32,10 @@ class TiledTiff(SlideFormat):
     name, rank = "tiled-tiff", 30
     suffixes: ClassVar[tuple[str, ...]] = (".tif", ".tiff")
     files = "tiled TIFF and BigTIFF"
-    read = "JPEG and JPEG 2000 blocks go to DALI as they are; LZW, Deflate and other compressions through OpenSlide"
+    read = "JPEG and JPEG 2000 blocks go to DALI as they are; levels in LZW, Deflate and others through OpenSlide"
 
     vendor = "generic-tiff"
+    kind = "a tiled TIFF"
     choose: Chooser = staticmethod(tiff_levels)
     blanks_from_finer = False
 
@@ -60,61 +63,68 @@ class TiledTiff(SlideFormat):
         except NotReadError:
             raise
         except SlideError as error:
-            if found.levels and JPEG2000 in found.codes:
+            if found.whole is not None and JPEG2000 in found.codes:
                 reason = "The file is a tiled TIFF in JPEG 2000 (34712), which OpenSlide refuses and decoders read."
-                return self._by_blocks(file, found, mpp, reason)
+                return self._by_blocks(file, found, found.whole, mpp, reason)
             if found.obstacle is None:
                 raise
             raise SlideError(
                 f"{path} cannot be read: {found.obstacle}, and OpenSlide refuses it too ({error.__cause__}). "
                 f"Convert it, for example: {CONVERT.format(name=path.name)}."
             ) from error
-        if found.obstacle is not None:
-            unseen = "" if not found.subifds else f" It does not see the file's {found.subifds} lower levels (SubIFDs)."
-            reason = f"Read through OpenSlide: {found.obstacle}.{unseen}"
-            return through_openslide(path, self.vendor, pixels, reason, mpp=mpp)
-        if found.subifds:
+        if found.subifds and found.whole is not None:
             reason = (
-                f"The file is a tiled TIFF whose blocks any decoder can read; {found.subifds} of its levels are "
+                f"The file is {self.kind} whose blocks any decoder can read; {found.subifds} of its levels are "
                 "SubIFDs, which OpenSlide does not see."
             )
-            return self._by_blocks(file, found, mpp, reason, dict(handle.properties))
-        if [(level.width, level.height) for level in found.levels] != list(handle.level_dimensions):
-            reason = "Read through OpenSlide: it finds other levels in the file."
+            return self._by_blocks(file, found, found.whole, mpp, reason, dict(handle.properties))
+        levels = self.levels_of_openslide(found, handle.level_dimensions)
+        if not any(levels):
+            unseen = "" if not found.subifds else f" It does not see the file's {found.subifds} lower levels (SubIFDs)."
+            problem = found.obstacle or "it finds other levels in the file"
+            reason = f"Read through OpenSlide: {problem}.{unseen}"
             return through_openslide(path, self.vendor, pixels, reason, mpp=mpp)
+        reason = f"The file is {self.kind} whose blocks any decoder can read."
+        if found.obstacle is not None:
+            reason = f"The file is {self.kind}. Read through OpenSlide in part: {found.obstacle}."
         return through_openslide(
             path,
             self.vendor,
             pixels,
-            f"The file is a tiled TIFF whose blocks any decoder can read.{_blanks(found)}",
-            found.levels,
+            reason + _blanks(found),
+            levels,
             mpp,
             blanks_from_finer=self.blanks_from_finer,
         )
 
+    def levels_of_openslide(self, found: TiffSlide, sizes: Sequence[tuple[int, int]]) -> tuple[BlockTable | None, ...]:
+        """Return the levels that OpenSlide sees, of these sizes in pixels, by their blocks; none if it sees others."""
+        return found.levels if found.sizes == tuple(sizes) else ()
+
     def _unknown_to_openslide(self, file: SlideFile, found: TiffSlide, mpp: tuple[float, float] | None) -> Found:
         """Read a big-endian TIFF, which OpenSlide does not take for a slide; blocks have no byte order."""
         kind = "a big-endian TIFF"
-        if not found.levels:
+        if found.whole is None:
             raise SlideError(
                 f"{file.path} cannot be read: it is {kind} that OpenSlide does not know, and {found.obstacle}, so its "
                 "blocks cannot be decoded without OpenSlide. Convert it, for example: "
                 f"{CONVERT.format(name=file.path.name)}."
             )
         reason = f"The file is {kind} whose blocks any decoder can read; OpenSlide does not know it."
-        return self._by_blocks(file, found, mpp, reason)
+        return self._by_blocks(file, found, found.whole, mpp, reason)
 
     def _by_blocks(
         self,
         file: SlideFile,
         found: TiffSlide,
+        levels: tuple[BlockTable, ...],
         mpp: tuple[float, float] | None,
         reason: str,
         properties: dict[str, str] | None = None,
     ) -> Found:
         return from_blocks(
             file.path,
-            found.levels,
+            levels,
             reason + _blanks(found),
             vendor=self.vendor,
             mpp=mpp or found.mpp,
