@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .._arguments import IGNORED, integer, path_of
 from ..annotations.class_masks import ClassMask, PolygonMask, SlideMask
 from ..annotations.frame import Origin, check_origin, frame_of
+from ..annotations.origin import annotations_of
 from ..errors import ArgumentError, CellMixDaliError, NotReadError, SlideError
 from ..slides import Level, Slide, open_slide
 from ..storage.moment import is_folder, may_be_file
