@@ -16,7 +16,6 @@ from cellmix_dali._ranks import ranks_of
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.plugins import EpochClock
 
-
 # What checks, the values that it takes, those that it refuses, and its words.
 LIMITS: list[tuple[Callable[[Any], object], tuple[Any, ...], tuple[Any, ...], str]] = [
     (
