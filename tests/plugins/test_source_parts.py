@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ from cellmix_dali import TileTable
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.mixing import make_mixer
 from cellmix_dali.plugins import PlanSource, TileSource
+from cellmix_dali.plugins.mix import _seed
 from cellmix_dali.plugins.source import drawn_flips, mixed_labels
 from cellmix_dali.plugins.tile_source import _digest, _groups, _sizes
+from cellmix_dali.sampling import EpochOrder
 
 
 def tiles(size: list[int], label: Any = None) -> TileTable:
@@ -153,3 +156,42 @@ def test_samples_are_blocks_of_the_first_slides(table: TileTable) -> None:
     assert set(found) == set(source.kinds)
     assert sum(len(streams) for streams in found.values()) == len(table)
     source.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "pipelines", "seed"), [(None, None, 0), (None, -1, 0), (None, 0, 0), (None, 5, 5), (7, 5, 7), (0, 5, 0)]
+)
+def test_the_seed_is_the_one_that_is_given_or_the_pipelines(
+    given: int | None, pipelines: int | None, seed: int
+) -> None:
+    assert _seed(given, SimpleNamespace(seed=pipelines)) == seed
+
+
+def test_digests_of_a_source_change_with_every_column_and_with_the_order() -> None:
+    """A state of another table, or of another order, is told by them."""
+
+    def digests(order: dict[str, Any], **changed: Any) -> dict[str, Any]:
+        columns: dict[str, Any] = {"x": range(8), "y": range(8), "size": [9] * 8, "level": [0] * 8, "label": [0] * 8}
+        table = TileTable.from_columns(["a.svs"] * 7 + ["b.svs"], **columns | changed)
+        source = SimpleNamespace(table=table, order=EpochOrder(8, **{"batch_size": 2, "seed": 3} | order))
+        return TileSource._digests.func(source)  # type: ignore[attr-defined,no-any-return]
+
+    plain = digests({})
+    for name, value in (("x", 9), ("y", 9), ("size", 8), ("level", 1), ("label", 1)):
+        first = [0] * 8 if name in ("level", "label") else [9] * 8 if name == "size" else [*range(8)]
+        other = digests({}, **{name: [*first[:-1], value]})
+        assert other["order"] == plain["order"]
+        assert other["table"] != plain["table"], name
+    assert digests({"seed": 4})["order"] != plain["order"]
+    assert digests({"seed": 4})["table"] == plain["table"]
+    assert digests({"rank": 1, "world_size": 2}) == digests({"rank": 0, "world_size": 2})
+
+
+@pytest.mark.parametrize(("size", "batch", "ranks"), [(12, 2, 3), (13, 3, 2), (12, 4, 1)])
+def test_an_iteration_of_all_ranks_is_that_of_each_after_the_other(size: int, batch: int, ranks: int) -> None:
+    orders = [EpochOrder(size, batch, seed=5, rank=rank, world_size=ranks) for rank in range(ranks)]
+    for epoch in (0, 2):
+        for iteration in range(len(orders[0])):
+            want = np.concatenate([order.batch(epoch, iteration) for order in orders])
+            for order in orders:
+                np.testing.assert_array_equal(order.of_all_ranks(epoch, iteration), want)
