@@ -142,7 +142,8 @@ def unused(function: ast.FunctionDef, lines: list[str]) -> set[str]:
     """Arguments and names of a function that are never looked at, but for those that it says a protocol asks for."""
     body = [of for of in function.body if not (isinstance(of, ast.Expr) and isinstance(of.value, ast.Constant))]
     nodes = [node for of in body for node in ast.walk(of)]
-    if not body or function.name.startswith(("__", "on_")):  # a protocol's, or called by others as they like
+    protocol = function.name.startswith(("__", "on_")) and function.name != "__init__"
+    if not body or protocol:  # called by others as they like
         return set()
     names = [node for node in nodes if isinstance(node, ast.Name)]
     read = {node.id for node in names if isinstance(node.ctx, ast.Load | ast.Del)}

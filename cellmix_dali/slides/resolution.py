@@ -255,7 +255,7 @@ def choose_level(
         chosen, shrink = level or 0, 1.0
         if chosen >= len(slide.levels):
             raise ArgumentError(f"{slide.path} has levels 0 to {len(slide.levels) - 1}, not {chosen}.")
-    size = max(1, round(tile_size * shrink))
+    size = round(tile_size * shrink)
     known = mpp_override is not None or mpp_problem(slide) is None
     level_mpp = slide_mpp(slide, mpp_override) * slide.levels[chosen].downsample if known else None
     return LevelChoice(chosen, size, level_mpp, size != tile_size)

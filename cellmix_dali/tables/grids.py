@@ -73,7 +73,7 @@ def grid_tiles(
     choice = choose_level(
         slide, tile_size, mpp=mpp, level=level, magnification=magnification, mpp_override=mpp_override
     )
-    step = max(1, round(step * choice.size / tile_size))
+    step = round(step * choice.size / tile_size)
     xs, ys = _places(slide, choice, step, edge)
     x, y = np.tile(xs, len(ys)), np.repeat(ys, len(xs))
     return TileTable.from_columns(str(slide.path), x=x, y=y, size=choice.size, level=choice.level)

@@ -82,7 +82,7 @@ def _readable(
     except NotReadError:
         raise
     except SlideError:
-        side = slide.levels[number].block_width or _SMALLEST
+        side = max(slide.levels[number].block_width or _SMALLEST, slide.levels[number].block_height or _SMALLEST)
         if width <= side and height <= side:
             return
         for left, top, wide, high in _squares(slide.levels[number], x, y, width, height, side):

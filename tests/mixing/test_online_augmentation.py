@@ -321,6 +321,38 @@ def test_the_same_plans_as_for_dali() -> None:
     np.testing.assert_array_equal(soft, plan.soft_labels(labels.numpy(), 2))
 
 
+@pytest.mark.parametrize("method", ["CutMix", "Mixup", "Cutout", "ResizeMix", "FMix", "SaliencyMix"])
+def test_the_same_plans_as_for_dali_of_every_method(method: str) -> None:
+    """Of epoch 0 and rank 0, whatever is said of the method; height and width in this order."""
+    images, labels = random_images(4, 3, 16, 40), torch.arange(4)
+    given = {"Cutout": {"side": 6}, "ResizeMix": {"low": 0.3}}.get(method, {"alpha": 0.7})
+    augmentation = get_online_augmentation(
+        method, p=1.0, class_num=4, generator=torch.Generator().manual_seed(7), **given
+    )
+    mixer: Any = augmentation.mixer
+    for name, value in given.items():
+        assert getattr(mixer, name) == value
+    assert (mixer.seed, mixer.rank, mixer.p) == (0, 0, 1.0)
+    mixed, soft, _ = augmentation(images, labels)
+    key = int(torch.randint(2**63 - 1, (), generator=torch.Generator().manual_seed(7)))
+    if method == "SaliencyMix":
+        peaks = saliency_peaks(images.permute(0, 2, 3, 1).numpy())
+        plan = mixer.draw(4, (16, 40), epoch=0, iteration=key, peaks=peaks)
+        np.testing.assert_array_equal(soft.sum(dim=1), np.ones(4))
+        assert mixer.draw_cut(4, (16, 40), epoch=0, iteration=key).source.tolist() == plan.source.tolist()
+    else:
+        plan = mixer.draw(4, (16, 40), epoch=0, iteration=key)
+        np.testing.assert_array_equal(soft, plan.soft_labels(labels.numpy(), 4))
+        torch.testing.assert_close(mixed, reference(plan, images), atol=1, rtol=0)
+
+
+@pytest.mark.parametrize("method", ["CellMix", "CellMix-Split", "CellMix-Group", "CellMix-All", "Mixup", "Cutout"])
+def test_the_probability_is_the_mixers(method: str) -> None:
+    augmentation = get_online_augmentation(method, p=0.3)
+    assert augmentation is not None
+    assert augmentation.mixer.p == 0.3
+
+
 def test_the_authors_parameters() -> None:
     """By their names, made or called."""
     images, labels = random_images(8, 3, 32, 32), torch.arange(8)

@@ -2,8 +2,9 @@
 
 RECORD is a folder written by record.py. A fault is looked for by the tests that enter the innermost branch it is in,
 those of the file called like its module first, the quickest first, up to 90 seconds of them as recorded. Where that is
-not known (compiled code, what runs at import), by the ten nearest files of tests. What no test finds is printed with
-its place; docs/testing.md says what may live, and why.
+not known (compiled code, what runs at import), by the ten nearest files of tests. Before them look the tests that read
+the module's text, signatures or numbers: no line of it is entered for that, so no record has them. What no test finds
+is printed with its place; docs/testing.md says what may live, and why.
 """
 
 from __future__ import annotations
@@ -24,6 +25,14 @@ _RECORDED = 90.0  # seconds of tests, as recorded
 _SECONDS = 300.0  # for all tests of a fault
 _FILES = 10  # of tests, where it is not known which tests enter a line
 _TESTS = 400  # of a command line
+# Tests that read a module's text, its signatures or its numbers; how their names begin, of a module.
+_READING = (
+    "tests/test_chosen_numbers.py::test_numbers_are_those_that_were_chosen[{short}]",
+    "tests/test_documented_defaults.py::test_defaults[{name}.",
+    "tests/test_architecture.py::test_what_a_function_is_given_reaches_something[{name}]",
+    "tests/test_architecture.py::test_records_are_frozen_and_those_of_arrays_are_only_themselves[{name}]",
+    "tests/test_handed_on_by_name.py::test_what_is_at_hand_is_handed_on[{path}]",
+)
 
 
 class Search:
@@ -34,14 +43,20 @@ class Search:
         if self._reached.blocks != blocks_of(ROOT)[0]:
             raise SystemExit(f"{record} was recorded for other code: delete it, and record anew.")
         self._tree, self._told = copied(folder), folder / "told.txt"
+        self._there: set[str] = set()
         self._nearest = nearest_tests({(ROOT / fault.path).resolve() for fault in chosen})
 
     def tests(self, fault: Fault) -> tuple[list[str], bool]:
         """What looks for a fault, and whether a record says that it is entered."""
         module = (ROOT / fault.path).resolve()
+        inside = fault.path.with_suffix("").as_posix().replace("/", ".")
+        name = inside if inside.startswith("cellmix_dali.") else f"cellmix_dali.{inside}"
+        short = name.removeprefix("cellmix_dali.")
+        begin = tuple(of.format(name=name, short=short, path=fault.path) for of in _READING)
+        reading = sorted(test for test in self._there if test.startswith(begin))
         tests = self._reached.of(str(fault.path), fault.line)
         if not tests:
-            return [str(test.relative_to(ROOT)) for test in self._nearest[module][:_FILES]], False
+            return [*reading, *(str(test.relative_to(ROOT)) for test in self._nearest[module][:_FILES])], False
         seconds = self._reached.seconds
         turns: Counter[str] = Counter()
         ordered = []
@@ -54,13 +69,14 @@ class Search:
             if left > 0:
                 left -= seconds[test]
                 found.append(test)
-        return found, True
+        return [*reading, *found], True
 
     def keep_what_there_is(self) -> None:
         """Forget tests that are no longer there, and say how many there are that no record knows."""
         self._run(["--collect-only", "tests"], {}, 1200)
         there = {line for line in self._told.read_text(errors="replace").splitlines() if "::" in line}
         self._reached.keep(there)
+        self._there = there
         print(f"{len(there)} tests, {len(there - self._reached.seconds.keys())} of them not in the record", flush=True)
 
     def look(self, fault: Fault) -> tuple[str, list[str]]:
