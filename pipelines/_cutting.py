@@ -88,6 +88,8 @@ class WindowCutter:
 
     def close(self) -> None:
         """Close the slide."""
+        if self._blocks is not None:
+            self._blocks.close()
         self._reader.close()
 
     def _cut_blocks(

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import compress
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Unpack
 
 from cellmix_dali.errors import ArgumentError, SlideError, unknown_name
-from cellmix_dali.plugins import Source, TileNodes, TileSource
-from cellmix_dali.plugins.dali import DataNode, Pipeline, fn, types
 from cellmix_dali.tables.tile_table import TileTable
 
 from ._cutting import WindowCutter
 from ._halving import halving
 from ._tissue import SATURATION, check_saturation, tissue_share_node
-from .device import device_name, pipeline_on
-from .graph import GraphKeywords, GraphOptions, source_pipeline
+
+if TYPE_CHECKING:  # DALI and PyTorch take seconds to import, and a job that decodes JPEG needs neither
+    from cellmix_dali.plugins import Source, TileNodes, TileSource
+    from cellmix_dali.plugins.dali import DataNode, Pipeline
+
+    from .graph import GraphKeywords, GraphOptions
 
 __all__ = ["DecodedTiles", "decoded_tiles", "tile_pipeline"]
 
@@ -72,6 +74,8 @@ def tile_pipeline(source: TileSource, *, saturation: int = SATURATION, **options
     MissingDependencyError
         If the GPU is asked for where there is none.
     """
+    from .graph import GraphOptions, source_pipeline
+
     check_saturation(saturation)
 
     def finish(batch: TileNodes, source: Source, _: GraphOptions) -> list[DataNode]:
@@ -133,7 +137,10 @@ def decoded_tiles(
     check_saturation(saturation)
     if edge not in ("skip", "pad"):
         raise unknown_name("edge", edge, ("skip", "pad"))
-    device = device_name(device)
+    if device != "cpu":
+        from .device import device_name
+
+        device = device_name(device)
     if num_threads < 1 or batch_size < 1:
         raise ArgumentError(f"num_threads={num_threads}, batch_size={batch_size}: both are at least 1.")
     if not len(table):
@@ -199,6 +206,10 @@ class _Finish:
         self._pipeline: Pipeline | None = None
         if not (self._in_graph or self._measuring):
             return
+        from cellmix_dali.plugins.dali import fn, types
+
+        from .device import pipeline_on
+
         pipeline = pipeline_on(device, batch_size=batch_size, num_threads=num_threads)
         with pipeline:
             images = fn.external_source(name="windows", dtype=types.UINT8, ndim=3, layout="HWC", no_copy=True)
