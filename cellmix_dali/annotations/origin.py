@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError, unknown_name
@@ -87,6 +86,8 @@ def annotations_of(
     ArgumentError
         If the file cannot be read.
     """
+    import shapely  # a tenth of a second, which a job without annotations does not need
+
     path, frame, first = Path(path), frame_of(slide, origin), slide.levels[0]
     found = read_geojson(path, unclassified=unclassified).moved(frame.x, frame.y)
     notes = []

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import math
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
@@ -187,4 +187,7 @@ def _cut(text: str, font: ImageFont.FreeTypeFont, room: float) -> str:
 @functools.cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which matplotlib brings along: it has Greek and Cyrillic letters, Pillow's own font has not."""
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
+    found = find_spec("matplotlib")  # which takes a quarter of a second to import
+    assert found is not None
+    assert found.origin is not None
+    return ImageFont.truetype(Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf", size)
