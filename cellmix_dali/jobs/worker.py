@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import pickle
 import signal
-import threading
 from collections.abc import Callable, Mapping
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
@@ -80,8 +80,11 @@ def _end_with(job: int) -> None:
     if parent is None or parent.pid != job:
         os._exit(1)
 
-    def watch() -> None:
-        wait([parent.sentinel])
+    # A pipe whose other end the job alone holds: the kernel tells by SIGIO, which ends a process, when it is closed. A
+    # thread that waits for it would be one more at which work seems to hang.
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
+    flags = fcntl.fcntl(parent.sentinel, fcntl.F_GETFL)
+    fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, flags | os.O_ASYNC)
+    if wait([parent.sentinel], 0):
         os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
