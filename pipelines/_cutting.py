@@ -77,8 +77,8 @@ class WindowCutter:
         rest = list(zip(rows.tolist(), into, strict=True))
         if self._blocks is not None:
             rest = self._cut_blocks(self._blocks, rest, bad)
-        for row, out in rest:
-            (tile,) = self._reader.read(np.array([row]))
+        tiles = self._reader.read(np.array([row for row, _ in rest], np.int64))
+        for (row, out), tile in zip(rest, tiles, strict=True):
             if isinstance(tile, SlideError):
                 bad[row] = tile
             else:

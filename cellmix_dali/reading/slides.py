@@ -191,9 +191,10 @@ class TileReader:
                 tiles = read(_Windows(readers, which[places], of[places], windows[places]))
                 for place, tile in zip(places.tolist(), tiles, strict=True):
                     found[place] = tile
-        for place, tile in enumerate(found):
-            if tile is None:
-                found[place] = self._pixels(int(rows[place]))
+        # Row by row of each level, so that what OpenSlide keeps of the blocks serves the next tile, too.
+        left = np.array([place for place, tile in enumerate(found) if tile is None], np.int64)
+        for place in left[np.lexsort((windows[left, 0], windows[left, 1], which[left]))].tolist():
+            found[place] = self._pixels(int(rows[place]))
         return cast("list[EncodedTile | SlideError]", found)
 
     def only(self, kinds: Iterable[str]) -> None:
