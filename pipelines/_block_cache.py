@@ -33,6 +33,8 @@ class DecodedBlocks:
         Where blocks are decoded. They come to the host in both cases.
     num_threads : int
         That decode at once on the host.
+    scans : bool, default True
+        Whether scans are followed, see `cellmix_dali.slides.damage.BlockCheck`.
 
     Attributes
     ----------
@@ -40,14 +42,14 @@ class DecodedBlocks:
         Blocks decoded so far; one that was dropped too early counts each time.
     """
 
-    def __init__(self, slide: Slide, number: int, *, device: str, num_threads: int) -> None:
+    def __init__(self, slide: Slide, number: int, *, device: str, num_threads: int, scans: bool = True) -> None:
         level = slide.levels[number]
         width, height = level.block_width or 0, level.block_height or 0
         self.decoded = 0
         self._where = f"level {number} of {slide.path}"
         kind = stream_kind(level.compression, level.colour)
         self._decoder = block_decoder(kind, device=device, num_threads=num_threads)
-        self._reader = slide.block_reader(number, scans=True)
+        self._reader = slide.block_reader(number, scans=scans)
         self._most = max(1, _KEPT_BYTES // (3 * width * height))
         self._shape = height, width, 3
         self._pixels: dict[Place, NDArray[np.uint8]] = {}
@@ -105,6 +107,12 @@ class DecodedBlocks:
             else:
                 self._pixels[place] = pixels[number]
         self.decoded += len(places) - len(bad)
+
+    def forget(self) -> None:
+        """Drop all pixels, and the memory for them."""
+        self._pixels.clear()
+        self._bad.clear()
+        self._free.clear()
 
     def close(self) -> None:
         """Let go of the decoder."""

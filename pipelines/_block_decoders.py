@@ -22,6 +22,7 @@ Pixels = NDArray[np.uint8]
 
 #: Blocks that are decoded at once, at most.
 AT_ONCE = 64
+_FEW = 4
 
 
 class BlockDecoder(ABC):
@@ -61,7 +62,8 @@ class _Host(BlockDecoder):
         self._num_threads = num_threads
 
     def decode(self, streams: Sequence[Pixels], into: Sequence[Pixels]) -> dict[int, str]:
-        run = map if self._pool is None else self._pool.map
+        # Waking threads takes as long as decoding a block.
+        run = map if self._pool is None or len(streams) <= _FEW else self._pool.map
         unsure = [number for number, good in enumerate(run(decode_into, streams, into)) if not good]
         if not unsure:
             return {}

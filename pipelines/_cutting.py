@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cellmix_dali.errors import ArgumentError, SlideError
 from cellmix_dali.reading.slides import TileReader
 from cellmix_dali.reading.windows import cut_windows, lie, on_level
-from cellmix_dali.slides import Level
+from cellmix_dali.slides import Level, Slide
 from cellmix_dali.tables.tile_table import TileTable
 
 from ._block_cache import DecodedBlocks, Place
@@ -31,6 +31,10 @@ class WindowCutter:
         See `TileReader`.
     device, num_threads
         See `DecodedBlocks`.
+    slide : Slide, optional
+        The table's slide, where it is open already; it is not closed.
+    blocks : DecodedBlocks, optional
+        Of the table's level of that slide, instead of new ones; they are not closed.
 
     Raises
     ------
@@ -40,17 +44,28 @@ class WindowCutter:
         If the slide cannot be opened.
     """
 
-    def __init__(self, table: TileTable, *, edge: str, device: str, num_threads: int) -> None:
+    def __init__(
+        self,
+        table: TileTable,
+        *,
+        edge: str,
+        device: str,
+        num_threads: int,
+        slide: Slide | None = None,
+        blocks: DecodedBlocks | None = None,
+    ) -> None:
         for name, column in (("slides", table.slide), ("levels", table.level)):
             if len(table) and column.min() != column.max():
                 raise ArgumentError(f"The tile table has tiles of several {name}: select the rows of one.")
         self.table = table
-        self._reader = TileReader(table, edge=edge)
-        slide, number = self._reader.slide(int(table.slide[0])), int(table.level[0])
-        self._blocks: DecodedBlocks | None = None
+        first, number = int(table.slide[0]), int(table.level[0])
+        self._reader = TileReader(table, edge=edge, opened=None if slide is None else {first: slide})
+        slide = self._reader.slide(first)
+        self._given = blocks is not None
+        self._blocks = blocks
         if slide.route == "direct" and number < len(slide.levels):
             self._level = slide.levels[number]
-            self._blocks = DecodedBlocks(slide, number, device=device, num_threads=num_threads)
+            self._blocks = blocks or DecodedBlocks(slide, number, device=device, num_threads=num_threads)
             self._last = _last_rows(self._level, table)
 
     @property
@@ -88,7 +103,7 @@ class WindowCutter:
 
     def close(self) -> None:
         """Close the slide."""
-        if self._blocks is not None:
+        if self._blocks is not None and not self._given:
             self._blocks.close()
         self._reader.close()
 

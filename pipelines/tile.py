@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple
@@ -145,10 +146,10 @@ def decoded_tiles(
         raise ArgumentError(f"num_threads={num_threads}, batch_size={batch_size}: both are at least 1.")
     if not len(table):
         return iter(())
-    size, resizing = _image_size(table, tile_size)
-    batch_size = min(batch_size, max(1, _WINDOW_BYTES // (3 * int(table.size.max()) ** 2)))
+    size, resizing = image_size(table, tile_size)
+    batch_size = windows_at_once(table, batch_size)
     cutter = WindowCutter(table, edge=edge, device=device, num_threads=num_threads)
-    finish = _Finish(
+    finish = Finish(
         size,
         batch_size,
         resizing=resizing,
@@ -157,10 +158,10 @@ def decoded_tiles(
         device=device,
         num_threads=num_threads,
     )
-    return _batches(cutter, finish, batch_size)
+    return batches(cutter, finish, batch_size)
 
 
-def _batches(cutter: WindowCutter, finish: _Finish, batch_size: int) -> Iterator[DecodedTiles]:
+def batches(cutter: WindowCutter, finish: Finish, batch_size: int) -> Iterator[DecodedTiles]:
     """Cut and finish one batch after the other."""
     table, memory = cutter.table, np.empty((0, 0), np.uint8)
     largest = int(table.size.max())
@@ -185,7 +186,10 @@ def _batches(cutter: WindowCutter, finish: _Finish, batch_size: int) -> Iterator
         cutter.close()
 
 
-class _Finish:
+_halving = functools.cache(halving)  # asking DALI takes some 30 ms
+
+
+class Finish:
     """What is done to windows after they are cut: resized, if they must be, and looked at for tissue."""
 
     def __init__(
@@ -200,7 +204,7 @@ class _Finish:
         num_threads: int,
     ) -> None:
         self.size, self.resizing = size, resizing
-        self._halve = halving(size) if halved and device == "cpu" else None
+        self._halve = _halving(size) if halved and device == "cpu" else None
         self._in_graph = resizing and self._halve is None
         self._measuring = saturation is not None
         self._pipeline: Pipeline | None = None
@@ -242,7 +246,12 @@ class _Finish:
         return images, tissue
 
 
-def _image_size(table: TileTable, tile_size: int | None) -> tuple[int, bool]:
+def windows_at_once(table: TileTable, batch_size: int) -> int:
+    """Return how many windows are cut at once: of large ones fewer than asked."""
+    return min(batch_size, max(1, _WINDOW_BYTES // (3 * int(table.size.max()) ** 2)))
+
+
+def image_size(table: TileTable, tile_size: int | None) -> tuple[int, bool]:
     """The images' side, and whether any window has another."""
     least, most = int(table.size.min()), int(table.size.max())
     if tile_size is None and least != most:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import NamedTuple, cast
@@ -91,6 +91,8 @@ class TileReader:
         How long what cannot be read for a reason of the moment is tried again. By default it is not.
     verify : {"headers", "scan"}, default "headers"
         See `VERIFY`.
+    opened : mapping of int to Slide, optional
+        Slides that are open already, by their numbers in the table; they are not closed.
 
     Raises
     ------
@@ -123,6 +125,7 @@ class TileReader:
         lenient: bool = False,
         retry: Retry = AT_ONCE,
         verify: str = "headers",
+        opened: Mapping[int, Slide] | None = None,
     ) -> None:
         self.table = table
         if verify not in VERIFY:
@@ -136,7 +139,7 @@ class TileReader:
         if edge not in ("skip", "pad"):
             raise unknown_name("edge", edge, ("skip", "pad"))
         self.pad = edge == "pad"
-        self._slides = OpenSlides(table.slides)
+        self._slides = OpenSlides(table.slides, opened)
         self._patience = Patience(retry)
         self._sources: dict[tuple[int, int], _Source] = {}
         self._direct: frozenset[str] = frozenset(KINDS)

@@ -105,6 +105,11 @@ class Slide:
         if self._pixels is not None:
             self._pixels.close()
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that blocks are read from; none on the openslide route."""
+        return tuple(self._kept)
+
     def _file(self, level: int) -> OpenFile:
         path = self._tables[level].path or self.path
         try:
