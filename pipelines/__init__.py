@@ -36,9 +36,7 @@ __all__ = [
 _WHERE = {
     "evaluate": ("evaluate_loader",),
     "graph": ("GraphOptions", "source_pipeline"),
-    "images": (
-        *("ImageCache", "ImageSource", "evaluate_image_loader", "train_image_loader", "unreadable_images"),
-    ),
+    "images": (*("ImageCache", "ImageSource", "evaluate_image_loader", "train_image_loader", "unreadable_images"),),
     "loader": ("Loader",),
     "read": ("read_table", "read_tiles"),
     "tile": ("DecodedTiles", "decoded_tiles", "tile_pipeline"),

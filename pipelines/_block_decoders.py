@@ -115,9 +115,7 @@ class _Dali(BlockDecoder):
 
             number = device_id(self._device)
             decoder = decoder_device(self._device, [] if self._kind is None else [self._kind])
-        pipeline = Pipeline(
-            batch_size=AT_ONCE, num_threads=self._num_threads, device_id=number, prefetch_queue_depth=1
-        )
+        pipeline = Pipeline(batch_size=AT_ONCE, num_threads=self._num_threads, device_id=number, prefetch_queue_depth=1)
         with pipeline:
             encoded = fn.external_source(name="blocks", dtype=types.UINT8, ndim=1, no_copy=True)
             pipeline.set_outputs(decode(encoded, decoder).cpu())

@@ -137,7 +137,7 @@ def read_table(
 def _on_host(
     table: TileTable, tile_size: int | None, edge: str, batch_size: int, device: str, num_threads: int | None
 ) -> NDArray[np.uint8] | None:
-    """Read tiles of one level of one slide without a graph; None where that cannot be, or a tile is to be complained of.
+    """Read tiles of one level of one slide without a graph; None where that cannot be, or a tile cannot be read.
 
     The pixels are those of the graph, see `cellmix_dali.pipelines.decoded_tiles`. What is opened is kept for the next
     call.

@@ -50,15 +50,15 @@ class Cluster(Executor[TaskT, OutcomeT]):
             raise
 
     @property
-    def workers(self) -> int:  # threads of all workers: they may come and go
+    def workers(self) -> int:  # noqa: D102 # threads of all workers: they may come and go
         return max(1, sum(int(count) for count in self._client.nthreads().values()))
 
-    def submit(self, task: TaskT) -> None:
+    def submit(self, task: TaskT) -> None:  # noqa: D102
         future = self._client.submit(self._do, task, pure=False)
         self._tasks[future.key] = task
         self._done.add(future)
 
-    def next(self) -> tuple[TaskT, OutcomeT]:
+    def next(self) -> tuple[TaskT, OutcomeT]:  # noqa: D102
         from distributed import KilledWorker
 
         future = next(self._done)
@@ -75,7 +75,7 @@ class Cluster(Executor[TaskT, OutcomeT]):
             raise error
         raise JobStoppedError(f"A worker failed ({type(error).__name__}: {error}).") from error
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: D102
         if self._client is not None:
             self._client.close(timeout=5)
             self._client = None

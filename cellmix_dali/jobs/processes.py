@@ -94,22 +94,22 @@ class Processes(Executor[TaskT, OutcomeT]):
         self._stillborn = 0
 
     @property
-    def workers(self) -> int:
+    def workers(self) -> int:  # noqa: D102
         return self._count
 
-    def submit(self, task: TaskT) -> None:
+    def submit(self, task: TaskT) -> None:  # noqa: D102
         self._waiting.append(_Piece(task))
         self._hand_out()
 
-    def next(self) -> tuple[TaskT, OutcomeT]:
+    def next(self) -> tuple[TaskT, OutcomeT]:  # noqa: D102
         while not self._ended:
-            sources = {worker.connection: worker for worker in self._workers}
-            for connection in wait(list(sources)):
-                self._hear(sources[connection])
+            ready = wait([worker.connection for worker in self._workers])
+            for worker in [worker for worker in self._workers if worker.connection in ready]:
+                self._hear(worker)
             self._hand_out()
         return self._ended.popleft()
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: D102
         self._waiting.clear()
         workers, self._workers = self._workers, []
         for worker in workers:

@@ -18,9 +18,7 @@ READY = "ready"
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
-def serve(
-    connection: Connection[Any, Any], do: Callable[[Any], Any], job: int, environment: Mapping[str, str]
-) -> None:
+def serve(connection: Connection[Any, Any], do: Callable[[Any], Any], job: int, environment: Mapping[str, str]) -> None:
     """Do tasks until there are no more, or the job is gone.
 
     Leaves it to the job what Ctrl-C does, which all processes are sent.

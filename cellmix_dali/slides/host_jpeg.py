@@ -1,4 +1,4 @@
-"""JPEG decoded on the host by libjpeg-turbo, without DALI: the same pixels as DALI's decoder on the CPU and OpenSlide's.
+"""JPEG decoded on the host by libjpeg-turbo: the pixels that DALI's decoder on the CPU and OpenSlide give.
 
 All three are libjpeg-turbo with its exact transform and smooth upsampling of colours, which give the same bytes. What
 the library only warns of (data that end early, bytes too many) is left to the caller.

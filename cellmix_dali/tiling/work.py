@@ -6,7 +6,7 @@ import numpy as np
 import simplejpeg  # noqa: F401  each import is what this module is for
 
 from ..pipelines import tile  # noqa: F401
-from ..reading import windows  # noqa: F401
+from ..reading import windows
 from ..tissue.mask import tissue_mask
 from . import tasks  # noqa: F401
 

@@ -34,11 +34,7 @@ def _measures(r, g, b, density):
     chroma = top - min(red, min(green, blue))
     saturation = chroma / max(top, np.float32(1))
     violet = (blue == top) & (density[b] < _VIOLET * max(density[r], density[g]))
-    pale = (
-        (red < np.float32(0.95) * green)
-        & (saturation > np.float32(0.08))
-        & (density[g] < _NEARLY_PURE * density[r])
-    )
+    pale = (red < np.float32(0.95) * green) & (saturation > np.float32(0.08)) & (density[g] < _NEARLY_PURE * density[r])
     return top, chroma, saturation, violet, pale
 
 

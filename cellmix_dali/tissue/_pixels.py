@@ -1,5 +1,7 @@
-"""What tissue methods ask of each pixel, in compiled code: NumPy reduces three channels slowly, and goes over a picture
-once for each step. All numbers are float32 where NumPy's are, so that the answers are those of plain NumPy.
+"""What tissue methods ask of each pixel, in compiled code.
+
+NumPy reduces three channels slowly, and goes over a picture once for each step. All numbers are float32 where NumPy's
+are, so that the answers are those of plain NumPy.
 """
 
 # The annotations would be compiled with the functions.

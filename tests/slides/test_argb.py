@@ -54,7 +54,9 @@ def test_regions_of_any_size_in_and_over_the_slide(real: Callable[[str], Path], 
     file.close()
 
 
-def test_an_error_is_told_and_the_next_read_is_right(real: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_is_told_and_the_next_read_is_right(
+    real: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from cellmix_dali.slides import openslide as own
 
     file = OpenSlideFile(real("CMU-1-Small-Region.svs"), "aperio")

@@ -1,4 +1,4 @@
-"""The tiling job and its workers: forked, forked by a server, on a Dask cluster; that die, that hang, that outlive it."""
+"""The tiling job and its workers, its own and those of a Dask cluster: they die, they hang, they outlive the job."""
 
 from __future__ import annotations
 
