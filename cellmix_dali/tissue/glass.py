@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from . import _pixels
 from .morphology import eroded
 
 __all__ = ["glass_of"]
@@ -41,6 +40,8 @@ def glass_of(rgb: ByteArray) -> tuple[npt.NDArray[np.float32], BoolArray, ByteAr
     None
         Where the picture has no glass, or none that can be told from pale tissue.
     """
+    from . import _pixels  # numba takes a while to import
+
     step = -(-max(rgb.shape) // _SAMPLE)
     sample = rgb[::step, ::step]
     counts = _pixels.code_counts(sample)
@@ -69,6 +70,8 @@ def glass_of(rgb: ByteArray) -> tuple[npt.NDArray[np.float32], BoolArray, ByteAr
 
 def _median(rgb: ByteArray, where: BoolArray) -> npt.NDArray[np.float32]:
     """The median of each channel, where that is asked."""
+    from . import _pixels
+
     sums = _pixels.histograms(rgb, where).cumsum(axis=1)
     count = int(sums[0, -1])
     # Of an even number the mean of the two in the middle.

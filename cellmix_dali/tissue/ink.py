@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from . import _ink_pixels
 from .morphology import dilated, eroded, reached
 
 __all__ = ["ink_mask"]
@@ -52,6 +51,8 @@ def ink_mask(rgb: ByteArray, smooth: ByteArray | None = None) -> BoolArray:
     (Alcian blue, light green), and silver that is black over some pixels, cannot be.
     All thresholds were set by looking at real thumbnails.
     """
+    from . import _ink_pixels  # numba takes a while to import
+
     picture = Image.fromarray(rgb)
     height, width = rgb.shape[:2]
     if max(height, width) > _SIDE:

@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from .. import _pixels
 from ..glass import glass_of
 from ..ink import ink_mask
 from ..morphology import dilated, eroded, reached
@@ -51,6 +50,8 @@ def by_density(rgb: ByteArray) -> BoolArray:
     -------
     bool array (height, width)
     """
+    from .. import _pixels  # numba takes a while to import
+
     smooth = np.asarray(Image.fromarray(rgb).filter(ImageFilter.GaussianBlur(1.5)))
     glass = glass_of(smooth)
     if glass is None:
@@ -95,6 +96,8 @@ def _enlarged(blocks: BoolArray, shape: tuple[int, ...]) -> BoolArray:
 
 def _chroma(rgb: ByteArray, glass: FloatArray) -> FloatArray:
     """Greatest optical density above glass less the least, of three channels."""
+    from .. import _pixels
+
     values = np.maximum(np.arange(256, dtype=np.float32), 1)
     densities = np.stack([np.log10(glass[c] / values).astype(np.float32) for c in range(3)])
     spread: FloatArray = _pixels.chroma(rgb, densities)
