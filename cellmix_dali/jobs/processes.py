@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import signal
@@ -220,6 +221,7 @@ class Processes(Executor[TaskT, OutcomeT]):
             return get_context("spawn")
         if self._may_fork():
             import_module(self._preload)
+            gc.freeze()  # so that a collection in a worker does not copy all that it shares with this process
             return get_context("fork")
         context = get_context("forkserver")
         context.set_forkserver_preload([self._preload])  # counts where this process has no such server yet

@@ -39,7 +39,7 @@ def over_white(pixels, rgb):
         if alpha == 255:
             continue
         for channel in range(3):
-            colour = 0
+            colour = np.int64(0)
             if alpha:
                 colour = 255 * np.int64(rgb[3 * place + channel]) // alpha & 255
             rgb[3 * place + channel] = (colour * alpha + 255 * (255 - alpha) + 127) // 255

@@ -76,7 +76,8 @@ def _median(rgb: ByteArray, where: BoolArray) -> npt.NDArray[np.float32]:
     count = int(sums[0, -1])
     # Of an even number the mean of the two in the middle.
     middle = [[int(np.searchsorted(each, place, "right")) for place in ((count - 1) // 2, count // 2)] for each in sums]
-    return np.array(middle, np.float64).mean(axis=1).astype(np.float32)
+    median: npt.NDArray[np.float32] = np.array(middle, np.float64).mean(axis=1).astype(np.float32)
+    return median
 
 
 def _like_glass(colour: npt.NDArray[np.float64]) -> bool:

@@ -89,8 +89,12 @@ def _of_values() -> tuple[FloatArray, FloatArray, FloatArray]:
     green: densities are compared, as those of tissue and ink add up.
     """
     values = np.arange(256, dtype=np.float32)
-    density = -np.log10(np.clip(values, 1, _PAPER) / _PAPER)
-    return density, values / _PAPER, (np.minimum(values, _PAPER) / _PAPER) ** 0.82
+    density: FloatArray = -np.log10(np.clip(values, 1, _PAPER) / _PAPER)
+    red, green = (
+        values / np.float32(_PAPER),
+        (np.minimum(values, np.float32(_PAPER)) / np.float32(_PAPER)) ** np.float32(0.82),
+    )
+    return density, red, green
 
 
 def _from_strong(strong: BoolArray, likely: BoolArray, side: int, speck: int = 1) -> BoolArray:
