@@ -138,14 +138,13 @@ class WindowCutter:
 
 def _paste(blocks: DecodedBlocks, places: list[Place], geometry: NDArray[np.int32], out: NDArray[np.uint8]) -> bool:
     """Put a window together; False where a block is blank."""
+    from ._paste import paste  # numba takes a while to import
+
     pixels = [blocks.pixels(place) for place in places]
-    if any(block is None for block in pixels):
+    addresses = [block.__array_interface__["data"][0] for block in pixels if block is not None]
+    if len(addresses) < len(pixels):
         return False
-    if int(geometry[:, 2].prod(axis=1, dtype=np.int64).sum()) < out.shape[0] * out.shape[1]:
-        out.fill(255)  # beyond the level
-    for block, ((from_y, from_x), (y, x), (height, width), *_) in zip(pixels, geometry.tolist(), strict=True):
-        assert block is not None
-        out[y : y + height, x : x + width] = block[from_y : from_y + height, from_x : from_x + width]
+    paste(np.array(addresses, np.int64), pixels[0].shape[1] if pixels[0] is not None else 0, geometry, out)
     return True
 
 

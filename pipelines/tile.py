@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from typing_extensions import Unpack
 
 from cellmix_dali.errors import ArgumentError, SlideError, unknown_name
+from cellmix_dali.slides import Slide
 from cellmix_dali.tables.tile_table import TileTable
 
 from ._cutting import WindowCutter
@@ -96,6 +97,7 @@ def decoded_tiles(
     saturation: int = SATURATION,
     num_threads: int = 1,
     batch_size: int = 64,
+    slide: Slide | None = None,
 ) -> Iterator[DecodedTiles]:
     """Go through the tiles of one slide, in the table's order, decoding each block of the file once.
 
@@ -117,9 +119,11 @@ def decoded_tiles(
     saturation : int, default 20
         See `tile_pipeline`.
     num_threads : int, default 1
-        Of DALI.
+        That decode at once on the host.
     batch_size : int, default 64
         Tiles at once, at most; of large windows fewer are taken.
+    slide : Slide, optional
+        The table's slide, where it is open already; it stays open. By default it is opened.
 
     Yields
     ------
@@ -148,7 +152,7 @@ def decoded_tiles(
         return iter(())
     size, resizing = image_size(table, tile_size)
     batch_size = windows_at_once(table, batch_size)
-    cutter = WindowCutter(table, edge=edge, device=device, num_threads=num_threads)
+    cutter = WindowCutter(table, edge=edge, device=device, num_threads=num_threads, slide=slide)
     finish = Finish(
         size,
         batch_size,

@@ -152,7 +152,7 @@ def _tiles(slide: Slide, table: TileTable, settings: TilingSettings) -> Generato
     if settings.format == "auto" and int(table.size[0]) == settings.tile_size:
         copying = can_copy(slide, level, table.x, table.y, table.size)
     copied = _copied(slide, level, table, np.flatnonzero(copying), settings.encoding)
-    encoded = _encoded(table, np.flatnonzero(~copying), settings)
+    encoded = _encoded(slide, table, np.flatnonzero(~copying), settings)
     with closing(copied), closing(encoded):
         # Both go through the slide row by row, so their merger holds a batch of each at most.
         yield from heapq.merge(copied, encoded, key=itemgetter(0))
@@ -184,11 +184,13 @@ def _copied(
                 yield row, (block, "jpg"), True
 
 
-def _encoded(table: TileTable, rows: NDArray[np.int64], settings: TilingSettings) -> Generator[_Made, None, None]:
+def _encoded(
+    slide: Slide, table: TileTable, rows: NDArray[np.int64], settings: TilingSettings
+) -> Generator[_Made, None, None]:
     """Tiles that are decoded, resized if need be, and encoded."""
     if not len(rows):
         return
-    # Here, since it brings DALI and torch, which copying does not need.
+    # Here, since it brings numba, which copying does not need.
     from ..pipelines.tile import decoded_tiles
 
     encoding = settings.encoding
@@ -200,6 +202,7 @@ def _encoded(table: TileTable, rows: NDArray[np.int64], settings: TilingSettings
         num_threads=1,  # there is one worker a core
         tissue=False,  # the plan has it
         batch_size=_BATCH,
+        slide=slide,
     )
     for batch in batches:
         made: list[_Made] = [

@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from .morphology import dilated, eroded, reached
 
@@ -52,6 +52,7 @@ def ink_mask(rgb: ByteArray, smooth: ByteArray | None = None) -> BoolArray:
     All thresholds were set by looking at real thumbnails.
     """
     from . import _ink_pixels  # numba takes a while to import
+    from ._blur import blurred
 
     picture = Image.fromarray(rgb)
     height, width = rgb.shape[:2]
@@ -59,7 +60,7 @@ def ink_mask(rgb: ByteArray, smooth: ByteArray | None = None) -> BoolArray:
         picture.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
     side = max(picture.size)
     if smooth is None or picture.size != (width, height):
-        smooth = np.asarray(picture.filter(ImageFilter.GaussianBlur(1.5)))
+        smooth = blurred(np.asarray(picture))
     density, over_red, over_green = _of_values()
     tissue, blue, strong = _ink_pixels.tissue_colours(smooth, density)
     if not strong:
@@ -90,10 +91,8 @@ def _of_values() -> tuple[FloatArray, FloatArray, FloatArray]:
     """
     values = np.arange(256, dtype=np.float32)
     density: FloatArray = -np.log10(np.clip(values, 1, _PAPER) / _PAPER)
-    red, green = (
-        values / np.float32(_PAPER),
-        (np.minimum(values, np.float32(_PAPER)) / np.float32(_PAPER)) ** np.float32(0.82),
-    )
+    red: FloatArray = (values / _PAPER).astype(np.float32)
+    green: FloatArray = ((np.minimum(values, _PAPER) / _PAPER) ** 0.82).astype(np.float32)
     return density, red, green
 
 

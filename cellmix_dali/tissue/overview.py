@@ -108,8 +108,8 @@ def _draw_tiles(picture: Image.Image, edges: Whole) -> None:
     size = picture.size
     x0, y0, x1, y1 = np.clip(edges, 0, (np.array(size) - 1)[[0, 1, 0, 1]]).T
     inside = _filled(size, x0, y0, x1, y1)
-    lines = _filled(size, x0, y0, x0, y1) | _filled(size, x1, y0, x1, y1)
-    lines |= _filled(size, x0, y0, x1, y0) | _filled(size, x0, y1, x1, y1)
+    sides = (x0, y0, x0, y1), (x1, y0, x1, y1), (x0, y0, x1, y0), (x0, y1, x1, y1)
+    lines = _filled(size, *(np.concatenate(ends) for ends in zip(*sides, strict=True)))
     crowded = np.count_nonzero(lines) > _CROWDED * np.count_nonzero(inside)
     if crowded:
         lines = inside & ~eroded(inside, 1)

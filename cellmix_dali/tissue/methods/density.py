@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFilter
 
 from ..glass import glass_of
 from ..ink import ink_mask
@@ -51,8 +50,9 @@ def by_density(rgb: ByteArray) -> BoolArray:
     bool array (height, width)
     """
     from .. import _pixels  # numba takes a while to import
+    from .._blur import blurred
 
-    smooth = np.asarray(Image.fromarray(rgb).filter(ImageFilter.GaussianBlur(1.5)))
+    smooth = blurred(rgb)
     glass = glass_of(smooth)
     if glass is None:
         return by_saturation(rgb)
