@@ -1,7 +1,7 @@
 """Parts of decoded blocks copied into windows by compiled code."""
 
 # The annotations would be compiled with the functions.
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, arg-type"
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, call-arg"
 
 from __future__ import annotations
 

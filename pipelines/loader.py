@@ -6,10 +6,9 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, Generic, NoReturn, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar, cast
 
 import torch
-from nvidia.dali.plugin.pytorch import DALIGenericIterator
 from torch import Tensor
 from typing_extensions import Self
 
@@ -23,6 +22,9 @@ from cellmix_dali.reading.faults import Fault
 from cellmix_dali.slides.stream_kinds import DecoderRoute
 
 from .graph import GraphOptions, source_pipeline
+
+if TYPE_CHECKING:
+    from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
 __all__ = ["Loader", "Stateful", "loader_over"]
 
@@ -285,6 +287,10 @@ class Loader(Generic[SourceT]):
     def _make_iterator(self) -> None:
         """Define the pipeline, and the iterator over it; no batch is fetched yet."""
         self.pipeline = self._build()
+        from nvidia.dali.plugin.pytorch import (
+            DALIGenericIterator,  # after `plugins.dali`, which says it if DALI is missing
+        )
+
         self._iterator = DALIGenericIterator(
             [self.pipeline], self.source.outputs, size=-1, auto_reset=False, prepare_first_batch=False
         )

@@ -11,7 +11,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -40,19 +39,18 @@ def nothing_else_runs_here() -> None:
     _alone.append(True)
 
 
-@dataclass(eq=False)
 class _Piece(Generic[TaskT]):
     # A task under way.
-    task: TaskT
-    deaths: int = 0
+    def __init__(self, task: TaskT) -> None:
+        self.task, self.deaths = task, 0
 
 
-@dataclass(eq=False)
 class _Worker(Generic[TaskT]):
-    process: Any
-    connection: Connection[Any, Any]
-    piece: _Piece[TaskT] | None = None
-    ready: bool = False
+    # A process, and what it works at.
+    def __init__(self, process: Any, connection: Connection[Any, Any]) -> None:
+        self.process, self.connection = process, connection
+        self.piece: _Piece[TaskT] | None = None
+        self.ready = False
 
 
 class Processes(Executor[TaskT, OutcomeT]):
