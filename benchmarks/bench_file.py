@@ -21,6 +21,8 @@ AIMS = {
     "mix_over_normalise": 1.0,
     "kernel_over_copy": 0.5,
     "encode_over_openslide_pil": 3.0,
+    "job_over_script": 1.67,
+    "job_of_one_slide_over_script": 1.0,
     "copy_over_cp": 0.5,
     "drop_in": 10.0,
     "host_us_per_tile": 8.0,

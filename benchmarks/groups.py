@@ -12,6 +12,7 @@ import peers
 from drop_in import drop_in
 from gil import gil
 from host import host_times, plan_times
+from job import job
 from kernel import kernel
 from material import Material
 from measure import Contestant, Series, alternate, rounds_of
@@ -143,6 +144,7 @@ GROUPS: dict[str, Callable[[Material, int, Report], None]] = {
     "methods": methods,
     "kernel": kernel,
     "tiling": tiling,
+    "job": job,
     "verifying": verifying,
     "drop_in": drop_in,
     "gil": gil,

@@ -8,24 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellmix_dali.errors import CellMixDaliError, NotReadError, SlideError
-from cellmix_dali.plugins.dali import Pipeline, fn, types
-from cellmix_dali.plugins.decode import decode, undecodable
 from cellmix_dali.slides import Slide
 from cellmix_dali.slides.stream_kinds import stream_kind
 
-from .device import device_id
-from .routes import decoder_device
+from ._block_decoders import AT_ONCE, block_decoder
 
 __all__ = ["DecodedBlocks", "Place"]
 
 Place = tuple[int, int]  # column and row of a block
 
-_BATCH = 64  # blocks that DALI decodes at once
 _KEPT_BYTES = 1 << 27  # of decoded blocks: a row of them across 170,000 px, where they have 256 px
 
 
 class DecodedBlocks:
-    """Decodes blocks of a level with DALI, and keeps them until the windows that need them are cut.
+    """Decodes blocks of a level, and keeps them until the windows that need them are cut.
 
     Parameters
     ----------
@@ -36,7 +32,9 @@ class DecodedBlocks:
     device : {"cpu", "gpu"}
         Where blocks are decoded. They come to the host in both cases.
     num_threads : int
-        Of DALI.
+        That decode at once on the host.
+    scans : bool, default True
+        Whether scans are followed, see `cellmix_dali.slides.damage.BlockCheck`.
 
     Attributes
     ----------
@@ -44,26 +42,25 @@ class DecodedBlocks:
         Blocks decoded so far; one that was dropped too early counts each time.
     """
 
-    def __init__(self, slide: Slide, number: int, *, device: str, num_threads: int) -> None:
+    def __init__(self, slide: Slide, number: int, *, device: str, num_threads: int, scans: bool = True) -> None:
         level = slide.levels[number]
         width, height = level.block_width or 0, level.block_height or 0
         self.decoded = 0
         self._where = f"level {number} of {slide.path}"
-        self._device, self._num_threads = device, num_threads
-        self._kind = stream_kind(level.compression, level.colour)
-        self._reader = slide.block_reader(number, scans=True)
+        kind = stream_kind(level.compression, level.colour)
+        self._decoder = block_decoder(kind, device=device, num_threads=num_threads)
+        self._reader = slide.block_reader(number, scans=scans)
         self._most = max(1, _KEPT_BYTES // (3 * width * height))
         self._shape = height, width, 3
         self._pixels: dict[Place, NDArray[np.uint8]] = {}
         self._free: list[NDArray[np.uint8]] = []
         self._bad: dict[Place, SlideError | None] = {}
-        self._pipeline = self._decoder()
 
     def load(self, places: Iterable[Place]) -> None:
         """Decode those of these blocks that are not decoded yet."""
         new = [place for place in places if place not in self._pixels and place not in self._bad]
-        for first in range(0, len(new), _BATCH):
-            self._decode(self._read(new[first : first + _BATCH]))
+        for first in range(0, len(new), AT_ONCE):
+            self._decode(self._read(new[first : first + AT_ONCE]))
 
     def pixels(self, place: Place) -> NDArray[np.uint8] | None:
         """Return a loaded block as uint8 (height, width, 3); None where it is blank or bad."""
@@ -97,32 +94,26 @@ class DecodedBlocks:
     def _decode(self, streams: dict[Place, NDArray[np.uint8]]) -> None:
         if not streams:
             return
+        places = list(streams)
+        pixels = [self._free.pop() if self._free else np.empty(self._shape, np.uint8) for _ in places]
         try:
-            (decoded,) = self._pipeline.run(blocks=list(streams.values()))
+            bad = self._decoder.decode(list(streams.values()), pixels)
         except RuntimeError as error:
-            bad = undecodable({place: (stream,) for place, stream in streams.items()})
-            if not bad:
-                raise CellMixDaliError(f"DALI could not decode blocks of {self._where}.\n{error}") from error
-            self._pipeline = self._decoder()  # after an error DALI's pipeline is lost
-            self._bad |= {place: SlideError(reason) for place, reason in bad.items()}
-            self._decode({place: stream for place, stream in streams.items() if place not in self._bad})
-            return
-        # DALI uses its buffers again: what is kept must be copied. New memory costs more than the copy.
-        for place, pixels in zip(streams, decoded, strict=True):
-            copy = self._free.pop() if self._free else np.empty(self._shape, np.uint8)
-            np.copyto(copy, pixels)
-            self._pixels[place] = copy
-        self.decoded += len(streams)
+            raise CellMixDaliError(f"DALI could not decode blocks of {self._where}.\n{error}") from error
+        for number, place in enumerate(places):
+            if number in bad:
+                self._bad[place] = SlideError(bad[number])
+                self._free.append(pixels[number])
+            else:
+                self._pixels[place] = pixels[number]
+        self.decoded += len(places) - len(bad)
 
-    def _decoder(self) -> Pipeline:
-        pipeline = Pipeline(
-            batch_size=_BATCH,
-            num_threads=self._num_threads,
-            device_id=device_id(self._device),
-            prefetch_queue_depth=1,
-        )
-        with pipeline:
-            encoded = fn.external_source(name="blocks", dtype=types.UINT8, ndim=1, no_copy=True)
-            pipeline.set_outputs(decode(encoded, decoder_device(self._device, [self._kind])).cpu())
-        pipeline.build()
-        return pipeline
+    def forget(self) -> None:
+        """Drop all pixels, and the memory for them."""
+        self._pixels.clear()
+        self._bad.clear()
+        self._free.clear()
+
+    def close(self) -> None:
+        """Let go of the decoder."""
+        self._decoder.close()

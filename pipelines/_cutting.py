@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cellmix_dali.errors import ArgumentError, SlideError
 from cellmix_dali.reading.slides import TileReader
 from cellmix_dali.reading.windows import cut_windows, extents, lie, on_level
-from cellmix_dali.slides import Level
+from cellmix_dali.slides import Level, Slide
 from cellmix_dali.tables.tile_table import TileTable
 
 from ._block_cache import DecodedBlocks, Place
@@ -31,6 +31,10 @@ class WindowCutter:
         See `TileReader`.
     device, num_threads
         See `DecodedBlocks`.
+    slide : Slide, optional
+        The table's slide, where it is open already; it is not closed.
+    blocks : DecodedBlocks, optional
+        Of the table's level of that slide, instead of new ones; they are not closed.
 
     Raises
     ------
@@ -40,17 +44,28 @@ class WindowCutter:
         If the slide cannot be opened.
     """
 
-    def __init__(self, table: TileTable, *, edge: str, device: str, num_threads: int) -> None:
+    def __init__(
+        self,
+        table: TileTable,
+        *,
+        edge: str,
+        device: str,
+        num_threads: int,
+        slide: Slide | None = None,
+        blocks: DecodedBlocks | None = None,
+    ) -> None:
         for name, column in (("slides", table.slide), ("levels", table.level)):
             if len(table) and column.min() != column.max():
                 raise ArgumentError(f"The tile table has tiles of several {name}: select the rows of one.")
         self.table = table
-        self._reader = TileReader(table, edge=edge)
-        slide, number = self._reader.slide(int(table.slide[0])), int(table.level[0])
-        self._blocks: DecodedBlocks | None = None
+        first, number = int(table.slide[0]), int(table.level[0])
+        self._reader = TileReader(table, edge=edge, opened=None if slide is None else {first: slide})
+        slide = self._reader.slide(first)
+        self._given = blocks is not None
+        self._blocks = blocks
         if number < len(slide.levels) and slide.levels[number].block_width is not None:
             self._level = slide.levels[number]
-            self._blocks = DecodedBlocks(slide, number, device=device, num_threads=num_threads)
+            self._blocks = blocks or DecodedBlocks(slide, number, device=device, num_threads=num_threads)
             self._last = _last_rows(self._level, table)
 
     @property
@@ -77,8 +92,8 @@ class WindowCutter:
         rest = list(zip(rows.tolist(), into, strict=True))
         if self._blocks is not None:
             rest = self._cut_blocks(self._blocks, rest, bad)
-        for row, out in rest:
-            (tile,) = self._reader.read(np.array([row]))
+        tiles = self._reader.read(np.array([row for row, _ in rest], np.int64))
+        for (row, out), tile in zip(rest, tiles, strict=True):
             if isinstance(tile, SlideError):
                 bad[row] = tile
             else:
@@ -88,6 +103,8 @@ class WindowCutter:
 
     def close(self) -> None:
         """Close the slide."""
+        if self._blocks is not None and not self._given:
+            self._blocks.close()
         self._reader.close()
 
     def _cut_blocks(
@@ -122,14 +139,13 @@ class WindowCutter:
 
 def _paste(blocks: DecodedBlocks, places: list[Place], geometry: NDArray[np.int32], out: NDArray[np.uint8]) -> bool:
     """Put a window together; False where a block is blank."""
+    from ._paste import paste  # numba takes a while to import
+
     pixels = [blocks.pixels(place) for place in places]
-    if any(block is None for block in pixels):
+    addresses = [block.__array_interface__["data"][0] for block in pixels if block is not None]
+    if len(addresses) < len(pixels):
         return False
-    if int(geometry[:, 2].prod(axis=1, dtype=np.int64).sum()) < out.shape[0] * out.shape[1]:
-        out.fill(255)  # beyond the level
-    for block, ((from_y, from_x), (y, x), (height, width), *_) in zip(pixels, geometry.tolist(), strict=True):
-        assert block is not None
-        out[y : y + height, x : x + width] = block[from_y : from_y + height, from_x : from_x + width]
+    paste(np.array(addresses, np.int64), pixels[0].shape[1] if pixels[0] is not None else 0, geometry, out)
     return True
 
 

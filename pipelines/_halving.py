@@ -12,8 +12,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from cellmix_dali.plugins.dali import Pipeline, fn, types
-
 __all__ = ["halving"]
 
 Halve = Callable[[NDArray[np.uint8], NDArray[np.uint8]], None]
@@ -62,6 +60,8 @@ def halving(size: int) -> Halve | None:
 
 def _resized(windows: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """By DALI, as in cellmix_dali.plugins.tiles."""
+    from cellmix_dali.plugins.dali import Pipeline, fn, types  # DALI takes long to import
+
     pipeline = Pipeline(batch_size=len(windows), num_threads=1, device_id=None, prefetch_queue_depth=1)
     with pipeline:
         images = fn.external_source(name="windows", dtype=types.UINT8, ndim=3, layout="HWC")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.plugins.dali import DataNode, fn, math, types
+
+if TYPE_CHECKING:
+    from cellmix_dali.plugins.dali import DataNode
 
 __all__ = ["BLACK", "RASTER", "SATURATION", "check_saturation", "tissue_share_node"]
 
@@ -37,6 +41,8 @@ def tissue_share_node(images: DataNode, tile_size: int, saturation: int) -> Data
     DataNode, float32 ()
         0 to 1.
     """
+    from cellmix_dali.plugins.dali import fn, math, types  # DALI takes long to import
+
     side = min(tile_size, RASTER)
     if side < tile_size:
         # Pixel floor((i + 0.5) * tile_size / side) of each row and column.

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import torch
-from nvidia.dali.plugin.pytorch import DALIGenericIterator
 from torch import Tensor
 from typing_extensions import Self
 
@@ -23,6 +22,9 @@ from cellmix_dali.slides.stream_kinds import DecoderRoute
 
 from ._of_one_process import OfOneProcess
 from .graph import GraphOptions, source_pipeline
+
+if TYPE_CHECKING:
+    from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
 __all__ = ["Loader", "loader_over"]
 
@@ -245,6 +247,10 @@ class Loader(OfOneProcess, Generic[SourceT]):
     def _make_iterator(self) -> None:
         """Define the pipeline, and the iterator over it; no batch is fetched yet."""
         self.pipeline = self._build()
+        from nvidia.dali.plugin.pytorch import (
+            DALIGenericIterator,  # after `plugins.dali`, which says it if DALI is missing
+        )
+
         self._iterator = DALIGenericIterator(
             [self.pipeline], self.source.outputs, size=-1, auto_reset=False, prepare_first_batch=False
         )

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cellmix_dali._arguments import integer
-from cellmix_dali.errors import CellMixDaliError
-from cellmix_dali.plugins import TileSource
-from cellmix_dali.slides import Slide, open_slide
+from cellmix_dali._cores import usable_cores
+from cellmix_dali.errors import CellMixDaliError, SlideError
+from cellmix_dali.shards import is_sharded
+from cellmix_dali.slides import Slide
 from cellmix_dali.slides.resolution import choose_level
 from cellmix_dali.tables.positions import from_level0
 from cellmix_dali.tables.tile_table import TileTable
 
-from .graph import GraphOptions, source_pipeline
+from ._cutting import WindowCutter
+from ._kept import Kept, KeptSlide
+from .tile import Finish, batches, image_size, windows_at_once
 
 __all__ = ["read_table", "read_tiles"]
+
+_MOST_THREADS = 16
+# Of slides the last eight stay open for the next call, and as many pipelines that resize.
+_SLIDES: Kept[KeptSlide] = Kept(8, KeptSlide.close)
+_FINISHES: Kept[Finish] = Kept(8, lambda _: None)
 
 
 def read_tiles(
@@ -67,7 +76,12 @@ def read_tiles(
     CellMixDaliError
         If the slide, a position or the resolution cannot be read.
     """
-    opened = slide if isinstance(slide, Slide) else open_slide(slide)
+    if not isinstance(slide, Slide):
+        with _SLIDES.use(_absolute(slide), lambda: KeptSlide(slide)) as kept:
+            opened = kept.current()
+            kept.rest()
+    else:
+        opened = slide
     choice = choose_level(opened, size, mpp=mpp, level=level, magnification=magnification, mpp_override=mpp_override)
     x, y = from_level0(opened, positions, choice.level, size=choice.size).T
     if not len(x):
@@ -106,7 +120,65 @@ def read_table(
     CellMixDaliError
         If a tile cannot be read.
     """
-    batch_size = min(integer("batch_size", batch_size, low=1), len(table))
+    batch_size = integer("batch_size", batch_size, low=1)
+    images = _on_host(table, tile_size, edge, batch_size, device, num_threads)
+    if images is not None:
+        return images
+    return _by_graph(table, tile_size, edge=edge, batch_size=batch_size, device=device, num_threads=num_threads)
+
+
+def _on_host(
+    table: TileTable, tile_size: int | None, edge: str, batch_size: int, device: str, num_threads: int | None
+) -> NDArray[np.uint8] | None:
+    """Read tiles of one level of one slide without a graph; None where that cannot be, or a tile cannot be read.
+
+    The pixels are those of the graph, see `cellmix_dali.pipelines.decoded_tiles`. What is opened is kept for the next
+    call.
+    """
+    threads = min(_MOST_THREADS, usable_cores()) if num_threads is None else num_threads
+    if device != "cpu" or threads < 1 or is_sharded(table) or not len(table):
+        return None
+    one = all(column.min() == column.max() for column in (table.slide, table.level))
+    if not one or not (tile_size or table.size.min() == table.size.max()) or (tile_size or 1) < 1:
+        return None
+    size, resizing = image_size(table, tile_size)
+    at_once, halved = windows_at_once(table, batch_size), bool((table.size == 2 * size).all())
+    path = Path(table.slides[int(table.slide[0])])
+    found = np.empty((len(table), size, size, 3), np.uint8)
+    make = partial(
+        Finish, size, at_once, resizing=resizing, halved=halved, saturation=None, device="cpu", num_threads=threads
+    )
+    try:
+        with (
+            _SLIDES.use(_absolute(path), lambda: KeptSlide(path)) as kept,
+            _FINISHES.use((size, at_once, resizing, halved, threads), make) as finish,
+        ):
+            slide = kept.current()
+            blocks = kept.blocks(int(table.level[0]), threads)
+            cutter = WindowCutter(table, edge=edge, device="cpu", num_threads=threads, slide=slide, blocks=blocks)
+            bad = False
+            for batch in batches(cutter, finish, at_once):
+                bad = bad or bool(batch.faults)
+                found[batch.rows] = batch.images
+            kept.rest()
+    except (SlideError, RuntimeError):
+        return None  # the graph says it better, or waits until it can be read
+    return None if bad else found
+
+
+def _absolute(path: str | Path) -> Path:
+    return Path(path).expanduser().absolute()
+
+
+def _by_graph(
+    table: TileTable, tile_size: int | None, *, edge: str, batch_size: int, device: str, num_threads: int | None
+) -> NDArray[np.uint8]:
+    """Read tiles by the graph of a loader."""
+    from cellmix_dali.plugins import TileSource
+
+    from .graph import GraphOptions, source_pipeline
+
+    batch_size = min(batch_size, len(table))
     source = TileSource(table, batch_size=batch_size, tile_size=tile_size, edge=edge, shuffle=False, drop_last=False)
     options = GraphOptions(device, num_threads=num_threads, prefetch_queue_depth=1)
     pipeline = source_pipeline(source, options, lambda batch, *_: [batch.images.cpu(), batch.labels, batch.tile])

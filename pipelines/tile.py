@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from itertools import compress
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Unpack
 
 from cellmix_dali.errors import ArgumentError, SlideError, unknown_name
-from cellmix_dali.plugins import Source, TileNodes, TileSource
-from cellmix_dali.plugins.dali import DataNode, Pipeline, fn, types
+from cellmix_dali.slides import Slide
 from cellmix_dali.tables.tile_table import TileTable
 
 from ._cutting import WindowCutter
 from ._halving import halving
 from ._tissue import SATURATION, check_saturation, tissue_share_node
-from .device import device_name, pipeline_on
-from .graph import GraphKeywords, GraphOptions, source_pipeline
+
+if TYPE_CHECKING:  # DALI and PyTorch take seconds to import, and a job that decodes JPEG needs neither
+    from cellmix_dali.plugins import Source, TileNodes, TileSource
+    from cellmix_dali.plugins.dali import DataNode, Pipeline
+
+    from .graph import GraphKeywords, GraphOptions
 
 __all__ = ["DecodedTiles", "decoded_tiles", "tile_pipeline"]
 
@@ -72,6 +76,8 @@ def tile_pipeline(source: TileSource, *, saturation: int = SATURATION, **options
     MissingDependencyError
         If the GPU is asked for where there is none.
     """
+    from .graph import GraphOptions, source_pipeline
+
     check_saturation(saturation)
 
     def finish(batch: TileNodes, source: Source, _: GraphOptions) -> list[DataNode]:
@@ -91,6 +97,7 @@ def decoded_tiles(
     saturation: int = SATURATION,
     num_threads: int = 1,
     batch_size: int = 64,
+    slide: Slide | None = None,
 ) -> Iterator[DecodedTiles]:
     """Go through the tiles of one slide, in the table's order, decoding each block of the file once.
 
@@ -112,9 +119,11 @@ def decoded_tiles(
     saturation : int, default 20
         See `tile_pipeline`.
     num_threads : int, default 1
-        Of DALI.
+        That decode at once on the host.
     batch_size : int, default 64
         Tiles at once, at most; of large windows fewer are taken.
+    slide : Slide, optional
+        The table's slide, where it is open already; it stays open. By default it is opened.
 
     Yields
     ------
@@ -133,15 +142,18 @@ def decoded_tiles(
     check_saturation(saturation)
     if edge not in ("skip", "pad"):
         raise unknown_name("edge", edge, ("skip", "pad"))
-    device = device_name(device)
+    if device != "cpu":
+        from .device import device_name
+
+        device = device_name(device)
     if num_threads < 1 or batch_size < 1:
         raise ArgumentError(f"num_threads={num_threads}, batch_size={batch_size}: both are at least 1.")
     if not len(table):
         return iter(())
-    size, resizing = _image_size(table, tile_size)
-    batch_size = min(batch_size, max(1, _WINDOW_BYTES // (3 * int(table.size.max()) ** 2)))
-    cutter = WindowCutter(table, edge=edge, device=device, num_threads=num_threads)
-    finish = _Finish(
+    size, resizing = image_size(table, tile_size)
+    batch_size = windows_at_once(table, batch_size)
+    cutter = WindowCutter(table, edge=edge, device=device, num_threads=num_threads, slide=slide)
+    finish = Finish(
         size,
         batch_size,
         resizing=resizing,
@@ -150,10 +162,10 @@ def decoded_tiles(
         device=device,
         num_threads=num_threads,
     )
-    return _batches(cutter, finish, batch_size)
+    return batches(cutter, finish, batch_size)
 
 
-def _batches(cutter: WindowCutter, finish: _Finish, batch_size: int) -> Iterator[DecodedTiles]:
+def batches(cutter: WindowCutter, finish: Finish, batch_size: int) -> Iterator[DecodedTiles]:
     """Cut and finish one batch after the other."""
     table, memory = cutter.table, np.empty((0, 0), np.uint8)
     largest = int(table.size.max())
@@ -178,7 +190,10 @@ def _batches(cutter: WindowCutter, finish: _Finish, batch_size: int) -> Iterator
         cutter.close()
 
 
-class _Finish:
+_halving = functools.cache(halving)  # asking DALI takes some 30 ms
+
+
+class Finish:
     """What is done to windows after they are cut: resized, if they must be, and looked at for tissue."""
 
     def __init__(
@@ -193,12 +208,16 @@ class _Finish:
         num_threads: int,
     ) -> None:
         self.size, self.resizing = size, resizing
-        self._halve = halving(size) if halved and device == "cpu" else None
+        self._halve = _halving(size) if halved and device == "cpu" else None
         self._in_graph = resizing and self._halve is None
         self._measuring = saturation is not None
         self._pipeline: Pipeline | None = None
         if not (self._in_graph or self._measuring):
             return
+        from cellmix_dali.plugins.dali import fn, types
+
+        from .device import pipeline_on
+
         pipeline = pipeline_on(device, batch_size=batch_size, num_threads=num_threads)
         with pipeline:
             images = fn.external_source(name="windows", dtype=types.UINT8, ndim=3, layout="HWC", no_copy=True)
@@ -231,7 +250,12 @@ class _Finish:
         return images, tissue
 
 
-def _image_size(table: TileTable, tile_size: int | None) -> tuple[int, bool]:
+def windows_at_once(table: TileTable, batch_size: int) -> int:
+    """Return how many windows are cut at once: of large ones fewer than asked."""
+    return min(batch_size, max(1, _WINDOW_BYTES // (3 * int(table.size.max()) ** 2)))
+
+
+def image_size(table: TileTable, tile_size: int | None) -> tuple[int, bool]:
     """The images' side, and whether any window has another."""
     least, most = int(table.size.min()), int(table.size.max())
     if tile_size is None and least != most:

@@ -11,17 +11,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import shapely
-import shapely.errors
-import shapely.geometry
 
 from .._arguments import path_of
 from ..errors import ArgumentError, unknown_name
 from ..storage.foreign_files import read_json
+
+if TYPE_CHECKING:
+    import shapely
 
 __all__ = ["Annotations", "read_geojson"]
 
@@ -51,6 +51,8 @@ class Annotations:
         """Return the same regions, further right and down by so many pixels."""
         if not (x or y):
             return self
+        import shapely  # a tenth of a second, which a job without annotations does not need
+
         polygons = shapely.transform(np.array(self.polygons, object), lambda points: points + np.array([x, y]))
         return Annotations(tuple(polygons), self.names)
 
@@ -110,6 +112,8 @@ class Annotations:
         if not ((w > 0) & (h > 0)).all():
             raise ArgumentError("A tile's width or height is not above 0: check the tile table.")
 
+        import shapely
+
         tiles = shapely.box(left, top, left + w, top + h)
         tree = shapely.STRtree(tiles)
         # Areas of intersections carry rounding errors, which must not decide a tie or a tile just covered
@@ -121,6 +125,8 @@ class Annotations:
 
     def _covered(self, name: str, tiles: npt.NDArray[np.object_], tree: shapely.STRtree) -> npt.NDArray[np.float64]:
         """Area of each tile, in square pixels, that polygons of this class cover."""
+        import shapely
+
         covered = np.zeros(len(tiles))
         union = shapely.union_all([p for p, n in zip(self.polygons, self.names, strict=True) if n == name])
         # Most tiles lie wholly inside: a prepared predicate finds them quickly. The others are cut with small
@@ -138,6 +144,8 @@ class Annotations:
 
 def _split(shape: shapely.Geometry) -> list[shapely.Geometry]:
     """Halve a region across its longer side until no piece has a long outline."""
+    import shapely
+
     pieces, waiting = [], list(shapely.get_parts(shape))
     while waiting:
         part = waiting.pop()
@@ -213,6 +221,9 @@ def _class_name(feature: dict[str, Any]) -> str | None:
 
 def _polygons(geometry: dict[str, Any], where: str) -> list[shapely.Geometry]:
     """Turn a GeoJSON geometry into valid polygons: none for a point or a line."""
+    import shapely.errors
+    import shapely.geometry
+
     if geometry.get("type") not in ("Polygon", "MultiPolygon"):
         return []
     try:

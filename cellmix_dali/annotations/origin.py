@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError
@@ -48,6 +47,8 @@ def annotations_of(
     ArgumentError
         If the file cannot be read.
     """
+    import shapely  # a tenth of a second, which a job without annotations does not need
+
     path, frame, first = Path(path), frame_of(slide, origin), slide.levels[0]
     found = read_geojson(path, unclassified=unclassified).moved(frame.x, frame.y)
     notes = []

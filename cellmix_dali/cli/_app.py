@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from .. import __version__
 from ..errors import CellMixDaliError, StoppedError
+from ..jobs.processes import nothing_else_runs_here
 from .compare import compare
 from .curriculum import curriculum
 from .demo import demo
@@ -63,6 +64,7 @@ def _root(
 
 def main() -> None:
     """Run the command line: exit code 0, 2 with one message for what cannot work, 130 or 143 where it was stopped."""
+    nothing_else_runs_here()
     try:
         app()
     except StoppedError as stopped:

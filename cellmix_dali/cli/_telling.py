@@ -24,14 +24,22 @@ _SIGNALLED = 128  # and the signal's number, as shells say it
 
 
 class Display:
-    """Shows how far a job is while its block lasts: by `bars` in a terminal, else, where they are None, by lines."""
+    """Shows how far a job is while its block lasts: by `bars` in a terminal, else, where they are None, by lines.
 
-    def __init__(self, console: Console, *columns: ProgressColumn) -> None:
-        self.console = console
+    Bars have a thread. With `late`, they appear when `appear` is called, after the workers were forked.
+    """
+
+    def __init__(self, console: Console, *columns: ProgressColumn, late: bool = False) -> None:
+        self.console, self._late = console, late
         self.bars = Progress(*columns, console=console) if console.is_terminal else None
 
     def __enter__(self) -> None:
-        if self.bars is not None:
+        if not self._late:
+            self.appear()
+
+    def appear(self) -> None:
+        """Show the bars, if there are any and they are not shown yet."""
+        if self.bars is not None and not self.bars.live.is_started:
             self.bars.start()
 
     def __exit__(self, *_: object) -> None:

@@ -170,7 +170,7 @@ class _Display(Display):
 
     def __init__(self, console: Console) -> None:
         text = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeElapsedColumn()
-        super().__init__(console, *text)
+        super().__init__(console, *text, late=True)
         self.told: set[str] = set()  # slides that were not tiled, and of which it was said why
         if self.bars is not None:
             self._slides = self.bars.add_task("slides", total=None, text="starting")
@@ -178,6 +178,7 @@ class _Display(Display):
 
     def show(self, state: JobState) -> None:
         """Show a state."""
+        self.appear()
         left = state.seconds_left
         rest = "" if left is None else f", {duration(left)} left"
         speed = f"{state.tiles_per_second:,.0f} tiles/s{rest}"

@@ -2,10 +2,11 @@
 
 A job's folder is held by one process, and a file in it says what the job was asked for (`folder`), so that it goes on
 with the same settings alone (`asked`). What is done is noted so that a crash costs no finished work (`journal`). Pieces
-of work are done by this process or by others, which may die or hang (`executor`, `worker`, `deadline`). Signals ask for
-an orderly end (`signals`).
+of work are done by this process or by others, which may die or hang: worker processes of its own (`processes`,
+`worker`) or those of a Dask cluster (`cluster`), which have one contract (`contract`) and are made by `executor`. Work
+that hangs has an end (`deadline`). Signals ask for an orderly end (`signals`).
 """
 
-from .executor import JobStoppedError
+from .contract import JobStoppedError
 
 __all__ = ["JobStoppedError"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import NamedTuple, cast
@@ -94,6 +94,8 @@ class TileReader:
         How long what cannot be read for a reason of the moment is tried again. By default it is not.
     verify : {"headers", "scan"}, default "headers"
         See `VERIFY`.
+    opened : mapping of int to Slide, optional
+        Slides that are open already, by their numbers in the table; they are not closed.
 
     Raises
     ------
@@ -126,6 +128,7 @@ class TileReader:
         lenient: bool = False,
         retry: Retry = AT_ONCE,
         verify: str = "headers",
+        opened: Mapping[int, Slide] | None = None,
     ) -> None:
         self.table = table
         if verify not in VERIFY:
@@ -140,7 +143,7 @@ class TileReader:
             raise unknown_name("edge", edge, ("skip", "pad"))
         self.pad = edge == "pad"
         self._size = int(table.size.max()) if len(table) else 1
-        self._slides = OpenSlides(table.slides)
+        self._slides = OpenSlides(table.slides, opened)
         self._patience = Patience(retry)
         self._sources: dict[tuple[int, int], _Source] = {}
         self._direct: frozenset[str] = frozenset(KINDS)
@@ -195,9 +198,10 @@ class TileReader:
                 tiles = read(_Windows(readers, which[places], of[places], windows[places]))
                 for place, tile in zip(places.tolist(), tiles, strict=True):
                     found[place] = tile
-        for place, tile in enumerate(found):
-            if tile is None:
-                found[place] = self._pixels(int(rows[place]))
+        # Row by row of each level, so that what OpenSlide keeps of the blocks serves the next tile, too.
+        left = np.array([place for place, tile in enumerate(found) if tile is None], np.int64)
+        for place in left[np.lexsort((windows[left, 0], windows[left, 1], which[left]))].tolist():
+            found[place] = self._pixels(int(rows[place]))
         return cast("list[EncodedTile | SlideError]", found)
 
     def only(self, kinds: Iterable[str]) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ctypes
+import functools
+import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,11 +20,11 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     import openslide
-    from PIL import Image
 
 __all__ = ["OpenSlideFile", "bounds_of", "detect_format", "mpp_of", "tile_of"]
 
 _MOST_HANDLES = 256  # that a process holds: each has a cache of 32 MiB. A file is open only while one reads
+_KEPT_PIXELS = 1 << 22  # of the memory that a thread keeps to read into
 # What closes a handle in a forked child may move the place in a file that the parent reads from, too.
 _HANDLES: KeptOpen[openslide.OpenSlide] = KeptOpen(lambda: _MOST_HANDLES)
 
@@ -144,13 +147,13 @@ class OpenSlideFile:
         """
         handle = self.handle()
         try:
-            return _over_white(handle.read_region(location, level, size))
+            return _region(handle, level, location, size)
         except Exception:
             # Perhaps another thread's error, latched in the shared handle: only a new one can tell.
             _HANDLES.drop(self, handle)
         own = self._open()
         try:
-            pixels = _over_white(own.read_region(location, level, size))
+            pixels = _region(own, level, location, size)
         except Exception as error:
             raise refusal(
                 f"OpenSlide cannot read {size[0]}x{size[1]} pixels of level {level} at {location} "
@@ -167,15 +170,51 @@ class OpenSlideFile:
         _HANDLES.drop(self)
 
 
-def _over_white(image: Image.Image) -> NDArray[np.uint8]:
-    rgba = np.asarray(image)
-    alpha = rgba[..., 3:]
-    if alpha.size == 0 or alpha.min() == 255:
-        return np.ascontiguousarray(rgba[..., :3])
-    # Rounded to nearest; exact where alpha is 0 or 255.
-    weight = alpha.astype(np.uint16)
-    blend = (rgba[..., :3] * weight + 255 * (255 - weight) + 127) // 255
-    return blend.astype(np.uint8)
+class _Buffers(threading.local):
+    # Memory for a region's pixels as OpenSlide has them, one for each thread: new memory costs as much as the copy.
+    def __init__(self) -> None:
+        self.kept = np.empty(0, np.uint32)
+
+    def take(self, count: int) -> NDArray[np.uint32]:
+        if count > _KEPT_PIXELS:
+            return np.empty(count, np.uint32)
+        if self.kept.size < count:
+            self.kept = np.empty(count, np.uint32)
+        return self.kept[:count]
+
+
+_BUFFERS = _Buffers()
+
+
+@functools.cache
+def _library() -> tuple[Callable[..., None], Callable[..., bytes | None]]:
+    """OpenSlide's own functions to read a region and to say what went wrong; without the interpreter lock."""
+    library = _load().lowlevel._lib
+    read, error = library["openslide_read_region"], library["openslide_get_error"]
+    whole, number = ctypes.c_int64, ctypes.c_int32
+    read.argtypes = [ctypes.c_void_p, ctypes.c_void_p, whole, whole, number, whole, whole]
+    read.restype = None
+    error.argtypes, error.restype = [ctypes.c_void_p], ctypes.c_char_p
+    return read, error
+
+
+def _region(
+    handle: openslide.OpenSlide, level: int, location: tuple[int, int], size: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """Read a region over white, into memory of our own; Pillow's pictures would cost as much as some decoding."""
+    from ._argb import over_white  # numba takes a while to import
+
+    read, error = _library()
+    width, height = size
+    pixels = _BUFFERS.take(width * height)
+    opened = handle._osr._as_parameter_
+    read(opened, pixels.ctypes.data, *location, level, width, height)
+    said = error(opened)
+    if said is not None:
+        raise _load().OpenSlideError(said.decode("utf-8", "replace"))
+    rgb = np.empty((height, width, 3), np.uint8)
+    over_white(pixels, rgb.reshape(-1))
+    return rgb
 
 
 def mpp_of(properties: Mapping[str, str]) -> tuple[float, float] | None:

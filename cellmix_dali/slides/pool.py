@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -24,11 +24,14 @@ class OpenSlides:
     ----------
     paths : sequence of str
         The slides.
+    opened : mapping of int to Slide, optional
+        Those that are open already, by their numbers; they stay open in the end.
     """
 
-    def __init__(self, paths: Sequence[str]) -> None:
+    def __init__(self, paths: Sequence[str], opened: Mapping[int, Slide] | None = None) -> None:
         self._paths = paths
-        self._slides: dict[int, Slide] = {}
+        self._given = dict(opened or {})
+        self._slides = dict(self._given)
         self._refused: dict[int, tuple[_Version, SlideError]] = {}
 
     def __getitem__(self, number: int) -> Slide:
@@ -40,8 +43,9 @@ class OpenSlides:
 
     def close(self) -> None:
         """Close them all."""
-        for slide in list(self._slides.values()):
-            slide.close()
+        for number, slide in list(self._slides.items()):
+            if number not in self._given:
+                slide.close()
         self._slides.clear()
 
     def _open(self, number: int) -> Slide:

@@ -19,6 +19,7 @@ from cellmix_dali.errors import ArgumentError, SlideError
 from cellmix_dali.slides.block_reader import BlockReader
 from cellmix_dali.slides.block_table import BlockTable
 from cellmix_dali.slides.damage import BlockCheck
+from cellmix_dali.slides.host_jpeg import decode_into
 from cellmix_dali.slides.intervals import IntervalStreams
 from cellmix_dali.slides.jp2 import CODESTREAM, bare_codestream
 from cellmix_dali.slides.levels import Level
@@ -105,6 +106,11 @@ class Slide:
             kept.close()
         if self._pixels is not None:
             self._pixels.close()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that blocks are read from; none on the openslide route."""
+        return tuple(self._kept)
 
     def _file(self, level: int) -> OpenFile:
         path = self._table(level).path or self.path
@@ -356,6 +362,26 @@ class Slide:
             ) from error
         return pixels
 
+    def _band(self, level: int, y: int, height: int) -> NDArray[np.uint8] | None:
+        """Rows of a level from its JPEG blocks, as `read_region` gives them; None where it has to read them.
+
+        Several times as fast as OpenSlide. Blank and damaged blocks are left to it, which says how they look.
+        """
+        table = self._tables[level] if self._tables else None
+        if table is None or table.compression != "jpeg" or table.covered is not None or table.row_step is not None:
+            return None
+        wide, high, first = table.block_width, table.block_height, y // table.block_height
+        band, block = np.empty((height, table.width, 3), np.uint8), np.empty((high, wide, 3), np.uint8)
+        reader, columns = self.block_reader(level), np.arange(table.columns)
+        for row in range(first, -(-(y + height) // high)):
+            top, bottom = max(y, row * high), min(y + height, (row + 1) * high)
+            for column, stream in enumerate(reader.read(columns, np.full(len(columns), row))):
+                if not isinstance(stream, np.ndarray) or not decode_into(stream, block):
+                    return None
+                left, right = column * wide, min((column + 1) * wide, table.width)
+                band[top - y : bottom - y, left:right] = block[top - row * high : bottom - row * high, : right - left]
+        return band
+
     def thumbnail(self, max_size: int) -> NDArray[np.uint8]:
         """Make a small picture of the whole slide.
 
@@ -388,9 +414,13 @@ class Slide:
         step = factor * max(1, _BAND_PIXELS // (factor * level.width))
         bands = []
         for y in range(0, level.height, step):
-            band = Image.fromarray(self.read_region(number, 0, y, level.width, min(step, level.height - y)))
-            bands.append(np.asarray(band.reduce(factor)))
-        return np.array(Image.fromarray(np.concatenate(bands)).resize(size, Image.Resampling.LANCZOS))
+            rows = min(step, level.height - y)
+            pixels = self._band(number, y, rows)
+            if pixels is None:
+                pixels = self.read_region(number, 0, y, level.width, rows)
+            bands.append(pixels if factor == 1 else np.asarray(Image.fromarray(pixels).reduce(factor)))
+        whole = bands[0] if len(bands) == 1 else np.concatenate(bands)
+        return np.array(Image.fromarray(whole).resize(size, Image.Resampling.LANCZOS))
 
 
 def open_slide(path: str | os.PathLike[str]) -> Slide:

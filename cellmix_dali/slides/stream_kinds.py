@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-__all__ = ["KINDS", "PIXELS", "DecoderRoute", "DecoderTrial", "decoder_routes", "stream_kind"]
+__all__ = ["JPEG_KINDS", "KINDS", "PIXELS", "DecoderRoute", "DecoderTrial", "decoder_routes", "stream_kind"]
 
 #: Kinds of encoded streams that decoders may treat differently. YCbCr JPEG of any subsampling counts as 4:2:0.
 KINDS = ("rgb jpeg", "ycbcr jpeg 4:2:0", "jpeg 2000")
+#: Those of them that are JPEG.
+JPEG_KINDS = KINDS[:2]
 #: Besides them, what OpenSlide has read.
 PIXELS = "pixels"
 

@@ -2,8 +2,8 @@
 
 `tile_slides` is the whole job; `cellmix-dali tile` is its command. A slide is first looked at (`plans`: its grid,
 tissue, labels, overview picture), then its tiles are made part by part (`parts`), each a task (`tasks`) of an
-executor (`cellmix_dali.jobs`: Dask, or this process). What is done is noted in the job's folder (`manifest`), so that a
-job can go on after any end.
+executor (`cellmix_dali.jobs`: worker processes of its own, a Dask cluster, or this process). What is done is noted in
+the job's folder (`manifest`), so that a job can go on after any end.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ from .report import JobReport, SlideResult, Timing, write_report
 from .settings import Json, TilingSettings
 from .slides import Collection, JobSlide, find_slides
 from .tasks import Failure, Outcome, Scale, Task, do_task, lost_task
+from .work import WORK
 
 __all__ = ["BAD_TILES", "tile_slides"]
 
@@ -122,7 +123,7 @@ def tile_slides(
             (folder / name).mkdir(exist_ok=True)
             remove_parts(folder / name)
         forget_deadlines(folder)
-        with closing(make_executor(do_task, lost_task, workers, scheduler)) as executor:
+        with closing(make_executor(do_task, lost_task, workers, scheduler, preload=WORK)) as executor:
             job = _Job(folder, settings, collection, manifest, executor, progress, retry_seconds)
             job.timeout = slide_timeout if executor.in_processes else None
             if settings.of_any_scale and not mixed_resolutions:

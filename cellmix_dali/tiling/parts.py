@@ -157,7 +157,7 @@ def _tiles(
     if settings.format == "auto" and change is None and int(table.size[0]) == settings.tile_size:
         copying = can_copy(slide, level, table.x, table.y, table.size)
     copied = _copied(slide, level, table, np.flatnonzero(copying), settings.encoding)
-    encoded = _encoded(table, np.flatnonzero(~copying), settings, change)
+    encoded = _encoded(slide, table, np.flatnonzero(~copying), settings, change)
     with closing(copied), closing(encoded):
         # Both go through the slide row by row, so their merger holds a batch of each at most.
         yield from heapq.merge(copied, encoded, key=itemgetter(0))
@@ -190,12 +190,16 @@ def _copied(
 
 
 def _encoded(
-    table: TileTable, rows: NDArray[np.int64], settings: TilingSettings, change: StainChange | None
+    slide: Slide,
+    table: TileTable,
+    rows: NDArray[np.int64],
+    settings: TilingSettings,
+    change: StainChange | None,
 ) -> Generator[_Made, None, None]:
     """Tiles that are decoded, resized and normalised if need be, and encoded."""
     if not len(rows):
         return
-    # Here, since it brings DALI and torch, which copying does not need.
+    # Here, since it brings numba, which copying does not need.
     from ..pipelines.tile import decoded_tiles
 
     encoding = settings.encoding
@@ -207,6 +211,7 @@ def _encoded(
         num_threads=1,  # there is one worker a core
         tissue=False,  # the plan has it
         batch_size=_BATCH,
+        slide=slide,
     )
     for batch in batches:
         made: list[_Made] = [

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from .morphology import dilated, eroded, reached
 
@@ -12,19 +14,17 @@ __all__ = ["ink_mask"]
 
 BoolArray = npt.NDArray[np.bool_]
 ByteArray = npt.NDArray[np.uint8]
+FloatArray = npt.NDArray[np.float32]
 
 _SIDE = 1024  # marks are broad: a larger picture is reduced to this longer side, pixels
 _WAY = 1.0  # how far sure ink reaches along likely ink, as a share of the longer side
 _FRINGE = 0.03  # the same along what could be tissue as well: the pale end of a stroke
 _HALO = 0.01  # how far a stroke shines on the glass beside it, as a share of the longer side
 _PAPER = 245.0  # brightness of glass, of 255
-# Optical density of green by that of red in ink, strong and likely; that of blue by the greater one in violet ink.
-_PURE, _NEARLY_PURE, _VIOLET = 0.7, 0.78, 0.25
-_BROWN = 1.3  # density of blue by that of red, from which dark brown is not black ink
 _BLUE_TISSUE = 0.3  # share of tissue that is blue: above, the tissue is blue by itself
 
 
-def ink_mask(rgb: ByteArray) -> BoolArray:
+def ink_mask(rgb: ByteArray, smooth: ByteArray | None = None) -> BoolArray:
     """Find marks of blue, green, red and black pens on a thumbnail of a slide stained with H&E or H-DAB.
 
     Haematoxylin and eosin both absorb green light most. Blue and green ink absorb red light most: no tissue looks
@@ -37,6 +37,8 @@ def ink_mask(rgb: ByteArray) -> BoolArray:
     ----------
     rgb : uint8 array (height, width, 3)
         The whole slide; best 500 pixels or more.
+    smooth : uint8 array (height, width, 3), optional
+        The same picture blurred by Gauss's curve of 1.5 pixels, where it is at hand.
 
     Returns
     -------
@@ -49,60 +51,49 @@ def ink_mask(rgb: ByteArray) -> BoolArray:
     (Alcian blue, light green), and silver that is black over some pixels, cannot be.
     All thresholds were set by looking at real thumbnails.
     """
+    from . import _ink_pixels  # numba takes a while to import
+    from ._blur import blurred
+
     picture = Image.fromarray(rgb)
     height, width = rgb.shape[:2]
     if max(height, width) > _SIDE:
         picture.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
     side = max(picture.size)
-    smooth = np.asarray(picture.filter(ImageFilter.GaussianBlur(1.5)), dtype=np.float32)
-    red, green, blue = smooth[..., 0], smooth[..., 1], smooth[..., 2]
-    top, low = smooth.max(2), smooth.min(2)
-    chroma = top - low
-    saturation = chroma / np.maximum(top, 1)
-
-    # Tissue has at least as much red as green. Under blue or green ink it is dark, and red is absorbed nearly as
-    # much as green: densities are compared, as those of tissue and ink add up.
-    over_tissue = (top < 150) & (red / _PAPER < (np.minimum(green, _PAPER) / _PAPER) ** 0.82)
-    # Haematoxylin by itself, as beside DAB, is blue as well. What it absorbs of green is 0.75 and more of what it
-    # absorbs of red, and of blue 0.3 and more, however much there is of it; ink is purer.
-    d_red, d_green, d_blue = (-np.log10(np.clip(channel, 1, _PAPER) / _PAPER) for channel in (red, green, blue))
-    pure = d_green < _PURE * d_red
-    violet = (blue == top) & (d_blue < _VIOLET * np.maximum(d_red, d_green))
-    cold_strong = ((red < 0.8 * green) & (saturation > 0.3) & pure) | (
-        violet & (red < 1.05 * green) & (saturation > 0.65)
-    )
-    pale_ink = (red < 0.95 * green) & (saturation > 0.08) & (d_green < _NEARLY_PURE * d_red)
-    blue_ink = (blue == top) & (red < 1.12 * green) & (saturation > 0.4)
+    if smooth is None or picture.size != (width, height):
+        smooth = blurred(np.asarray(picture))
+    density, over_red, over_green = _of_values()
+    tissue, blue, strong = _ink_pixels.tissue_colours(smooth, density)
+    if not strong:
+        return np.zeros((height, width), np.bool_)
     # Where much of the tissue is that blue, its colour does not tell what lies beneath ink.
-    tissue = (saturation > 0.1) & ~pale_ink
-    if np.count_nonzero(tissue & (d_red > 0.95 * d_green)) > _BLUE_TISSUE * np.count_nonzero(tissue):
-        blue_ink &= violet
-        over_tissue &= pale_ink | blue_ink
-    cold_likely = pale_ink | blue_ink
-    cold = _from_strong(cold_strong, cold_likely | over_tissue, side)
-    # Hues from crimson to scarlet; eosin is nearer to magenta, and blood at this size is not as pure. Pale ink on
-    # glass is bright.
-    hue = (blue - green) / np.maximum(chroma, 1)  # 0 is pure red, towards 1 is magenta
-    crimson = (red == top) & (hue > -0.25) & (hue < 0.42)
-    pale = (red > 200) & (hue > 0) & (hue < 0.32) & (saturation > 0.4)
-    deep = (red == top) & (hue > -0.25) & (hue < 0.55) & (saturation > 0.65)
-    warm = _from_strong(
-        crimson & (saturation > 0.92) & (red > 140), (crimson & (saturation > 0.55)) | pale | deep, side
-    )
-    # Grey ink on tissue leaves the balance of red and blue as it is, which dense nuclei turn to blue.
-    # Brown that is nearly black is DAB, and clumps of nuclei are no stroke.
-    dark = (top < 95) | ((top < 130) & (blue <= red))
-    black = _from_strong(top < 35, dark & (d_blue < _BROWN * d_red), side, 2)
-
-    fringe = over_tissue | (crimson & (saturation > 0.36)) | dark
-    ink = reached(cold | warm | black, fringe, round(_FRINGE * side))
-    # Strokes cross: a pale red one may come out from under a green one.
-    ink = reached(ink, pale, round(_WAY * side))
-    ink = dilated(ink, 1) if ink.any() else ink
-    ink |= dilated(ink, round(_HALO * side)) & (top > 215)
+    colours = _ink_pixels.ink_colours(smooth, density, over_red, over_green, blue > _BLUE_TISSUE * tissue)
+    of = {bit: (colours & bit) != 0 for bit in (1 << number for number in range(9))}
+    cold = _from_strong(of[_ink_pixels.STRONG_COLD], of[_ink_pixels.COLD], side)
+    warm = _from_strong(of[_ink_pixels.STRONG_WARM], of[_ink_pixels.WARM], side)
+    black = _from_strong(of[_ink_pixels.STRONG_BLACK], of[_ink_pixels.BLACK], side, 2)
+    ink = cold | warm | black
+    if ink.any():
+        ink = reached(ink, of[_ink_pixels.FRINGE], round(_FRINGE * side))
+        # Strokes cross: a pale red one may come out from under a green one.
+        ink = dilated(reached(ink, of[_ink_pixels.PALE], round(_WAY * side)), 1)
+        ink |= dilated(ink, round(_HALO * side)) & of[_ink_pixels.BRIGHT]
     if ink.shape != (height, width):
         ink = np.asarray(Image.fromarray(ink).resize((width, height), Image.Resampling.NEAREST))
     return ink
+
+
+@functools.cache
+def _of_values() -> tuple[FloatArray, FloatArray, FloatArray]:
+    """What is worked out of a channel's 256 values: their density; red and green as ink over tissue is told by them.
+
+    Tissue has at least as much red as green. Under blue or green ink it is dark, and red is absorbed nearly as much as
+    green: densities are compared, as those of tissue and ink add up.
+    """
+    values = np.arange(256, dtype=np.float32)
+    density: FloatArray = -np.log10(np.clip(values, 1, _PAPER) / _PAPER)
+    red: FloatArray = (values / _PAPER).astype(np.float32)
+    green: FloatArray = ((np.minimum(values, _PAPER) / _PAPER) ** 0.82).astype(np.float32)
+    return density, red, green
 
 
 def _from_strong(strong: BoolArray, likely: BoolArray, side: int, speck: int = 1) -> BoolArray:

@@ -67,7 +67,7 @@ def reached(seeds: BoolArray, region: BoolArray, steps: int) -> BoolArray:
     """
     found = seeds.copy()
     count = int(np.count_nonzero(found))
-    for _ in range(steps):
+    for _ in range(steps if count else 0):
         found |= dilated(found, 1) & region
         before, count = count, int(np.count_nonzero(found))
         if before == count:

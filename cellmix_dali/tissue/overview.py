@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import math
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
@@ -108,8 +108,8 @@ def _draw_tiles(picture: Image.Image, edges: Whole) -> None:
     size = picture.size
     x0, y0, x1, y1 = np.clip(edges, 0, (np.array(size) - 1)[[0, 1, 0, 1]]).T
     inside = _filled(size, x0, y0, x1, y1)
-    lines = _filled(size, x0, y0, x0, y1) | _filled(size, x1, y0, x1, y1)
-    lines |= _filled(size, x0, y0, x1, y0) | _filled(size, x0, y1, x1, y1)
+    sides = (x0, y0, x0, y1), (x1, y0, x1, y1), (x0, y0, x1, y0), (x0, y1, x1, y1)
+    lines = _filled(size, *(np.concatenate(ends) for ends in zip(*sides, strict=True)))
     crowded = np.count_nonzero(lines) > _CROWDED * np.count_nonzero(inside)
     if crowded:
         lines = inside & ~eroded(inside, 1)
@@ -187,4 +187,7 @@ def _cut(text: str, font: ImageFont.FreeTypeFont, room: float) -> str:
 @functools.cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which matplotlib brings along: it has Greek and Cyrillic letters, Pillow's own font has not."""
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
+    found = find_spec("matplotlib")  # which takes a quarter of a second to import
+    assert found is not None
+    assert found.origin is not None
+    return ImageFont.truetype(Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf", size)

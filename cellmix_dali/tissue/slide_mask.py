@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
-import shapely
 from PIL import Image, ImageDraw
 
 from ..annotations.frame import Origin, frame_of
@@ -19,6 +18,9 @@ from ..slides import Slide
 from ..storage.paths import path_problem
 from .mask import tissue_mask, tissue_share
 from .methods import DEFAULT_METHOD, TissueMethod
+
+if TYPE_CHECKING:
+    import shapely
 
 __all__ = ["TissueMask", "find_tissue", "mask_from_geojson", "mask_from_png", "mask_of_pixels"]
 
@@ -257,6 +259,8 @@ def mask_from_geojson(
     ArgumentError
         If the file is missing or no such GeoJSON, has no polygon (of these classes), or none that meets the slide.
     """
+    import shapely  # a tenth of a second, which a job without annotations does not need
+
     path, first = Path(path), slide.levels[0]
     if max_size < 1 or isinstance(classes, str) or (classes is not None and not classes):
         raise ArgumentError(
@@ -286,6 +290,8 @@ def mask_from_geojson(
 
 def _drawn(region: shapely.Geometry, size: tuple[int, int], width: int, height: int) -> BoolArray:
     """Draw a region on a raster of so many columns and rows."""
+    import shapely
+
     canvas = Image.new("L", size)
     draw = ImageDraw.Draw(canvas)
     # Pillow's whole numbers are middles of pixels.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -84,17 +85,20 @@ def test_what_workers_are_started_with() -> None:
 
 
 def test_ctrl_c_while_the_workers_start_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cellmix_dali.jobs import executor
+    from cellmix_dali.jobs import processes
 
-    before, cores = children(), executor.usable_cores
+    before, context = children(), processes.get_context
+    held_back = []
 
-    def interrupted() -> int:  # asked for while Ctrl-C is held back
-        os.kill(os.getpid(), signal.SIGINT)
-        return min(2, cores())
+    def interrupted(method: str) -> Any:  # asked for while Ctrl-C is held back
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        held_back.append(method)
+        return context(method)
 
-    monkeypatch.setattr(executor, "usable_cores", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        make_executor(square, nothing)
+    monkeypatch.setattr(processes, "get_context", interrupted)
+    with closing(make_executor(square, nothing, 2)) as executor, pytest.raises(KeyboardInterrupt):
+        executor.submit(3)
+    assert held_back == ["spawn"]
     deadline = time.monotonic() + 30
     while children() - before:
         assert time.monotonic() < deadline, children() - before

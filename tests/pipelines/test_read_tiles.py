@@ -81,3 +81,54 @@ def test_what_is_refused(rendered: list[RenderedSlide], real: Callable[[str], Pa
         read_tiles(real("CMU-1-Small-Region.jpeg.tiff"), [(0, 0)], 64, mpp=0.5)
     tiles = read_tiles(real("CMU-1-Small-Region.jpeg.tiff"), [(0, 0)], 64, mpp=0.5, mpp_override=0.499)
     assert tiles.shape == (1, 64, 64, 3)
+
+
+def test_a_file_that_was_replaced_or_changed_between_calls_is_noticed(
+    rendered: list[RenderedSlide], tmp_path: Path
+) -> None:
+    path, places = tmp_path / "slide.svs", [(5, 9), (300, 200)]
+    want = [read_tiles(slide.path, places, 200) for slide in rendered[:2]]
+    assert (want[0] != want[1]).any()
+    path.write_bytes(rendered[0].path.read_bytes())
+    np.testing.assert_array_equal(read_tiles(path, places, 200), want[0])
+    other = tmp_path / "other"
+    other.write_bytes(rendered[1].path.read_bytes())
+    other.replace(path)
+    np.testing.assert_array_equal(read_tiles(path, places, 200), want[1])
+    path.write_bytes(rendered[0].path.read_bytes())  # the same file, with other bytes
+    np.testing.assert_array_equal(read_tiles(path, places, 200), want[0])
+    path.unlink()
+    with pytest.raises(SlideError, match="There is no slide"):
+        read_tiles(path, places, 200)
+
+
+def test_further_calls_open_nothing(rendered: list[RenderedSlide], monkeypatch: pytest.MonkeyPatch) -> None:
+    from cellmix_dali.pipelines import _kept, read
+
+    read._SLIDES.clear()
+    opened: list[object] = []
+    monkeypatch.setattr(_kept, "open_slide", lambda path: opened.append(path) or open_slide(path))
+    for number in (0, 1, 0, 1):
+        for size in (100, 64):
+            read_tiles(rendered[number].path, [(7, 8)], size)
+    assert len(opened) == 2
+    assert len(read._SLIDES._idle) == 2
+
+
+def test_what_is_kept_is_bounded_and_used_by_one_thread_at_a_time() -> None:
+    from cellmix_dali.pipelines._kept import Kept
+
+    closed: list[str] = []
+    kept: Kept[str] = Kept(2, closed.append)
+    with kept.use("a", lambda: "first"), kept.use("a", lambda: "second") as second:
+        assert second == "second"
+    assert closed == ["second"]  # the one that ended last stays
+    for key in "bc":
+        with kept.use(key, lambda key=key: key):  # type: ignore[misc]
+            pass
+    assert closed == ["second", "first"]
+    with pytest.raises(KeyError), kept.use("b", lambda: "not made"):
+        raise KeyError
+    assert closed == ["second", "first", "b"]
+    kept.clear()
+    assert sorted(closed) == ["b", "c", "first", "second"]

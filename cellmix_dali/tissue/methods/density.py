@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFilter
 
 from ..glass import glass_of
 from ..ink import ink_mask
@@ -50,13 +49,16 @@ def by_density(rgb: ByteArray) -> BoolArray:
     -------
     bool array (height, width)
     """
-    smooth = np.asarray(Image.fromarray(rgb).filter(ImageFilter.GaussianBlur(1.5)))
+    from .. import _pixels  # numba takes a while to import
+    from .._blur import blurred
+
+    smooth = blurred(rgb)
     glass = glass_of(smooth)
     if glass is None:
         return by_saturation(rgb)
     colour, where, sample = glass
-    top = smooth.max(2)
-    ink = ink_mask(rgb)
+    top = _pixels.brightest(smooth)
+    ink = ink_mask(rgb, smooth)
     chroma = _chroma(smooth, colour)
     plain = _chroma(sample, colour)[where]
     middle = float(np.median(plain))
@@ -64,16 +66,19 @@ def by_density(rgb: ByteArray) -> BoolArray:
     low = min(max(middle + _DEVIATIONS * deviation, _LEAST), _MOST)
     # A level of noise is more density where there is less light.
     chroma *= top * np.float32(1 / colour.max())
-    blank = dilated(eroded((rgb == 255).all(2), _BLANK), _BLANK + 4)
+    white = np.full(3, 255, np.uint8)
+    blank = eroded(_pixels.within(rgb, white, white), _BLANK)
+    blank = dilated(blank, _BLANK + 4) if blank.any() else blank
     barred = ink | blank | (top < _BLACK)
     chroma[barred] = 0
     likely = chroma > low
     # Smoothed, strong tissue shines a little on the glass beside it.
     likely &= (chroma > _FRINGE) | ~dilated(chroma > _SHINES, _REACH)
-    part, strength = _in_blocks(likely.astype(np.float32)), _in_blocks(np.minimum(chroma, np.float32(4 * low)))
+    part = _pixels.share_of_blocks(likely, _BLOCK)
+    strength = _pixels.mean_of_blocks(chroma, np.float32(4 * low))
     sure = (part >= _FULL) & (strength >= _SURE * low)
     # Two blocks each way: lines of cover slips and hairs are thin. Thin tissue has to be strong.
-    sure = _squares(sure) | (_in_blocks(cleaned(chroma > _STRONG, 2).astype(np.float32)) > 0)
+    sure = _squares(sure) | (_pixels.share_of_blocks(cleaned(chroma > _STRONG, 2), _BLOCK) > 0)
     blocks = reached(sure, part >= _PART, _WAY)
     # Within tissue, what is paler than the threshold between its nuclei and fibres is tissue as well.
     filled = eroded(blocks, 1) & (strength >= _WITHIN * low)
@@ -91,10 +96,11 @@ def _enlarged(blocks: BoolArray, shape: tuple[int, ...]) -> BoolArray:
 
 def _chroma(rgb: ByteArray, glass: FloatArray) -> FloatArray:
     """Greatest optical density above glass less the least, of three channels."""
+    from .. import _pixels
+
     values = np.maximum(np.arange(256, dtype=np.float32), 1)
-    red, green, blue = (np.log10(glass[c] / values).astype(np.float32)[rgb[..., c]] for c in range(3))
-    spread: FloatArray = np.maximum(np.maximum(red, green), blue)
-    spread -= np.minimum(np.minimum(red, green), blue)
+    densities = np.stack([np.log10(glass[c] / values).astype(np.float32) for c in range(3)])
+    spread: FloatArray = _pixels.chroma(rgb, densities)
     return spread
 
 
@@ -104,11 +110,3 @@ def _squares(mask: BoolArray) -> BoolArray:
     full = padded[1:, 1:] & padded[1:, :-1] & padded[:-1, 1:] & padded[:-1, :-1]
     found: BoolArray = full[1:, 1:] | full[1:, :-1] | full[:-1, 1:] | full[:-1, :-1]
     return found
-
-
-def _in_blocks(values: FloatArray) -> FloatArray:
-    """Means of blocks of `_BLOCK` pixels a side; those at the rim are filled up by repetition."""
-    rows, columns = (-(-side // _BLOCK) * _BLOCK for side in values.shape)
-    padded = np.pad(values, ((0, rows - values.shape[0]), (0, columns - values.shape[1])), mode="edge")
-    means: FloatArray = padded.reshape(rows // _BLOCK, _BLOCK, columns // _BLOCK, _BLOCK).mean((1, 3))
-    return means

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFilter
 
 from ..ink import ink_mask
 from ..morphology import eroded
@@ -86,8 +85,10 @@ def by_saturation(rgb: ByteArray) -> BoolArray:
     -------
     bool array (height, width)
     """
-    smooth = np.asarray(Image.fromarray(rgb).filter(ImageFilter.GaussianBlur(1.5)))
+    from .._blur import blurred  # numba takes a while to import
+
+    smooth = blurred(rgb)
     saturation = _saturation(_without_tint(smooth))
-    ink = ink_mask(rgb)
+    ink = ink_mask(rgb, smooth)
     threshold = min(max(_otsu(saturation[~ink]), _LEAST), _MOST)
     return cleaned((saturation > threshold) & ~ink, 2)
