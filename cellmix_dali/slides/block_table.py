@@ -16,7 +16,7 @@ class StreamMaker(Protocol):
     """Makes the bytes of a block a stream that any decoder shows in the right colours."""
 
     def join(self, block: bytes) -> bytes:
-        """Return the whole JPEG stream of a block; a ValueError says what is wrong with it."""
+        """Return the whole stream of a block; a ValueError says what is wrong with it."""
         ...
 
 
@@ -37,9 +37,15 @@ class BlockTable:
     compression, colour
         As in `cellmix_dali.slides.Level`.
     streams : StreamMaker or None
-        Makes a block a complete JPEG stream; None where blocks are complete (whole JPEG, JPEG 2000, or all blank).
+        Makes a block a complete stream; None where blocks are complete (whole JPEG, JPEG 2000, or all blank).
     path : Path or None, default None
         The file that has the blocks, where a slide has several; None for the file by which the slide is opened.
+    files : tuple of Path, default ()
+        The files that have the blocks, where the level lies in several.
+    file : uint16 array, shape (rows * columns,), or None, default None
+        The number of each block's file among `files`; None where there are none, or one.
+    in_items : bool, default False
+        Whether each block begins with the header of a DICOM item: tag and length, eight bytes.
     """
 
     width: int
@@ -54,3 +60,10 @@ class BlockTable:
     colour: Literal["rgb", "ycbcr"]
     streams: StreamMaker | None
     path: Path | None = None
+    files: tuple[Path, ...] = ()
+    file: NDArray[np.uint16] | None = None
+    in_items: bool = False
+
+    def paths(self, opened: Path) -> tuple[Path, ...]:
+        """Return the files that have the blocks, of a slide that is opened by one of them."""
+        return self.files or (self.path or opened,)

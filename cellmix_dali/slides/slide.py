@@ -19,6 +19,7 @@ from cellmix_dali.slides.block_reader import BlockReader
 from cellmix_dali.slides.block_table import BlockTable
 from cellmix_dali.slides.damage import BlockCheck
 from cellmix_dali.slides.jp2 import CODESTREAM, bare_codestream
+from cellmix_dali.slides.jpeg import without_padding
 from cellmix_dali.slides.levels import Level
 from cellmix_dali.slides.opening import look_at
 from cellmix_dali.storage.moment import refusal
@@ -79,7 +80,7 @@ class Slide:
         self._scaled = found.scaled
         self._pixels = found.pixels
         self._blanks_from_finer = found.blanks_from_finer
-        files = {table.path or found.path for table in found.tables}
+        files = {path for table in found.tables for path in table.paths(found.path)}
         self._kept = {path: KeptFile(path) for path in files}
 
     def __reduce__(self) -> tuple[type[Slide], tuple[Path]]:
@@ -104,8 +105,8 @@ class Slide:
         if self._pixels is not None:
             self._pixels.close()
 
-    def _file(self, level: int) -> OpenFile:
-        path = self._tables[level].path or self.path
+    def _file(self, level: int, number: int = 0) -> OpenFile:
+        path = self._tables[level].paths(self.path)[number]
         try:
             return self._kept[path].open()
         except OSError as error:
@@ -169,22 +170,24 @@ class Slide:
             )
         index = down * table.columns + across
         offsets, counts = table.offsets[index].tolist(), table.counts[index].tolist()
-        file, streams = self._file(level), table.streams
+        numbers = [0] * len(index) if table.file is None else table.file[index].tolist()
+        files, streams = {number: self._file(level, number) for number in set(numbers)}, table.streams
         found: list[bytes | None] = []
-        for offset, count in zip(offsets, counts, strict=True):
+        for offset, count, number in zip(offsets, counts, numbers, strict=True):
             if count == 0:
                 found.append(None)
                 continue
+            file = files[number]
             try:
                 block = os.pread(file.number, count, offset)
                 if len(block) != count:
                     raise ValueError(f"only {len(block)} of its {count} bytes are in the file")
                 if streams is not None:
-                    found.append(streams.join(block))
+                    found.append(without_padding(streams.join(block)))
                 elif table.compression == "jpeg":
                     if not block.startswith(b"\xff\xd8"):
                         raise ValueError(f"no JPEG starts here (bytes {block[:4].hex(' ')})")
-                    found.append(block)
+                    found.append(without_padding(block))
                 else:
                     stream = bare_codestream(block)
                     if not stream.startswith(CODESTREAM):

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from cellmix_dali.slides.formats import aperio, ome_tiff, openslide, tiled_tiff  # noqa: F401  (they enter themselves)
+from cellmix_dali.slides.formats import (  # noqa: F401  (they enter themselves)
+    aperio,
+    dicom,
+    ome_tiff,
+    openslide,
+    tiled_tiff,
+)
 from cellmix_dali.slides.formats.registry import (
     FORMATS,
     SlideFormat,
