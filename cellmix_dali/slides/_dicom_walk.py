@@ -15,20 +15,14 @@ from numba import types
 
 from cellmix_dali._compiled import compiled
 
-__all__ = ["walk_items", "walk_positions"]
+__all__ = ["walk_items", "walk_positions", "walk_sequence"]
 
 _GROUP, _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFE, 0xE000, 0xE00D, 0xE0DD
 _UNDEFINED = 0xFFFFFFFF
 _SLIDE_GROUP, _COLUMN, _ROW = 0x0048, 0x021E, 0x021F
 _DEEPEST = 32
 # Kinds of values whose length takes two bytes, each as a number: those of PS3.5, 7.1.2, and no others.
-_SHORT = np.array(
-    [
-        ord(kind[0]) | ord(kind[1]) << 8
-        for kind in "AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split()
-    ],
-    np.int64,
-)
+_SHORT = np.frombuffer(b"AEASATCSDADSDTFLFDISLOLTPNSHSLSSSTTMUIULUS", "<u2").astype(np.int64)
 _SQ, _UN = ord("S") | ord("Q") << 8, ord("U") | ord("N") << 8
 # Of the C library.
 _pread: Any = types.ExternalFunction("pread", types.intp(types.intc, types.uintp, types.uintp, types.int64))
@@ -112,7 +106,7 @@ def walk_positions(data, undefined, found):
             if element == _ITEM:
                 if depth == 0:
                     frames += 1
-            elif (element == _ITEM_END or element == _SEQUENCE_END) and ends[depth] == -1:
+            elif element in (_ITEM_END, _SEQUENCE_END) and ends[depth] == -1:
                 depth -= 1
                 place = inside
                 if depth < 0:
@@ -148,13 +142,59 @@ def walk_positions(data, undefined, found):
 
 
 @compiled()
+def walk_sequence(data, depth):
+    """Go on through sequences and items of undefined length, explicit and little-endian, until they end.
+
+    Parameters
+    ----------
+    data : uint8 array
+        From a data element on.
+    depth : int
+        How many of them are open.
+
+    Returns
+    -------
+    passed : int
+        Bytes that were gone through, which may lead beyond the data; -1 where no data element begins.
+    depth : int
+        How many are open still.
+    """
+    place = 0
+    while depth > 0 and place + 12 <= data.size:
+        group, element, kind = _word(data, place), _word(data, place + 2), _word(data, place + 4)
+        length = kind | _word(data, place + 6) << 16
+        inside = place + 8
+        if group == _GROUP:
+            if element == _ITEM:
+                depth += length == _UNDEFINED
+            elif element in (_ITEM_END, _SEQUENCE_END):
+                depth -= 1
+            else:
+                return -1, depth
+            place = inside
+            continue
+        if _is_short(kind):
+            place = inside + _word(data, place + 6)
+            continue
+        if not (65 <= kind & 255 <= 90 and 65 <= kind >> 8 <= 90):
+            return -1, depth
+        length = _word(data, place + 8) | _word(data, place + 10) << 16
+        place += 12
+        if length == _UNDEFINED:
+            depth += 1
+        else:
+            place += length
+    return place, depth
+
+
+@compiled()
 def _word(data, place):
     return np.int64(data[place]) | np.int64(data[place + 1]) << 8
 
 
 @compiled()
 def _is_short(kind):
+    found = False
     for short in _SHORT:
-        if kind == short:
-            return True
-    return False
+        found |= kind == short
+    return found

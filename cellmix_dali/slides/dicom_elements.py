@@ -10,6 +10,8 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
+
 __all__ = [
     "ITEM",
     "META_PLACE",
@@ -33,6 +35,8 @@ _SHORT = frozenset(
     | {b"ST", b"TM", b"UI", b"UL", b"US"}
 )
 _WINDOW = 1 << 14  # bytes that are read at once: most headers up to their sequences of frames
+_MANY = 4096  # elements of a sequence that are looked at one by one
+_CHUNK = 1 << 20
 _MOST_VALUE = 1 << 16  # bytes of a value that is wanted
 
 
@@ -151,15 +155,31 @@ class ElementFile:
         if element.length != UNDEFINED:
             return element.place + element.length
         place, depth = element.place, 1
-        while depth:
+        for _ in range(_MANY):
             inner = self._element(place)
             place = inner.place
             if inner.tag in (ITEM_END, SEQUENCE_END):
                 depth -= 1
+                if not depth:
+                    return place
             elif inner.length == UNDEFINED:
                 depth += 1
             elif inner.tag != ITEM:  # an item of known length is gone through, which is as good as skipping it
                 place += inner.length
+        return self._far_behind(place, depth)
+
+    def _far_behind(self, place: int, depth: int) -> int:
+        """Go on by compiled code: a sequence may say something of each of 100,000 frames."""
+        if self._implicit or self._order == ">":
+            raise ValueError(f"a sequence in it has more than {_MANY} elements, up to byte {place}")
+        from cellmix_dali.slides._dicom_walk import walk_sequence  # numba takes a second to import
+
+        while depth:
+            data = np.frombuffer(os.pread(self._number, _CHUNK, place), np.uint8)
+            passed, depth = walk_sequence(data, depth)
+            if passed <= 0:
+                raise ValueError(f"it ends within a sequence, or no data element begins at byte {place}")
+            place += passed
         return place
 
 

@@ -126,12 +126,17 @@ class Instance:
     @property
     def is_full(self) -> bool:
         """Whether its frames come row by row: where nothing is said of them, too."""
-        return self.organisation == "TILED_FULL" or (not self.organisation and _PER_FRAME not in self.places)
+        return self.organisation == "TILED_FULL" or not (self.organisation or self.says_places)
+
+    @property
+    def says_places(self) -> bool:
+        """Whether it has something to say of each frame."""
+        return _PER_FRAME in self.places
 
     @property
     def shows(self) -> str:
         """What it shows: the third value of its ImageType."""
-        return (self.image_type.split("\\") + ["", ""])[2]
+        return [*self.image_type.split("\\"), "", ""][2]
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,6 +253,8 @@ def read_frames(instance: Instance) -> Frames:
             raise ValueError(f"it says that it has {instance.frames} frames, and has {file.size} bytes")
         columns = rows = None
         if not instance.is_full:
+            if not instance.says_places:
+                raise ValueError("it does not say where its frames go")
             columns, rows = _positions(number, instance)
         offsets, counts = _places(number, file, instance)
     return Frames(offsets, counts, columns, rows)
@@ -262,18 +269,23 @@ def _places(number: int, file: ElementFile, instance: Instance) -> tuple[NDArray
     first = place + 8 + length  # behind the basic offset table
     if first > file.size:
         raise ValueError(f"it ends within its offset table, at byte {file.size}")
-    table = None
     extended = instance.places.get(_EXTENDED_OFFSETS)
+    table, kind = b"", "<u4"
     if extended is not None and extended.length == 8 * instance.frames:
-        table = _numbers(number, extended.place, extended.length, "<u8")
+        table, kind = os.pread(number, extended.length, extended.place), "<u8"
     elif length == 4 * instance.frames:
-        table = _numbers(number, place + 8, length, "<u4")
-    if table is not None and table.size and table[0] == 0 and (np.diff(table) > 0).all():
-        offsets = table + first
-        last = int(offsets[-1])
-        if last + 8 > file.size:
-            raise ValueError(f"it ends at byte {file.size}, and its last frame begins at byte {last}")
-        return offsets, np.diff(offsets, append=_end_of_frame(file, last))
+        table, kind = os.pread(number, length, place + 8), "<u4"
+    edges = np.empty(instance.frames + 1, np.int64)
+    if len(table) == (edges.size - 1) * (8 if kind == "<u8" else 4):
+        np.add(np.frombuffer(table, kind), first, out=edges[:-1], casting="unsafe")
+        last = int(edges[-2])
+        if edges[0] == first and last >= first:
+            if last + 8 > file.size:
+                raise ValueError(f"it ends at byte {file.size}, and its last frame begins at byte {last}")
+            edges[-1] = _end_of_frame(file, last)
+            counts = edges[1:] - edges[:-1]
+            if counts.min() > 0:
+                return edges[:-1], counts
     return _walked(number, file.size, first, instance.frames)
 
 
@@ -281,12 +293,6 @@ def _item(file: ElementFile, place: int) -> tuple[int, int]:
     """Tag and length of the item at a place."""
     group, number, length = struct.unpack("<HHI", file.bytes_at(place, 8))
     return group << 16 | number, length
-
-
-def _numbers(number: int, place: int, length: int, kind: str) -> NDArray[np.int64] | None:
-    """Numbers of an offset table; None where the file ends within it."""
-    found = os.pread(number, length, place)
-    return np.frombuffer(found, kind).astype(np.int64) if len(found) == length else None
 
 
 def _end_of_frame(file: ElementFile, place: int) -> int:
@@ -336,9 +342,7 @@ def _positions(number: int, instance: Instance) -> tuple[NDArray[np.int64], NDAr
     """Where the frames go, in tiles: each says the place of its first pixel in the level, from 1."""
     from cellmix_dali.slides._dicom_walk import walk_positions  # numba takes a second to import
 
-    groups = instance.places.get(_PER_FRAME)
-    if groups is None:
-        raise ValueError("it does not say where its frames go")
+    groups = instance.places[_PER_FRAME]
     whole = None if groups.length == UNDEFINED else groups.length
     size, found = whole or _FIRST_CHUNK, np.empty((2, 0), np.int64)
     while True:

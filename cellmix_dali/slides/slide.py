@@ -52,7 +52,7 @@ class Slide:
     bounds : Box
         The region of level 0 that is not empty, where the file says one; else the whole level.
     properties : mapping of str to str
-        OpenSlide's properties, or some tags of the TIFF where OpenSlide refuses the file.
+        OpenSlide's properties; some of them, by the same names, where OpenSlide refuses the file or is not asked.
     route : {"direct", "openslide"}
         Whether `blocks` works.
     reason : str
@@ -362,13 +362,13 @@ class Slide:
 def open_slide(path: str | os.PathLike[str]) -> Slide:
     """Open a slide and choose how to read it.
 
-    Aperio and generic tiled TIFF files in JPEG or RGB JPEG 2000 go the direct route, where encoded blocks are
+    Aperio, generic tiled TIFF and DICOM files in JPEG or RGB JPEG 2000 go the direct route, where encoded blocks are
     handed out as they lie in the file. All else that OpenSlide reads goes the openslide route.
 
     Parameters
     ----------
     path : path-like
-        The slide file.
+        The slide file; of a DICOM slide, any file of its series, which lies in one folder.
 
     Returns
     -------

@@ -100,6 +100,8 @@ class Dicom(SlideFormat):
             )
         first = levels[0][0]
         mpp = (1000 * first.spacing[1], 1000 * first.spacing[0]) if len(first.spacing) == 2 else None
+        for instance in (each for level in levels for each in level):
+            _check(instance)
         try:
             tables = [_table(number, parts) for number, parts in enumerate(levels)]
         except _NotDirectError as obstacle:
@@ -183,36 +185,11 @@ def _table(number: int, parts: Sequence[Instance]) -> BlockTable:
     """Where the blocks of a level lie; an error where they cannot be read."""
     first = parts[0]
     for part in parts:
-        _check(number, part)
+        _check_kind(number, part)
     _check_parts(number, parts)
     wide, high = first.tile_width, first.tile_height
     columns, rows = -(-first.width // wide), -(-first.height // high)
-    if columns * rows > _MOST_BLOCKS:
-        raise _damaged(
-            first.path, ValueError(f"level {number} has {columns * rows} frames, and a level at most {_MOST_BLOCKS}")
-        )
-    offsets, counts = np.zeros(columns * rows, np.int64), np.zeros(columns * rows, np.int64)
-    files = np.zeros(columns * rows, np.uint16)
-    for file, part in enumerate(parts):
-        try:
-            frames = read_frames(part)
-            if frames.columns is None or frames.rows is None:
-                index: slice | NDArray[np.int64] = slice(part.first_frame, part.first_frame + part.frames)
-                if part.first_frame + part.frames > counts.size or (len(parts) == 1 and part.frames < counts.size):
-                    raise _NotDirectError(
-                        f"level {number} has {counts.size} tiles, and {part.frames} frames that are said to be all of "
-                        "them, such as several focal planes"
-                    )
-            else:
-                if (frames.columns >= columns).any() or (frames.rows >= rows).any():
-                    raise ValueError("a frame lies beyond its level")
-                index = frames.rows * columns + frames.columns
-        except ValueError as error:
-            raise _damaged(part.path, error) from error
-        before = np.count_nonzero(counts)
-        offsets[index], counts[index], files[index] = frames.offsets, frames.counts, file
-        if np.count_nonzero(counts) != before + part.frames:
-            raise _NotDirectError(f"level {number} has several frames at one place, such as focal planes")
+    offsets, counts, files = _places(number, parts, columns, rows)
     return BlockTable(
         width=first.width,
         height=first.height,
@@ -226,24 +203,66 @@ def _table(number: int, parts: Sequence[Instance]) -> BlockTable:
         colour=_COLOURS[first.syntax][first.photometric],
         streams=_streams(number, parts, offsets, counts, files),
         path=first.path,
-        files=tuple(part.path for part in parts) if len(parts) > 1 else (),
-        file=files if len(parts) > 1 else None,
+        files=tuple(part.path for part in parts) if files is not None else (),
+        file=files,
         in_items=True,
     )
 
 
-def _check(number: int, of: Instance) -> None:
-    """Refuse what no reader should see, and tell what cannot be read directly."""
+def _places(
+    number: int, parts: Sequence[Instance], columns: int, rows: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint16] | None]:
+    """Offset, bytes and file of each block of a level; no files where it has only one."""
+    blocks = columns * rows
+    offsets = counts = np.empty(0, np.int64)
+    files = np.zeros(blocks, np.uint16) if len(parts) > 1 else None
+    for file, part in enumerate(parts):
+        try:
+            frames = read_frames(part)
+            if frames.columns is None or frames.rows is None:
+                index: slice | NDArray[np.int64] = slice(part.first_frame, part.first_frame + part.frames)
+                if part.first_frame + part.frames > blocks:
+                    raise _NotDirectError(f"level {number} has {blocks} tiles and more frames, such as focal planes")
+                if not part.concatenation and part.frames < blocks:
+                    raise ValueError(f"it has {part.frames} frames, and its level {blocks} tiles")
+                if files is None:
+                    return frames.offsets, frames.counts, None
+            else:
+                if (frames.columns >= columns).any() or (frames.rows >= rows).any():
+                    raise ValueError("a frame lies beyond its level")
+                index = frames.rows * columns + frames.columns
+        except ValueError as error:
+            raise _damaged(part.path, error) from error
+        if not offsets.size:
+            offsets, counts = np.zeros(blocks, np.int64), np.zeros(blocks, np.int64)
+        before = np.count_nonzero(counts)
+        offsets[index], counts[index] = frames.offsets, frames.counts
+        if np.count_nonzero(counts) != before + part.frames:
+            raise _NotDirectError(f"level {number} has several frames at one place, such as focal planes")
+        if files is not None:
+            files[index] = file
+    return offsets, counts, files
+
+
+def _check(of: Instance) -> None:
+    """Refuse what no reader should see: OpenSlide's process may end over it."""
     if min(of.width, of.height, of.tile_width, of.tile_height) < 1:
-        raise _damaged(
-            of.path,
-            ValueError(f"its size is {of.width} x {of.height} in frames of {of.tile_width} x {of.tile_height} pixels"),
-        )
+        size = f"{of.width} x {of.height} pixels in frames of {of.tile_width} x {of.tile_height}"
+        raise _damaged(of.path, ValueError(f"its size is {size}"))
     if of.tile_width * of.tile_height > MOST_BLOCK_PIXELS:
         raise SlideError(
             f"{of.path} cannot be read: its frames are {of.tile_width} x {of.tile_height} pixels, and a block may have "
             f"{MOST_BLOCK_PIXELS} (8192 x 8192). If the file is sound, export it again in smaller frames."
         )
+    blocks = -(-of.width // of.tile_width) * -(-of.height // of.tile_height)
+    if blocks > _MOST_BLOCKS:
+        raise _damaged(of.path, ValueError(f"its level has {blocks} tiles, and a level at most {_MOST_BLOCKS}"))
+    if not of.is_full and not of.says_places:
+        raise _damaged(of.path, ValueError("it does not say where its frames go"))
+
+
+def _check_kind(number: int, of: Instance) -> None:
+    """Tell what cannot be read directly."""
     if of.syntax not in _COLOURS:
         how = _SYNTAXES.get(of.syntax, "of another kind")
         raise _NotDirectError(f"the frames of level {number} are {how} (transfer syntax {of.syntax or 'not said'})")
@@ -304,11 +323,11 @@ def _streams(
     parts: Sequence[Instance],
     offsets: NDArray[np.int64],
     counts: NDArray[np.int64],
-    files: NDArray[np.uint16],
+    files: NDArray[np.uint16] | None,
 ) -> _FrameStreams:
     """Look at the first frame of a level, by which the others are made streams."""
-    at = int(np.flatnonzero(counts)[0])
-    of, offset, count = parts[files[at]], int(offsets[at]), int(counts[at])
+    at = int((counts > 0).argmax())
+    of, offset, count = parts[0 if files is None else int(files[at])], int(offsets[at]), int(counts[at])
     try:
         with of.path.open("rb", buffering=0) as file:
             try:

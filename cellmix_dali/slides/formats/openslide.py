@@ -1,4 +1,4 @@
-"""All that no other format takes and OpenSlide knows: Hamamatsu, Leica, MIRAX, Philips, DICOM and others.
+"""All that no other format takes and OpenSlide knows: Hamamatsu, Leica, MIRAX, Philips and others.
 
 OpenSlide recognises the file and reads its pixels; no encoded blocks are handed out. TIFFs among them are looked at
 before, because OpenSlide shows pictures of 16 bits, of four inks or turned ones wrongly without a word. NDPI is not: it
@@ -25,8 +25,8 @@ class OpenSlideFormat(SlideFormat):
     """What OpenSlide reads; the last to be asked, so it says of a file that no format takes why it is not a slide."""
 
     name, rank = "openslide", 100
-    suffixes = (".ndpi", ".scn", ".mrxs", ".bif", ".dcm", ".vms", ".vmu", ".svslide", ".zvi", ".czi")
-    files = "Hamamatsu, Leica, MIRAX, Philips, Sakura, Trestle, Ventana, Zeiss, DICOM"
+    suffixes = (".ndpi", ".scn", ".mrxs", ".bif", ".vms", ".vmu", ".svslide", ".zvi", ".czi")
+    files = "Hamamatsu, Leica, MIRAX, Philips, Sakura, Trestle, Ventana, Zeiss"
     read = "through OpenSlide, into the same graph"
 
     def recognises(self, file: SlideFile) -> bool:  # noqa: ARG002, D102

@@ -20,7 +20,7 @@ UNDEFINED = 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
-class Image_:
+class Written:
     """One instance: its frames, and how they are written.
 
     `places` are column and row of each frame in tiles (TILED_SPARSE). `table` is "basic", "extended" or "". `fragment`
@@ -82,7 +82,7 @@ def fragments(frame: bytes, most: int | None) -> list[bytes]:
     return [part + b"\0" * (len(part) % 2) for part in parts]
 
 
-def write_dicom(path: Path, of: Image_) -> Path:
+def write_dicom(path: Path, of: Written) -> Path:
     """Write an instance."""
     encapsulated = of.syntax != PLAIN
     frames = [b"".join(map(item, fragments(frame, of.fragment))) for frame in of.frames]
@@ -162,13 +162,13 @@ def tiles_of(
 
 def image(
     pixels: Pixels, tile_width: int = 64, tile_height: int = 48, encode: Callable[[Pixels], bytes] = jpeg, **how: Any
-) -> Image_:
+) -> Written:
     """An instance that shows a picture."""
     height, width = pixels.shape[:2]
-    return Image_(width, height, tile_width, tile_height, tiles_of(pixels, tile_width, tile_height, encode), **how)
+    return Written(width, height, tile_width, tile_height, tiles_of(pixels, tile_width, tile_height, encode), **how)
 
 
-def sparse(of: Image_, missing: Sequence[int] = (), order: int | None = None) -> Image_:
+def sparse(of: Written, missing: Sequence[int] = (), order: int | None = None) -> Written:
     """The same instance, TILED_SPARSE: without some frames, and the others in an order of a seed."""
     columns = -(-of.width // of.tile_width)
     left = [number for number in range(len(of.frames)) if number not in missing]
@@ -178,7 +178,7 @@ def sparse(of: Image_, missing: Sequence[int] = (), order: int | None = None) ->
     return replace(of, frames=frames, places=places)
 
 
-def concatenation(of: Image_, parts: int) -> list[Image_]:
+def concatenation(of: Written, parts: int) -> list[Written]:
     """The parts of an instance, of as many frames each, but for the last."""
     step = -(-len(of.frames) // parts)
     return [
