@@ -16,6 +16,7 @@ from cellmix_dali.synthetic import RenderedSlide, render_slides
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "slides"
 ODD = SHARED.with_name("odd")
+sys.path += [str(Path(__file__).parent / "slides"), str(Path(__file__).parent / "slides" / "formats")]  # the writers
 
 
 # Folders whose tests take seconds: `pytest -m quick`.
@@ -57,6 +58,18 @@ def odd() -> Callable[[str], Path]:
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> list[RenderedSlide]:
     """An SVS and a generic TIFF of 1024 x 1024 px with 256-px blocks."""
     return render_slides(tmp_path_factory.mktemp("rendered"), count=2, side=1024, seed=5)
+
+
+@pytest.fixture(scope="session")
+def only_openslide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A slide that OpenSlide alone reads: DICOM of 1152 x 700 px whose frames are not compressed, 0.5 mpp."""
+    from dicom_files import PLAIN, image, write_dicom
+    from slide_files import picture
+
+    pixels = picture(1152, 700, seed=9)
+    how = {"syntax": PLAIN, "photometric": "RGB", "spacing": "0.0005\\0.0005", "power": None}
+    path = tmp_path_factory.mktemp("only openslide") / "plain.dcm"
+    return write_dicom(path, image(pixels, 256, 256, lambda frame: frame.tobytes(), **how))
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """What lies in a slide file: its levels, its encoded blocks, and its pixels.
 
-`open_slide` looks at a file and chooses a route. On the *direct* route (tiled Aperio and other TIFF files
-in JPEG or JPEG 2000) `Slide.blocks` hands out the encoded blocks as complete streams that any decoder shows
+`open_slide` looks at a file and chooses a route. On the *direct* route (tiled Aperio and other TIFF files,
+and DICOM, in JPEG or JPEG 2000) `Slide.blocks` hands out the encoded blocks as complete streams that any decoder shows
 in the right colours. On the *openslide* route there are only pixels, through `Slide.read_region`.
 """
 

@@ -55,46 +55,53 @@ def look_up(which, tables, columns, rows):
 
 
 @compiled()
-def read_quickly(which, headers, offsets, counts, most, buffer, starts):
+def read_quickly(which, headers, offsets, counts, most, buffer, spans):
     """Read JPEG blocks into a buffer, and give them another header.
 
     Parameters
     ----------
     which : int64 array (n,)
         The header of each block; -1 for one to be left out.
-    headers : int64 array (headers, 6)
+    headers : int64 array (headers, 7)
         The number of the open file; the address and the length of the header that blocks begin with, uint8, and of the
-        one that takes its place; whether runs of zeros may be data.
+        one that takes its place; whether runs of zeros may be data; the bytes of a DICOM item's header before it, or 0.
     offsets, counts : int64 arrays (n,)
         Where the blocks lie in their files, and their bytes.
     most : int
         Bytes of a block; larger ones are left out.
     buffer : uint8 array
         Takes the blocks one after the other, each with as many bytes before it as its header becomes longer.
-    starts : int64 array (n,)
-        Out: where in the buffer a stream begins, as many bytes longer than the block as its header is; -1 for a block
-        that needs the careful way.
+    spans : int64 array (n, 2)
+        Out: where in the buffer a stream begins and ends; -1 for a block that needs the careful way.
     """
     free = 0
     for block in range(offsets.size):
-        starts[block] = -1
+        spans[block] = -1
         count = counts[block]
         if which[block] < 0 or count > most:
             continue
-        number, lead_at, lead_size, new_at, new_size, zeros = headers[which[block]]
-        first = free + max(new_size - lead_size, 0)
-        if count < lead_size + 2 or _read(number, offsets[block], buffer[first : first + count]) < count:
+        number, lead_at, lead_size, new_at, new_size, zeros, before = headers[which[block]]
+        first = free + max(new_size - lead_size - before, 0)
+        end = first + count
+        if count < before + lead_size + 2 or _read(number, offsets[block], buffer[first:end]) < count:
+            continue
+        if before and not _is_item(buffer[first:end]):
             continue
         lead = carray(pointer(lead_at), lead_size, np.uint8)
+        first += before
         if not _same(buffer[first : first + lead_size], lead):
             continue
-        scan = buffer[first + lead_size : first + count]
-        if scan[-2] != 0xFF or scan[-1] != 0xD9 or _marker_before_end(scan) or not (zeros or _without_zeros(scan)):
+        if buffer[end - 1] == 0 and buffer[end - 2] == 0xD9:  # a zero behind the end, which makes the length even
+            end -= 1
+        scan = buffer[first + lead_size : end]
+        if scan.size < 2 or scan[-2] != 0xFF or scan[-1] != 0xD9:
+            continue
+        if _marker_before_end(scan) or not (zeros or _without_zeros(scan)):
             continue
         start = first + lead_size - new_size
         buffer[start : first + lead_size] = carray(pointer(new_at), new_size, np.uint8)
-        starts[block] = start
-        free = first + count
+        spans[block, 0], spans[block, 1] = start, end
+        free = end
 
 
 @compiled()
@@ -107,6 +114,14 @@ def _read(number, offset, target):
             break
         got += part
     return got
+
+
+@compiled()
+def _is_item(block):
+    """Whether a block is just one DICOM item (PS3.5, A.4): little-endian, FFFE,E000 and the length of what follows."""
+    length = np.int64(block[4]) | np.int64(block[5]) << 8 | np.int64(block[6]) << 16 | np.int64(block[7]) << 24
+    begins = (block[0] == 0xFE) & (block[1] == 0xFF) & (block[2] == 0x00) & (block[3] == 0xE0)
+    return begins and length == block.size - 8
 
 
 @compiled()

@@ -14,8 +14,9 @@ from cellmix_dali.errors import SlideError
 from cellmix_dali.slides.block_table import BlockTable
 from cellmix_dali.slides.damage import BlockCheck
 from cellmix_dali.slides.intervals import IntervalStreams
+from cellmix_dali.slides.jpeg import without_padding
 from cellmix_dali.slides.spliced_blocks import SplicedBlocks
-from cellmix_dali.slides.usual_blocks import UsualHeader, read_usual
+from cellmix_dali.slides.usual_blocks import ITEM_BYTES, UsualHeader, read_usual
 from cellmix_dali.storage.open_file import OpenFile
 
 __all__ = ["Block", "BlockReader", "read_blocks"]
@@ -37,7 +38,7 @@ class BlockReader:
         self,
         table: BlockTable,
         *,
-        open_file: Callable[[], OpenFile],
+        open_file: Callable[[int], OpenFile],
         block: Callable[[int, int], bytes | None],
         where: str,
         scans: bool = False,
@@ -69,12 +70,12 @@ class BlockReader:
         """
         return read_blocks([self], np.zeros(len(columns), np.int64), columns, rows)
 
-    def _usual(self) -> tuple[OpenFile, UsualHeader] | tuple[None, None]:
-        """The open file and the usual header, if that is known."""
+    def _usual(self, file: int = 0) -> tuple[OpenFile, UsualHeader] | tuple[None, None]:
+        """One of the level's files, open, and the usual header, if that is known."""
         if self._header is None:
             return None, None
         try:
-            return self._open_file(), self._header
+            return self._open_file(file), self._header
         except SlideError:  # the careful way says it for each block
             return None, None
 
@@ -86,7 +87,7 @@ class BlockReader:
         if not self._spliced.is_known:
             return [None] * len(columns)
         try:
-            return self._spliced.read(self._open_file(), columns, rows)
+            return self._spliced.read(self._open_file(0), columns, rows)
         except SlideError:  # the careful way says it for each block
             return [None] * len(columns)
 
@@ -125,15 +126,19 @@ class BlockReader:
         if head is None:
             return None
         length, zeros = head
-        index = row * self._table.columns + column
-        count = int(self._table.counts[index])
-        file = self._open_file()  # held, as another thread may close the slide meanwhile
-        block = os.pread(file.number, count, int(self._table.offsets[index]))
+        table = self._table
+        index = row * table.columns + column
+        count = int(table.counts[index])
+        # Held, as another thread may close the slide meanwhile.
+        file = self._open_file(0 if table.file is None else int(table.file[index]))
+        block = without_padding(os.pread(file.number, count, int(table.offsets[index])))
+        if table.in_items:
+            block = block[ITEM_BYTES:]
         # The scan is the same in the file and in the stream: the header is what comes before it.
         lead = len(block) - (len(stream) - length)
         if lead < 0 or block[lead:] != stream[length:]:
             return None
-        return UsualHeader(block[:lead], stream[:length], zeros)
+        return UsualHeader(block[:lead], stream[:length], zeros, table.in_items)
 
 
 def read_blocks(
@@ -164,10 +169,11 @@ def read_blocks(
         return []
     tables = np.array([_NO_TABLE if reader is None else reader._addresses for reader in readers], np.int64)
     offsets, counts = look_up(which, tables, columns, rows)
+    of, wanted = _files(readers, which, columns, rows)
     # The files are held until all is read.
-    usual = [(None, None) if reader is None else reader._usual() for reader in readers]
+    usual = [(None, None) if reader is None else reader._usual(file) for reader, file in wanted]
     found: list[Block] = list(
-        read_usual([file for file, _ in usual], [header for _, header in usual], which, offsets, counts)
+        read_usual([file for file, _ in usual], [header for _, header in usual], of, offsets, counts)
     )
     for number, reader in enumerate(readers):
         if reader is not None and reader._spliced is not None:
@@ -180,3 +186,22 @@ def read_blocks(
         if block is None or (isinstance(block, np.ndarray) and reader._scan_fails(block)):
             found[place] = reader._read_any(int(columns[place]), int(rows[place]))
     return found
+
+
+def _files(
+    readers: Sequence[BlockReader | None],
+    which: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    rows: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], Sequence[tuple[BlockReader | None, int]]]:
+    """The files of these blocks, each with its reader and its number there, and which of them each block lies in."""
+    if all(reader is None or reader._table.file is None for reader in readers):
+        return which, [(reader, 0) for reader in readers]
+    numbers = np.zeros(len(which), np.int64)
+    for place, reader in enumerate(readers):
+        if reader is not None and reader._table.file is not None:
+            own = np.flatnonzero(which == place)
+            index = rows[own] * reader._table.columns + columns[own]
+            numbers[own] = reader._table.file[index.clip(0, reader._table.file.size - 1)]
+    pairs, of = np.unique(np.stack([which, numbers]), axis=1, return_inverse=True)
+    return of.ravel().astype(np.int64), [(readers[reader], file) for reader, file in pairs.T.tolist()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,14 @@ from cellmix_dali.slides.levels import Box
 
 __all__ = ["BlockTable", "StreamMaker"]
 
+_Number = TypeVar("_Number", bound=np.integer)
+
 
 class StreamMaker(Protocol):
     """Makes the bytes of a block a stream that any decoder shows in the right colours."""
 
     def join(self, block: bytes) -> bytes:
-        """Return the whole JPEG stream of a block; a ValueError says what is wrong with it."""
+        """Return the whole stream of a block; a ValueError says what is wrong with it."""
         ...
 
 
@@ -52,6 +54,12 @@ class BlockTable:
         `IntervalStreams` splices. The last blocks are filled up with the last row of pieces.
     advance : int, default 1
         By how many rows of pieces one row of blocks begins below the one before.
+    files : tuple of Path, default ()
+        The files that have the blocks, where the level lies in several.
+    file : uint16 array, shape (rows * columns,), or None, default None
+        The number of each block's file among `files`; None where there are none, or one.
+    in_items : bool, default False
+        Whether each block begins with the header of a DICOM item: tag and length, eight bytes.
     """
 
     width: int
@@ -66,9 +74,16 @@ class BlockTable:
     colour: Literal["rgb", "ycbcr"]
     streams: StreamMaker | IntervalStreams | None
     path: Path | None = None
+    files: tuple[Path, ...] = ()
+    file: NDArray[np.uint16] | None = None
+    in_items: bool = False
     covered: Box | None = None
     pieces: int = 1
     advance: int = 1
+
+    def paths(self, opened: Path) -> tuple[Path, ...]:
+        """Return the files that have the blocks, of a slide that is opened by one of them."""
+        return self.files or (self.path or opened,)
 
     @property
     def row_step(self) -> int | None:
@@ -114,7 +129,7 @@ class BlockTable:
         """Return the level without what lies beyond a width and height in pixels."""
         columns, rows = -(-width // self.block_width), -(-height // self.block_height)
 
-        def kept(values: NDArray[np.int64]) -> NDArray[np.int64]:
+        def kept(values: NDArray[_Number]) -> NDArray[_Number]:
             return np.ascontiguousarray(values.reshape(self.rows, self.columns)[:rows, :columns]).ravel()
 
         return replace(
@@ -125,4 +140,5 @@ class BlockTable:
             rows=rows,
             offsets=kept(self.offsets),
             counts=kept(self.counts),
+            file=None if self.file is None else kept(self.file),
         )

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["BlockStreams", "JpegHeader", "adobe_marker", "parse_header", "segments"]
+__all__ = ["BlockStreams", "JpegHeader", "adobe_marker", "parse_header", "segments", "without_padding"]
 
 Colour = Literal["rgb", "ycbcr"]
 
 _SOI = b"\xff\xd8"
+_PADDED = b"\xff\xd9\0"
 _EOI, _SOS, _DQT, _DHT, _APP0, _APP14, _COM = 0xD9, 0xDA, 0xDB, 0xC4, 0xE0, 0xEE, 0xFE
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _APP0_MARKER, _APP14_MARKER = b"\xff\xe0", b"\xff\xee"
@@ -147,6 +148,11 @@ def parse_header(stream: bytes) -> JpegHeader:
         elif marker == _SOS:
             length = end
     return JpegHeader(process, width, height, precision, ids, sampling, jfif, adobe, quantised, huffman, length)
+
+
+def without_padding(stream: bytes) -> bytes:
+    """Return a JPEG or JPEG 2000 stream without the zero that some files put behind it, to make its length even."""
+    return stream[:-1] if stream.endswith(_PADDED) else stream
 
 
 def _without_colour_markers(stream: bytes) -> bytes:

@@ -22,6 +22,7 @@ from cellmix_dali.slides.damage import BlockCheck
 from cellmix_dali.slides.host_jpeg import decode_into
 from cellmix_dali.slides.intervals import IntervalStreams
 from cellmix_dali.slides.jp2 import CODESTREAM, bare_codestream
+from cellmix_dali.slides.jpeg import without_padding
 from cellmix_dali.slides.levels import Level
 from cellmix_dali.slides.opening import look_at
 from cellmix_dali.storage.moment import refusal
@@ -54,7 +55,7 @@ class Slide:
     bounds : Box
         The region of level 0 that is not empty, where the file says one; else the whole level.
     properties : mapping of str to str
-        OpenSlide's properties, or some tags of the TIFF where OpenSlide refuses the file.
+        OpenSlide's properties; some of them, by the same names, where OpenSlide refuses the file or is not asked.
     route : {"direct", "openslide"}
         Whether `blocks` works, on one level at least: those without a `Level.block_width` OpenSlide reads.
     reason : str
@@ -82,7 +83,7 @@ class Slide:
         self._scaled = found.scaled
         self._pixels = found.pixels
         self._blanks_from_finer = found.blanks_from_finer
-        files = {table.path or found.path for table in found.tables if table is not None}
+        files = {path for table in found.tables if table for path in table.paths(found.path)}
         self._kept = {path: KeptFile(path) for path in files}
 
     def __reduce__(self) -> tuple[type[Slide], tuple[Path]]:
@@ -112,8 +113,8 @@ class Slide:
         """The files that blocks are read from; none on the openslide route."""
         return tuple(self._kept)
 
-    def _file(self, level: int) -> OpenFile:
-        path = self._table(level).path or self.path
+    def _file(self, level: int, number: int = 0) -> OpenFile:
+        path = self._table(level).paths(self.path)[number]
         try:
             return self._kept[path].open()
         except OSError as error:
@@ -182,12 +183,15 @@ class Slide:
                 f"there is none at column {across[at]}, row {down[at]}."
             )
         index = table.places(across, down)
-        file, streams = self._file(level), table.streams
+        numbers = [0] * len(index) if table.file is None else table.file[index[:, 0]].tolist()
+        files, streams = {number: self._file(level, number) for number in set(numbers)}, table.streams
         found: list[bytes | None] = []
-        for offsets, counts in zip(table.offsets[index].tolist(), table.counts[index].tolist(), strict=True):
+        places = table.offsets[index].tolist(), table.counts[index].tolist(), numbers
+        for offsets, counts, number in zip(*places, strict=True):
             if not any(counts):
                 found.append(None)
                 continue
+            file = files[number]
             try:
                 pieces = list(map(os.pread, repeat(file.number), counts, offsets))
                 block = b"".join(pieces) if len(pieces) > 1 else pieces[0]
@@ -198,11 +202,11 @@ class Slide:
                     before = [os.pread(file.number, 2, at - 2) if at != first else b"" for at in offsets]
                     found.append(streams.splice(pieces, before))
                 elif streams is not None:
-                    found.append(streams.join(block))
+                    found.append(without_padding(streams.join(block)))
                 elif table.compression == "jpeg":
                     if not block.startswith(b"\xff\xd8"):
                         raise ValueError(f"no JPEG starts here (bytes {block[:4].hex(' ')})")
-                    found.append(block)
+                    found.append(without_padding(block))
                 else:
                     stream = bare_codestream(block)
                     if not stream.startswith(CODESTREAM):
@@ -432,7 +436,7 @@ def open_slide(path: str | os.PathLike[str]) -> Slide:
     Parameters
     ----------
     path : path-like
-        The slide file.
+        The slide file; of a DICOM slide, any file of its series, which lies in one folder.
 
     Returns
     -------

@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 from cellmix_dali.storage.buffers import BufferPool
 from cellmix_dali.storage.open_file import OpenFile
 
-__all__ = ["UsualHeader", "read_usual"]
+__all__ = ["ITEM_BYTES", "UsualHeader", "read_usual"]
+
+#: Bytes of the header of a DICOM item: its tag and its length.
+ITEM_BYTES = 8
 
 _MOST_BYTES = 1 << 24  # a block that says to be larger is looked at before memory is given to it
 _BUFFERS = BufferPool(1 << 26)
@@ -27,15 +30,18 @@ class UsualHeader:
         In the stream.
     zeros : bool
         Whether long runs of zeros may be data.
+    in_items : bool, default False
+        Whether the header of a DICOM item comes before, see `cellmix_dali.slides.block_table.BlockTable`.
     """
 
-    def __init__(self, lead: bytes, new_lead: bytes, zeros: bool) -> None:
+    def __init__(self, lead: bytes, new_lead: bytes, zeros: bool, in_items: bool = False) -> None:
         self._lead, self._new_lead = np.frombuffer(lead, np.uint8), np.frombuffer(new_lead, np.uint8)
-        self.longer = len(new_lead) - len(lead)
+        before = ITEM_BYTES if in_items else 0
+        self.longer = len(new_lead) - len(lead) - before
         #: What streams begin with.
         self.header = new_lead
         #: See `read_quickly`, but for the file.
-        self.row = (self._lead.ctypes.data, len(lead), self._new_lead.ctypes.data, len(new_lead), int(zeros))
+        self.row = (self._lead.ctypes.data, len(lead), self._new_lead.ctypes.data, len(new_lead), int(zeros), before)
 
 
 def read_usual(
@@ -66,7 +72,7 @@ def read_usual(
     known = [file is not None and header is not None for file, header in zip(files, headers, strict=True)]
     if not any(known):
         return [None] * len(which)
-    rows = np.zeros((len(headers), 6), np.int64)
+    rows = np.zeros((len(headers), 7), np.int64)
     longer = np.zeros(len(headers), np.int64)
     for number, (file, header) in enumerate(zip(files, headers, strict=True)):
         if file is not None and header is not None:
@@ -75,9 +81,6 @@ def read_usual(
         which = np.where(np.array(known)[which], which, -1)
     size = np.where((which >= 0) & (counts >= 0) & (counts <= _MOST_BYTES), counts, 0).sum()
     buffer = _BUFFERS.take(int(size) + len(which) * max(0, int(longer.max())))
-    starts = np.empty(len(which), np.int64)
-    read_quickly(which, rows, offsets, counts, _MOST_BYTES, buffer, starts)
-    ends = starts + counts + longer[which]
-    return [
-        buffer[start:end] if start >= 0 else None for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
-    ]
+    spans = np.empty((len(which), 2), np.int64)
+    read_quickly(which, rows, offsets, counts, _MOST_BYTES, buffer, spans)
+    return [buffer[start:end] if start >= 0 else None for start, end in spans.tolist()]

@@ -76,10 +76,14 @@ def test_the_report_of_a_training_holds_the_routes(table: TileTable, tmp_path: P
 
 @pytest.mark.parametrize(
     ("name", "kinds"),
-    [("CMU-1-Small-Region.jp2.tiff", {"jpeg 2000"}), ("gcp-camelyon-multiframe-jpeg.dcm", {"pixels"})],
+    [
+        ("CMU-1-Small-Region.jp2.tiff", {"jpeg 2000"}),
+        ("gcp-camelyon-multiframe-jpeg.dcm", {"ycbcr jpeg 4:2:0"}),
+        ("", {"pixels"}),
+    ],
 )
-def test_kinds_that_a_training_read(real, name: str, kinds: set[str]) -> None:  # type: ignore[no-untyped-def]
-    with open_slide(real(name)) as slide:
+def test_kinds_that_a_training_read(real, only_openslide, name: str, kinds: set[str]) -> None:  # type: ignore[no-untyped-def]
+    with open_slide(real(name) if name else only_openslide) as slide:
         tiles = grid_tiles(slide, slide.levels[0].block_width or 256)
     source = TileSource(tiles, batch_size=2, shuffle=False)
     try:

@@ -47,8 +47,10 @@ def mixed_table(paths: list[Path], size: int) -> TileTable:
 
 @pytest.mark.parametrize("edge", ["skip", "pad"])
 @pytest.mark.parametrize("size", [100, 240, 256])
-def test_many_slides_at_once(real: Callable[[str], Path], rendered: list[RenderedSlide], size: int, edge: str) -> None:
-    table = mixed_table([*map(real, REAL), *(slide.path for slide in rendered)], size)
+def test_many_slides_at_once(
+    real: Callable[[str], Path], only_openslide: Path, rendered: list[RenderedSlide], size: int, edge: str
+) -> None:
+    table = mixed_table([*map(real, REAL), only_openslide, *(slide.path for slide in rendered)], size)
     rows = np.arange(len(table))
     reader, alone = TileReader(table, edge=edge), TileReader(table, edge=edge)
     want = [content(tile) for row in rows for tile in alone.read(np.array([row]))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cellmix_dali.slides.formats import (  # noqa: F401  (they enter themselves)
     aperio,
+    dicom,
     hamamatsu,
     leica,
     ome_tiff,

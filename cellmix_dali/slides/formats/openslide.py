@@ -1,4 +1,4 @@
-"""All that no other format takes and OpenSlide knows: MIRAX, Hamamatsu VMS, DICOM and others.
+"""All that no other format takes and OpenSlide knows: MIRAX, Hamamatsu VMS and others.
 
 OpenSlide recognises the file and reads its pixels; no encoded blocks are handed out. TIFFs among them are looked at
 before, because OpenSlide shows pictures of 16 bits, of four inks or turned ones wrongly without a word.
@@ -24,8 +24,8 @@ class OpenSlideFormat(SlideFormat):
     """What OpenSlide reads; the last to be asked, so it says of a file that no format takes why it is not a slide."""
 
     name, rank = "openslide", 100
-    suffixes = (".mrxs", ".dcm", ".vms", ".vmu", ".svslide", ".zvi", ".czi")
-    files = "MIRAX, Hamamatsu VMS, Sakura, Trestle, Zeiss, DICOM"
+    suffixes = (".mrxs", ".vms", ".vmu", ".svslide", ".zvi", ".czi")
+    files = "MIRAX, Hamamatsu VMS, Sakura, Trestle, Zeiss"
     read = "through OpenSlide, into the same graph"
 
     def recognises(self, file: SlideFile) -> bool:  # noqa: ARG002, D102

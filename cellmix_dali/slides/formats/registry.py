@@ -27,8 +27,8 @@ class SlideFormat(ABC):
         How they are read, for that table.
     rank : int, default 0
         Formats are asked in the order of their ranks, those of one rank by name: formats of other packages first (0),
-        then those of scanners (10 to 19), OME-TIFF (20), QPTIFF (22), any tiled TIFF (30), and in the end OpenSlide
-        (100), which takes all.
+        then DICOM (5), those of scanners (10 to 19), OME-TIFF (20), QPTIFF (22), any tiled TIFF (30), and in the end
+        OpenSlide (100), which takes all.
     suffixes : tuple of str, default ()
         What such files may be called in a folder, in small letters; a file that is named itself may have any suffix.
     """
