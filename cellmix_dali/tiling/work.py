@@ -17,4 +17,4 @@ WORK = __name__
 
 # Compiled code is loaded at its first use, with a part of numba that takes as long as numba itself.
 tissue_mask(np.full((16, 16, 3), 255, np.uint8))
-windows.lie(np.ones((1, 4), np.int64), np.ones((1, 3), np.int64), pad=False)
+windows.lie(np.ones((1, 9), np.int64), np.ones((1, 3), np.int64), pad=False)
