@@ -210,7 +210,7 @@ def test_a_long_signature_without_a_reason_is_found(tmp_path: Path) -> None:
 
 
 # Of what is counted, drawn or kept while it runs.
-CHANGED = {"Batch", "Draw", "_Maps"}
+CHANGED = {"Batch", "Draw", "Instance", "_Maps"}
 
 
 @pytest.mark.parametrize("path", modules(), ids=name_of)

@@ -18,25 +18,40 @@ AN_ERROR_OF_THE_SYSTEM = "the error says itself what the system said: nothing ne
 A_KIND_OF_ITS_OWN = "the name stands for something else here"
 # What is called, the argument that is left out, and why it must be; by the module.
 LEFT_OUT: dict[str, dict[tuple[str, str], str]] = {
+    "cellmix_dali/cli/stain.py": {("make_folder", "overwrite"): "the folder is that of a file, not of a training"},
     "cellmix_dali/cli/train.py": {("ImageSamples", "folder"): "filled in where the folder is looked into"},
     "cellmix_dali/comparison/arms.py": {("Arm", "curriculum"): "of methods that a curriculum does not steer"},
     "cellmix_dali/curriculum/curriculum.py": {
         ("integer", "high"): "some arguments have no upper limit",
-        ("number", "high"): "some arguments have no upper limit",
     },
     "cellmix_dali/previews/chosen_tiles.py": {("TileRecipe", "tile_size"): "replaced in the next line"},
     "cellmix_dali/previews/mixed_tiles.py": {("TileSource", "seed"): "the order is not shuffled"},
     "cellmix_dali/reading/slides.py": {("EncodedTile", "pixels"): "of tiles that are made of blocks"},
+    "cellmix_dali/slides/formats/dicom.py": {("refusal", "path"): AN_ERROR_OF_THE_SYSTEM},
+    "cellmix_dali/slides/formats/hamamatsu.py": {
+        ("BlockTable", "file"): A_KIND_OF_ITS_OWN,
+        ("BlockTable", "path"): "of the file by which the slide is opened",
+        ("through_openslide", "tables"): "where no level can be read by blocks",
+    },
+    "cellmix_dali/slides/grey_blocks.py": {("refusal", "path"): AN_ERROR_OF_THE_SYSTEM},
     "cellmix_dali/slides/inspection.py": {
         ("check_resolution", "level"): A_KIND_OF_ITS_OWN,
         ("check_resolution", "mpp"): A_KIND_OF_ITS_OWN,
     },
     "cellmix_dali/slides/opening.py": {("refusal", "path"): AN_ERROR_OF_THE_SYSTEM},
-    "cellmix_dali/slides/slide.py": {("refusal", "path"): AN_ERROR_OF_THE_SYSTEM},
+    "cellmix_dali/slides/slide.py": {
+        ("block_reader", "height"): A_KIND_OF_ITS_OWN,
+        ("refusal", "path"): AN_ERROR_OF_THE_SYSTEM,
+    },
     "cellmix_dali/slides/stream_kinds.py": {("DecoderRoute", "difference"): "of routes that nothing was tried on"},
     "cellmix_dali/slides/tiff.py": {("BlockTable", "path"): "of the file by which the slide is opened"},
     "cellmix_dali/slides/tiff_directories.py": {("refusal", "path"): AN_ERROR_OF_THE_SYSTEM},
+    "cellmix_dali/stain/tasks.py": {
+        ("SlideStain", "fit"): "of slides whose stain cannot be fitted",
+        ("refusal", "path"): AN_ERROR_OF_THE_SYSTEM,
+    },
     "cellmix_dali/storage/foreign_files.py": {("refusal", "path"): AN_ERROR_OF_THE_SYSTEM},
+    "cellmix_dali/tables/splits.py": {("some_of", "shown"): A_KIND_OF_ITS_OWN},
     "cellmix_dali/tiling/job.py": {("SlideResult", "shards"): "of slides without tiles"},
     "cellmix_dali/tiling/plans.py": {("file_stamps", "known"): A_KIND_OF_ITS_OWN},
     "cellmix_dali/tiling/records.py": {("refusal", "path"): AN_ERROR_OF_THE_SYSTEM},
@@ -52,12 +67,16 @@ LEFT_OUT: dict[str, dict[tuple[str, str], str]] = {
     },
     "cellmix_dali/training/mixed.py": {("mix", "name"): A_KIND_OF_ITS_OWN},
     "cellmix_dali/training/shards.py": {("TileSamples", "verify"): "given by its place"},
-    "plugins/draw.py": {("number", "high"): A_KIND_OF_ITS_OWN},
+    "plugins/engines/self_check.py": {
+        ("Colour", "measured"): "nothing that is measured is fused, and else all is tried"
+    },
     "plugins/mix.py": {("tried", "dtype"): "pixels are mixed as they are"},
     "plugins/normalise.py": {
         ("mix", "dtype"): "pixels are mixed as they are, then normalised",
         ("tried", "dtype"): "pixels are mixed as they are, then normalised",
     },
+    "pipelines/_block_cache.py": {("block_reader", "height"): A_KIND_OF_ITS_OWN},
+    "pipelines/graph.py": {("GraphOptions", "augment"): "a default of the function itself"},
     "pipelines/evaluate.py": {("TileSource", "num_classes"): "labels stay as the table has them"},
 }
 
