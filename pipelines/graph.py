@@ -227,7 +227,9 @@ def source_pipeline(
             masks = None if masks is None else fn.flip(masks, **turned)
         colour = None
         if augment is not None:
-            augmented = changed(augment, images, Draw.of(source, engine=options.engine), masks)
+            draw = Draw.of(source, engine=options.engine)
+            draw.table, draw.rows = getattr(source, "table", None), batch.tile
+            augmented = changed(augment, images, draw, masks)
             # The pass that normalises changes colours, too; all other ends want pixels as they are.
             colour = augmented.colour() if finish is mixed_and_normalised else None
             images, masks = augmented.images, augmented.masks

@@ -3,7 +3,8 @@
 A stage takes pixels from 0 to 255, in floats, to pixels from 0 to 255. An engine works out all stages of a sample in
 one pass and rounds to whole levels once, at the end. `plainly` says in float64 what it must make.
 
-Sources: "density", Ruifrok and Johnston (2001) as `skimage.color.separate_stains` and `combine_stains` have it; "lab",
+Sources: "density", Ruifrok and Johnston (2001) as `skimage.color.separate_stains` and `combine_stains` have it;
+"stain", the law of Beer and Lambert as `cellmix_dali.stain.StainChange` has it; "lab",
 CIE L*a*b* under D65, and "hsv", both in OpenCV's 8-bit units: L from 0 to 255, a and b around 128, hue from 0 to 180.
 """
 
@@ -32,7 +33,7 @@ __all__ = [
 ]
 
 #: Kinds of stages; engines know them by their place here.
-KINDS = ("affine", "density", "lab", "hsv", "solarise", "stretch", "noise")
+KINDS = ("affine", "density", "lab", "hsv", "solarise", "stretch", "noise", "stain")
 
 #: Numbers of a stage per sample, float32; see `stage_numbers`.
 NUMBERS = 29
@@ -98,11 +99,13 @@ def stage_numbers(
     active : bool or (batch,)
         Whether the stage changes the sample.
     matrix : (3, 3) or (batch, 3, 3), optional
-        "affine": pixels become ``matrix @ pixel + offset``. "density": amounts of stains are ``matrix @ density``,
-        where ``density = -ln(max(pixel / 255, 1e-6))``. By default the identity.
+        "affine": pixels become ``matrix @ pixel + offset``. "stain": the same of ``ln((pixel + 1) / 255)``. "density":
+        amounts of stains are ``matrix @ density``, where ``density = -ln(max(pixel / 255, 1e-6))``. By default the
+        identity.
     offset : float, (3,) or (batch, 3)
-        "affine": in levels. "density": its first number is the least that an amount may be. "solarise": values from
-        its first number on are inverted. "noise": the deviation in levels, and a key from 0 to `NOISE_KEYS` - 1.
+        "affine": in levels. "stain": see `matrix`. "density": its first number is the least that an amount may be.
+        "solarise": values from its first number on are inverted. "noise": the deviation in levels, and a key from 0 to
+        `NOISE_KEYS` - 1.
     scale, shift : float, (3,) or (batch, 3)
         "density", "lab", "hsv": each channel becomes ``scale * channel + shift``. Measured: the deviation and the mean
         that it is to have.
@@ -210,6 +213,11 @@ def _noise(pixels: _Pixels, numbers: _Pixels) -> _Pixels:
     return np.asarray(pixels + numbers[10] * noise)
 
 
+def _stain(pixels: _Pixels, numbers: _Pixels) -> _Pixels:
+    logarithms = np.log((pixels + 1) / 255) @ numbers[1:10].reshape(3, 3).T + numbers[10:13]
+    return np.asarray(255 * np.exp(logarithms) - 1)
+
+
 def _hashed(bits: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """Mix 32 bits so that each of the result depends on all (C. Wellons's lowbias32, in the public domain)."""
     bits = (bits ^ (bits >> np.uint32(16))) * np.uint32(0x7FEB352D)
@@ -217,4 +225,4 @@ def _hashed(bits: NDArray[np.uint32]) -> NDArray[np.uint32]:
     return bits ^ (bits >> np.uint32(16))
 
 
-_PLAIN = dict(zip(KINDS, (_affine, _density, _lab, _hsv, _solarise, _stretch, _noise), strict=True))
+_PLAIN = dict(zip(KINDS, (_affine, _density, _lab, _hsv, _solarise, _stretch, _noise, _stain), strict=True))

@@ -18,6 +18,7 @@ from cellmix_dali._arguments import number
 from cellmix_dali._random import generator
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.sampling import EpochOrder
+from cellmix_dali.tables.tile_table import TileTable
 
 from .clock import BatchPosition, EpochClock
 from .dali import DataNode, fn, types
@@ -58,6 +59,10 @@ class Draw:
     masks : DataNode, uint8 HWC with 1 channel, or None
         The tiles' class masks, where they have any. A function that moves pixels of the images (a flip, a turn, a
         crop) puts the masks here that were moved by the same numbers, without interpolation.
+    table : TileTable or None
+        Where the samples are tiles: their table.
+    rows : DataNode, int64 (1,), or None
+        The samples' rows of that table.
     """
 
     clock: EpochClock
@@ -68,6 +73,8 @@ class Draw:
     strengths: Callable[[], float] | None = None
     order: EpochOrder | None = None
     masks: DataNode | None = field(default=None, init=False, repr=False)
+    table: TileTable | None = field(default=None, init=False, repr=False)
+    rows: DataNode | None = field(default=None, init=False, repr=False)
     _drawn: list[tuple[int, DrawnBy]] = field(default_factory=list, init=False, repr=False)
     _node: DataNode | None = field(default=None, init=False, repr=False)
 

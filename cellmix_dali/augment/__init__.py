@@ -1,7 +1,7 @@
 """Augmentations: what changes how tiles look, drawn by keys; on the CPU and on the GPU, one file each."""
 
 from ._registered import AUGMENTATIONS, register_augmentation
-from .base import Augmentation, Batch, ColourChange, Compose, PixelChange
+from .base import Augmentation, Batch, ColourChange, Compose, PixelChange, SlideColourChange
 from .blur import GaussianBlur, Sharpen
 from .colour_jitter import ColourJitter
 from .erase import Erase
@@ -15,6 +15,7 @@ from .presets import PRESETS
 from .randstainna import RandStainNA, Template
 from .recipe import AugmentLike, augmentation
 from .solarise import Solarise
+from .stain_normalisation import StainMixup, StainNormalisation
 
 __all__ = [
     "AUGMENTATIONS",
@@ -37,7 +38,10 @@ __all__ = [
     "RandomAffine",
     "RandomResizedCrop",
     "Sharpen",
+    "SlideColourChange",
     "Solarise",
+    "StainMixup",
+    "StainNormalisation",
     "Template",
     "Turn",
     "augmentation",

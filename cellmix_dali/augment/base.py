@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import groupby
 from typing import ClassVar, TypeAlias
 
 import numpy as np
@@ -14,11 +15,12 @@ from cellmix_dali.errors import ArgumentError
 from cellmix_dali.plugins import Draw
 from cellmix_dali.plugins.colour import coloured
 from cellmix_dali.plugins.colour_stages import NUMBERS, Colour, Stages
-from cellmix_dali.plugins.dali import DataNode
+from cellmix_dali.plugins.dali import DataNode, fn
+from cellmix_dali.tables.tile_table import TileTable
 
 from ._checks import probability
 
-__all__ = ["Augmentation", "Batch", "ColourChange", "Compose", "PixelChange"]
+__all__ = ["Augmentation", "Batch", "ColourChange", "Compose", "PixelChange", "SlideColourChange", "SlideNumbers"]
 
 
 @dataclass
@@ -75,10 +77,22 @@ class Batch:
         waiting, self._waiting = tuple(self._waiting), []
         if not waiting:
             return None
-        kinds = _folded_kinds(waiting)
-        numbers = self.draw.by(_drawn_together(waiting, kinds), [len(kinds), NUMBERS])
+        kinds: tuple[str, ...] = ()
+        nodes = []
+        for by_slide, group in groupby(waiting, lambda change: isinstance(change, SlideColourChange)):
+            for changes in [(change,) for change in group] if by_slide else [tuple(group)]:
+                own = _folded_kinds(changes)
+                kinds += own
+                if isinstance(changes[0], SlideColourChange):
+                    nodes.append(changes[0].drawn_by_slide(self.draw))
+                else:
+                    nodes.append(self.draw.by(_drawn_together(changes, own), [len(own), NUMBERS]))
+        numbers = nodes[0] if len(nodes) == 1 else fn.cat(*nodes, axis=0)
         return Colour(kinds, numbers, any(change.measured for change in waiting))
 
+
+#: From slides (samples,) and numbers that were drawn (samples, draws) to the numbers of stages.
+SlideNumbers: TypeAlias = Callable[[NDArray[np.int64], NDArray[np.float64]], Stages]
 
 _Drawing: TypeAlias = Callable[[np.random.Generator, int, float], NDArray[np.generic]]
 
@@ -112,7 +126,8 @@ class Augmentation(ABC):
 
     def told(self) -> str:
         """Return the name and the parameters; two augmentations that differ are told apart by it."""
-        given = (f"{each.name}={getattr(self, each.name)!r}" for each in fields(self))  # type: ignore[arg-type]
+        shown = [each.name for each in fields(self) if each.repr]  # type: ignore[arg-type]
+        given = (f"{name}={getattr(self, name)!r}" for name in shown)
         return f"{self.name or type(self).__qualname__}({', '.join(given)})"
 
 
@@ -158,6 +173,52 @@ class ColourChange(Augmentation):
     def change(self, batch: Batch) -> None:
         """Have the colours changed, together with what comes next to it."""
         batch.recolour(self)
+
+
+class SlideColourChange(ColourChange):
+    """A change of colour that depends on the slide that a tile comes from.
+
+    Attributes
+    ----------
+    draws : int
+        Numbers from 0 to 1 that it draws per sample; the first is for the probability `p`.
+    """
+
+    draws: ClassVar[int] = 1
+
+    @abstractmethod
+    def of_slides(self, table: TileTable) -> SlideNumbers:
+        """Return a function from slides (samples,) and draws (samples, draws) to the numbers of the stages.
+
+        Parameters
+        ----------
+        table : TileTable
+            The tiles; slides are numbers among its `slides`.
+
+        Raises
+        ------
+        ArgumentError
+            If a slide's colours are not known.
+        """
+
+    def numbers(self, random: np.random.Generator, samples: int, strength: float) -> Stages:
+        """Not possible: numbers depend on the tiles' slides."""
+        raise NotImplementedError(f"{self.told()} depends on slides.")
+
+    def drawn_by_slide(self, draw: Draw) -> DataNode:
+        """Return the node of the stages' numbers, float32 (stages, NUMBERS)."""
+        if draw.table is None or draw.rows is None:
+            raise ArgumentError(
+                f"{self.told()} needs to know the slide of each tile: it works in the loaders of tiles, not on image "
+                "files nor in a graph of your own."
+            )
+        slide_of, of = draw.table.slide, self.of_slides(draw.table)
+
+        def numbers(rows: Sequence[NDArray[np.int64]], random: Sequence[NDArray[np.float32]]) -> list[Stages]:
+            drawn = of(slide_of[np.concatenate(rows)].astype(np.int64), np.stack(random).astype(np.float64))
+            return list(np.ascontiguousarray(drawn, np.float32))
+
+        return fn.python_function(draw.rows, draw.uniform(shape=[self.draws]), function=numbers, batch_processing=True)
 
 
 @dataclass(frozen=True)

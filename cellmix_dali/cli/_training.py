@@ -28,7 +28,15 @@ from ._options import (
 if TYPE_CHECKING:
     from ..training import TrainingData
 
-__all__ = ["KeptRunOptions", "MixingOptions", "ModelOptions", "RunOptions", "settings_of", "train_and_tell"]
+__all__ = [
+    "KeptRunOptions",
+    "MixingOptions",
+    "ModelOptions",
+    "RunOptions",
+    "TileMixingOptions",
+    "settings_of",
+    "train_and_tell",
+]
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,23 @@ class MixingOptions:
             show_default=False,
         ),
     ] = None
+
+
+@dataclass(frozen=True)
+class TileMixingOptions(MixingOptions):
+    """The same of tiles, whose slides are known."""
+
+    stains: Annotated[
+        str | None,
+        mixing_option(
+            metavar="FILE",
+            help="Table of stains that `cellmix-dali stain` wrote: normalise all tiles, before anything else.",
+            show_default=False,
+        ),
+    ] = None
+    stain_target: Annotated[
+        str, mixing_option(help="What --stains normalises to: median, a slide of the table, or a picture of tissue.")
+    ] = "median"
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from ._options import (
     make_folder,
     may_begin,
 )
-from ._training import KeptRunOptions, MixingOptions, ModelOptions, settings_of, train_and_tell
+from ._training import KeptRunOptions, MixingOptions, ModelOptions, TileMixingOptions, settings_of, train_and_tell
 
 if TYPE_CHECKING:
     from ..tables import TileTable
@@ -119,7 +119,7 @@ def slides(
         data_option(help="What is verified of a tile: headers, or the codes of JPEG scans, too."),
     ] = "headers",
     *,
-    mixing: MixingOptions,
+    mixing: TileMixingOptions,
     model: ModelOptions,
     run: KeptRunOptions,
 ) -> None:

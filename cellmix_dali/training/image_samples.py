@@ -79,7 +79,7 @@ class ImageSamples:
             method=settings.mixer,
             p=settings.p,
             seed=settings.seed,
-            augment=settings.augment,
+            augment=settings.augmentations()[0],
             **self._given(making),
         )
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from ..curriculum import Curriculum
 from ..errors import ArgumentError, unknown_name
 from ..mixing import METHODS, canonical_method, make_mixer, mixes
 from .models import check_model, default_learning_rate
+
+if TYPE_CHECKING:
+    from ..plugins import Augment
 
 __all__ = ["SCHEDULES", "Schedule", "TrainingSettings", "check_settings", "fitting_batch_size"]
 
@@ -43,6 +46,10 @@ class TrainingSettings:
         preset's name, a file, ``module:object``.
     augment_strength : (float, float), optional
         How strong it is in the first and in the last epoch: see `cellmix_dali.Curriculum`.
+    stains : str, optional
+        File of ``cellmix-dali stain``: tiles of slides are normalised by it, those of the validation and the test, too.
+    stain_target : str
+        What they are normalised to: see `cellmix_dali.augment.StainNormalisation`.
     model : str
         "small_cnn", "vit", "timm:NAME", or "module:callable": see `cellmix_dali.training.models.make_model`.
     pretrained : bool
@@ -79,6 +86,8 @@ class TrainingSettings:
     threshold: float = 0.5
     augment: str | None = None
     augment_strength: tuple[float, float] | None = None
+    stains: str | None = None
+    stain_target: str = "median"
     model: str = "small_cnn"
     pretrained: bool = False
     learning_rate: float | None = None
@@ -101,6 +110,29 @@ class TrainingSettings:
     def steered(self) -> bool:
         """Whether a curriculum steers the method."""
         return self.mixer is not None and METHODS[self.mixer].is_cellmix
+
+    def augmentations(self) -> tuple[Augment | None, Augment | None]:
+        """Return what changes images of the training, and of the validation and the test.
+
+        Raises
+        ------
+        ArgumentError
+            If one cannot be made.
+        """
+        from ..augment import Augmentation, Compose, StainNormalisation, augmentation
+
+        own = None if self.augment is None else augmentation(self.augment)
+        if self.stains is None:
+            return own, None
+        normalisation = StainNormalisation(stains=self.stains, target=self.stain_target)
+        if own is None:
+            return normalisation, normalisation
+        if not isinstance(own, Augmentation):
+            raise ArgumentError(
+                f"augment={self.augment!r} is a function, and stains are normalised before it: put stain_normalisation "
+                "into a recipe, or make an Augmentation of your function."
+            )
+        return Compose([normalisation, own]), normalisation
 
     @property
     def highest_rate(self) -> float:
@@ -137,10 +169,8 @@ def check_settings(settings: TrainingSettings, size: int | None) -> Curriculum |
             f"augment_strength={settings.augment_strength}: a curriculum says how strong augmentations are, so give "
             "augment, too, and one of CellMix's methods."
         )
-    if settings.augment is not None:
-        from ..augment import augmentation
-
-        augmentation(settings.augment)
+    if settings.augment is not None or settings.stains is not None:
+        settings.augmentations()
     check_model(settings.model, size or _ANY_SIZE, pretrained=settings.pretrained)
     curriculum = _curriculum(settings, size) if settings.steered and size is not None else None
     _check_machine(settings)

@@ -61,13 +61,14 @@ class TileSamples:
             method=settings.method,
             p=settings.p,
             seed=settings.seed,
-            augment=settings.augment,
+            augment=settings.augmentations()[0],
             **self._given(making),
         )
 
     def evaluate_loader(self, samples: TileTable, making: Making) -> Loader[TileSource]:
         """Make a loader that gives every tile once; bad ones are replaced."""
-        return evaluate_loader(samples, on_error="replace", **self._given(making))
+        augment = making.settings.augmentations()[1]
+        return evaluate_loader(samples, on_error="replace", augment=augment, **self._given(making))
 
     def one_batch(
         self, samples: TileTable, rows: NDArray[Any], plans: PlanSource, stack: ExitStack

@@ -34,7 +34,7 @@ from .vectors import EIGHT, as_float, as_int, join_eight, split_eight
 
 __all__ = ["applied", "changes", "run", "same_shape", "split_row"]
 
-_AFFINE, _DENSITY, _LAB, _HSV, _SOLARISE, _STRETCH, _NOISE = (KINDS.index(kind) for kind in KINDS)
+_AFFINE, _DENSITY, _LAB, _HSV, _SOLARISE, _STRETCH, _NOISE, _STAIN = (KINDS.index(kind) for kind in KINDS)
 _RGB = 3
 _f = np.float32
 # Numbers are never NaN or infinite; sums of many may be put together as is fastest.
@@ -194,6 +194,25 @@ def _densities_back(rows, others, count, numbers):
 
 
 @compiled(fastmath=_FAST)
+def _stain(rows, others, count, numbers):
+    """From levels to levels by logarithms of levels plus 1."""
+    for channel in range(_RGB):
+        row = rows[channel]
+        for x in range(count):
+            row[x] = _rough_log2(row[x] + _f(1))
+    reds, greens, blues, binary = rows[0], rows[1], rows[2], _f(1.4426950408889634)
+    for channel in range(_RGB):
+        target = others[channel]
+        m = numbers[1 + 3 * channel :]
+        a, b, c = m[0], m[1], m[2]
+        # Logarithms are of (level + 1) / 255; so is the result, of at most 256.
+        offset = binary * numbers[10 + channel] - (a + b + c) * _LOG_255
+        for x in range(count):
+            sum_of = a * reds[x] + b * greens[x] + c * blues[x] + offset
+            target[x] = _level(_levels(sum_of - _f(0.01)) * _f(1.0069555500567189) - _f(1))
+
+
+@compiled(fastmath=_FAST)
 def _to_lab(rows, others, count):
     for channel in range(_RGB):
         row = rows[channel]
@@ -327,6 +346,9 @@ def applied(rows, others, count, place, kinds, numbers, stages):
             rows, others = others, rows
         elif kind == _SOLARISE:
             _solarise(rows, count, own[10])
+        elif kind == _STAIN:
+            _stain(rows, others, count, own)
+            rows, others = others, rows
         elif kind == _NOISE:
             _noise(rows, count, own[10], own[11], place)
         else:

@@ -145,6 +145,14 @@ def _noise(channels: _Channels, number: _Number) -> _Channels:
     return noisy
 
 
+def _stain(channels: _Channels, number: _Number) -> _Channels:
+    logarithms = [dali_math.log((channel + 1.0) / 255.0) for channel in channels]
+    return [
+        255.0 * dali_math.exp(dali_math.clamp(each + number(10 + place), -80.0, 80.0)) - 1.0
+        for place, each in enumerate(_product(_matrix(number, 1), logarithms))
+    ]
+
+
 def _hashed(bits: DataNode) -> DataNode:
     """See `colour_stages`; shifts are divisions."""
     bits = (bits ^ bits // _u32(2**16)) * _u32(0x7FEB352D)
@@ -164,4 +172,5 @@ _KINDS: dict[str, Callable[[_Channels, _Number], _Channels]] = {
     "solarise": _solarise,
     "stretch": _stretch,
     "noise": _noise,
+    "stain": _stain,
 }

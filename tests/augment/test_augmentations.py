@@ -70,7 +70,9 @@ EACH: dict[str, Callable[..., Augmentation]] = {
 
 
 def test_each_one_is_here() -> None:
-    assert set(EACH) == {name for name in AUGMENTATIONS if AUGMENTATIONS[name].__module__.startswith("cellmix_dali.")}
+    by_slide = {"stain_normalisation", "stain_mixup"}  # tests/pipelines/test_stains_in_graphs.py
+    here = {name for name in AUGMENTATIONS if AUGMENTATIONS[name].__module__.startswith("cellmix_dali.")}
+    assert set(EACH) | by_slide == here
 
 
 @pytest.mark.parametrize("name", EACH)

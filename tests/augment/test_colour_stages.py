@@ -36,6 +36,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "solarise": ("solarise", {"offset": 100.0}),
     "stretch": ("stretch", {}),
     "noise": ("noise", {"offset": [9.0, NOISE_KEYS - 1.0, 0.0]}),
+    "stain": ("stain", {"matrix": MATRIX, "offset": [0.1, -0.2, 0.05]}),
 }
 
 
@@ -200,4 +201,4 @@ def test_stages_that_cannot_be() -> None:
         run(pictures(1), numbers, lambda node, own: [coloured(node, Colour(("hue",), own))])
     with pytest.raises(ArgumentError, match="at least one stage"):
         run(pictures(1), numbers, lambda node, own: [coloured(node, Colour((), own))])
-    assert len(KINDS) == len(set(KINDS)) == 7
+    assert len(KINDS) == len(set(KINDS)) == 8
