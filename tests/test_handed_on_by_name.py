@@ -18,6 +18,10 @@ AN_ERROR_OF_THE_SYSTEM = "the error says itself what the system said: nothing ne
 A_KIND_OF_ITS_OWN = "the name stands for something else here"
 # What is called, the argument that is left out, and why it must be; by the module.
 LEFT_OUT: dict[str, dict[tuple[str, str], str]] = {
+    "cellmix_dali/augment/stain_normalisation.py": {
+        ("stage_numbers", "scale"): "of the other kind of change",
+        ("stage_numbers", "shift"): "of the other kind of change",
+    },
     "cellmix_dali/cli/stain.py": {("make_folder", "overwrite"): "the folder is that of a file, not of a training"},
     "cellmix_dali/cli/train.py": {("ImageSamples", "folder"): "filled in where the folder is looked into"},
     "cellmix_dali/comparison/arms.py": {("Arm", "curriculum"): "of methods that a curriculum does not steer"},

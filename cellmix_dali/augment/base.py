@@ -203,7 +203,7 @@ class SlideColourChange(ColourChange):
 
     def numbers(self, random: np.random.Generator, samples: int, strength: float) -> Stages:
         """Not possible: numbers depend on the tiles' slides."""
-        raise NotImplementedError(f"{self.told()} depends on slides.")
+        raise NotImplementedError(f"{self.told()} depends on slides: {(random, samples, strength)} are not enough.")
 
     def drawn_by_slide(self, draw: Draw) -> DataNode:
         """Return the node of the stages' numbers, float32 (stages, NUMBERS)."""
