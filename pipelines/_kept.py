@@ -37,12 +37,17 @@ class Kept(Generic[_T]):
 
     def __init__(self, most: int, close: Callable[[_T], None]) -> None:
         self._most, self._close = most, close
+        self._of_parents: list[object] = []
         self._begin()
-        os.register_at_fork(after_in_child=self._begin)
+        os.register_at_fork(after_in_child=self._begin_in_child)
 
     def _begin(self) -> None:
         self._lock = Lock()
         self._idle: OrderedDict[Hashable, _T] = OrderedDict()
+
+    def _begin_in_child(self) -> None:
+        self._of_parents.append(self._idle)  # to end a pipeline that came through a fork kills the process
+        self._begin()
 
     @contextmanager
     def use(self, key: Hashable, make: Callable[[], _T]) -> Iterator[_T]:
@@ -94,8 +99,8 @@ class KeptSlide:
         return self._slide
 
     def blocks(self, level: int, num_threads: int) -> DecodedBlocks | None:
-        """Return what decodes a level's blocks on the CPU; None where OpenSlide reads the slide."""
-        if self._slide.route != "direct" or level >= len(self._slide.levels):
+        """Return what decodes a level's blocks on the CPU; None where OpenSlide reads the level."""
+        if level >= len(self._slide.levels) or self._slide.levels[level].block_width is None:
             return None
         key = level, num_threads
         if key not in self._blocks:

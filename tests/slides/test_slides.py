@@ -539,6 +539,7 @@ def test_a_forked_child_opens_its_own_handles(tmp_path):
     answers = context.SimpleQueue()
     child = context.Process(target=_in_child, args=(slide, file, answers))
     child.start()
+    assert answers._reader.poll(60), "the child ended without an answer"
     child_handle, opened_anew, child_block, child_region = answers.get()
     child.join(20)
     assert child.exitcode == 0
