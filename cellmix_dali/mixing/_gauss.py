@@ -11,11 +11,10 @@ from llvmlite import ir
 from numba.extending import intrinsic
 
 from .._compiled import compiled
+from ._saliency_sizes import MAP_SIDE as SIDE, SIGMA
 
-__all__ = ["REACH", "SIDE", "SIGMA", "blurred"]
+__all__ = ["REACH", "blurred"]
 
-SIDE = 64
-SIGMA = 2.5  # in numbers: the saliency paper's
 REACH = 14  # of a Gaussian beyond lies a part of 1e-8
 _LANES = 8
 _WEIGHTS = (np.exp(-0.5 * (np.arange(REACH + 1) / SIGMA) ** 2) / (SIGMA * np.sqrt(2 * np.pi))).astype(np.float32)

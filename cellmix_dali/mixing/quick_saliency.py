@@ -15,13 +15,9 @@ import numpy as np
 from .._compiled import compiled
 from ._fourier import LANES, LENGTH, transform
 from ._gauss import REACH, blurred
+from ._saliency_sizes import SALIENCY_SIDE
 
-__all__ = ["MAP_SIDE", "SALIENCY_SIDE", "peak_within", "pooled"]
-
-#: Side of the copies that are taken of images, pixel by pixel (`nearest_index`), so that every engine takes the same.
-SALIENCY_SIDE = 128
-#: Side of the map: each 2 x 2 pixels of a copy make one of it, as in the paper.
-MAP_SIDE = LENGTH
+__all__ = ["peak_within", "pooled"]
 
 _HALF = LENGTH // 2
 _KEPT = _HALF + 1  # frequencies of real numbers that are not another's conjugate

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError
-from ._gauss import SIGMA
-from .quick_saliency import MAP_SIDE, SALIENCY_SIDE, peak_within, pooled
+from ._saliency_sizes import MAP_SIDE, SALIENCY_SIDE, SIGMA
 
 __all__ = [
     "SALIENCY_SIDE",
@@ -76,6 +75,8 @@ def scaled_peaks(small: NDArray[np.uint8], tile_size: tuple[int, int]) -> NDArra
 
 def _peaks(images: NDArray[np.uint8], tile_size: tuple[int, int]) -> NDArray[np.int32]:
     """The peaks of images, or of their copies, in pixels of the tiles."""
+    from .quick_saliency import peak_within  # numba takes a second to import
+
     found = [peak_within(np.ascontiguousarray(image).reshape(-1), image.shape) for image in images]
     return settled_peaks(np.array(found, np.int32).reshape(-1, 3), images, tile_size)
 
@@ -108,6 +109,8 @@ def slow_places(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.int64]:
     images : sequence of uint8 arrays (height, width, channels)
         One channel or 3, in all the same; or their copies of 128 x 128 pixels.
     """
+    from .quick_saliency import pooled
+
     sums = [pooled(np.ascontiguousarray(image).reshape(-1), image.shape).transpose(1, 2, 0) for image in images]
     places: NDArray[np.int64] = np.zeros((len(sums), 2), np.int64)
     for first in range(0, len(sums), _AT_ONCE):

@@ -6,15 +6,16 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._registry import Registry
 from ..errors import ArgumentError
-from ..tables.target_columns import column_numbers
-from ..tables.tile_table import TileTable
+
+if TYPE_CHECKING:
+    from ..tables.tile_table import TileTable
 
 __all__ = [
     "TARGET_KINDS",
@@ -169,6 +170,8 @@ class Target:
         ArgumentError
             If a column is not there, or holds what the kind does not take; names the columns.
         """
+        from ..tables.target_columns import column_numbers
+
         numbers = column_numbers(table, self.columns)
         try:
             return TargetValues(self.kind, numbers)

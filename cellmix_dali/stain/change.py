@@ -11,7 +11,10 @@ import numpy.typing as npt
 from ..errors import ArgumentError, unknown_name
 from .colour import LOG_LEVELS, from_lab, to_lab
 
-__all__ = ["ChangeKind", "StainChange", "StainChanges"]
+__all__ = ["MEDIAN", "ChangeKind", "StainChange", "StainChanges"]
+
+#: The target that is the collection's median.
+MEDIAN = "median"
 
 ByteArray = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float64]

@@ -20,14 +20,13 @@ from ..errors import ArgumentError, unknown_name
 from ..slides.identity import slide_identity
 from ..storage.aside import write_aside
 from ..storage.foreign_files import read_parquet, reading
-from .change import StainChange, StainChanges
+from .change import MEDIAN, StainChange, StainChanges
 from .fits import FITS, StainFit
 from .methods import StainMethod, find_method
 
 __all__ = ["MEDIAN", "SlideStain", "StainTable", "Target"]
 
-#: The target that is the median of all fitted slides of a table.
-MEDIAN = "median"
+#: What slides are normalised to: `MEDIAN`, a slide or a picture, a fit, or pixels.
 Target = str | Path | StainFit | npt.NDArray[np.uint8]
 
 _ABOUT, _FORMAT = b"cellmix_dali.stains", 1  # in the file's metadata

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from .._arguments import integer, path_of
 from ..errors import ArgumentError, unknown_name
 from ..shards import Encoding
-from ..stain.table import MEDIAN
+from ..stain.change import MEDIAN
 from ..tables.recipe import TileRecipe
 from .stains import stain_record
 

@@ -6,11 +6,12 @@ import hashlib
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError
-from ..stain import StainChange, StainFit, StainTable
-from ..tables.one_resolution import mixed_resolutions
+
+if TYPE_CHECKING:
+    from ..stain import StainChange, StainFit, StainTable
 
 __all__ = ["change_of", "scale_note", "stain_record"]
 
@@ -59,6 +60,8 @@ def scale_note(stains: Path, target: str, slide: Path, mpp: float | None) -> str
     ArgumentError
         If the table lacks the slide.
     """
+    from ..tables.one_resolution import mixed_resolutions
+
     fitted = _opened(stains, _state(stains), target)[0].row_of(slide).mpp
     told = mixed_resolutions((slide, slide), (fitted, mpp))
     return f"its stain was fitted at {_shown(fitted)}, its tiles are at {_shown(mpp)}" if told else ""
@@ -80,5 +83,7 @@ def _state(path: Path) -> tuple[int, int]:
 @lru_cache(maxsize=2)
 def _opened(stains: Path, _state: tuple[int, int], target: str) -> tuple[StainTable, StainFit]:
     """The table and its target, once per process."""
+    from ..stain import StainTable
+
     table = StainTable.open(stains)
     return table, table.target(target)
