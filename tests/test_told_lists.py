@@ -6,21 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from cellmix_dali.errors import ArgumentError, SlideError, unknown_name
+from cellmix_dali.errors import ArgumentError, SlideError, some_of, unknown_name
 from cellmix_dali.slides.scales import true_scales
 from cellmix_dali.storage.foreign_files import _words
 from cellmix_dali.storage.paths import path_problem
 from cellmix_dali.tables import read_slide_list
 from cellmix_dali.tables.one_resolution import check_one_resolution, mixed_resolutions
 from cellmix_dali.tables.split_columns import check_apart
-from cellmix_dali.tables.splits import _some
 
 
 def names(count: int) -> list[str]:
     return [f"{number}.svs" for number in range(count)]
 
 
-@pytest.mark.parametrize(("count", "more"), [(1, ""), (5, ""), (6, ", and 1 more"), (8, ", and 3 more")])
+@pytest.mark.parametrize(("count", "more"), [(1, ""), (5, ""), (6, " and 1 more"), (8, " and 3 more")])
 def test_slides_of_a_list_that_are_not_there(tmp_path: Path, count: int, more: str) -> None:
     (tmp_path / "there.svs").write_bytes(b"x")
     path = tmp_path / "slides.csv"
@@ -63,8 +62,8 @@ def test_the_resolution_that_all_can_give_is_the_coarsest_rounded_up() -> None:
 
 
 def test_names_of_a_split() -> None:
-    assert _some(names(5)) == "0.svs, 1.svs, 2.svs, 3.svs, 4.svs"
-    assert _some(names(6)) == "0.svs, 1.svs, 2.svs, 3.svs, 4.svs ..."
+    assert some_of(names(5)) == "0.svs, 1.svs, 2.svs, 3.svs, 4.svs"
+    assert some_of(names(6)) == "0.svs, 1.svs, 2.svs, 3.svs, 4.svs and 1 more"
 
 
 def test_patients_on_two_sides() -> None:

@@ -12,7 +12,7 @@ from .._front import front
 if TYPE_CHECKING:
     from .chosen_tiles import ChosenTiles as ChosenTiles, choose_tiles as choose_tiles
     from .loss_record import LossRecord as LossRecord, made_up_losses as made_up_losses, read_losses as read_losses
-    from .normalised_tiles import NormalisedTiles as NormalisedTiles, normalised_tiles as normalised_tiles
+    from .normalised import NormalisedTiles as NormalisedTiles, normalised_tiles as normalised_tiles
     from .strategies import StrategyRuns as StrategyRuns, run_strategies as run_strategies
 
 __getattr__, __dir__, __all__ = front(
@@ -20,7 +20,7 @@ __getattr__, __dir__, __all__ = front(
     {
         "chosen_tiles": "ChosenTiles choose_tiles",
         "loss_record": "LossRecord made_up_losses read_losses",
-        "normalised_tiles": "NormalisedTiles normalised_tiles",
+        "normalised": "NormalisedTiles normalised_tiles",
         "strategies": "StrategyRuns run_strategies",
     },
 )

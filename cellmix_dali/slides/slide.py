@@ -374,6 +374,9 @@ class Slide:
         table = self._tables[level] if self._tables else None
         if table is None or table.compression != "jpeg" or table.covered is not None or table.row_step is not None:
             return None
+        of = self._scaled[level]
+        if (of.width, of.height) != (of.file_width, of.file_height):  # the file has pixels beyond the picture
+            return None
         wide, high, first = table.block_width, table.block_height, y // table.block_height
         band, block = np.empty((height, table.width, 3), np.uint8), np.empty((high, wide, 3), np.uint8)
         reader, columns = self.block_reader(level), np.arange(table.columns)

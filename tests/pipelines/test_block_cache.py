@@ -42,15 +42,3 @@ def test_as_many_blocks_are_kept_as_there_is_room_for_the_newest_first(
         second = blocks.pixels((0, 0))
         assert second is not None
         np.testing.assert_array_equal(second, slide.read_region(0, 0, 0, 256, 256))
-
-
-def test_more_blocks_than_are_decoded_at_once(rendered: list[RenderedSlide], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_block_cache, "_BATCH", 3)
-    with open_slide(rendered[0].path) as slide:
-        blocks = DecodedBlocks(slide, 0, device="cpu", num_threads=1)
-        for count in (3, 4):
-            blocks.load(PLACES[:count])
-            assert blocks.decoded == count
-        blocks.load([(column, row) for row in range(4) for column in range(4)])
-        assert blocks.decoded == 16
-        np.testing.assert_array_equal(blocks.pixels((3, 2)), slide.read_region(0, 768, 512, 256, 256))

@@ -103,14 +103,14 @@ def test_the_pictures_that_decoders_are_tried_with_have_four_areas_of_strong_col
 
 def test_tiles_are_copied_where_they_are_one_block_within_the_level() -> None:
 
-    def copyable(level: Level, x: int, y: int, size: int, route: str = "direct") -> bool:
-        return bool(can_copy(SimpleNamespace(levels=[level], route=route), 0, [x], [y], [size])[0])  # type: ignore[arg-type]
+    def copyable(level: Level, x: int, y: int, size: int) -> bool:
+        return bool(can_copy(SimpleNamespace(levels=[level]), 0, [x], [y], [size])[0])  # type: ignore[arg-type]
 
     level = Level(100, 70, 1.0, 20, 20, 5, 4, "jpeg", "rgb")
     assert all(copyable(level, x, y, 20) for x, y in ((0, 0), (80, 40), (20, 0)))
     assert not any(copyable(level, x, y, 20) for x, y in ((0, 60), (100, 0), (81, 40), (80, 41), (-20, 0), (0, -20)))
     assert not copyable(level, 0, 0, 19)
-    assert not copyable(level, 0, 0, 20, "openslide")
+    assert not copyable(Level(100, 70, 1.0), 0, 0, 20)  # which OpenSlide reads
     for other in (
         Level(100, 70, 1.0, 20, 10, 5, 7, "jpeg", "rgb"),
         Level(100, 70, 1.0, 20, 20, 5, 4, "jpeg2000", "rgb"),

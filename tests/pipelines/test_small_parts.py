@@ -153,5 +153,5 @@ def test_labels_are_the_mixing_matrix_times_the_batchs(batch: int, classes: int,
     if soft:
         rows = random.dirichlet(np.ones(classes), batch).astype(np.float32)
         labels = rows
-    (found,) = run(lambda of, by: mix_labels(of, by, classes, batch, soft=soft), labels, weights)
+    (found,) = run(lambda of, by: mix_labels(of, by, classes, soft=soft), labels, weights)
     np.testing.assert_allclose(found, weights @ rows, atol=1e-5)

@@ -13,9 +13,9 @@ from cellmix_dali import TileTable
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.mixing import make_mixer
 from cellmix_dali.plugins import PlanSource, TileSource
+from cellmix_dali.plugins._table_facts import digest, groups, image_size
 from cellmix_dali.plugins.mix import _seed
 from cellmix_dali.plugins.source import drawn_flips, mixed_labels
-from cellmix_dali.plugins.tile_source import _digest, _groups, _sizes
 from cellmix_dali.sampling import EpochOrder
 
 
@@ -39,35 +39,35 @@ def tiles(size: list[int], label: Any = None) -> TileTable:
     ],
 )
 def test_sizes_of_images(sizes: list[int], asked: int | None, found: tuple[int, bool]) -> None:
-    assert _sizes(tiles(sizes), asked) == found
+    assert image_size(tiles(sizes), asked) == found
 
 
 def test_windows_of_several_sizes_need_a_size() -> None:
     with pytest.raises(ArgumentError, match="window sizes from 32 to 48 pixels"):
-        _sizes(tiles([48, 32, 40]), None)
+        image_size(tiles([48, 32, 40]), None)
     with pytest.raises(ArgumentError, match="tile_size=0"):
-        _sizes(tiles([32]), 0)
+        image_size(tiles([32]), 0)
 
 
 def test_groups_are_slides_or_classes_and_of_shares_the_greatest() -> None:
     hard, soft = tiles([8] * 3, [2, 0, 2]), tiles([8] * 3, [[0.2, 0.8], [0.5, 0.5], [0.6, 0.4]])
-    assert _groups(hard, None) is None
+    assert groups(hard, None) is None
     for balance, table, want in (("slide", hard, [0, 1, 0]), ("class", hard, [2, 0, 2]), ("class", soft, [1, 0, 0])):
-        found = _groups(table, balance)
+        found = groups(table, balance)
         assert found is not None
         assert (found.tolist(), found.dtype) == (want, np.int32)
     with pytest.raises(ArgumentError, match="needs labels"):
-        _groups(tiles([8]), "class")
+        groups(tiles([8]), "class")
     with pytest.raises(ArgumentError, match="balance 'slides'"):
-        _groups(hard, "slides")
+        groups(hard, "slides")
 
 
 def test_digests_are_of_the_values_whatever_they_are_stored_in() -> None:
     values = np.array([3, 1, 2])
     want = hashlib.sha256(values.astype("<i8").tobytes() + np.array([0.5]).astype("<f8").tobytes()).hexdigest()[:16]
     for kind in (np.int16, np.int32, np.uint8):
-        assert _digest(values.astype(kind), np.array([0.5], np.float32)) == want
-    assert _digest(values[::-1], np.array([0.5])) != want
+        assert digest(values.astype(kind), np.array([0.5], np.float32)) == want
+    assert digest(values[::-1], np.array([0.5])) != want
 
 
 @pytest.mark.parametrize("mixed", [False, True])

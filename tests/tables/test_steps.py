@@ -86,7 +86,7 @@ def test_windows_in_pixels_of_the_first_level() -> None:
     table = TileTable.from_columns("/a.svs", x=[1, 2], y=[3, 4], size=[5, 6], level=[0, 1])
     for found, want in zip(level0_windows(slide(), table), ([1, 8], [3, 16], [5, 24]), strict=True):
         np.testing.assert_array_equal(found, want)
-    with pytest.raises(Exception, match=r"no such level: .* level 2, .*; levels: 2"):
+    with pytest.raises(Exception, match=r"/a.svs has levels 0 to 1, not 2 \(position or row 0\)"):
         level0_windows(slide(), TileTable.from_columns("/a.svs", x=[1], y=[3], size=[5], level=2))
 
 
@@ -99,8 +99,8 @@ def test_what_is_shared_cannot_be_written_to() -> None:
 
 
 def test_a_level_without_blocks_has_blocks_of_a_pixel() -> None:
-    assert extents(Level(7, 5, 1.0)) == (7, 5, 1, 1)
-    assert extents(Level(7, 5, 1.0, 3, 2)) == (7, 5, 3, 2)
+    assert extents(Level(7, 5, 1.0))[:4] == (7, 5, 1, 1)
+    assert extents(Level(7, 5, 1.0, 3, 2))[:4] == (7, 5, 3, 2)
 
 
 @pytest.mark.parametrize("slots", range(1, 19))
