@@ -205,6 +205,11 @@ class Curriculum:
         return self._patch_sizes
 
     @property
+    def drives_augmentations(self) -> bool:
+        """Whether it was said how strong augmentations are."""
+        return "augment_strength" in self._settings
+
+    @property
     def augment_strength(self) -> float:
         """How strong augmentations are in the current epoch: 0, not at all; 1, as they are described."""
         first, last = self._strengths

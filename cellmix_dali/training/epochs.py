@@ -198,7 +198,8 @@ class Epochs:
             entry["patch_size"] = self._curriculum.patch_size
             entry["fix_ratio"] = self._curriculum.fix_ratio
             entry["threshold"] = self._curriculum.threshold
-            entry["augment_strength"] = self._curriculum.augment_strength
+            if self._curriculum.drives_augmentations:
+                entry["augment_strength"] = self._curriculum.augment_strength
         self._losses, self._total, self._samples = [], 0.0, 0
         return entry
 

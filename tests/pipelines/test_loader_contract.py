@@ -281,7 +281,7 @@ def _refuse(*_: Any, rank: int, world_size: int, **__: Any) -> Any:
 
 def test_a_group_that_begins_later_is_noticed(loader: Loader[TileSource], table: TileTable, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip  # noqa: E501
     with train_loader(table, num_classes=3, batch_size=4, patch_size=64, fix_ratio=0.5, rank=0, world_size=1) as wanted:
-        monkeypatch.setattr("cellmix_dali.pipelines.loader.group_ranks", lambda: (1, 2))
+        monkeypatch.setattr("cellmix_dali.pipelines._of_one_process.group_ranks", lambda: (1, 2))
         assert len(list(wanted)) == 8  # by explicit wish
     with pytest.raises(ArgumentError, match=r"rank 0 of 1, before the process group, in which this process is rank 1"):
         next(iter(loader))
@@ -290,7 +290,7 @@ def test_a_group_that_begins_later_is_noticed(loader: Loader[TileSource], table:
         pytest.raises(ArgumentError, match="before the process group"),
     ):
         next(iter(other))
-    monkeypatch.setattr("cellmix_dali.pipelines.loader.group_ranks", lambda: (0, 1))
+    monkeypatch.setattr("cellmix_dali.pipelines._of_one_process.group_ranks", lambda: (0, 1))
     next(iter(loader))
 
 

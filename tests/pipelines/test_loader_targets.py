@@ -155,7 +155,7 @@ def test_a_state_of_other_targets_is_refused(table: TileTable) -> None:
         ({"targets": {"age": Target("regression", "months")}, "source_map": 32}, "targets was"),
         ({"targets": {"years": Target("regression", "age")}, "source_map": 32}, "targets was"),
         ({"targets": {"age": Target("regression", "age")}, "source_map": 64}, "source_map was 32, is 64"),
-        ({"targets": {"age": Target("regression", "age")}}, "source_map was 32, is None"),
+        ({"targets": {"age": Target("regression", "age")}}, "source_map was 32, is null"),
     ]
     for other, words in others:
         with loader_of(whole, **other) as loader, pytest.raises(ArgumentError, match=words):

@@ -18,8 +18,8 @@ from PIL import Image
 from cellmix_dali import CellMix, TileTable, grid_tiles, open_slide
 from cellmix_dali.errors import ArgumentError, CellMixDaliError, SlideError
 from cellmix_dali.plugins import EpochClock, PlanSource, TileSource, tiles
+from cellmix_dali.reading import slides
 from cellmix_dali.reading.slides import EncodedTile, TileReader
-from cellmix_dali.slides import Slide
 from cellmix_dali.storage import open_file as _open_file
 from cellmix_dali.synthetic import RenderedSlide
 
@@ -230,13 +230,13 @@ def test_balanced_and_block_orders(rendered: list[RenderedSlide]) -> None:
 
 def test_a_shared_block_is_read_once(rendered: list[RenderedSlide], monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[int, int]] = []
-    plain = Slide.blocks
+    plain = slides.read_blocks
 
-    def blocks(self: Slide, level: int, columns: Any, rows: Any) -> list[bytes | None]:
-        asked.extend(zip(columns, rows, strict=True))
-        return plain(self, level, columns, rows)
+    def read_blocks(readers: Any, which: Any, columns: Any, rows: Any) -> Any:
+        asked.extend(zip(columns.tolist(), rows.tolist(), strict=True))
+        return plain(readers, which, columns, rows)
 
-    monkeypatch.setattr(Slide, "blocks", blocks)
+    monkeypatch.setattr(slides, "read_blocks", read_blocks)
     with open_slide(rendered[0].path) as slide:
         table = grid_tiles(slide, 256, stride=128)
     TileReader(table).read(np.arange(len(table)))
