@@ -120,8 +120,8 @@ def test_tiles_that_are_not_read_are_told_from_damaged_ones_and_made_by_a_job_th
 def test_a_slide_of_which_no_tile_is_read(tiny: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error, make = NotReadError("Not now."), parts._tiles
 
-    def none_read(slide: Any, table: Any, settings: Any) -> Iterator[Any]:
-        made = make(slide, table, settings)
+    def none_read(slide: Any, table: Any, settings: Any, *more: Any) -> Iterator[Any]:
+        made = make(slide, table, settings, *more)
         yield from ((row, SlideError("Broken.") if row == 0 else error, False) for row, _, _ in made)
 
     with monkeypatch.context() as patch:
