@@ -141,10 +141,12 @@ class Dicom(SlideFormat):
         """Leave to OpenSlide the levels without a table; all of them where it sees levels of other sizes than these."""
         pixels = OpenSlideFile(path, self.vendor)
         try:
+            reason = f"Read through OpenSlide: {obstacle}."
             if any(tables) and tuple(sizes) == pixels.handle().level_dimensions:
                 reason = f"The file is a DICOM slide. Read through OpenSlide in part: {obstacle}.{said}"
-                return through_openslide(path, self.vendor, pixels, reason, tuple(tables))
-            return through_openslide(path, self.vendor, pixels, f"Read through OpenSlide: {obstacle}.")
+            else:
+                tables = ()
+            return through_openslide(path, self.vendor, pixels, reason, tuple(tables))
         except NotReadError:
             raise
         except SlideError as error:
