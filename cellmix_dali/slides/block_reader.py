@@ -40,7 +40,7 @@ class BlockReader:
         *,
         open_file: Callable[[int], OpenFile],
         block: Callable[[int, int], bytes | None],
-        where: str,
+        where: Callable[[int, int], str],
         scans: bool = False,
     ) -> None:
         self._table, self._open_file, self._block, self._where = table, open_file, block, where
@@ -108,9 +108,10 @@ class BlockReader:
             return None
         damage = self._check.damage(stream)
         if damage is not None:
+            where = self._where(column, row)
             return SlideError(
-                f"Block {column}, {row} (column, row) of {self._where} is damaged: {damage}. Copy the slide again from "
-                "its source, or leave this place out."
+                f"{where[0].upper()}{where[1:]} is damaged: {damage}. Copy the slide again from its source, or leave "
+                "this place out."
             )
         if self._spliced is not None:
             self._spliced.is_known = True  # all blocks have one header

@@ -81,6 +81,13 @@ class BlockGrid:
         """Return the files that have the blocks, of a slide that is opened by one of them."""
         return self.files or (self.path or opened,)
 
+    def where(self, opened: Path, level: int, column: int, row: int) -> str:
+        """Say which block of a slide, opened by a file, it is, and in which other file it lies."""
+        number = 0 if self.file is None else int(self.file[row * self.columns + column])
+        path = self.paths(opened)[number]
+        said = f"block {column}, {row} (column, row) of level {level} of {opened}"
+        return said if path == opened else f"{said}, in {path}"
+
     @property
     def row_step(self) -> int | None:
         """See `cellmix_dali.slides.Level`."""

@@ -230,7 +230,7 @@ class Slide:
             except (OSError, ValueError) as error:
                 at = len(found)
                 raise refusal(
-                    f"Cannot read block {across[at]}, {down[at]} (column, row) of level {level} of {self.path}",
+                    f"Cannot read {table.where(self.path, level, int(across[at]), int(down[at]))}",
                     error,
                     "Copy the slide again from its source, or leave this place out.",
                 ) from error
@@ -278,7 +278,7 @@ class Slide:
             table,
             open_file=partial(self._file, level),
             block=lambda column, row: self._blocks_of(table, level, (column,), (row,))[0],
-            where=f"level {level} of {self.path}",
+            where=partial(table.where, self.path, level),
             scans=scans,
         )
 
@@ -376,8 +376,8 @@ class Slide:
                 pixels: NDArray[np.uint8] = np.asarray(image.convert("RGB"))
         except Exception as error:  # Pillow raises nearly anything on garbage
             raise SlideError(
-                f"Cannot decode block {column}, {row} (column, row) of level {level} of {self.path}: "
-                f"{error}. Copy the slide again from its source, or leave this place out."
+                f"Cannot decode {table.where(self.path, level, column, row)}: {error}. Copy the slide again from its "
+                "source, or leave this place out."
             ) from error
         return pixels
 
