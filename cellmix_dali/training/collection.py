@@ -93,7 +93,7 @@ def collection_data(
         with open_slide(path) as slide:
             routes[path] = f"{slide.route}: {slide.reason}"
     return TrainingData(
-        source=TileSamples(recipe.tile_size, recipe.edge, routes, verify=verify, slide_cache=slide_cache),
+        source=TileSamples(recipe.tile_size, recipe.edge, slides=routes, verify=verify, slide_cache=slide_cache),
         train=sides.train,
         validation=sides.validation,
         test=sides.test,
