@@ -244,7 +244,7 @@ def loader_of_views(
         sizes = {view.name: view.size for view in made}
         if token_masks.view not in sizes:
             raise ArgumentError(f"token_masks are for views named {token_masks.view!r}, there are: {', '.join(sizes)}.")
-        token_masks.side(sizes[masks.view])
+        token_masks.side(sizes[token_masks.view])
     for view in made:
         if view.augment is not None and view.one_pass() is None:
             assert callable(view.augment)
