@@ -22,7 +22,7 @@ from .cpu_normalise import across, edges_of, planes
 from .raw_numba import RUN_SAMPLE, compiled_callback
 from .vectors import EIGHT, finish_eight, finish_eight_halves, prefetch, settle, stream_eight, stream_eight_halves
 
-__all__ = ["CONSTANTS", "planes", "run"]
+__all__ = ["CONSTANTS", "finish", "planes", "run"]
 
 #: Numbers before the stages: three means, three factors, and 1 for float16.
 CONSTANTS = 7
@@ -33,7 +33,7 @@ _CACHE_LINE = 64
 
 
 @compiled()
-def _finish(source, target, count, mean, factor, half, last):
+def finish(source, target, count, mean, factor, half, last):
     """Write so many numbers of one channel, normalised."""
     size = 2 if half else 4
     whole = count // EIGHT * EIGHT
@@ -82,7 +82,7 @@ def _piece(source, target, box, sizes, numbers, kinds, constants, room):
             values = here[channel].ctypes.data
             for row in range(count):
                 place = target + channel * plane + (top + row) * width * size
-                _finish(
+                finish(
                     values + 4 * row * wide, place, wide, constants[channel], constants[3 + channel], half,
                     last.ctypes.data,
                 )  # fmt: skip
