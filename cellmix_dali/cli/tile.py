@@ -80,6 +80,13 @@ def tile(
             "--resume", help="Go on with the job in --out; slides that failed or were not read are tried again."
         ),
     ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="With --resume: read all that is done and compare digests; else sizes and times of files decide.",
+        ),
+    ] = False,
     skip_bad_slides: Annotated[
         bool,
         typer.Option(
@@ -153,6 +160,7 @@ def tile(
             out,
             settings,
             resume=resume,
+            verify=verify,
             mixed_resolutions=grid.mixed_resolutions,
             workers=workers,
             scheduler=scheduler,

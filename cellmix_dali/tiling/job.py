@@ -50,6 +50,7 @@ def tile_slides(
     settings: TilingSettings | None = None,
     *,
     resume: bool = False,
+    verify: bool = False,
     mixed_resolutions: bool = False,
     workers: int | None = None,
     scheduler: str | None = None,
@@ -76,6 +77,9 @@ def tile_slides(
     resume : bool, default False
         Whether to go on with the job in `out`. What is done and whole is kept; slides that failed, were not read, or
         whose files changed are done again.
+    verify : bool, default False
+        Whether a job that goes on reads all that is done and compares its digests. Without it, files of the size and
+        time that were noted count as whole; others are read.
     mixed_resolutions : bool, default False
         Whether tiles of different scale are meant. Without it, and where the settings ask for neither an mpp nor a
         magnification, slides whose tiles' mpps differ by more than 5 %, or are known for some slides only, are refused
@@ -126,6 +130,7 @@ def tile_slides(
         with closing(make_executor(do_task, lost_task, workers, scheduler, preload=WORK)) as executor:
             job = _Job(folder, settings, collection, manifest, executor, progress, retry_seconds)
             job.timeout = slide_timeout if executor.in_processes else None
+            job.verify = verify
             if settings.of_any_scale and not mixed_resolutions:
                 job.check_scale()
             job.run()
@@ -156,6 +161,7 @@ class _Job:
         self.began = time.monotonic()
         self.retry_seconds, self.in_vain = retry_seconds, False
         self.timeout: float | None = None
+        self.verify = False
         self.failed: dict[int, Failure] = {}
         self.failed_part: dict[int, int] = {}
         self.planned: set[int] = set()
@@ -202,7 +208,13 @@ class _Job:
 
     def _patient(self, task: Task) -> Task:
         """Say how long a task may take, and wait for its slide: if a wait was in vain, not until one is read again."""
-        return replace(task, retry_seconds=0.0 if self.in_vain else self.retry_seconds, timeout=self.timeout)
+        return replace(
+            task,
+            before=self.manifest.written,
+            verify=self.verify,
+            retry_seconds=0.0 if self.in_vain else self.retry_seconds,
+            timeout=self.timeout,
+        )
 
     def _was_read(self, outcome: Outcome) -> None:
         """Note whether a task waited for its slide in vain."""
@@ -230,7 +242,7 @@ class _Job:
         self.left[slide.number] = plan.tiles
         self.parts_left[slide.number] = plan.parts
         for part in range(plan.parts):
-            known = self.manifest.done.parts.get((slide.number, part))
+            known = self.manifest.done.part(slide.number, part)
             self.ready.append(Task(self.folder, self.settings, slide, plan=plan, part=part, known=known))
         if not plan.parts:
             self.tiles_done += plan.tiles

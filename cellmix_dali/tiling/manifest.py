@@ -32,15 +32,15 @@ _SHOWN = 5  # differences of slide lists that a message names
 
 @dataclass
 class Done:
-    """What is done: the record of each slide that was looked at, and of each part, by (slide, part)."""
+    """What is done: the record of each slide that was looked at, and of each part, by slide and part."""
 
     plans: dict[int, PlanRecord] = field(default_factory=dict)
-    parts: dict[tuple[int, int], PartRecord] = field(default_factory=dict)
+    parts: dict[int, dict[int, PartRecord]] = field(default_factory=dict)
 
     def add(self, record: PlanRecord | PartRecord) -> None:
         """Take a record; a new plan of a slide makes its parts' records void unless it is the same plan."""
         if isinstance(record, PartRecord):
-            self.parts[record.slide, record.part] = record
+            self.parts.setdefault(record.slide, {})[record.part] = record
             return
         if self.plans.get(record.slide) != record:
             self.forget_parts(record.slide)
@@ -48,12 +48,15 @@ class Done:
 
     def forget_parts(self, slide: int) -> None:
         """Drop the records of a slide's parts."""
-        for key in [key for key in self.parts if key[0] == slide]:
-            del self.parts[key]
+        self.parts.pop(slide, None)
+
+    def part(self, slide: int, part: int) -> PartRecord | None:
+        """Return the record of a slide's part; None where it is not done."""
+        return self.parts.get(slide, {}).get(part)
 
     def parts_of(self, slide: int) -> list[PartRecord]:
         """Records of a slide's parts, in order."""
-        return [self.parts[key] for key in sorted(key for key in self.parts if key[0] == slide)]
+        return [record for _, record in sorted(self.parts.get(slide, {}).items())]
 
 
 class Manifest(JobFolder):
@@ -84,9 +87,12 @@ class Manifest(JobFolder):
         What an earlier run has finished, as far as the slides have not changed since.
     changed : tuple of int
         Slides whose files have changed since.
+    written : int or None
+        When the manifest that an earlier run has finished was written, nanoseconds since 1970: its files are older.
     """
 
-    job, name, format = "tiling job", MANIFEST, 2
+    job, name, format = "tiling job", MANIFEST, 3
+    also_read: ClassVar = (2,)  # which has no times of files in its journal: they are read then
     says: ClassVar = {"settings": dict, "versions": dict, "slides": list, "hash": str}
 
     def __init__(
@@ -100,6 +106,7 @@ class Manifest(JobFolder):
     ) -> None:
         self.done = Done()
         self.changed: tuple[int, ...] = ()
+        self.written: int | None = None
         self._journal: Journal | None = None
         self._asked = _asked(settings, collection, versions)
         self._collection, self._resume = collection, resume
@@ -112,7 +119,7 @@ class Manifest(JobFolder):
         super().close()
 
     def add(self, record: PlanRecord | PartRecord) -> None:
-        """Note a finished piece of work, safely on the disk.
+        """Note a finished piece of work, see `cellmix_dali.jobs.journal`.
 
         Raises
         ------
@@ -139,8 +146,8 @@ class Manifest(JobFolder):
             if number in failed or plan is None:
                 entry |= {"status": "failed", "reason": failed.get(number, "")}
             else:
-                parts = [_without_seconds(part.to_json()) for part in self.done.parts_of(number)]
-                entry |= {"status": "done", "plan": _without_seconds(plan.to_json()), "parts": parts}
+                parts = [_without_times(part.to_json()) for part in self.done.parts_of(number)]
+                entry |= {"status": "done", "plan": _without_times(plan.to_json()), "parts": parts}
             slides.append(entry)
         self.write({**self._asked, "finished": True, "slides": slides})
         assert self._journal is not None
@@ -184,6 +191,8 @@ class Manifest(JobFolder):
 
     def _restore(self, before: dict[str, Any], journal: Path) -> None:
         """Take over what is done of slides that have not changed."""
+        if before.get("finished"):
+            self.written = self.path.stat().st_mtime_ns
         for entry in before["slides"]:
             if entry.get("status") == "done":
                 self.done.add(PlanRecord.from_json(entry["plan"]))
@@ -203,10 +212,11 @@ class Manifest(JobFolder):
                 del self.done.plans[number]
                 self.done.forget_parts(number)
         self.changed = tuple(changed)
-        for key, part in list(self.done.parts.items()):
-            of = self.done.plans.get(part.slide)
-            if of is None or part.part >= of.parts or part.unread:
-                del self.done.parts[key]
+        for slide, parts in self.done.parts.items():
+            of = self.done.plans.get(slide)
+            for number, part in list(parts.items()):
+                if of is None or number >= of.parts or part.unread:
+                    del parts[number]
 
 
 def _asked(settings: TilingSettings, collection: Collection, versions: Mapping[str, str]) -> dict[str, Any]:
@@ -244,6 +254,7 @@ def _slide_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]
     return found
 
 
-def _without_seconds(values: dict[str, Any]) -> dict[str, Any]:
+def _without_times(values: dict[str, Any]) -> dict[str, Any]:
     """A record without what differs from run to run."""
-    return {name: value for name, value in values.items() if name != "seconds"}
+    files = [{name: value for name, value in file.items() if name != "modified"} for file in values["files"]]
+    return {name: value for name, value in values.items() if name != "seconds"} | {"files": files}

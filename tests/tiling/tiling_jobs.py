@@ -48,7 +48,9 @@ def serial(
     settings: TilingSettings = SMALL,
     *,
     resume: bool = False,
+    verify: bool = False,
     mixed_resolutions: bool = False,
 ) -> TilingResult:
     """Do a job in this process."""
-    return tile_slides(sources, out, settings, resume=resume, mixed_resolutions=mixed_resolutions, workers=0)
+    options = {"resume": resume, "verify": verify, "mixed_resolutions": mixed_resolutions}
+    return tile_slides(sources, out, settings, **options, workers=0)  # type: ignore[arg-type]
