@@ -8,9 +8,11 @@ short is not counted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
+from shutil import rmtree
 from typing import Any, ClassVar
 
 from ..errors import ArgumentError, NotReadError, some_of
@@ -18,6 +20,7 @@ from ..jobs.asked import differences, fingerprint
 from ..jobs.folder import JobFolder
 from ..jobs.journal import Journal, journal_lines
 from ..tables.split_columns import SPLIT_COLUMNS
+from .job_shard import JOURNALS, JobShard, shard_journals
 from .records import PartRecord, PlanRecord, inputs_of
 from .settings import Json, TilingSettings
 from .slides import Collection
@@ -74,6 +77,9 @@ class Manifest(JobFolder):
         Software whose version decides over the bytes.
     resume : bool
         Whether to go on with what is there. If nothing is there, a new job begins either way.
+    shard : JobShard, optional
+        Which part of the job this is. It goes on with what is there, and has a journal of its own; the whole job, when
+        it goes on, takes what stands in the journals of all parts.
 
     Raises
     ------
@@ -103,14 +109,15 @@ class Manifest(JobFolder):
         versions: Mapping[str, str],
         *,
         resume: bool,
+        shard: JobShard | None = None,
     ) -> None:
-        self.done = Done()
+        self.done, self._shard = Done(), shard
         self.changed: tuple[int, ...] = ()
         self.written: int | None = None
         self._journal: Journal | None = None
         self._asked = _asked(settings, collection, versions)
-        self._collection, self._resume = collection, resume
-        super().__init__(folder)
+        self._collection, self._resume = collection, resume or shard is not None
+        super().__init__(folder, None if shard is None else shard.folder(folder))
 
     def close(self) -> None:
         """Let go of the folder."""
@@ -153,29 +160,34 @@ class Manifest(JobFolder):
         assert self._journal is not None
         self._journal.close()
         self._journal.path.unlink()
+        rmtree(self.folder / JOURNALS, ignore_errors=True)
 
     def begin(self) -> None:
         """Find what is there, or begin anew."""
-        journal = self.folder / JOURNAL
-        there = sorted(each.name for each in self.folder.iterdir())
+        own = self.folder if self._shard is None else self._shard.folder(self.folder)
+        # In this order: another part of the job may begin just now, and writes the manifest before anything else.
+        there = sorted(each.name for each in self.folder.iterdir() if each.name != JOURNALS)
         before = self.read()
         if before is None and [name for name in there if not name.startswith(f"{MANIFEST}.")]:
             raise ArgumentError(
                 f"{self.folder} is not empty (it has {', '.join(there[:3])}{', ...' if len(there) > 3 else ''}) and "
                 "holds no tiling job: give a new folder."
             )
+        journals = [self.folder / JOURNAL, *shard_journals(self.folder, JOURNAL)]
         if before is not None and self._resume:
             self._compare(before)
-            self._restore(before, journal)
+            self._restore(before, journals if self._shard is None else [own / JOURNAL])
         # A job of which nothing was done, since it could not start its workers, is as good as none.
-        elif before is not None and (before.get("finished") or next(journal_lines(journal), None) is not None):
+        elif before is not None and (
+            before.get("finished") or any(next(journal_lines(each), None) is not None for each in journals)
+        ):
             raise ArgumentError(
                 f"{self.folder} holds a tiling job already: go on with it by --resume (resume=True), or give "
                 "another folder."
             )
         else:
             self.write({**self._asked, "finished": False})
-        self._journal = Journal(journal)
+        self._journal = Journal(own / JOURNAL)
 
     def _compare(self, before: dict[str, Any]) -> None:
         """Refuse to go on with a job that was asked for something else."""
@@ -189,7 +201,7 @@ class Manifest(JobFolder):
                 "Go on with the same ones, or begin anew in another folder."
             )
 
-    def _restore(self, before: dict[str, Any], journal: Path) -> None:
+    def _restore(self, before: dict[str, Any], journals: Iterable[Path]) -> None:
         """Take over what is done of slides that have not changed."""
         if before.get("finished"):
             self.written = self.path.stat().st_mtime_ns
@@ -198,7 +210,7 @@ class Manifest(JobFolder):
                 self.done.add(PlanRecord.from_json(entry["plan"]))
                 for part in entry["parts"]:
                     self.done.add(PartRecord.from_json(part))
-        for values in journal_lines(journal):
+        for values in chain.from_iterable(map(journal_lines, journals)):
             if (kind := values.pop("kind", None)) in _KINDS:
                 self.done.add(_KINDS[kind].from_json(values))
         changed = []
