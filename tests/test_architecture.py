@@ -18,6 +18,7 @@ FLOORS = [
     ("slides",),
     ("annotations",),
     ("tissue",),
+    ("collection",),
     ("tables",),
     ("stain",),
     ("shards",),
