@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from ..curriculum import Curriculum
     from ..pipelines import Loader
-    from ..plugins import PlanSource
+    from ..plugins import Augment, PlanSource
     from .settings import TrainingSettings
 
 __all__ = ["Making", "Samples", "TrainingData"]
@@ -71,8 +71,8 @@ class Samples(Protocol[S]):
         """Make the loader of the training, with soft labels."""
         ...
 
-    def evaluate_loader(self, samples: S, making: Making) -> Loader[Any]:
-        """Make a loader that gives every sample once."""
+    def evaluate_loader(self, samples: S, making: Making, change: Augment | None = None) -> Loader[Any]:
+        """Make a loader that gives every sample once, changed by an augmentation where one is given."""
         ...
 
     def one_batch(self, samples: S, rows: NDArray[Any], plans: PlanSource, stack: ExitStack) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..pipelines import ImageCache, ImageSource, Loader, evaluate_image_loader, train_image_loader
-from ..plugins import PlanSource, tiles
+from ..plugins import Augment, PlanSource, tiles
 from .data import Making
 from .settings import TrainingSettings
 
@@ -83,9 +83,9 @@ class ImageSamples:
             **self._given(making),
         )
 
-    def evaluate_loader(self, samples: ImageSet, making: Making) -> Loader[ImageSource]:
-        """Make a loader that gives every image once."""
-        return evaluate_image_loader(samples.files, samples.labels, **self._given(making))
+    def evaluate_loader(self, samples: ImageSet, making: Making, change: Augment | None = None) -> Loader[ImageSource]:
+        """Make a loader that gives every image once, changed by an augmentation where one is given."""
+        return evaluate_image_loader(samples.files, samples.labels, augment=change, **self._given(making))
 
     def one_batch(
         self,
