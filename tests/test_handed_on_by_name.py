@@ -69,7 +69,6 @@ LEFT_OUT: dict[str, dict[tuple[str, str], str]] = {
         ("ImageSamples", "folder"): "replaced in the same line",
         ("ImageSamples", "kept"): A_KIND_OF_ITS_OWN,
     },
-    "cellmix_dali/training/mixed.py": {("mix", "name"): A_KIND_OF_ITS_OWN},
     "cellmix_dali/training/shards.py": {("TileSamples", "verify"): "given by its place"},
     "plugins/engines/self_check.py": {
         ("Colour", "measured"): "nothing that is measured is fused, and else all is tried"
