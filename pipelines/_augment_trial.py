@@ -18,7 +18,7 @@ from ._moved_pixels import moved_apart, moves_pixels
 from .augmenting import changed, told
 from .device import device_name, pipeline_on
 
-__all__ = ["moving_parts", "try_augmentation"]
+__all__ = ["moving_parts", "parts_of", "try_augmentation"]
 
 _SAMPLES = 2
 _MOVES_SAMPLES = 32  # so many draws, that rare moves are among them
@@ -45,7 +45,7 @@ def try_augmentation(augment: Augment, tile_size: int, device: str | torch.devic
         If it gives images of another size or type, lets samples change each other or change places, draws random
         numbers that are not those of `draw`, or moves pixels and class masks apart.
     """
-    for part in _parts(augment):
+    for part in parts_of(augment):
         if not _built_in(part):
             _try(part, tile_size, device, masked=masked)
 
@@ -64,7 +64,7 @@ def moving_parts(augment: Augment, tile_size: int, device: str | torch.device) -
     """
     return [
         told(part)
-        for part in _parts(augment)
+        for part in parts_of(augment)
         if not isinstance(part, ColourChange)
         and moves_pixels(partial(_result, part, device=device), tile_size, _samples_of_moves(tile_size))
     ]
@@ -111,10 +111,10 @@ def _try(augment: Augment, tile_size: int, device: str | torch.device, *, masked
         )
 
 
-def _parts(augment: Augment) -> Sequence[Augment]:
-    """The augmentations that an augmentation consists of."""
+def parts_of(augment: Augment) -> Sequence[Augment]:
+    """Return the augmentations that an augmentation consists of."""
     if isinstance(augment, Compose):
-        return [part for each in augment.changes for part in _parts(each)]
+        return [part for each in augment.changes for part in parts_of(each)]
     return [augment]
 
 

@@ -57,6 +57,7 @@ LEFT_OUT: dict[str, dict[tuple[str, str], str]] = {
     "cellmix_dali/storage/foreign_files.py": {("refusal", "path"): AN_ERROR_OF_THE_SYSTEM},
     "cellmix_dali/tables/splits.py": {("some_of", "shown"): A_KIND_OF_ITS_OWN},
     "cellmix_dali/tiling/job.py": {("SlideResult", "shards"): "of slides without tiles"},
+    "cellmix_dali/tiling/parts.py": {("write_tiles", "augmented"): "said by the table of all parts"},
     "cellmix_dali/tiling/plans.py": {("file_stamps", "known"): A_KIND_OF_ITS_OWN},
     "cellmix_dali/tiling/records.py": {("refusal", "path"): AN_ERROR_OF_THE_SYSTEM},
     "cellmix_dali/tiling/slides.py": {("refusal", "path"): AN_ERROR_OF_THE_SYSTEM},
