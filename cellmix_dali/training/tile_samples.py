@@ -10,11 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..collection import CollectionIndex
 from ..errors import SlideError
 from ..pipelines import Loader, evaluate_loader, train_loader
 from ..plugins import PlanSource, TileSource
 from ..reading.faults import place_of
-from ..reading.slides import TileReader
+from ..reading.slides import SLIDE_CACHE, TileReader
 from ..slides.stream_kinds import KINDS, PIXELS, stream_kind
 from ..tables.tile_table import TileTable
 from .data import Making
@@ -37,6 +38,10 @@ class TileSamples:
         Each slide's path and how it is read.
     verify : str
         What is verified of a tile, see `cellmix_dali.pipelines.train_loader`.
+    slide_cache : int or str
+        Bytes that the block tables of slides may take, of each loader.
+    index : CollectionIndex or None
+        What is known of the slides.
     """
 
     unit: ClassVar[str] = "tiles"
@@ -45,6 +50,8 @@ class TileSamples:
     edge: str = "skip"
     slides: Mapping[str, str] = field(default_factory=dict)
     verify: str = "headers"
+    slide_cache: int | str = SLIDE_CACHE
+    index: CollectionIndex | None = None
 
     def labels(self, samples: TileTable) -> NDArray[Any]:
         """Return the class index of each tile."""
@@ -80,6 +87,8 @@ class TileSamples:
             num_classes=classes,
             shuffle=False,
             on_error="replace",
+            slide_cache=self.slide_cache,
+            index=self.index,
         )
 
     def shared(self, settings: TrainingSettings) -> TileSamples:  # noqa: ARG002
@@ -118,6 +127,8 @@ class TileSamples:
             "edge": self.edge,
             "fault_file": making.fault_file,
             "verify": self.verify,
+            "slide_cache": self.slide_cache,
+            "index": self.index,
         }
 
 
