@@ -55,7 +55,8 @@ class Slide:
     bounds : Box
         The region of level 0 that is not empty, where the file says one; else the whole level.
     properties : mapping of str to str
-        OpenSlide's properties; some of them, by the same names, where OpenSlide refuses the file or is not asked.
+        OpenSlide's properties; some of them, by the same names, where OpenSlide refuses the file or is not asked. Of a
+        tiled TIFF they are read when somebody asks for one, which may raise a SlideError.
     route : {"direct", "openslide"}
         Whether `blocks` works, on one level at least: those without a `Level.block_width` OpenSlide reads.
     reason : str
@@ -74,7 +75,7 @@ class Slide:
         self.notes = found.notes
         self.mpp = found.mpp
         self.bounds = found.bounds
-        self.properties: Mapping[str, str] = MappingProxyType(dict(found.properties))
+        self.properties: Mapping[str, str] = MappingProxyType(found.properties)
         self.route: Literal["direct", "openslide"] = "direct" if found.tables else "openslide"
         self.reason = found.reason
         self.vendor: str | None = found.vendor

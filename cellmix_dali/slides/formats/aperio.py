@@ -12,13 +12,16 @@ format".
 from __future__ import annotations
 
 import itertools
+import re
 
 from cellmix_dali.slides.formats.registry import register_format
 from cellmix_dali.slides.formats.slide_file import SlideFile
 from cellmix_dali.slides.formats.tiled_tiff import TiledTiff
-from cellmix_dali.slides.tiff import Chooser, TiffSlide, all_tiled, spread_blanks
+from cellmix_dali.slides.tiff import APERIO_RGB, JPEG, Chooser, TiffSlide, all_tiled, spread_blanks
 
 __all__ = ["Aperio"]
+
+_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 @register_format
@@ -32,9 +35,17 @@ class Aperio(TiledTiff):
     vendor = "aperio"
     choose: Chooser = staticmethod(all_tiled)
     blanks_from_finer = True
+    known = frozenset({JPEG, APERIO_RGB})
 
     def recognises(self, file: SlideFile) -> bool:  # noqa: D102
         return file.vendor == self.vendor
+
+    def mpp(self, file: SlideFile) -> tuple[float, float] | None:  # noqa: D102
+        # As OpenSlide reads it: fields after the first, of which the last one of a name counts.
+        fields = [field.split("=", 1) for field in file.description.split("|")[1:]]
+        said = {field[0].strip(): field[1].strip() for field in fields if len(field) == 2}
+        found = _DECIMAL.fullmatch(said.get("MPP", "").replace(",", "."))
+        return None if found is None else (float(found.group()), float(found.group()))
 
     def blocks(self, file: SlideFile) -> TiffSlide:  # noqa: D102
         found = super().blocks(file)

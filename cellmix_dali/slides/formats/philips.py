@@ -32,6 +32,7 @@ class Philips(TiledTiff):
     read = "JPEG blocks go to DALI as they are; padding of the levels is cut off by the scales in the XML"
 
     vendor, kind = "philips", "a Philips TIFF"
+    known = frozenset()  # OpenSlide's levels are others than the directories
     choose: Chooser = staticmethod(all_tiled)
 
     def recognises(self, file: SlideFile) -> bool:  # noqa: D102
