@@ -36,7 +36,7 @@ _BYTES, _TEXT, _UNDEFINED = 1, 2, 7
 _REAL = (5, 11, 12)
 _MOST_ENTRIES = 4096
 _MOST_DIRECTORIES = 1000
-_TILES, _STRIPS = (324, 325), (273, 279)
+_TILES, _STRIPS, _TILED = (324, 325), (273, 279), (322, 323, 324, 325)
 _PHILIPS = "Philips DP"
 
 
@@ -226,8 +226,8 @@ class TiffPage:
 
     @property
     def is_tiled(self) -> bool:
-        """Whether it is made of tiles, not of strips."""
-        return self.tilewidth > 0 and self.tilelength > 0
+        """Whether it says that it is made of tiles, not of strips; they may be of no size, if it is damaged."""
+        return not self._entries.keys().isdisjoint(_TILED)
 
     @property
     def compression(self) -> int:  # noqa: D102

@@ -59,7 +59,7 @@ class TiledTiff(SlideFormat):
         file.close()  # OpenSlide opens it anew
         if file.vendor is None:
             return self._unknown_to_openslide(file, found, mpp)
-        if found.whole is not None and not found.subifds and found.codes <= self.known:
+        if found.whole and not found.subifds and found.codes <= self.known:
             return self._without_asking(file, found, found.whole, mpp)
         path, pixels = file.path, OpenSlideFile(file.path, self.vendor)
         try:
