@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -88,18 +89,17 @@ def _anywhere(path: Path, tiles: int) -> TileTable:
 
 
 def _openslide(table: TileTable) -> Contestant:
-    """`read_region` and RGB as people write it, a handle for each thread."""
-    own = threading.local()
+    """`read_region` and RGB as people write it; a handle for each thread, and new ones for each pass: they keep tiles."""
     pool = ThreadPoolExecutor(THREADS)
     corners, size = list(zip(table.x.tolist(), table.y.tolist(), strict=True)), int(table.size[0])
 
-    def read(corner: tuple[int, int]) -> int:
+    def read(corner: tuple[int, int], own: threading.local) -> int:
         if not hasattr(own, "slide"):
             own.slide = OpenSlide(table.slides[0])
         return len(np.asarray(own.slide.read_region(corner, 0, (size, size)).convert("RGB")))
 
     def run() -> int:
-        return len(list(pool.map(read, corners)))
+        return len(list(pool.map(read, corners, repeat(threading.local()))))
 
     return Contestant(_OPENSLIDE, run, pool.shutdown)
 
