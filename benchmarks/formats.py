@@ -89,7 +89,7 @@ def _anywhere(path: Path, tiles: int) -> TileTable:
 
 
 def _openslide(table: TileTable) -> Contestant:
-    """`read_region` and RGB as people write it; a handle for each thread, and new ones for each pass: they keep tiles."""
+    """`read_region` and RGB as people write it; handles, which keep tiles, of each thread and each pass."""
     pool = ThreadPoolExecutor(THREADS)
     corners, size = list(zip(table.x.tolist(), table.y.tolist(), strict=True)), int(table.size[0])
 
