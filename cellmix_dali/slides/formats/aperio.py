@@ -31,6 +31,7 @@ class Aperio(TiledTiff):
     name, rank, suffixes = "aperio", 10, (".svs",)
     files = "Aperio SVS"
     read = "JPEG and RGB JPEG 2000 (33005) blocks go to DALI as they are; YCbCr JPEG 2000 (33003) through OpenSlide"
+    since, tested = "0.1.0", "a real slide, and files written in its layout"
 
     vendor = "aperio"
     choose: Chooser = staticmethod(all_tiled)

@@ -61,6 +61,7 @@ class Leica(TiledTiff):
     name, rank, suffixes = "leica", 14, (".scn",)
     files = "Leica SCN"
     read = "JPEG blocks of the largest region go to DALI as they are; other regions, and its rim, through OpenSlide"
+    since, tested = "0.1.0", "files written in its layout, which OpenSlide takes for the vendor's"
 
     vendor, kind = "leica", "a Leica SCN"
     known = frozenset()  # OpenSlide's levels are others than the directories

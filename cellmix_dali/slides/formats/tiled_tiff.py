@@ -33,6 +33,7 @@ class TiledTiff(SlideFormat):
     suffixes: ClassVar[tuple[str, ...]] = (".tif", ".tiff")
     files = "tiled TIFF and BigTIFF"
     read = "JPEG and JPEG 2000 blocks go to DALI as they are; levels in LZW, Deflate and others through OpenSlide"
+    since, tested = "0.1.0", "a real slide, and files written in its layout"
 
     vendor = "generic-tiff"
     kind = "a tiled TIFF"

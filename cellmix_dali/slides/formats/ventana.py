@@ -41,6 +41,7 @@ class Ventana(TiledTiff):
     name, rank, suffixes = "ventana", 15, (".bif",)
     files = "Ventana BIF"
     read = "one area whose tiles do not overlap: JPEG blocks go to DALI as they are; else through OpenSlide"
+    since, tested = "0.1.0", "files written in its layout, which OpenSlide takes for the vendor's"
 
     vendor, kind = "ventana", "a Ventana BIF without overlaps"
     known = frozenset()  # OpenSlide's levels are others than the directories
