@@ -60,6 +60,7 @@ CHOSEN: dict[str, dict[str, Any]] = {
         "_PART": (32, 48, 96, 80),
     },
     "pipelines._tissue": {"SATURATION": 20, "BLACK": 40, "RASTER": 32},
+    "plugins.engines.cpu_views": {"_PIXELS": 1024, "HEAD": 16},
     "plugins._delivery": {"_AHEAD": 2},
     "plugins.engines.cpu_normalise": {"_AHEAD": 2, "_EIGHT": 8},
     "plugins.engines.self_check": {"_BATCH": 4, "_SIZES": ((24, 16, 8), (24, 48, 12), (10, 15, 5))},
@@ -67,8 +68,8 @@ CHOSEN: dict[str, dict[str, Any]] = {
     "reading.slides": {"_LOOKED_AT": 4, "_MOST_SLOTS": 16},
     "sampling.epoch_order": {"_RUNS_A_WINDOW": 8},
     "slides.damage": {"_KNOWN": 64, "_ZEROS": bytes(64)},
-    "tables.grids": {"_THUMBNAIL": (1024, 4096), "_MASK_PIXELS": 4},
     "tables.one_resolution": {"_GROUPS": 6},
+    "tissue.looking": {"_SIDES": (1024, 4096), "_MASK_PIXELS": 4},
     # How pictures for a person are drawn.
     "tissue.overview": {
         "_SIDE": 1600,

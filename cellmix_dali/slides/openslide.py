@@ -91,7 +91,7 @@ class OpenSlideFile:
     """
 
     def __init__(self, path: Path, vendor: str, sizes: tuple[tuple[int, int], ...] | None = None) -> None:
-        self.path, self._vendor, self._sizes = path, vendor, sizes
+        self.path, self.vendor, self.sizes = path, vendor, sizes
         #: OpenSlide's properties; the file is opened when somebody asks for one, with the errors of `handle`.
         self.properties: Mapping[str, str] = _Properties(self)
 
@@ -108,15 +108,15 @@ class OpenSlideFile:
                 f"vips tiffsave {self.path.name} out.tiff --tile --pyramid --compression jpeg.",
                 path=self.path,
             ) from error
-        if vendor != self._vendor:
+        if vendor != self.vendor:
             raise NotReadError(
-                f"OpenSlide takes {self.path} for another kind of slide than before ({self._vendor}). Not read; the "
+                f"OpenSlide takes {self.path} for another kind of slide than before ({self.vendor}). Not read; the "
                 "file has changed, or could not be read in full just now."
             )
-        if self._sizes not in (None, sizes):
+        if self.sizes not in (None, sizes):
             raise SlideError(
                 f"OpenSlide finds levels of {_told(sizes)} pixels in {self.path}, and its directories have "
-                f"{_told(self._sizes or ())}: the file is damaged. Copy the slide again from its source."
+                f"{_told(self.sizes or ())}: the file is damaged. Copy the slide again from its source."
             )
         return handle
 
