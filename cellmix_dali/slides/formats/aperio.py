@@ -2,8 +2,10 @@
 
 Every tiled directory is a level, in file order; thumbnail, label and macro lie in strips. Blocks are JPEG, usually RGB
 without a colour transform, or JPEG 2000: 33005 (RGB) is read directly, 33003 (YCbCr) through OpenSlide, which alone
-converts its colours. Some scanners leave blocks out (byte count 0) and write damaged ones above them in the pyramid:
-OpenSlide draws both from the finer level, so both count as blank. Microns per pixel are in the description.
+converts its colours: a bare code stream does not say that they are YCbCr, and where boxes around it do (sYCC), DALI's
+decoder on the CPU converts with other coefficients, up to 31 levels from OpenSlide's. Some scanners leave blocks out
+(byte count 0) and write damaged ones above them in the pyramid: OpenSlide draws both from the finer level, so both
+count as blank. Microns per pixel are in the description.
 
 Sources: Aperio's "Digital Slides and Third-party Data Interchange" (33003 and 33005), and OpenSlide's page "Aperio
 format".
