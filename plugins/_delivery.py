@@ -13,6 +13,7 @@ from cellmix_dali.errors import SlideError, kind_of
 from cellmix_dali.reading import EncodedTile, MaskReader, ShardReader, TileReader
 from cellmix_dali.reading.faults import Substitutes
 from cellmix_dali.sampling import EpochOrder
+from cellmix_dali.sampling.place_table import OtherPlaces, PlaceOrder
 
 __all__ = ["DeliveredTiles", "Delivery"]
 
@@ -44,9 +45,9 @@ class Delivery:
     ----------
     reader : TileReader or ShardReader
         Reads rows.
-    order : EpochOrder
+    order : EpochOrder or PlaceOrder
         Which rows make each batch.
-    substitutes : Substitutes
+    substitutes : Substitutes or OtherPlaces
         Says what takes the place of a row that cannot be read.
     bad : mapping of int to str
         Rows that are not to be delivered though they can be read, and why; whoever adds to it calls `forget`.
@@ -59,8 +60,8 @@ class Delivery:
     def __init__(
         self,
         reader: TileReader | ShardReader,
-        order: EpochOrder,
-        substitutes: Substitutes,
+        order: EpochOrder | PlaceOrder,
+        substitutes: Substitutes | OtherPlaces,
         *,
         bad: Mapping[int, str],
         num_workers: int,

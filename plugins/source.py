@@ -14,9 +14,10 @@ from cellmix_dali.errors import ArgumentError
 from cellmix_dali.mixing import TargetValues, mixed_target, mixer_parameters
 from cellmix_dali.reading.faults import Fault
 from cellmix_dali.sampling import EpochOrder
+from cellmix_dali.sampling.place_table import PlaceOrder
 from cellmix_dali.slides.stream_kinds import DecoderRoute
 
-from .clock import BatchPosition, EpochClock
+from .clock import BatchPosition, DrawClock, EpochClock
 from .dali import DataNode, types
 from .decoder_options import DecoderOptions
 from .plan_source import PlanArrays, PlanSource
@@ -35,7 +36,7 @@ class Source(ABC):
 
     Parameters
     ----------
-    order : EpochOrder
+    order : EpochOrder or PlaceOrder
         Which samples make each batch.
     tile_size : int
         Side of the images in pixels.
@@ -74,7 +75,7 @@ class Source(ABC):
 
     def __init__(
         self,
-        order: EpochOrder,
+        order: EpochOrder | PlaceOrder,
         *,
         tile_size: int,
         labels: NDArray[np.generic] | None,
@@ -140,6 +141,11 @@ class Source(ABC):
     @abstractmethod
     def own_settings(self) -> dict[str, Any]:
         """Return what the batches depend on that only this kind of source has."""
+
+    @property
+    def draws_by(self) -> DrawClock:
+        """The clock whose (epoch, iteration) keys what the graph draws; by default the epoch clock itself."""
+        return self.clock
 
     @property
     def layout(self) -> str | None:

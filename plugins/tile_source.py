@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from cellmix_dali.reading import EncodedTile, MaskReader, ShardReader, TileMasks
 from cellmix_dali.reading.cells import deal
 from cellmix_dali.reading.faults import Fault, FaultLog, Substitutes
 from cellmix_dali.sampling import EpochOrder
+from cellmix_dali.sampling.place_table import OtherPlaces, PlaceOrder
 from cellmix_dali.shards import is_sharded
 from cellmix_dali.slides.ppm import ppm
 from cellmix_dali.storage.moment import is_missing
@@ -43,6 +44,24 @@ _EXPLAINED = {
 }
 _ROWS_OF_A_DIGEST = 1024
 _SAMPLES = 64  # blocks of each kind with which a decoder is tried
+
+
+class TileParts(NamedTuple):
+    """What some kinds of tile sources do by themselves.
+
+    Attributes
+    ----------
+    order : PlaceOrder
+        Which rows make each batch.
+    substitutes : OtherPlaces
+        What takes the places of those that cannot be read.
+    reader : TileReader
+        Reads them.
+    """
+
+    order: PlaceOrder
+    substitutes: OtherPlaces
+    reader: TileReader
 
 
 class TileSource(Source):
@@ -94,6 +113,8 @@ class TileSource(Source):
         `cellmix_dali.slides.damage.BlockCheck`). "scan": the codes of JPEG scans as well: finds all that end early, and
         a part of the changed bits. "hash": of tiles in shards, their SHA-256: finds every changed bit.
         docs/performance.md says what each costs.
+    parts : TileParts, optional
+        Of kinds of sources that order, read and replace tiles by themselves.
 
     Raises
     ------
@@ -141,22 +162,26 @@ class TileSource(Source):
         num_workers: int = 2,
         retry_seconds: float = RETRY_SECONDS,
         verify: str = "headers",
+        parts: TileParts | None = None,
     ) -> None:
         num_workers = integer("num_workers", num_workers, low=1)
         require_table(table)
         if num_classes is not None:
             table.check_labels(num_classes)
-        order = EpochOrder(
-            len(table),
-            batch_size,
-            shuffle=shuffle,
-            drop_last=drop_last,
-            seed=seed,
-            rank=rank,
-            world_size=world_size,
-            balance=groups(table, balance),
-        )
-        size, self.resizing = image_size(table, tile_size)
+        if parts is None:
+            order: EpochOrder | PlaceOrder = EpochOrder(
+                len(table),
+                batch_size,
+                shuffle=shuffle,
+                drop_last=drop_last,
+                seed=seed,
+                rank=rank,
+                world_size=world_size,
+                balance=groups(table, balance),
+            )
+            size, self.resizing = image_size(table, tile_size)
+        else:
+            order, size, self.resizing = parts.order, integer("tile_size", tile_size, low=1), True
         super().__init__(
             order,
             tile_size=size,
@@ -172,7 +197,10 @@ class TileSource(Source):
         self.table, self.balance, self.verify = table, balance, verify
         retry = Retry(seconds=retry_seconds)
         lenient = on_error == "replace"
-        reader = tile_reader(table, edge=edge, lenient=lenient, retry=retry, verify=verify)
+        if parts is None:
+            reader = tile_reader(table, edge=edge, lenient=lenient, retry=retry, verify=verify)
+        else:
+            reader = parts.reader
         self._masks = None if masks is None else MaskReader(table, masks, size, lenient=lenient, retry=retry)
         self.read: Counter[str] = Counter()
         self.rejected: dict[int, str] = {}
@@ -180,7 +208,7 @@ class TileSource(Source):
         self._on_gpu: frozenset[str] | None = None  # kinds that the GPU decodes, where both devices decode
         self._gpu: int | None = None  # on which the graph decodes
         self._decoder = USUAL  # how it does
-        substitutes = Substitutes(table, on_error=on_error, seed=seed)
+        substitutes = Substitutes(table, on_error=on_error, seed=seed) if parts is None else parts.substitutes
         self.replacing = substitutes.replacing
         self._delivery = Delivery(reader, order, substitutes, bad=self.bad, num_workers=num_workers, masks=self._masks)
 

@@ -96,6 +96,8 @@ class TileReader:
         See `VERIFY`.
     opened : mapping of int to Slide, optional
         Slides that are open already, by their numbers in the table; they are not closed.
+    like : TileTable, optional
+        Tiles of the same slides that are looked at beforehand instead of the table's, where that has no end.
 
     Raises
     ------
@@ -129,6 +131,7 @@ class TileReader:
         retry: Retry = AT_ONCE,
         verify: str = "headers",
         opened: Mapping[int, Slide] | None = None,
+        like: TileTable | None = None,
     ) -> None:
         self.table = table
         if verify not in VERIFY:
@@ -142,7 +145,8 @@ class TileReader:
         if edge not in ("skip", "pad"):
             raise unknown_name("edge", edge, ("skip", "pad"))
         self.pad = edge == "pad"
-        self._size = int(table.size.max()) if len(table) else 1
+        self._like = table if like is None else like
+        self._size = int(self._like.size.max()) if len(table) else 1
         self._slides = OpenSlides(table.slides, opened)
         self._patience = Patience(retry)
         self._sources: dict[tuple[int, int], _Source] = {}
@@ -304,7 +308,7 @@ class TileReader:
 
     def _look_at_first_slides(self, lenient: bool) -> tuple[int, bool, frozenset[str]]:
         """The most blocks that a tile of the first slides is made of, if each is one whole block, and their kinds."""
-        table, most, whole, direct = self.table, 1, True, False
+        table, most, whole, direct = self._like, 1, True, False
         refused: list[SlideError] = []
         kinds: set[str] = set()
         self.looked_at = numbers = np.unique(table.slide[: 1 << 20])[:_LOOKED_AT].tolist()
