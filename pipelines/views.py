@@ -18,6 +18,7 @@ from cellmix_dali.errors import ArgumentError
 from cellmix_dali.plugins import TileSource
 from cellmix_dali.plugins.normalise import DTYPES
 from cellmix_dali.plugins.place_source import PlaceSource
+from cellmix_dali.reading.slides import SLIDE_CACHE
 from cellmix_dali.sampling.places import Places
 from cellmix_dali.storage.patience import RETRY_SECONDS
 from cellmix_dali.tables.tile_table import TileTable, require_table
@@ -130,6 +131,7 @@ def view_loader(
     fault_file: str | Path | None = None,
     retry_seconds: float = RETRY_SECONDS,
     verify: str = "headers",
+    slide_cache: int | str = SLIDE_CACHE,
     seed: int = 0,
     rank: int | None = None,
     world_size: int | None = None,
@@ -170,7 +172,7 @@ def view_loader(
         (torchrun). Give both to have others.
     edge, shuffle, balance
         See `cellmix_dali.plugins.TileSource`; of tile tables alone, as `drop_last` and `tile_size`.
-    on_error, fault_file, retry_seconds, verify
+    on_error, fault_file, retry_seconds, verify, slide_cache
         See `cellmix_dali.plugins.TileSource`; here a tile that cannot be read is replaced by another by default.
         ``loader.faults`` says which.
     num_workers : int, default 2
@@ -207,6 +209,7 @@ def view_loader(
         "num_workers": num_workers,
         "retry_seconds": retry_seconds,
         "verify": verify,
+        "slide_cache": slide_cache,
     }
     if isinstance(table, Places):
         if (tile_size, edge, shuffle, balance, drop_last) != (None, "skip", True, None, True):

@@ -44,7 +44,7 @@ class PlaceSource(TileSource):
         Batches of a pass over the loader.
     seed, rank, world_size
         See `cellmix_dali.sampling.place_table.PlaceOrder`.
-    on_error, fault_file, num_workers, retry_seconds, verify
+    on_error, fault_file, num_workers, retry_seconds, verify, slide_cache
         See `TileSource`; another place takes that of a tile that cannot be read.
     """
 
@@ -83,15 +83,15 @@ class PlaceSource(TileSource):
 
     @staticmethod
     def _reader(
-        table: PlaceTable, on_error: str, *, retry_seconds: float, verify: str, fault_file: Any, num_workers: int
+        table: PlaceTable, on_error: str, *, retry_seconds: float, verify: str, slide_cache: int | str, **_: Any
     ) -> TileReader:
         """What reads the places."""
-        del fault_file, num_workers
         return TileReader(
             table,
             lenient=on_error == "replace",
             retry=Retry(seconds=retry_seconds),
             verify=verify,
+            slide_cache=slide_cache,
             like=table.sample,
         )
 
