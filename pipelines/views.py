@@ -132,6 +132,7 @@ def view_loader(
     retry_seconds: float = RETRY_SECONDS,
     verify: str = "headers",
     slide_cache: int | str = SLIDE_CACHE,
+    index: CollectionIndex | str | Path | None = None,
     seed: int = 0,
     rank: int | None = None,
     world_size: int | None = None,
@@ -172,7 +173,7 @@ def view_loader(
         (torchrun). Give both to have others.
     edge, shuffle, balance
         See `cellmix_dali.plugins.TileSource`; of tile tables alone, as `drop_last` and `tile_size`.
-    on_error, fault_file, retry_seconds, verify, slide_cache
+    on_error, fault_file, retry_seconds, verify, slide_cache, index
         See `cellmix_dali.plugins.TileSource`; here a tile that cannot be read is replaced by another by default.
         ``loader.faults`` says which.
     num_workers : int, default 2
@@ -210,6 +211,7 @@ def view_loader(
         "retry_seconds": retry_seconds,
         "verify": verify,
         "slide_cache": slide_cache,
+        "index": index,
     }
     if isinstance(table, Places):
         if (tile_size, edge, shuffle, balance, drop_last) != (None, "skip", True, None, True):

@@ -44,7 +44,7 @@ class PlaceSource(TileSource):
         Batches of a pass over the loader.
     seed, rank, world_size
         See `cellmix_dali.sampling.place_table.PlaceOrder`.
-    on_error, fault_file, num_workers, retry_seconds, verify, slide_cache
+    on_error, fault_file, num_workers, retry_seconds, verify, slide_cache, index
         See `TileSource`; another place takes that of a tile that cannot be read.
     """
 
@@ -83,7 +83,7 @@ class PlaceSource(TileSource):
 
     @staticmethod
     def _reader(
-        table: PlaceTable, on_error: str, *, retry_seconds: float, verify: str, slide_cache: int | str, **_: Any
+        table: PlaceTable, on_error: str, *, retry_seconds: float, verify: str, slide_cache: int | str, index: Any, **_: Any
     ) -> TileReader:
         """What reads the places."""
         return TileReader(
@@ -92,6 +92,7 @@ class PlaceSource(TileSource):
             retry=Retry(seconds=retry_seconds),
             verify=verify,
             slide_cache=slide_cache,
+            index=index,
             like=table.sample,
         )
 
