@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -59,6 +60,8 @@ class Source(ABC):
 
     Attributes
     ----------
+    counts : collections.Counter
+        What was read since the pass began, see `cellmix_dali.pipelines.timing.Timing`.
     bad : dict of int to str
         Samples that were found bad so far, and why.
     routes : dict of str to DecoderRoute
@@ -98,6 +101,7 @@ class Source(ABC):
         self.tile_size, self.plans, self.num_classes, self.flips = tile_size, plans, num_classes, flips
         self.targets = dict(targets or {})
         self.bad: dict[int, str] = {}
+        self.counts: Counter[str] = Counter()
         self.routes: dict[str, DecoderRoute] = {}
         self.decoders: dict[tuple[int, DecoderOptions], str] = {}
         self._labels = labels
@@ -142,6 +146,15 @@ class Source(ABC):
     @abstractmethod
     def own_settings(self) -> dict[str, Any]:
         """Return what the batches depend on that only this kind of source has."""
+
+    @property
+    def batches_ready(self) -> float | None:
+        """How many batches were read ahead and ready when one was asked for, on average since the pass began."""
+        return None
+
+    def count_anew(self) -> None:
+        """Begin to count anew, with a pass."""
+        self.counts.clear()
 
     @property
     def draws_by(self) -> DrawClock:

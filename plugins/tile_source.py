@@ -295,7 +295,9 @@ class TileSource(Source):
         """Return a batch's rows and its streams (a list per slot), dealt to cells where windows are put together."""
         delivered = self._delivery.batch(epoch, iteration)
         tiles, rows = delivered.tiles, np.array(delivered.rows, np.int64)
-        self.read.update([tile.way for tile in tiles])
+        ways = [tile.way for tile in tiles]
+        self.read.update(ways)
+        self._count(tiles, ways)
         for fault in delivered.faults:
             self.log.add(*fault)
         masks: list[object] = [[tile.mask for tile in tiles]] if self.masked else []
@@ -310,6 +312,26 @@ class TileSource(Source):
         cells = deal(tiles, self.reader.slots, self.table.size[rows].tolist(), second=second)
         parts = cells.parts.reshape(-1, len(tiles), 2)
         return rows, [*cells.streams, *parts, cells.pixels, cells.regions, cells.firsts, *masks]
+
+    @property
+    def batches_ready(self) -> float | None:
+        """See `Source.batches_ready`."""
+        return self._delivery.ready
+
+    def count_anew(self) -> None:
+        """See `Source.count_anew`."""
+        super().count_anew()
+        self._delivery.count_anew()
+
+    def _count(self, tiles: Sequence[EncodedTile], ways: Sequence[str]) -> None:
+        """Count what a batch was read of."""
+        streams = {id(stream): stream.nbytes for tile in tiles for stream in tile.streams}
+        pixels = sum(tile.pixels.nbytes for tile in tiles if tile.pixels is not None)
+        taken = sum(len(tile.streams) for tile in tiles)
+        self.counts.update(ways)
+        self.counts["bytes"] += sum(streams.values()) + pixels
+        self.counts["blocks"] += len(streams)
+        self.counts["shared"] += taken - len(streams)
 
     def images(self, nodes: Sequence[DataNode], device: str, decoder: DecoderOptions = USUAL) -> DataNode:
         """Decode the streams, put windows together from their blocks, and resize those of another size."""
