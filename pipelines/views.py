@@ -14,6 +14,7 @@ from typing_extensions import Unpack
 from cellmix_dali._ranks import ranks_of
 from cellmix_dali.augment.block_masks import BlockMasks
 from cellmix_dali.augment.views import View, ViewsLike, views_of
+from cellmix_dali.collection import CollectionIndex
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.plugins import TileSource
 from cellmix_dali.plugins.normalise import DTYPES

@@ -83,7 +83,14 @@ class PlaceSource(TileSource):
 
     @staticmethod
     def _reader(
-        table: PlaceTable, on_error: str, *, retry_seconds: float, verify: str, slide_cache: int | str, index: Any, **_: Any
+        table: PlaceTable,
+        on_error: str,
+        *,
+        retry_seconds: float,
+        verify: str,
+        slide_cache: int | str,
+        index: Any,
+        **_: Any,
     ) -> TileReader:
         """What reads the places."""
         return TileReader(
