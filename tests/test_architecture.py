@@ -31,6 +31,7 @@ FLOORS = [
     ("pipelines",),
     ("training",),
     ("comparison", "tiling", "previews"),
+    ("embedding",),
     ("cli",),
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

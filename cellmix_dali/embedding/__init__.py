@@ -1,0 +1,28 @@
+"""Slides into features: a model over all tiles of many slides, and what becomes of its numbers.
+
+`embed` and `slide_features` take a table of tiles. Tiles are decoded ahead of the model, across slides (`stream`),
+so that it has full batches and does not wait where a slide ends. `model` makes one of all kinds of models: a module
+that takes pixels as its own configuration says (`configuration`) and returns one vector for each tile.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .._front import front
+
+if TYPE_CHECKING:
+    from .configuration import ModelConfiguration as ModelConfiguration
+    from .features import SlideFeatures as SlideFeatures, embed as embed, slide_features as slide_features
+    from .model import FeatureModel as FeatureModel, open_model as open_model
+    from .settings import ModelSettings as ModelSettings
+
+__getattr__, __dir__, __all__ = front(
+    __name__,
+    {
+        "configuration": "ModelConfiguration",
+        "features": "SlideFeatures embed slide_features",
+        "model": "FeatureModel open_model",
+        "settings": "ModelSettings",
+    },
+)
