@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import os
+import re
 from collections.abc import Sequence
 from numbers import Real
 from pathlib import Path
@@ -15,6 +16,7 @@ from cellmix_dali.errors import ArgumentError
 __all__ = [
     "IGNORED",
     "SHARE_TOLERANCE",
+    "byte_count",
     "fitting_patch_size",
     "integer",
     "mean_loss",
@@ -28,6 +30,19 @@ SHARE_TOLERANCE = 1e-3
 
 #: The class of a mask's pixels that no loss counts: those beyond a slide, those that were overwritten by a constant.
 IGNORED = 255
+
+_BYTES = re.compile(r"(\d+(?:\.\d+)?) ?([kmgt]i?)?b?", re.IGNORECASE)
+
+
+def byte_count(name: str, value: Any) -> int:
+    """Return a number of bytes, given as such or as text: "512MB" (10^6 bytes each), "2GiB" (2^30), "1.5 GB"."""
+    found = _BYTES.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is not None:
+        unit = (found[2] or "").lower()
+        value = int(float(found[1]) * (1024 if unit.endswith("i") else 1000) ** " kmgt".index(unit[:1] or " "))
+    elif isinstance(value, str):
+        raise ArgumentError(f'{name}={value!r} cannot be used: give a number of bytes, such as "512MB" or "2GiB".')
+    return integer(name, value, low=0)
 
 
 def integer(name: str, value: Any, low: int, high: int | None = None) -> int:

@@ -11,6 +11,7 @@ from cellmix_dali.errors import ArgumentError
 from cellmix_dali.mixing import Targets
 from cellmix_dali.plugins import TileSource
 from cellmix_dali.reading import TileMasks
+from cellmix_dali.reading.slides import SLIDE_CACHE
 from cellmix_dali.storage.patience import RETRY_SECONDS
 from cellmix_dali.tables.tile_table import TileTable, require_table
 
@@ -33,6 +34,7 @@ def evaluate_loader(
     fault_file: str | Path | None = None,
     retry_seconds: float = RETRY_SECONDS,
     verify: str = "headers",
+    slide_cache: int | str = SLIDE_CACHE,
     rank: int | None = None,
     world_size: int | None = None,
     num_workers: int = 2,
@@ -55,7 +57,7 @@ def evaluate_loader(
     rank, world_size : int, optional
         This process among those that share the table. By default those of the process group or of
         the launcher (torchrun). Give both to have others.
-    tile_size, edge, on_error, fault_file, retry_seconds, verify
+    tile_size, edge, on_error, fault_file, retry_seconds, verify, slide_cache
         See `cellmix_dali.plugins.TileSource`.
     num_workers : int, default 2
         Threads that read slide files.
@@ -99,5 +101,6 @@ def evaluate_loader(
         num_workers=num_workers,
         retry_seconds=retry_seconds,
         verify=verify,
+        slide_cache=slide_cache,
     )
     return loader_over(source, graph, follows_group=follows_group)

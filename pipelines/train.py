@@ -14,6 +14,7 @@ from cellmix_dali.mixing import Targets
 from cellmix_dali.plugins import TileSource
 from cellmix_dali.plugins.plan_source import CurriculumLike
 from cellmix_dali.reading import TileMasks
+from cellmix_dali.reading.slides import SLIDE_CACHE
 from cellmix_dali.shards import image_sizes
 from cellmix_dali.storage.patience import RETRY_SECONDS
 from cellmix_dali.tables.tile_table import TileTable, require_table
@@ -48,6 +49,7 @@ def train_loader(
     fault_file: str | Path | None = None,
     retry_seconds: float = RETRY_SECONDS,
     verify: str = "headers",
+    slide_cache: int | str = SLIDE_CACHE,
     seed: int = 0,
     rank: int | None = None,
     world_size: int | None = None,
@@ -91,7 +93,7 @@ def train_loader(
     rank, world_size : int, optional
         This process among those that train together. By default those of the process group or of
         the launcher (torchrun). Give both to have others.
-    tile_size, edge, shuffle, balance, on_error, fault_file, retry_seconds, verify
+    tile_size, edge, shuffle, balance, on_error, fault_file, retry_seconds, verify, slide_cache
         See `cellmix_dali.plugins.TileSource`; here a tile that cannot be read is replaced by another of its class
         by default. ``loader.faults`` says which.
     num_workers : int, default 2
@@ -159,5 +161,6 @@ def train_loader(
         num_workers=num_workers,
         retry_seconds=retry_seconds,
         verify=verify,
+        slide_cache=slide_cache,
     )
     return loader_over(source, graph, follows_group=follows_group)

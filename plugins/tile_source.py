@@ -17,6 +17,7 @@ from cellmix_dali.mixing.targets import Targets, values_by_name
 from cellmix_dali.reading import EncodedTile, MaskReader, ShardReader, TileMasks, TileReader, tile_reader
 from cellmix_dali.reading.cells import deal
 from cellmix_dali.reading.faults import Fault, FaultLog, Substitutes
+from cellmix_dali.reading.slides import SLIDE_CACHE
 from cellmix_dali.sampling import EpochOrder
 from cellmix_dali.shards import is_sharded
 from cellmix_dali.slides.ppm import ppm
@@ -94,6 +95,10 @@ class TileSource(Source):
         `cellmix_dali.slides.damage.BlockCheck`). "scan": the codes of JPEG scans as well: finds all that end early, and
         a part of the changed bits. "hash": of tiles in shards, their SHA-256: finds every changed bit.
         docs/performance.md says what each costs.
+    slide_cache : int or str, default "512MB"
+        Bytes of memory that the block tables of slides may take, such as "2GB": eight for each block of a slide, some
+        1 MB for a large one. Slides used longest ago are dropped where they do not fit, and opened again, which takes
+        some 10 ms each time.
 
     Raises
     ------
@@ -141,6 +146,7 @@ class TileSource(Source):
         num_workers: int = 2,
         retry_seconds: float = RETRY_SECONDS,
         verify: str = "headers",
+        slide_cache: int | str = SLIDE_CACHE,
     ) -> None:
         num_workers = integer("num_workers", num_workers, low=1)
         require_table(table)
@@ -172,7 +178,7 @@ class TileSource(Source):
         self.table, self.balance, self.verify = table, balance, verify
         retry = Retry(seconds=retry_seconds)
         lenient = on_error == "replace"
-        reader = tile_reader(table, edge=edge, lenient=lenient, retry=retry, verify=verify)
+        reader = tile_reader(table, edge=edge, lenient=lenient, retry=retry, verify=verify, slide_cache=slide_cache)
         self._masks = None if masks is None else MaskReader(table, masks, size, lenient=lenient, retry=retry)
         self.read: Counter[str] = Counter()
         self.rejected: dict[int, str] = {}

@@ -33,8 +33,6 @@ LEFT_OUT: dict[str, dict[tuple[str, str], str]] = {
     "cellmix_dali/reading/slides.py": {("EncodedTile", "pixels"): "of tiles that are made of blocks"},
     "cellmix_dali/slides/formats/dicom.py": {("refusal", "path"): AN_ERROR_OF_THE_SYSTEM},
     "cellmix_dali/slides/formats/hamamatsu.py": {
-        ("BlockTable", "file"): A_KIND_OF_ITS_OWN,
-        ("BlockTable", "path"): "of the file by which the slide is opened",
         ("through_openslide", "tables"): "where no level can be read by blocks",
     },
     "cellmix_dali/slides/grey_blocks.py": {("refusal", "path"): AN_ERROR_OF_THE_SYSTEM},
@@ -48,7 +46,6 @@ LEFT_OUT: dict[str, dict[tuple[str, str], str]] = {
         ("refusal", "path"): AN_ERROR_OF_THE_SYSTEM,
     },
     "cellmix_dali/slides/stream_kinds.py": {("DecoderRoute", "difference"): "of routes that nothing was tried on"},
-    "cellmix_dali/slides/tiff.py": {("BlockTable", "path"): "of the file by which the slide is opened"},
     "cellmix_dali/slides/tiff_directories.py": {("refusal", "path"): AN_ERROR_OF_THE_SYSTEM},
     "cellmix_dali/stain/tasks.py": {
         ("SlideStain", "fit"): "of slides whose stain cannot be fitted",
@@ -62,7 +59,6 @@ LEFT_OUT: dict[str, dict[tuple[str, str], str]] = {
     "cellmix_dali/tiling/slides.py": {("refusal", "path"): AN_ERROR_OF_THE_SYSTEM},
     "cellmix_dali/training/collection.py": {
         ("Division", "fold"): A_KIND_OF_ITS_OWN,
-        ("TileSamples", "verify"): "given by its place",
     },
     "cellmix_dali/training/demo.py": {("Division", "seed"): "the demo's one slide is divided as every training's is"},
     "cellmix_dali/training/images.py": {

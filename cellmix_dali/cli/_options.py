@@ -54,6 +54,10 @@ SkipBadSlides = Annotated[
         "--skip-bad-slides", help="Leave out slides that cannot be read, and report them, instead of stopping."
     ),
 ]
+SlideCache = Annotated[
+    str,
+    data_option(help="Memory for where the blocks of slides lie, of each loader: 8 bytes for each block of a slide."),
+]
 TileSize = Annotated[
     int | None, data_option(min=32, help="Side in pixels to which tiles are resized; by default their own.")
 ]

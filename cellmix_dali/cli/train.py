@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
+from .._arguments import byte_count
 from ..errors import ArgumentError
 from ..mixing import METHODS, canonical_method, mixes
 from ..training.division import Division
@@ -25,6 +26,7 @@ from ._options import (
     Only,
     SkipBadImages,
     SkipBadSlides,
+    SlideCache,
     TileSize,
     data_option,
     grid_option,
@@ -118,6 +120,7 @@ def slides(
         Literal["headers", "scan"],
         data_option(help="What is verified of a tile: headers, or the codes of JPEG scans, too."),
     ] = "headers",
+    slide_cache: SlideCache = "512MB",
     *,
     mixing: TileMixingOptions,
     model: ModelOptions,
@@ -130,6 +133,7 @@ def slides(
     --out. The state is kept there after every epoch, and after the batch in which SIGTERM or Ctrl-C comes (exit codes
     143 and 130): --resume goes on there, to the same result as an uninterrupted training.
     """
+    byte_count("slide_cache", slide_cache)
     division = dividing.division(run.seed)
     console, settings = _checked(context, asked.tile_size, mixing, model, run)
     recipe = asked.recipe()
@@ -147,6 +151,7 @@ def slides(
             recipe,
             division=division,
             verify=verify,
+            slide_cache=slide_cache,
             mixed_resolutions=asked.mixed_resolutions,
             skip_bad_slides=skip_bad_slides,
             progress=lambda done, count: status.update(f"laying grids over the slides: {done} of {count}"),

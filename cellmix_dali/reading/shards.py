@@ -22,7 +22,7 @@ from ..storage.moment import is_missing, refusal
 from ..storage.open_file import KeptFile, OpenFile, read_in_parts
 from ..storage.patience import AT_ONCE, Patience, Retry
 from ..tables.tile_table import TileTable
-from .slides import VERIFY, EncodedTile, TileReader
+from .slides import SLIDE_CACHE, VERIFY, EncodedTile, TileReader
 
 __all__ = ["ShardReader", "tile_reader"]
 
@@ -30,7 +30,13 @@ _GEOMETRY = np.zeros((1, 5, 2), np.int32)  # each tile is one stream in full: no
 
 
 def tile_reader(
-    table: TileTable, *, edge: str = "skip", lenient: bool = False, retry: Retry = AT_ONCE, verify: str = "headers"
+    table: TileTable,
+    *,
+    edge: str = "skip",
+    lenient: bool = False,
+    retry: Retry = AT_ONCE,
+    verify: str = "headers",
+    slide_cache: int | str = SLIDE_CACHE,
 ) -> TileReader | ShardReader:
     """Make the reader of a table's tiles: from shards where they are in shards, else from the slides.
 
@@ -44,9 +50,11 @@ def tile_reader(
         See `cellmix_dali.reading.slides.TileReader`.
     verify : {"headers", "scan", "hash"}, default "headers"
         See `cellmix_dali.reading.slides.VERIFY`; "hash" for tiles in shards alone.
+    slide_cache : int or str, default "512MB"
+        See `cellmix_dali.reading.slides.TileReader`; tiles in shards need none.
     """
     if not is_sharded(table):
-        return TileReader(table, edge=edge, lenient=lenient, retry=retry, verify=verify)
+        return TileReader(table, edge=edge, lenient=lenient, retry=retry, verify=verify, slide_cache=slide_cache)
     if edge not in ("skip", "pad"):
         raise unknown_name("edge", edge, ("skip", "pad"))
     return ShardReader(table, retry=retry, verify=verify)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..errors import ArgumentError, SlideError, unknown_name
 from ..slides import Level, Slide
 from ..slides.block_reader import Block, BlockReader, read_blocks
-from ..slides.pool import OpenSlides
+from ..slides.pool import SLIDE_CACHE, OpenSlides
 from ..slides.ppm import ppm
 from ..slides.stream_kinds import KINDS, PIXELS, stream_kind
 from ..storage.open_file import read_in_parts
@@ -22,7 +22,7 @@ from ..storage.patience import AT_ONCE, Patience, Retry
 from ..tables.tile_table import TileTable
 from .windows import Extents, cut_windows, extents, lie, of_rows, on_level
 
-__all__ = ["VERIFY", "EncodedTile", "TileReader"]
+__all__ = ["SLIDE_CACHE", "VERIFY", "EncodedTile", "TileReader"]
 
 #: What is verified of a tile before it is handed on. "headers": what shows without following the codes. "scan": the
 #: codes of JPEG scans, too. "hash": of tiles in shards, the SHA-256 that was taken when they were written.
@@ -96,6 +96,8 @@ class TileReader:
         See `VERIFY`.
     opened : mapping of int to Slide, optional
         Slides that are open already, by their numbers in the table; they are not closed.
+    slide_cache : int or str, default "512MB"
+        Bytes that the block tables of slides may take, see `cellmix_dali.slides.pool.OpenSlides`.
 
     Raises
     ------
@@ -129,6 +131,7 @@ class TileReader:
         retry: Retry = AT_ONCE,
         verify: str = "headers",
         opened: Mapping[int, Slide] | None = None,
+        slide_cache: int | str = SLIDE_CACHE,
     ) -> None:
         self.table = table
         if verify not in VERIFY:
@@ -143,9 +146,8 @@ class TileReader:
             raise unknown_name("edge", edge, ("skip", "pad"))
         self.pad = edge == "pad"
         self._size = int(table.size.max()) if len(table) else 1
-        self._slides = OpenSlides(table.slides, opened)
+        self._slides = OpenSlides(table.slides, opened, cache=slide_cache)
         self._patience = Patience(retry)
-        self._sources: dict[tuple[int, int], _Source] = {}
         self._direct: frozenset[str] = frozenset(KINDS)
         self._blocks, whole, self.kinds = self._look_at_first_slides(lenient)
         if slots is not None:
@@ -207,12 +209,10 @@ class TileReader:
     def only(self, kinds: Iterable[str]) -> None:
         """Read only blocks of these of `cellmix_dali.slides.stream_kinds.KINDS` directly, others through OpenSlide."""
         self._direct = frozenset(kinds)
-        self._sources.clear()
 
     def close(self) -> None:
         """Close the slides."""
         self._slides.close()
-        self._sources.clear()
 
     def kinds_of(self, rows: NDArray[np.int64]) -> list[str]:
         """Return the kind of the blocks that tiles lie on, of `cellmix_dali.slides.stream_kinds`."""
@@ -234,12 +234,15 @@ class TileReader:
         return [self._source(*key) for key in numbers], which
 
     def _source(self, number: int, level: int) -> _Source | SlideError:
-        """A level of a slide, opened where it is not; its reader remembers the blocks' header."""
+        """A level of a slide, opened where it is not; its reader remembers the blocks' header.
+
+        Whoever reads holds what this returns: the tables of a slide that is dropped meanwhile live as long.
+        """
         try:
-            slide = self._slides[number]
+            slide, notes = self._slides.with_notes(number)
         except SlideError as error:
             return error
-        source = self._sources.get((number, level))
+        key, source = (level, self._direct), notes.get((level, self._direct))
         if source is None:
             if level >= len(slide.levels):
                 new = _Source(None, None, _NOWHERE)
@@ -250,8 +253,8 @@ class TileReader:
                 height = None if of.row_step is None else own[3]
                 reader = slide.block_reader(level, scans=self._scans, height=height) if direct else None
                 new = _Source(of, reader, own)
-            source = self._sources.setdefault((number, level), new)
-        return source
+            source = notes.setdefault(key, new)
+        return cast("_Source", source)
 
     def _whole_tiles(self, given: _Windows) -> list[EncodedTile | SlideError | None]:
         """Read tiles that are one block each: nothing is cut. None stands for a blank one."""

@@ -17,9 +17,11 @@ import numpy as np
 from numba import carray, types
 
 from cellmix_dali._compiled import compiled, pointer
+from cellmix_dali.slides.block_places import ELSEWHERE, OFFSET_BITS
 
-__all__ = ["look_up", "read_quickly"]
+__all__ = ["look_up", "read_quickly", "unpacked"]
 
+_OFFSETS, _OFFSET_BITS, _ELSEWHERE = np.uint64((1 << OFFSET_BITS) - 1), np.uint64(OFFSET_BITS), np.uint64(ELSEWHERE)
 _RUN = 32  # any 64 zeros in a row hold 32 that begin at a multiple of 32
 # Of the C library.
 _pread: Any = types.ExternalFunction("pread", types.intp(types.intc, types.uintp, types.uintp, types.int64))
@@ -33,25 +35,34 @@ def look_up(which, tables, columns, rows):
     ----------
     which : int64 array (n,)
         The table of each block.
-    tables : int64 array (tables, 4)
-        Of each level: the addresses of its blocks' offsets and of their byte counts, int64; its columns and rows.
+    tables : int64 array (tables, 3)
+        Of each level: the address of its blocks' places, see `cellmix_dali.slides.block_places`; its columns and rows.
     columns, rows : int64 arrays (n,)
         The blocks' places.
 
     Returns
     -------
     offsets, counts : int64 arrays (n,)
-        A block that is not in its table has -1 bytes.
+        A block that is not in its table, or whose place is `ELSEWHERE`, has -1 bytes.
     """
     offsets, counts = np.empty(which.size, np.int64), np.empty(which.size, np.int64)
     for block in range(which.size):
-        offsets_at, counts_at, across, down = tables[which[block]]
+        places_at, across, down = tables[which[block]]
         column, row = columns[block], rows[block]
         offsets[block], counts[block] = 0, -1
         if 0 <= column < across and 0 <= row < down:
-            offsets[block] = carray(pointer(offsets_at), across * down, np.int64)[row * across + column]
-            counts[block] = carray(pointer(counts_at), across * down, np.int64)[row * across + column]
+            offsets[block], counts[block] = unpacked(
+                carray(pointer(places_at), across * down, np.uint64)[row * across + column]
+            )
     return offsets, counts
+
+
+@compiled()
+def unpacked(packed):
+    """Return the offset and the bytes of a packed place; 0 and -1 of one that is `ELSEWHERE`."""
+    if packed == _ELSEWHERE:
+        return np.int64(0), np.int64(-1)
+    return np.int64(packed & _OFFSETS), np.int64(packed >> _OFFSET_BITS)
 
 
 @compiled()

@@ -4,18 +4,22 @@ What does not look as it should is left to the careful way in Python (`IntervalS
 """
 
 # The annotations would be compiled with the functions.
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, attr-defined, call-arg"
+# mypy: disable-error-code="unreachable"
 
 from __future__ import annotations
 
-from cellmix_dali._compiled import compiled
-from cellmix_dali.slides._quick import _marker_before_end, _read, _without_zeros
+import numpy as np
+from numba import carray
+
+from cellmix_dali._compiled import compiled, pointer
+from cellmix_dali.slides._quick import _marker_before_end, _read, _without_zeros, unpacked
 
 __all__ = ["splice"]
 
 
 @compiled()
-def splice(number, places, wanted, offsets, counts, lead, zeros, buffer, starts, ends):
+def splice(number, places, wanted, packed_at, intervals, lead, zeros, buffer, starts, ends):
     """Read blocks into a buffer as complete JPEG streams.
 
     Parameters
@@ -26,8 +30,9 @@ def splice(number, places, wanted, offsets, counts, lead, zeros, buffer, starts,
         Which restart intervals make each block.
     wanted : bool array (n,)
         False for a block to be left out.
-    offsets, counts : int64 arrays (intervals,)
-        Where the intervals lie in the file, and their bytes, the marker behind each among them.
+    packed_at, intervals : int
+        Address and number of the intervals' places, see `cellmix_dali.slides.block_places`; their bytes count the
+        marker behind each.
     lead : uint8 array
         The header of the streams.
     zeros : bool
@@ -38,6 +43,8 @@ def splice(number, places, wanted, offsets, counts, lead, zeros, buffer, starts,
         Out: where in the buffer each stream begins and ends; -1 for one that needs the careful way.
     """
     free, pieces = 0, places.shape[1]
+    packed = carray(pointer(packed_at), intervals, np.uint64)
+    begin, _ = unpacked(packed[0])
     for block in range(places.shape[0]):
         starts[block] = ends[block] = -1
         if not wanted[block]:
@@ -45,19 +52,25 @@ def splice(number, places, wanted, offsets, counts, lead, zeros, buffer, starts,
         at, piece = free + lead.size, 0
         while piece < pieces:
             # Intervals that follow each other in the file are read at once.
-            offset, length, after = offsets[places[block, piece]], counts[places[block, piece]], piece + 1
-            while after < pieces and offsets[places[block, after]] == offset + length:
-                length += counts[places[block, after]]
+            offset, length = unpacked(packed[places[block, piece]])
+            if length < 0:
+                break
+            after = piece + 1
+            while after < pieces:
+                next_offset, count = unpacked(packed[places[block, after]])
+                if count < 0 or next_offset != offset + length:
+                    break
+                length += count
                 after += 1
             # The two bytes before are looked at, too: what follows them may be anything, and look like a scan.
             if _read(number, offset - 2, buffer[at - 2 : at + length]) < length + 2:
                 break
-            if offset != offsets[0] and not _marker(buffer[at - 2 : at]):
+            if offset != begin and not _marker(buffer[at - 2 : at]):
                 break
             if piece > 0:
                 buffer[at - 2], buffer[at - 1] = 0xFF, 0xD0 + (piece - 1) % 8
             while piece < after:
-                count = counts[places[block, piece]]
+                _, count = unpacked(packed[places[block, piece]])
                 if not _sound(buffer[at : at + count], zeros):
                     break
                 at += count

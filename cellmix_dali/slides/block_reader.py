@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellmix_dali.errors import SlideError
-from cellmix_dali.slides.block_table import BlockTable
+from cellmix_dali.slides.block_table import PlacedBlocks
 from cellmix_dali.slides.damage import BlockCheck
 from cellmix_dali.slides.intervals import IntervalStreams
 from cellmix_dali.slides.jpeg import without_padding
@@ -23,7 +23,7 @@ __all__ = ["Block", "BlockReader", "read_blocks"]
 
 #: A stream, None where the file has no bytes for the block, or the reason why there is no stream.
 Block: TypeAlias = "NDArray[np.uint8] | SlideError | None"
-_NO_TABLE = 0, 0, 0, 0
+_NO_TABLE = 0, 0, 0
 _TRIES = 8  # headers that are looked at before compiled reading is given up
 
 
@@ -36,23 +36,23 @@ class BlockReader:
 
     def __init__(
         self,
-        table: BlockTable,
+        table: PlacedBlocks,
         *,
         open_file: Callable[[int], OpenFile],
         block: Callable[[int, int], bytes | None],
-        where: str,
+        where: Callable[[int, int], str],
         scans: bool = False,
     ) -> None:
         self._table, self._open_file, self._block, self._where = table, open_file, block, where
         self._check = BlockCheck(table.block_width, table.block_height, scans=scans)
         self._header: UsualHeader | None = None
         self._tries = 0
-        # The arrays live as long as the table does.
-        self._addresses = (table.offsets.ctypes.data, table.counts.ctypes.data, table.columns, table.rows)
+        # The array lives as long as the table does, and that as long as the reader: who reads must hold the reader.
+        self._address = (table.places.packed.ctypes.data, table.columns, table.rows)
         self._spliced: SplicedBlocks | None = None
         if isinstance(table.streams, IntervalStreams):
             self._spliced = SplicedBlocks(table, table.streams)
-            self._addresses = _NO_TABLE
+            self._address = _NO_TABLE
 
     def read(self, columns: NDArray[np.int64], rows: NDArray[np.int64]) -> list[Block]:
         """Read blocks.
@@ -108,9 +108,10 @@ class BlockReader:
             return None
         damage = self._check.damage(stream)
         if damage is not None:
+            where = self._where(column, row)
             return SlideError(
-                f"Block {column}, {row} (column, row) of {self._where} is damaged: {damage}. Copy the slide again from "
-                "its source, or leave this place out."
+                f"{where[0].upper()}{where[1:]} is damaged: {damage}. Copy the slide again from its source, or leave "
+                "this place out."
             )
         if self._spliced is not None:
             self._spliced.is_known = True  # all blocks have one header
@@ -128,10 +129,10 @@ class BlockReader:
         length, zeros = head
         table = self._table
         index = row * table.columns + column
-        count = int(table.counts[index])
+        (offset,), (count,) = (of.tolist() for of in table.places.take(np.array([index])))
         # Held, as another thread may close the slide meanwhile.
         file = self._open_file(0 if table.file is None else int(table.file[index]))
-        block = without_padding(os.pread(file.number, count, int(table.offsets[index])))
+        block = without_padding(os.pread(file.number, count, offset))
         if table.in_items:
             block = block[ITEM_BYTES:]
         # The scan is the same in the file and in the stream: the header is what comes before it.
@@ -167,7 +168,7 @@ def read_blocks(
 
     if not len(which):
         return []
-    tables = np.array([_NO_TABLE if reader is None else reader._addresses for reader in readers], np.int64)
+    tables = np.array([_NO_TABLE if reader is None else reader._address for reader in readers], np.int64)
     offsets, counts = look_up(which, tables, columns, rows)
     of, wanted = _files(readers, which, columns, rows)
     # The files are held until all is read.

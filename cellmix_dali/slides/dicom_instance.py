@@ -93,8 +93,8 @@ class Instance:
         Of the whole level, and of a frame, in pixels.
     spacing : tuple of float
         Millimetres from one row to the next, and from one column to the next.
-    power : str
-        Of the objective.
+    power : float or None
+        Of the objective; None where it is not said, or not as one number.
     """
 
     path: Path
@@ -120,7 +120,7 @@ class Instance:
     height: int = 0
     focal_planes: int = 1
     spacing: tuple[float, ...] = ()
-    power: str = ""
+    power: float | None = None
     places: dict[int, Element] = field(default_factory=dict)
 
     @property
@@ -219,7 +219,8 @@ def _take(found: Instance, file: ElementFile, element: Element) -> None:
     elif tag == _OPTICAL_PATHS:
         for of in file.first_item(element):
             if of.tag == _POWER:
-                found.power = file.text(of)
+                said = _decimals(file.text(of))
+                found.power = said[0] if len(said) == 1 else None
     elif tag in (_PER_FRAME, _EXTENDED_OFFSETS, _PIXELS):
         found.places[tag] = element
 

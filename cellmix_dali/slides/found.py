@@ -8,7 +8,7 @@ from itertools import starmap
 from pathlib import Path
 
 from cellmix_dali.slides import openslide, samples
-from cellmix_dali.slides.block_table import BlockTable
+from cellmix_dali.slides.block_table import BlockTable, PlacedBlocks
 from cellmix_dali.slides.levels import Box, Level
 from cellmix_dali.slides.scales import ScaledLevel, true_scales
 from cellmix_dali.storage.moment import refusal
@@ -28,7 +28,7 @@ class Found:
         What each level is in the file.
     notes : tuple of str
         As in `cellmix_dali.slides.Slide`.
-    tables : tuple of (BlockTable or None)
+    tables : tuple of (PlacedBlocks or None)
         Where the blocks of each level lie, None for one that OpenSlide reads; empty on the openslide route.
     pixels : OpenSlideFile or None
         The file in OpenSlide; None where OpenSlide refuses it and only blocks can be read.
@@ -47,7 +47,7 @@ class Found:
     vendor: str | None
     scaled: tuple[ScaledLevel, ...]
     notes: tuple[str, ...]
-    tables: tuple[BlockTable | None, ...]
+    tables: tuple[PlacedBlocks | None, ...]
     pixels: openslide.OpenSlideFile | None
     blanks_from_finer: bool = False
     format: str = ""
@@ -102,7 +102,7 @@ def through_openslide(
         vendor=vendor,
         scaled=tuple(scaled),
         notes=tuple(notes),
-        tables=tables,
+        tables=tuple(None if of is None else of.placed() for of in tables),
         pixels=pixels,
         blanks_from_finer=blanks_from_finer,
     )
@@ -142,7 +142,7 @@ def from_blocks(
         vendor=vendor,
         scaled=tuple(scaled),
         notes=tuple(notes),
-        tables=kept,
+        tables=tuple(of.placed() for of in kept),
         pixels=None,
     )
 

@@ -17,8 +17,9 @@ from PIL import Image
 
 from cellmix_dali.errors import ArgumentError, SlideError
 from cellmix_dali.slides.block_reader import BlockReader
-from cellmix_dali.slides.block_table import BlockTable
+from cellmix_dali.slides.block_table import PlacedBlocks
 from cellmix_dali.slides.damage import BlockCheck
+from cellmix_dali.slides.found import Found
 from cellmix_dali.slides.host_jpeg import decode_into
 from cellmix_dali.slides.intervals import IntervalStreams
 from cellmix_dali.slides.jp2 import CODESTREAM, bare_codestream
@@ -31,6 +32,7 @@ from cellmix_dali.storage.open_file import KeptFile, OpenFile
 __all__ = ["Slide", "open_slide"]
 
 _BAND_PIXELS = 1 << 25  # a thumbnail is made of bands of about this many pixels
+_OTHER_BYTES = 1 << 15  # of memory that a slide takes besides its tables and properties, about
 _EXACT = 1 / 1024  # OpenSlide draws without blurring when a region begins this near to a pixel of the level
 
 
@@ -39,6 +41,13 @@ class Slide:
 
     Several threads may read from one Slide at once. It pickles as its path and looks at the file again where
     it is unpickled; files are opened by the process that reads, so a forked child never shares a handle.
+
+    Parameters
+    ----------
+    path : path-like
+        The slide file.
+    found : Found, optional
+        What is known of it, as an index has it. By default the file is looked at, see `open_slide`.
 
     Attributes
     ----------
@@ -66,8 +75,8 @@ class Slide:
         The name of the format that took the file, of `cellmix_dali.slides.formats.FORMATS`.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        found = look_at(path)
+    def __init__(self, path: str | os.PathLike[str], found: Found | None = None) -> None:
+        found = found or look_at(path)
         self.path = found.path
         self.levels = found.levels
         self.file_levels = tuple(of.number for of in found.scaled)
@@ -109,6 +118,12 @@ class Slide:
             self._pixels.close()
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the tables of its blocks take, about; of an index's slide they lie in its file."""
+        said = sum(map(len, self.properties.values()))
+        return _OTHER_BYTES + said + sum(of.nbytes for of in self._tables if of is not None)
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """The files that blocks are read from; none on the openslide route."""
         return tuple(self._kept)
@@ -131,7 +146,7 @@ class Slide:
         of = self._scaled[level]
         return of.file_width, of.file_height
 
-    def _table(self, level: int) -> BlockTable:
+    def _table(self, level: int) -> PlacedBlocks:
         self._level(level)
         table = self._tables[level] if self._tables else None
         if table is None:
@@ -170,7 +185,7 @@ class Slide:
         return self._blocks_of(self._table(level), level, columns, rows)
 
     def _blocks_of(
-        self, table: BlockTable, level: int, columns: Sequence[int], rows: Sequence[int]
+        self, table: PlacedBlocks, level: int, columns: Sequence[int], rows: Sequence[int]
     ) -> list[bytes | None]:
         across, down = np.asarray(columns, np.int64), np.asarray(rows, np.int64)
         if across.shape != down.shape or across.ndim != 1:
@@ -182,11 +197,11 @@ class Slide:
                 f"Level {level} of {self.path} has {table.columns}x{table.rows} blocks; "
                 f"there is none at column {across[at]}, row {down[at]}."
             )
-        index = table.places(across, down)
+        index = table.numbers(across, down)
         numbers = [0] * len(index) if table.file is None else table.file[index[:, 0]].tolist()
         files, streams = {number: self._file(level, number) for number in set(numbers)}, table.streams
         found: list[bytes | None] = []
-        places = table.offsets[index].tolist(), table.counts[index].tolist(), numbers
+        places = *(of.tolist() for of in table.places.take(index)), numbers
         for offsets, counts, number in zip(*places, strict=True):
             if not any(counts):
                 found.append(None)
@@ -198,7 +213,7 @@ class Slide:
                 if len(block) != sum(counts):
                     raise ValueError(f"only {len(block)} of its {sum(counts)} bytes are in the file")
                 if isinstance(streams, IntervalStreams):
-                    first = int(table.offsets[0])
+                    first = int(table.places.take(slice(1))[0][0])
                     before = [os.pread(file.number, 2, at - 2) if at != first else b"" for at in offsets]
                     found.append(streams.splice(pieces, before))
                 elif streams is not None:
@@ -215,7 +230,7 @@ class Slide:
             except (OSError, ValueError) as error:
                 at = len(found)
                 raise refusal(
-                    f"Cannot read block {across[at]}, {down[at]} (column, row) of level {level} of {self.path}",
+                    f"Cannot read {table.where(self.path, level, int(across[at]), int(down[at]))}",
                     error,
                     "Copy the slide again from its source, or leave this place out.",
                 ) from error
@@ -263,7 +278,7 @@ class Slide:
             table,
             open_file=partial(self._file, level),
             block=lambda column, row: self._blocks_of(table, level, (column,), (row,))[0],
-            where=f"level {level} of {self.path}",
+            where=partial(table.where, self.path, level),
             scans=scans,
         )
 
@@ -361,8 +376,8 @@ class Slide:
                 pixels: NDArray[np.uint8] = np.asarray(image.convert("RGB"))
         except Exception as error:  # Pillow raises nearly anything on garbage
             raise SlideError(
-                f"Cannot decode block {column}, {row} (column, row) of level {level} of {self.path}: "
-                f"{error}. Copy the slide again from its source, or leave this place out."
+                f"Cannot decode {table.where(self.path, level, column, row)}: {error}. Copy the slide again from its "
+                "source, or leave this place out."
             ) from error
         return pixels
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cellmix_dali.slides.block_table import BlockTable
+from cellmix_dali.slides.block_table import PlacedBlocks
 from cellmix_dali.slides.damage import zeros_may_be_data
 from cellmix_dali.slides.intervals import IntervalStreams
 from cellmix_dali.storage.buffers import BufferPool
@@ -22,7 +22,7 @@ class SplicedBlocks:
 
     Parameters
     ----------
-    table : BlockTable
+    table : PlacedBlocks
         The level.
     streams : IntervalStreams
         Its `streams`.
@@ -35,7 +35,7 @@ class SplicedBlocks:
         Whether a whole block was looked at closely, and with it the header.
     """
 
-    def __init__(self, table: BlockTable, streams: IntervalStreams) -> None:
+    def __init__(self, table: PlacedBlocks, streams: IntervalStreams) -> None:
         self._table = table
         self.header, self.is_known = streams.lead, False
         self._lead = np.frombuffer(streams.lead, np.uint8)
@@ -62,12 +62,14 @@ class SplicedBlocks:
 
         table = self._table
         there = (columns >= 0) & (columns < table.columns) & (rows >= 0) & (rows < table.rows)
-        places = table.places(np.where(there, columns, 0), np.where(there, rows, 0))
-        sizes = table.counts[places].sum(axis=1)
+        numbers = table.numbers(np.where(there, columns, 0), np.where(there, rows, 0))
+        sizes = table.places.take(numbers)[1].sum(axis=1)
         there &= sizes <= _MOST_BYTES
-        buffer = _BUFFERS.take(int(sizes[there].sum()) + len(places) * len(self._lead))
-        starts, ends = np.empty(len(places), np.int64), np.empty(len(places), np.int64)
-        splice(file.number, places, there, table.offsets, table.counts, self._lead, self._zeros, buffer, starts, ends)
+        buffer = _BUFFERS.take(int(sizes[there].sum()) + len(numbers) * len(self._lead))
+        starts, ends = np.empty(len(numbers), np.int64), np.empty(len(numbers), np.int64)
+        packed = table.places.packed
+        at = packed.ctypes.data, len(packed)
+        splice(file.number, numbers, there, *at, self._lead, self._zeros, buffer, starts, ends)
         return [
             buffer[start:end] if start >= 0 else None for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
         ]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..errors import ArgumentError
 from ..slides import open_slide
+from ..slides.pool import SLIDE_CACHE
 from ..tables.recipe import TileRecipe
 from ..tables.slide_list import read_slide_list, tiles_of_slides
 from ..tables.tile_table import TileTable
@@ -24,6 +25,7 @@ def collection_data(
     *,
     division: Division | None = None,
     verify: str = "headers",
+    slide_cache: int | str = SLIDE_CACHE,
     mixed_resolutions: bool = False,
     skip_bad_slides: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -41,6 +43,8 @@ def collection_data(
         What is tested on, and what chooses the best epoch.
     verify : str, default "headers"
         What is verified of a tile, see `cellmix_dali.pipelines.train_loader`.
+    slide_cache : int or str, default "512MB"
+        Bytes that the block tables of slides may take, of each loader, see `cellmix_dali.pipelines.train_loader`.
     mixed_resolutions : bool, default False
         Whether tiles may be of different scale, see `cellmix_dali.tables.tiles_of_slides`.
     skip_bad_slides : bool, default False
@@ -89,7 +93,7 @@ def collection_data(
         with open_slide(path) as slide:
             routes[path] = f"{slide.route}: {slide.reason}"
     return TrainingData(
-        source=TileSamples(recipe.tile_size, recipe.edge, routes, verify),
+        source=TileSamples(recipe.tile_size, recipe.edge, slides=routes, verify=verify, slide_cache=slide_cache),
         train=sides.train,
         validation=sides.validation,
         test=sides.test,

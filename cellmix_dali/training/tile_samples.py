@@ -15,7 +15,7 @@ from ..errors import SlideError
 from ..pipelines import Loader, evaluate_loader, train_loader
 from ..plugins import PlanSource, TileSource, tiles
 from ..reading.faults import place_of
-from ..reading.slides import TileReader
+from ..reading.slides import SLIDE_CACHE, TileReader
 from ..slides.stream_kinds import KINDS, PIXELS, stream_kind
 from ..tables.tile_table import TileTable
 from .data import Making
@@ -38,6 +38,8 @@ class TileSamples:
         Each slide's path and how it is read.
     verify : str
         What is verified of a tile, see `cellmix_dali.pipelines.train_loader`.
+    slide_cache : int or str
+        Bytes that the block tables of slides may take, of each loader.
     """
 
     unit: ClassVar[str] = "tiles"
@@ -46,6 +48,7 @@ class TileSamples:
     edge: str = "skip"
     slides: Mapping[str, str] = field(default_factory=dict)
     verify: str = "headers"
+    slide_cache: int | str = SLIDE_CACHE
 
     def labels(self, samples: TileTable) -> NDArray[Any]:
         """Return the class index of each tile."""
@@ -123,6 +126,7 @@ class TileSamples:
             "edge": self.edge,
             "fault_file": making.fault_file,
             "verify": self.verify,
+            "slide_cache": self.slide_cache,
         }
 
 

@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1] / "slides"))
+sys.path.append(str(Path(__file__).parents[1] / "slides" / "formats"))
 sys.path.append(str(Path(__file__).parent))
 
 import logging
 
 import numpy as np
+from damage_dicom import DICOM_KINDS, dicom_layout
 from damage_kinds import KINDS, Kind, layout_of
 from damage_ndpi import NDPI_KINDS, ndpi_layout
 from nvidia.dali import fn, types
@@ -33,6 +35,7 @@ from cellmix_dali.reading.slides import EncodedTile, TileReader
 from cellmix_dali.slides import Slide, open_slide
 from cellmix_dali.tables import TileTable
 
+OTHER_KINDS = {".ndpi": (NDPI_KINDS, ndpi_layout), ".dcm": (DICOM_KINDS, dicom_layout)}  # by suffix
 SECONDS = 20  # an alarm ends the child
 LOOKED_AT = 6  # tiles decoded of those that are not what they were
 ADDRESSES = 2 << 30  # bytes of address space beyond the parent's
@@ -171,7 +174,8 @@ def say(**what: Any) -> None:
 def main(folder: str, *paths: str) -> None:
     logging.disable()
     for path in map(Path, paths):
-        at = ndpi_layout(path) if path.suffix == ".ndpi" else layout_of(path)
+        kinds, layout = OTHER_KINDS.get(path.suffix, (KINDS, layout_of))
+        at = layout(path)
         with open_slide(path) as slide:
             table = table_of(path, slide)
         reader = TileReader(table)
@@ -179,7 +183,7 @@ def main(folder: str, *paths: str) -> None:
         whole = reader.read(np.arange(len(table)))
         assert all(isinstance(tile, EncodedTile) and tile.way == "direct" for tile in whole)
         reader.close()
-        left = list(NDPI_KINDS if path.suffix == ".ndpi" else KINDS)
+        left = list(kinds)
         while left:
             # One child goes on until it dies of a kind; the next begins after that one.
             progress, child = Path(folder, "progress"), os.fork()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -111,5 +112,26 @@ def test_fewer_slides_stay_open_to_openslide(
         tiles = reader.read(np.arange(6))
         assert [tile.way for tile in tiles if isinstance(tile, EncodedTile)] == ["openslide"] * 6
         held = {key() for key in openslide._HANDLES._recent}
-        assert [slide._pixels in held for slide in reader._slides._slides.values()].count(True) == 2
+        assert [kept.slide._pixels in held for kept in reader._slides._slides.values()].count(True) == 2
         assert len(openslide._HANDLES) == 2
+
+
+def test_slides_that_are_dropped_while_others_read_them(rendered: list[RenderedSlide], tmp_path: Path) -> None:
+    """Compiled code reads by the address of a table: it lives as long as a batch that uses it."""
+    paths = []
+    for number, slide in enumerate((*rendered[:2], *rendered[:2])):
+        paths.append(tmp_path / f"{number}{slide.path.suffix}")
+        paths[-1].symlink_to(slide.path)
+    table = mixed_table(paths, 256)
+    rows = np.arange(len(table))
+    want = [content(tile) for tile in TileReader(table, edge="pad").read(rows)]
+    reader = TileReader(table, edge="pad", slide_cache=0)  # keeps one slide at a time
+
+    def read(seed: int) -> bool:
+        order = np.random.default_rng(seed).permutation(len(rows))
+        return [content(tile) for tile in reader.read(rows[order])] == [want[row] for row in order]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(read, range(40)))
+    assert len(reader._slides) == 1
+    reader.close()

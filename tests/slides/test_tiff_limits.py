@@ -275,7 +275,7 @@ def blocks_of(columns: int, rows: int, blank: Sequence[tuple[int, int]] = ()) ->
     counts = np.ones(columns * rows, np.int64)
     for column, row in blank:
         counts[row * columns + column] = 0
-    return BlockTable(columns * 8, rows * 8, 8, 8, columns, rows, counts, counts, "jpeg", "rgb", None)
+    return BlockTable(columns * 8, rows * 8, 8, 8, columns, rows, "jpeg", "rgb", None, offsets=counts, counts=counts)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,13 @@ of it. Frames are in order (TILED_FULL), or say where they go (TILED_SPARSE); on
 OpenSlide. Where they lie in the file, see `cellmix_dali.slides.dicom_instance`. An instance that is there twice, by its
 SOPInstanceUID, counts once.
 
+Files that share a level must have frames of one size, kind and colour: OpenSlide believes the first of them, and would
+show the others wrongly. A file whose first bytes are those of a TIFF, too, is one if it is called .tif or .tiff.
+
 Read directly: JPEG baseline in YBR_FULL_422, YBR_FULL or RGB, and JPEG 2000, lossless or not, in YBR_RCT, YBR_ICT or
 RGB, of three samples of 8 bits. The photometric interpretation says whether JPEG holds YCbCr or RGB, whatever markers
 the streams have. JPEG 2000 undoes YBR_RCT and YBR_ICT itself. A frame in several fragments is joined where it is read.
-All else OpenSlide is asked for, such as frames that are not compressed, or several focal planes.
+All else OpenSlide is asked for, level by level, such as frames that are not compressed, or several focal planes.
 
 Microns per pixel are PixelSpacing of the largest level: first from row to row, then from column to column.
 
@@ -22,7 +25,6 @@ from __future__ import annotations
 
 import functools
 import os
-import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -33,15 +35,12 @@ from numpy.typing import NDArray
 from cellmix_dali.errors import NotReadError, SlideError
 from cellmix_dali.slides.block_table import BlockTable
 from cellmix_dali.slides.dicom_instance import Instance, is_whole_slide, read_frames, read_instance, series_of
+from cellmix_dali.slides.dicom_streams import FrameStreams, look_at_frame
 from cellmix_dali.slides.formats.registry import SlideFormat, register_format
 from cellmix_dali.slides.formats.slide_file import SlideFile
 from cellmix_dali.slides.found import Found, from_blocks, through_openslide
-from cellmix_dali.slides.jp2 import CODESTREAM
-from cellmix_dali.slides.jpeg import BlockStreams
-from cellmix_dali.slides.jpeg2000 import parse_codestream
 from cellmix_dali.slides.openslide import OpenSlideFile
 from cellmix_dali.slides.samples import MOST_BLOCK_PIXELS
-from cellmix_dali.slides.usual_blocks import ITEM_BYTES
 from cellmix_dali.storage.moment import MOMENT, refusal
 
 __all__ = ["Dicom"]
@@ -63,7 +62,11 @@ _SYNTAXES = {
 _ORGANISATIONS = ("TILED_FULL", "TILED_SPARSE", "3D", "")
 _SUFFIXES = (".dcm", ".dicom", "")  # a file of such a name that cannot be read just now may be a level
 _TAGS = {"TransferSyntaxUID": "syntax", "SeriesInstanceUID": "series", "PhotometricInterpretation": "photometric"}
-_ITEM = b"\xfe\xff\x00\xe0"
+_ALIKE = {
+    "syntax": "transfer syntax", "photometric": "photometric interpretation", "samples": "number of samples per pixel",
+    "planes_apart": "planar configuration", "bits": "number of bits", "bits_stored": "number of stored bits",
+    "signed": "pixel representation", "tile_width": "frames' width", "tile_height": "frames' height",
+}  # fmt: skip
 _HEADER_BYTES = 1 << 16
 _MOST_BLOCKS = 1 << 22  # of a level: scanners write some 130,000
 _KNOWN = 1 << 16  # files whose series are remembered
@@ -85,9 +88,9 @@ class Dicom(SlideFormat):
     vendor = "dicom"
 
     def recognises(self, file: SlideFile) -> bool:  # noqa: D102
-        # A file that is both is a TIFF if it is called so, as in OpenSlide.
-        is_tiff = file.is_tiff and file.path.suffix.lower() in (".tif", ".tiff")
-        return not is_tiff and is_whole_slide(file.head)
+        # A file that is both is a TIFF if it is called so and sound, as in OpenSlide, which is asked only then.
+        may_be_tiff = file.is_tiff and file.path.suffix in (".tif", ".tiff")
+        return is_whole_slide(file.head) and (not may_be_tiff or file.vendor == self.vendor)
 
     def look(self, file: SlideFile) -> Found:  # noqa: D102
         path = file.path
@@ -100,27 +103,50 @@ class Dicom(SlideFormat):
             )
         first = levels[0][0]
         mpp = (1000 * first.spacing[1], 1000 * first.spacing[0]) if len(first.spacing) == 2 else None
-        for instance in (each for level in levels for each in level):
-            _check(instance)
-        try:
-            tables = [_table(number, parts) for number, parts in enumerate(levels)]
-        except _NotDirectError as obstacle:
-            return self._through_openslide(path, str(obstacle))
-        blank = sum(int((table.counts == 0).sum()) for table in tables)
+        for number, parts in enumerate(levels):
+            for instance in parts:
+                _check(instance)
+                _check_alike(number, parts[0], instance)
+        tables: list[BlockTable | None] = []
+        obstacles: list[str] = []
+        for number, parts in enumerate(levels):
+            try:
+                tables.append(_table(number, parts))
+            except _NotDirectError as obstacle:
+                tables.append(None)
+                obstacles.append(str(obstacle))
+        direct = [table for table in tables if table is not None]
+        blank = sum(int((table.counts == 0).sum()) for table in direct)
         said = f" Frames that are not there are white: {blank}." if blank else ""
+        if obstacles:
+            sizes = [(parts[0].width, parts[0].height) for parts in levels]
+            return self._in_part(path, obstacles[0], sizes, tables, said)
         return from_blocks(
             path,
-            tables,
+            direct,
             f"The file is a DICOM slide whose frames any decoder can read.{said}",
             vendor=self.vendor,
             mpp=mpp,
             properties=_properties(first, mpp),
         )
 
-    def _through_openslide(self, path: Path, obstacle: str) -> Found:
+    def _in_part(
+        self,
+        path: Path,
+        obstacle: str,
+        sizes: Sequence[tuple[int, int]],
+        tables: Sequence[BlockTable | None],
+        said: str,
+    ) -> Found:
+        """Leave to OpenSlide the levels without a table; all of them where it sees levels of other sizes than these."""
+        pixels = OpenSlideFile(path, self.vendor)
         try:
-            pixels = OpenSlideFile(path, self.vendor)
-            return through_openslide(path, self.vendor, pixels, f"Read through OpenSlide: {obstacle}.")
+            reason = f"Read through OpenSlide: {obstacle}."
+            if any(tables) and tuple(sizes) == pixels.handle().level_dimensions:
+                reason = f"The file is a DICOM slide. Read through OpenSlide in part: {obstacle}.{said}"
+            else:
+                tables = ()
+            return through_openslide(path, self.vendor, pixels, reason, tuple(tables))
         except NotReadError:
             raise
         except SlideError as error:
@@ -223,8 +249,6 @@ def _places(
                 index: slice | NDArray[np.int64] = slice(part.first_frame, part.first_frame + part.frames)
                 if part.first_frame + part.frames > blocks:
                     raise _NotDirectError(f"level {number} has {blocks} tiles and more frames, such as focal planes")
-                if not part.concatenation and part.frames < blocks:
-                    raise ValueError(f"it has {part.frames} frames, and its level {blocks} tiles")
                 if files is None:
                     return frames.offsets, frames.counts, None
             else:
@@ -257,8 +281,22 @@ def _check(of: Instance) -> None:
     blocks = -(-of.width // of.tile_width) * -(-of.height // of.tile_height)
     if blocks > _MOST_BLOCKS:
         raise _damaged(of.path, ValueError(f"its level has {blocks} tiles, and a level at most {_MOST_BLOCKS}"))
+    if of.is_full and not of.concatenation and of.frames % blocks:
+        raise _damaged(of.path, ValueError(f"it has {of.frames} frames, and its level {blocks} tiles"))
     if not of.is_full and not of.says_places:
         raise _damaged(of.path, ValueError("it does not say where its frames go"))
+
+
+def _check_alike(number: int, first: Instance, other: Instance) -> None:
+    """Refuse a level of files whose pixels differ: OpenSlide would show some in wrong colours without a word."""
+    for name, what in _ALIKE.items():
+        one, two = getattr(first, name), getattr(other, name)
+        if one != two:
+            raise SlideError(
+                f"{other.path} is not read: it has a part of level {number}, as {first.path} has, but its {what} is "
+                f"{two or 'not said'}, there {one or 'not said'}. If it does not belong there, take it out of the "
+                "folder; else copy the whole series again."
+            )
 
 
 def _check_kind(number: int, of: Instance) -> None:
@@ -279,43 +317,12 @@ def _check_kind(number: int, of: Instance) -> None:
 def _check_parts(number: int, parts: Sequence[Instance]) -> None:
     """Tell whether the instances of a level are parts of one, all of them."""
     first, concatenations = parts[0], {part.concatenation for part in parts}
-    alike = {(part.tile_width, part.tile_height, part.syntax, part.photometric) for part in parts}
-    if len(alike) > 1 or len(concatenations) > 1:
-        raise _NotDirectError(f"level {number} is in {len(parts)} files that differ in more than their frames")
+    if len(concatenations) > 1:
+        raise _NotDirectError(f"level {number} is in {len(parts)} files that are not parts of one concatenation")
     said = [part.part for part in parts]
     total = max(first.parts, len(parts), 2)  # one part alone is not a concatenation
     if first.concatenation and said != list(range(1, total + 1)):
         raise _NotDirectError(f"of the {total} or more parts of level {number}, the folder has those numbered {said}")
-
-
-class _FrameStreams:
-    """Makes a frame's items a code stream; JPEG gets the colour that the photometric interpretation says."""
-
-    def __init__(self, colours: BlockStreams | None) -> None:
-        self._colours = colours
-
-    def join(self, block: bytes) -> bytes:
-        stream = _joined(block)
-        if self._colours is not None:
-            return self._colours.join(stream)
-        if not stream.startswith(CODESTREAM):
-            raise ValueError(f"no JPEG 2000 starts here (bytes {stream[:4].hex(' ') or 'none'})")
-        return stream
-
-
-def _joined(block: bytes, *, whole: bool = True) -> bytes:
-    """The values of a frame's items (PS3.5, A.4); of the last one, as much as is there where it is not `whole`."""
-    parts, place = [], 0
-    while place < len(block):
-        if block[place : place + 4] != _ITEM or len(block) < place + ITEM_BYTES:
-            raise ValueError(f"no item begins at byte {place} of it (bytes {block[place : place + 4].hex(' ')})")
-        (length,) = struct.unpack_from("<I", block, place + 4)
-        place += ITEM_BYTES
-        parts.append(block[place : place + length])
-        place += length
-    if whole and place != len(block):
-        raise ValueError(f"its item says it is {place - len(block)} bytes longer than it is")
-    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _streams(
@@ -324,16 +331,17 @@ def _streams(
     offsets: NDArray[np.int64],
     counts: NDArray[np.int64],
     files: NDArray[np.uint16] | None,
-) -> _FrameStreams:
+) -> FrameStreams:
     """Look at the first frame of a level, by which the others are made streams."""
     at = int((counts > 0).argmax())
     of, offset, count = parts[0 if files is None else int(files[at])], int(offsets[at]), int(counts[at])
+    colour = _COLOURS[of.syntax][of.photometric] if of.syntax == _JPEG else None
     try:
         with of.path.open("rb", buffering=0) as file:
             try:
-                streams, found = _looked_at(of, os.pread(file.fileno(), min(count, _HEADER_BYTES), offset))
+                streams, found = look_at_frame(os.pread(file.fileno(), min(count, _HEADER_BYTES), offset), colour)
             except ValueError:  # perhaps a long header
-                streams, found = _looked_at(of, os.pread(file.fileno(), count, offset))
+                streams, found = look_at_frame(os.pread(file.fileno(), count, offset), colour)
         if found != (of.tile_width, of.tile_height, 3, 8):
             raise ValueError(
                 f"it is {found[0]}x{found[1]} pixels of {found[2]} components with {found[3]} bits, the file says "
@@ -344,29 +352,11 @@ def _streams(
     return streams
 
 
-def _looked_at(of: Instance, block: bytes) -> tuple[_FrameStreams, tuple[int, int, int, int]]:
-    """How frames become streams; width, height, components and bits of this one."""
-    stream = _joined(block, whole=False)
-    if of.syntax != _JPEG:
-        codestream = parse_codestream(stream)
-        return _FrameStreams(None), (
-            codestream.width,
-            codestream.height,
-            len(codestream.bits),
-            max(codestream.bits),
-        )
-    colours = BlockStreams(_COLOURS[of.syntax][of.photometric], None, stream)
-    header = colours.header
-    if header.process not in (0xC0, 0xC1, 0xC2):
-        raise ValueError("it is a JPEG of a kind that decoders do not know (lossless or arithmetic)")
-    return _FrameStreams(colours), (header.width, header.height, header.components, header.precision)
-
-
 def _properties(first: Instance, mpp: tuple[float, float] | None) -> dict[str, str]:
     """What OpenSlide calls by the same names."""
     found = {"openslide.vendor": "dicom"} | {f"dicom.{name}": getattr(first, of) for name, of in _TAGS.items()}
     if mpp is not None:
         found |= {"openslide.mpp-x": f"{mpp[0]:.17g}", "openslide.mpp-y": f"{mpp[1]:.17g}"}
-    if first.power:
-        found["openslide.objective-power"] = first.power
+    if first.power is not None:
+        found["openslide.objective-power"] = f"{first.power:.17g}"
     return found

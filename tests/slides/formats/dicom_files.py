@@ -138,6 +138,30 @@ def write_dicom(path: Path, of: Written) -> Path:
     return path
 
 
+def with_tiff_head(path: Path, of: Written, *, sound: bool = True) -> Path:
+    """Write an instance that is a TIFF, too: its directory, behind all else, has the frames as tiles."""
+    data = bytearray(write_dicom(path, of).read_bytes())
+    data += bytes(len(data) % 2)
+    offsets, place = [], 0
+    for frame in of.frames:
+        offsets.append(place := data.index(frame, place))
+        place += len(frame)
+    entries = b""
+    for tag, kind, values in (
+        (256, "I", [of.width]), (257, "I", [of.height]), (258, "H", [8, 8, 8]), (259, "H", [7]), (262, "H", [6]),
+        (277, "H", [3]), (284, "H", [1]), (322, "I", [of.tile_width]), (323, "I", [of.tile_height]),
+        (324, "I", offsets), (325, "I", [len(frame) for frame in of.frames]), (530, "H", [2, 2]),
+    ):  # fmt: skip
+        value = struct.pack(f"<{len(values)}{kind}", *values)
+        if len(value) > 4:
+            value, place = struct.pack("<I", len(data)), len(data)
+            data += struct.pack(f"<{len(values)}{kind}", *values) + bytes(-len(values) * struct.calcsize(kind) % 2)
+        entries += struct.pack("<HHI", tag, "HI".index(kind) + 3, len(values)) + value.ljust(4, b"\0")
+    data[:8] = struct.pack("<2sHI", b"II", 42, len(data) if sound else len(data) * 2)
+    path.write_bytes(data + struct.pack("<H", 12) + entries + bytes(4))
+    return path
+
+
 def jpeg2000(pixels: Pixels, *, lossless: bool = True, mct: bool = True) -> bytes:
     """A bare JPEG 2000 code stream; with the component transform, which is RCT where it is lossless, else ICT."""
     out = io.BytesIO()

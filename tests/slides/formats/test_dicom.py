@@ -21,6 +21,7 @@ from dicom_files import (
     image,
     jpeg2000,
     sparse,
+    with_tiff_head,
     write_dicom,
 )
 from PIL import Image
@@ -69,6 +70,9 @@ def apart(path: Path) -> int:
     most = 0
     with open_slide(path) as slide, openslide.OpenSlide(path) as other:
         assert (slide.route, slide.vendor, slide.format) == ("direct", "dicom", "dicom")
+        for name in ("vendor", "mpp-x", "mpp-y", "objective-power"):
+            name = f"openslide.{name}"
+            assert slide.properties.get(name) == other.properties.get(name)
         assert [(level.width, level.height) for level in slide.levels] == list(other.level_dimensions)
         for number, level in enumerate(slide.levels):
             # At the level's own pixels: elsewhere OpenSlide interpolates where levels do not divide.
@@ -151,6 +155,67 @@ def test_what_openslide_refuses_and_decoders_read(tmp_path: Path) -> None:
     one = replace(ONE, width=64, height=48, frames=ONE.frames[:1], table="")
     path = written(tmp_path / "one frame", replace(one, fragment=300))[0]
     np.testing.assert_array_equal(whole(path), want[:48, :64])
+
+
+@pytest.mark.parametrize("power", ["40", "40.0", "2.5e1", "0", "-4", "twenty", "20\\40", "", None])
+def test_the_objective_is_told_as_openslide_tells_it(tmp_path: Path, power: str | None) -> None:
+    assert apart(written(tmp_path, replace(ONE, power=power))[0]) == 0
+
+
+@pytest.mark.parametrize("sound", [True, False])
+@pytest.mark.parametrize("name", ["a.dcm", "a", "a.svs", "a.tif", "a.tiff", "a.TIF", "a.bif"])
+def test_a_file_that_begins_as_a_tiff_is_what_openslide_takes_it_for(tmp_path: Path, name: str, sound: bool) -> None:
+    path = with_tiff_head(tmp_path / name, replace(ONE, spacing="0.0004\\0.0004"), sound=sound)
+    with open_slide(path) as slide, openslide.OpenSlide(path) as other:
+        assert slide.route == "direct"
+        assert slide.vendor == other.properties["openslide.vendor"]
+        assert slide.vendor == ("generic-tiff" if sound and name in ("a.tif", "a.tiff") else "dicom")
+        assert slide.properties.get("openslide.mpp-x") == other.properties.get("openslide.mpp-x")
+        np.testing.assert_array_equal(slide.read_region(0, 0, 0, 301, 200), over_white(other, 0, 0, 0, 301, 200))
+
+
+EVEN = image(FINE[:, :300])  # of which OpenSlide does not interpolate the lower level
+PLAIN_LOWER = replace(
+    image(COARSE, encode=lambda frame: frame.tobytes(), syntax=PLAIN, photometric="RGB"), uid="1.2.826.2.2"
+)
+
+
+@pytest.mark.parametrize("images", [[EVEN, PLAIN_LOWER], [*concatenation(EVEN, 2), LABEL, PLAIN_LOWER]])
+def test_a_level_that_openslide_reads_does_not_keep_the_others_from_the_direct_way(
+    tmp_path: Path, images: list[Written]
+) -> None:
+    path = written(tmp_path, *images)[0]
+    assert apart(path) == 0
+    with open_slide(path) as slide:
+        assert [level.compression for level in slide.levels] == ["jpeg", None]
+        assert "in part: the frames of level 1 are not compressed" in slide.reason
+
+
+def test_an_error_names_the_file_in_which_the_frame_lies(tmp_path: Path) -> None:
+    paths = written(tmp_path, *concatenation(ONE, 3), LOWER)
+    with open_slide(paths[0]) as slide:
+        reader = slide.block_reader(0)
+        table, lower = slide._tables[0], slide._tables[1]
+        for path, offset in (
+            (paths[1], table.offsets[12]),
+            (paths[2], table.offsets[24]),
+            (paths[3], lower.offsets[7]),
+        ):
+            changed = bytearray(path.read_bytes())
+            changed[offset + 60 : offset + 300] = bytes(240)
+            changed[offset + 300 : offset + 302] = b"\xff\xc4"
+            path.write_bytes(changed)
+        found = read_all(slide, reader)
+        assert [number for number, block in enumerate(found) if isinstance(block, SlideError)] == [12, 24]
+        assert f"Block 2, 2 (column, row) of level 0 of {paths[0]}, in {paths[1]} is damaged" in str(found[12])
+        assert f"Block 4, 4 (column, row) of level 0 of {paths[0]}, in {paths[2]} is damaged" in str(found[24])
+        with pytest.raises(SlideError, match=f"block 1, 2 .column, row. of level 1 of {paths[0]}, in {paths[3]}: "):
+            slide.read_region(1, 64, 96, 9, 9)
+        paths[2].write_bytes(paths[2].read_bytes()[:-500])
+        with pytest.raises(
+            SlideError, match=f"read block 4, 4 .column, row. of level 0 of {paths[0]}, in {paths[2]}: only"
+        ):
+            slide.block(0, 4, 4)
 
 
 STREAMS: dict[str, Callable[[Pixels], bytes]] = {
@@ -248,6 +313,22 @@ REFUSED: dict[str, tuple[Sequence[Written], str]] = {
     "YBR_ICT in JPEG": ([replace(ONE, photometric="YBR_ICT")], "photometric interpretation YBR_ICT"),
     "focal planes": ([replace(ONE, others=other(0x00480303, "UL", 3))], "3 focal planes"),
     "two of three parts": (concatenation(ONE, 3)[:2], r"of the 3 or more parts of level 0.* numbered \[1, 2\]"),
+    "a part in other colours": (
+        [concatenation(ONE, 2)[0], replace(concatenation(ONE, 2)[1], photometric="RGB")],
+        r"1\.dcm is not read: it has a part of level 0, as .*0\.dcm has, but its photometric interpretation is RGB, ",
+    ),
+    "a part of another syntax": (
+        [concatenation(ONE, 2)[0], replace(concatenation(ONE, 2)[1], syntax=JPEG2000)],
+        r"1\.dcm is not read: .* transfer syntax is 1\.2\.840\.10008\.1\.2\.4\.91, there 1\.2\.840",
+    ),
+    "a part of smaller frames": (
+        [concatenation(ONE, 2)[0], replace(concatenation(ONE, 2)[1], tile_height=24)],
+        r"1\.dcm is not read: .* frames' height is 24, there 48",
+    ),
+    "a level again in other colours": (
+        [ONE, replace(ONE, uid="1.2.826.2.9", photometric="RGB")],
+        r"1\.dcm is not read: .* photometric interpretation is RGB, there YBR_FULL_422",
+    ),
     "one part": (concatenation(ONE, 2)[1:], r"numbered \[2\]"),
     "one level twice": ([ONE, replace(ONE, uid="1.2.826.2.9")], "several frames at one place"),
     "a label alone": ([LABEL], "of the 1 files of its series in its folder, none has the ImageType VOLUME"),
@@ -267,7 +348,14 @@ REFUSED: dict[str, tuple[Sequence[Written], str]] = {
     ),
     "far too many tiles": ([replace(ONE, width=2**31)], "tiles, and a level at most 4194304"),
     "no series": ([replace(ONE, others={0x0020000E: None})], "without a SeriesInstanceUID"),
-    "no pixels": ([replace(ONE, others=other(0x00280008, "IS", "999999"))], "says that it has 999999 frames"),
+    "no pixels": (
+        [replace(ONE, others=other(0x00280008, "IS", "999999"))],
+        "it has 999999 frames, and its level 25 tiles",
+    ),
+    "no pixels of these frames": (
+        [replace(sparse(ONE), others=other(0x00280008, "IS", "999999"))],
+        "says that it has 999999 frames",
+    ),
     "an empty frame": ([replace(ONE, frames=[b"", *ONE.frames[1:]])], "the first frame of level 0"),
     "JPEG 2000 in JPEG": ([image(FINE, encode=jpeg2000)], "the first frame of level 0: no JPEG starts here"),
 }
