@@ -16,6 +16,7 @@ from ..jobs.processes import nothing_else_runs_here
 from .compare import compare
 from .curriculum import curriculum
 from .demo import demo
+from .embed import embed
 from .inspect import inspect
 from .preview import preview
 from .stain import stain
@@ -38,7 +39,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (demo, inspect, preview, curriculum, stain, tile):
+for command in (demo, inspect, preview, curriculum, stain, tile, embed):
     app.command()(command)
 for name, group in (("train", train), ("compare", compare)):
     app.add_typer(group, name=name)

@@ -14,7 +14,10 @@ from .._front import front
 if TYPE_CHECKING:
     from .configuration import ModelConfiguration as ModelConfiguration
     from .features import SlideFeatures as SlideFeatures, embed as embed, slide_features as slide_features
+    from .files import read_features as read_features
+    from .job import embed_slides as embed_slides
     from .model import FeatureModel as FeatureModel, open_model as open_model
+    from .outcome import EmbedResult as EmbedResult, EmbedState as EmbedState
     from .settings import ModelSettings as ModelSettings
 
 __getattr__, __dir__, __all__ = front(
@@ -22,7 +25,10 @@ __getattr__, __dir__, __all__ = front(
     {
         "configuration": "ModelConfiguration",
         "features": "SlideFeatures embed slide_features",
+        "files": "read_features",
+        "job": "embed_slides",
         "model": "FeatureModel open_model",
+        "outcome": "EmbedResult EmbedState",
         "settings": "ModelSettings",
     },
 )

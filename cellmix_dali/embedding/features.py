@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,11 +74,14 @@ class Clock:
         Seconds in which the model waited for tiles, and in which it worked.
     tiles : int
         Tiles that it has seen.
+    tick : callable or None
+        Called after each batch.
     """
 
     waited: float = 0.0
     computed: float = 0.0
     tiles: int = 0
+    tick: Callable[[], None] | None = None
     last: float = field(default_factory=time.perf_counter)
 
     def lap(self) -> float:
@@ -203,7 +206,7 @@ def features_of_slides(
     decoder: str = "cpu",
     num_threads: int | None = None,
     clock: Clock,
-) -> Iterator[SlideFeatures]:
+) -> Generator[SlideFeatures, None, None]:
     """Go through slides as they come, for instance while their tissue is being found; see `slide_features`.
 
     Parameters
@@ -251,6 +254,8 @@ def _computed(batches: Iterable[Batch], model: FeatureModel, clock: Clock) -> It
         if pair is not None:
             found = pair[1].cpu().numpy()
             clock.computed += clock.lap()
+            if clock.tick is not None:
+                clock.tick()
             yield pair[0], found
     clock.waited += clock.lap()
     if begun is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -35,3 +36,9 @@ def tiles(tiny: list[Path]) -> TileTable:
         with open_slide(path) as slide:
             tables.append(grid_tiles(slide, 64, stride=40))
     return TileTable.concat(tables)
+
+
+@pytest.fixture
+def slides(tiny: list[Path], tmp_path: Path) -> list[Path]:
+    """Copies of the tiny slides, to be damaged."""
+    return [Path(shutil.copy(path, tmp_path)) for path in tiny]
