@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         read_tiles as read_tiles,
         train_image_loader as train_image_loader,
         train_loader as train_loader,
+        view_loader as view_loader,
     )
     from .plugins import (
         Draw as Draw,
@@ -64,7 +65,7 @@ __getattr__, __dir__, __all__ = front(
         "losses": "SoftCrossEntropy SoftTargetCrossEntropy",
         "mixing": "CellMix MixPlan Target TargetValues cellmix_plan",
         "mixing.online_augmentation": "get_online_augmentation",
-        "pipelines": "evaluate_image_loader evaluate_loader read_tiles train_image_loader train_loader",
+        "pipelines": "evaluate_image_loader evaluate_loader read_tiles train_image_loader train_loader view_loader",
         "plugins": "Draw PlanSource TileSource cellmix mix tiles",
         "reading": "AnnotationMasks MaskSlides",
         "shards": "open_tiles",

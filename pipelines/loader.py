@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
@@ -61,6 +61,8 @@ class Loader(OfOneProcess, Generic[SourceT]):
         Whether the source's rank was not asked for, so that it must be that of the process group, if there is one.
     seen : mapping, optional
         What else changes the batches' tensors, such as the mean that is taken out: part of the state's settings.
+    outputs : sequence of str, optional
+        Names of the pipeline's outputs; by default the source's.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Loader(OfOneProcess, Generic[SourceT]):
         *,
         follows_group: bool = False,
         seen: Mapping[str, Any] | None = None,
+        outputs: Sequence[str] | None = None,
     ) -> None:
         super().__init__(source, follows_group)
         self.source = source
@@ -78,6 +81,7 @@ class Loader(OfOneProcess, Generic[SourceT]):
         curriculum = None if source.plans is None else source.plans.curriculum
         self._curriculum: Any = curriculum if hasattr(curriculum, "state_dict") else None  # one that has a state
         self._seen = dict(seen or {})
+        self._outputs = source.outputs if outputs is None else list(outputs)
         self._epoch = self._iteration = 0
         self._begun_at = 0  # the iteration at which the latest pass began
         # The pass under way, or the one that was left. One that is no longer this one raises when it is asked to go on.
@@ -252,7 +256,7 @@ class Loader(OfOneProcess, Generic[SourceT]):
         )
 
         self._iterator = DALIGenericIterator(
-            [self.pipeline], self.source.outputs, size=-1, auto_reset=False, prepare_first_batch=False
+            [self.pipeline], self._outputs, size=-1, auto_reset=False, prepare_first_batch=False
         )
         self._used = False
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cellmix_dali._random import generator
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.mixing import TargetValues, mixed_target, mixer_parameters
+from cellmix_dali.mixing.mixing_matrix import MixingMatrix
 from cellmix_dali.reading.faults import Fault
 from cellmix_dali.sampling import EpochOrder
 from cellmix_dali.slides.stream_kinds import DecoderRoute
@@ -277,7 +278,7 @@ class Source(ABC):
         values: NDArray[np.float32] = target.values[samples]
         if plan is None or self.num_classes is None:
             return values
-        return mixed_target(target.kind, values, plan.weights)
+        return mixed_target(target.kind, values, plan.matrix)
 
     def _batch_labels(self, samples: NDArray[np.int64], plan: PlanArrays | None) -> NDArray[np.generic]:
         """The batch's labels, (batch, 1) or (batch, classes)."""
@@ -297,6 +298,8 @@ def drawn_flips(count: int, *, seed: int, epoch: int, iteration: int, rank: int)
 
 def mixed_labels(labels: NDArray[np.generic], num_classes: int, plan: PlanArrays | None) -> NDArray[np.float32]:
     """Return labels, class indices (batch,) or shares (batch, classes), as shares, mixed as the plan says."""
-    soft = labels.ndim == 2
-    dense = np.asarray(labels, np.float32) if soft else np.eye(num_classes, dtype=np.float32)[labels.astype(np.int64)]
-    return dense if plan is None else (plan.weights.astype(np.float64) @ dense).astype(np.float32)
+    if labels.ndim == 2:
+        dense = np.asarray(labels, np.float32)
+        return dense if plan is None else plan.matrix.mixed(dense).astype(np.float32)
+    matrix = MixingMatrix.unit(len(labels)) if plan is None else plan.matrix
+    return matrix.mixed_classes(labels.astype(np.int64), num_classes).astype(np.float32)

@@ -60,6 +60,7 @@ CHOSEN: dict[str, dict[str, Any]] = {
         "_PART": (32, 48, 96, 80),
     },
     "pipelines._tissue": {"SATURATION": 20, "BLACK": 40, "RASTER": 32},
+    "plugins.engines.cpu_views": {"_PIXELS": 1024, "HEAD": 16},
     "plugins._delivery": {"_AHEAD": 2},
     "plugins.engines.cpu_normalise": {"_AHEAD": 2, "_EIGHT": 8},
     "plugins.engines.self_check": {"_BATCH": 4, "_SIZES": ((24, 16, 8), (24, 48, 12), (10, 15, 5))},

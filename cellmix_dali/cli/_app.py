@@ -22,6 +22,7 @@ from .preview import preview
 from .stain import stain
 from .tile import tile
 from .train import train
+from .warm_up import warm_up
 
 __all__ = ["app", "main"]
 
@@ -39,7 +40,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (demo, inspect, preview, curriculum, stain, tile, embed):
+for command in (demo, inspect, preview, curriculum, stain, tile, embed, warm_up):
     app.command()(command)
 for name, group in (("train", train), ("compare", compare)):
     app.add_typer(group, name=name)
