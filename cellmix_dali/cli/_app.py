@@ -17,6 +17,7 @@ from .compare import compare
 from .curriculum import curriculum
 from .demo import demo
 from .embed import embed
+from .heatmap import heatmap
 from .inspect import inspect
 from .preview import preview
 from .stain import stain
@@ -40,7 +41,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (demo, inspect, preview, curriculum, stain, tile, embed, warm_up):
+for command in (demo, inspect, preview, curriculum, stain, tile, embed, heatmap, warm_up):
     app.command()(command)
 for name, group in (("train", train), ("compare", compare)):
     app.add_typer(group, name=name)

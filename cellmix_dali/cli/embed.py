@@ -223,7 +223,7 @@ def _tell(console: Console, result: EmbedResult, told: set[str]) -> None:
     some = f"{good:,} of " if result.failed else ""
     before = f"; {kept:,} slides were done before" if kept else ""
     say(console, f"{result.tiles:,} tiles of {some}{len(result.slides):,} slides{before}")
-    if result.busy is not None and result.seconds:
+    if result.busy is not None and result.tiles_now:
         rate = result.tiles_now / result.seconds
         say(console, f"{rate:,.0f} tiles/s; the model worked {100 * result.busy:.0f} % of the time, and waited else")
     if result.bad_tiles:

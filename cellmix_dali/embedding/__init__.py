@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from .features import SlideFeatures as SlideFeatures, embed as embed, slide_features as slide_features
     from .files import read_features as read_features
     from .job import embed_slides as embed_slides
+    from .maps import (
+        feature_colours as feature_colours,
+        similarity as similarity,
+        write_heatmap as write_heatmap,
+        write_tiles_geojson as write_tiles_geojson,
+    )
     from .model import FeatureModel as FeatureModel, open_model as open_model
     from .outcome import EmbedResult as EmbedResult, EmbedState as EmbedState
     from .settings import ModelSettings as ModelSettings
@@ -27,6 +33,7 @@ __getattr__, __dir__, __all__ = front(
         "features": "SlideFeatures embed slide_features",
         "files": "read_features",
         "job": "embed_slides",
+        "maps": "feature_colours similarity write_heatmap write_tiles_geojson",
         "model": "FeatureModel open_model",
         "outcome": "EmbedResult EmbedState",
         "settings": "ModelSettings",

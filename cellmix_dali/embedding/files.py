@@ -25,7 +25,7 @@ from ..errors import ArgumentError
 from ..storage.aside import write_aside
 from ..storage.foreign_files import reading
 
-__all__ = ["FORMATS", "FeatureFile", "files_of", "read_features", "write_features"]
+__all__ = ["FORMATS", "FeatureFile", "files_of", "read_attributes", "read_features", "write_features"]
 
 _ROWS = 64  # of a chunk
 
@@ -162,3 +162,33 @@ def read_features(path: str | Path) -> tuple[NDArray[Any], NDArray[np.int64]]:
     if coords.shape != (len(features), 2):
         raise ArgumentError(f"{place} has {len(features)} features and coordinates of the shape {coords.shape}.")
     return features, coords.astype(np.int64)
+
+
+def read_attributes(path: str | Path) -> dict[str, Any]:
+    """Read what a file of features says of its tiles: TRIDENT's attributes.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``.h5`` or ``.parquet``.
+
+    Raises
+    ------
+    ArgumentError
+        If it does not say the tiles' side and the slide's size, as CLAM's files do not.
+    """
+    place = Path(path)
+    with reading(place, "The file of features", "Make it again with `cellmix-dali embed`."):
+        if place.suffix == ".parquet":
+            told: dict[str, Any] = json.loads((pq.read_schema(place).metadata or {}).get(b"tiles", b"{}"))
+        else:
+            with h5py.File(place, "r") as file:
+                told = dict(file["coords"].attrs) if "coords" in file else {}
+    needed = ("patch_size_level0", "level0_width", "level0_height")
+    missing = [name for name in needed if not told.get(name)]
+    if missing:
+        raise ArgumentError(
+            f"{place} does not say {', '.join(missing)} of its tiles, as TRIDENT's files do and CLAM's do not: use "
+            "`cellmix-dali embed --format trident`."
+        )
+    return told

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .._arguments import integer
 from ..errors import NOT_READ, ArgumentError, CellMixDaliError, SlideError, kind_of, unknown_name
@@ -24,9 +26,11 @@ from ..tiling.records import BadTile, file_stamps, inputs_of
 from ..tiling.slides import JobSlide
 from .features import Clock, SlideFeatures, features_of_slides
 from .files import FORMATS, FeatureFile, files_of, write_features
+from .maps import slide_picture
 from .model import FeatureModel
 from .outcome import EmbedResult, EmbedState, SlideOutcome
 from .records import EmbedFolder, SlideRecord
+from .report import write_reports
 from .sources import About, Sources, find_sources
 from .stream import SlideTiles
 
@@ -34,7 +38,7 @@ __all__ = ["embed_slides", "share_of"]
 
 _WRITING = 2  # slides whose files are being written meanwhile
 _TELL = 0.2  # seconds between two words on how far the job is
-_BAD_TILES, _REPORT = "bad_tiles.jsonl", "report.json"
+_PICTURES = "pictures"
 
 
 def embed_slides(
@@ -222,7 +226,7 @@ class _Job:
         if inputs_of(slide) != about.inputs:
             raise SlideError(f"{slide.path} changed while it was read. Go on with --resume when it is complete.")
         overlap = self.sources.recipe.overlap if self.sources.kind == "slides" else 0
-        attributes = {
+        attributes: dict[str, Any] = {
             "patch_size": self.sources.recipe.tile_size,
             "patch_size_level0": round(about.window * found.downsample),
             "level0_magnification": _magnification(about.mpp),
@@ -236,9 +240,21 @@ class _Job:
         paths = write_features(
             self.folder, self.file_format, FeatureFile(slide.name, found.features, found.coords, attributes)
         )
+        picture = self.records.folder / _PICTURES / f"{slide.name}.jpg"
+        picture.parent.mkdir(exist_ok=True)
+        drawn = slide_picture(
+            about.thumbnail,
+            found.features,
+            found.coords,
+            side=attributes["patch_size_level0"],
+            slide_size=found.size if all(found.size) else _extent(found.coords, about.window),
+        )
+        with write_aside(picture) as file:
+            file.write(drawn)
         return SlideRecord(
             slide=str(slide.path),
             name=slide.name,
+            picture=f"{_PICTURES}/{slide.name}.jpg",
             inputs=about.inputs,
             files=file_stamps(self.folder, paths),
             tiles=len(found.rows),
@@ -318,13 +334,7 @@ class _Job:
             tiles_now=self.clock.tiles,
             notes=notes,
         )
-        with write_aside(self.records.folder / _BAD_TILES) as file:
-            for outcome in outcomes:
-                for tile in outcome.record.bad if outcome.record is not None else ():
-                    line = {"slide": outcome.slide, **vars(tile)}
-                    file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
-        with write_aside(self.records.folder / _REPORT) as file:
-            file.write(json.dumps(_report(result, asked), indent=2, ensure_ascii=False).encode() + b"\n")
+        write_reports(result, asked)
         return result
 
 
@@ -383,50 +393,12 @@ def _bad(table: TileTable, row: int, why: CellMixDaliError) -> BadTile:
     return BadTile(level, x, y, size, str(why), kind_of(why))
 
 
+def _extent(coords: NDArray[np.int64], side: int) -> tuple[int, int]:
+    """The part of a slide that tiles show."""
+    width, height = (coords.max(axis=0) + side).tolist() if len(coords) else (1, 1)
+    return width, height
+
+
 def _magnification(mpp: float | None) -> int:
     """As TRIDENT rounds it: 40 for 0.25 microns per pixel; 0 where it is not known."""
     return 0 if mpp is None else max(1, round(10 / mpp))
-
-
-def _report(result: EmbedResult, asked: dict[str, Any]) -> dict[str, Any]:
-    """The report as JSON values; what differs from run to run stands under ``timing``."""
-    slides = []
-    for outcome in result.slides:
-        record = None if outcome.record is None else asdict(outcome.record)
-        told = {} if record is None else {name: record[name] for name in ("tiles", "width", "mpp", "level", "window")}
-        bad = [] if outcome.record is None else outcome.record.bad
-        files = [] if outcome.record is None else [file.path for file in outcome.record.files]
-        slides.append(
-            {
-                "slide": outcome.slide,
-                "status": outcome.status,
-                "reason": outcome.reason,
-                **told,
-                "bad_tiles": len(bad),
-                "files": files,
-            }
-        )
-    busy = result.busy
-    return {
-        "totals": {
-            "slides": len(slides),
-            "failed": len(result.failed),
-            "tiles": result.tiles,
-            "bad_tiles": result.bad_tiles,
-        },
-        "notes": list(result.notes),
-        "settings": asked,
-        "slides": slides,
-        "timing": {
-            "seconds": round(result.seconds, 3),
-            "waited": round(result.waited, 3),
-            "computed": round(result.computed, 3),
-            "busy": None if busy is None else round(busy, 4),
-            "tiles": result.tiles_now,
-            "slides": {
-                outcome.slide: round(outcome.record.seconds, 3)
-                for outcome in result.slides
-                if outcome.record is not None
-            },
-        },
-    }

@@ -45,6 +45,8 @@ class SlideRecord:
         Level that was read, and side of a tile's window in its pixels.
     note : str
         For a person, such as that there is no tissue.
+    picture : str or None
+        Its map, within the folder of the report.
     seconds : float
         Time it took.
     """
@@ -60,6 +62,7 @@ class SlideRecord:
     level: int = 0
     window: int = 0
     note: str = ""
+    picture: str | None = None
     seconds: float = field(default=0.0, compare=False)
 
     @property

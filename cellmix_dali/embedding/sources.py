@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from PIL import Image
 
 from ..errors import ArgumentError, NotReadError, SlideError
 from ..shards import TILES_FILE, open_tiles
@@ -26,10 +27,12 @@ from ..tables.tile_table import TileTable
 from ..tiling import TilingSettings, find_slides
 from ..tiling.records import Input, inputs_of
 from ..tiling.slides import JobSlide
+from ..tissue.thumbnails import thumbnail_of
 from .stream import SlideTiles
 
 __all__ = ["About", "Sources", "find_sources"]
 
+_SHOWN = 512  # longer side of a thumbnail, pixels
 _TABLES = (".arrow", ".feather", ".ipc", ".parquet", ".pq")
 
 
@@ -51,6 +54,8 @@ class About:
         Side of a tile in pixels of its level.
     note : str
         For a person.
+    thumbnail : uint8 array (height, width, 3) or None
+        Of the whole slide.
     """
 
     slide: JobSlide
@@ -60,6 +65,7 @@ class About:
     level: int = 0
     window: int = 0
     note: str = ""
+    thumbnail: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +144,7 @@ class Sources:
         if self.table is not None:
             return self._of_table(slide)
         override = self.recipe.mpp_override if slide.mpp is None else slide.mpp
-        note, inputs = "", inputs_of(slide)
+        note, inputs, picture = "", inputs_of(slide), None
         with open_slide(slide.path) as opened:
             if self.kind == "coordinates":
                 table = self._grid(opened, slide)
@@ -146,28 +152,34 @@ class Sources:
                 files = SlideFiles(slide.mask, slide.annotations)
                 laid = lay_tiles(opened, self.recipe, label=slide.label, mpp=override, files=files)
                 table, note = laid.table, "; ".join(each for each in (laid.empty, *laid.notes) if each)
+                picture = laid.picture
+            thumbnail = _thumbnail(opened, picture)
             known = override is not None or mpp_problem(opened) is None
             mpp = slide_mpp(opened, override) if known else None
             level, window = (int(table.level[0]), int(table.size[0])) if len(table) else (0, 0)
             tile_mpp = None if mpp is None else mpp * opened.levels[level].downsample * window / self.recipe.tile_size
         return SlideTiles(
-            str(slide.path), table, None, About(slide, inputs, mpp, tile_mpp or None, level, window, note)
+            str(slide.path), table, None, About(slide, inputs, mpp, tile_mpp or None, level, window, note, thumbnail)
         )
 
     def _of_table(self, slide: JobSlide) -> SlideTiles:
         assert self.table is not None
         table = self.table.select(self.rows[slide.number])
-        mpp, inputs = None, inputs_of(slide)
+        mpp, inputs, thumbnail = None, inputs_of(slide), None
         try:
             with open_slide(slide.path) as opened:
                 mpp = slide_mpp(opened, self.recipe.mpp_override) if mpp_problem(opened) is None else None
                 downsample = opened.levels[int(table.level[0])].downsample
+                thumbnail = _thumbnail(opened, None)
         except SlideError:  # finished tiles need no slide; who needs it, says so
             downsample = 1.0
         window = int(table.size[0])
         tile_mpp = None if mpp is None else mpp * downsample * window / self.recipe.tile_size
         return SlideTiles(
-            str(slide.path), table, None, About(slide, inputs, mpp, tile_mpp, int(table.level[0]), window)
+            str(slide.path),
+            table,
+            None,
+            About(slide, inputs, mpp, tile_mpp, int(table.level[0]), window, thumbnail=thumbnail),
         )
 
 
@@ -253,6 +265,14 @@ def _coordinates_of(folder: Path, slide: Path) -> Path:
     """The file of a slide's coordinates; the first place to look, where there is none."""
     places = [where / f"{slide.stem}{end}" for where in (folder, folder / "patches") for end in (".h5", "_patches.h5")]
     return next((place for place in places if place.is_file()), places[0])
+
+
+def _thumbnail(opened: Slide, picture: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    """A small picture of a slide, of the one on which its tissue was looked for, where there is one."""
+    whole = thumbnail_of(opened, _SHOWN)[0] if picture is None else picture
+    image = Image.fromarray(whole)
+    image.thumbnail((_SHOWN, _SHOWN), Image.Resampling.BOX)
+    return np.asarray(image)
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
