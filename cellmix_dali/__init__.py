@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ._front import front
 
 if TYPE_CHECKING:
+    from .collection import CollectionIndex as CollectionIndex, make_index as make_index
     from .curriculum import (
         Curriculum as Curriculum,
         patch_scheduler as patch_scheduler,
@@ -60,6 +61,7 @@ __version__ = "0.1.0"
 __getattr__, __dir__, __all__ = front(
     __name__,
     {
+        "collection": "CollectionIndex make_index",
         "curriculum": "Curriculum patch_scheduler ratio_scheduler",
         "errors": "CellMixDaliError",
         "losses": "SoftCrossEntropy SoftTargetCrossEntropy",

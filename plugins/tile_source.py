@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellmix_dali._arguments import integer
+from cellmix_dali.collection import CollectionIndex
 from cellmix_dali.errors import CellMixDaliError, SlideError
 from cellmix_dali.mixing.targets import Targets, values_by_name
 from cellmix_dali.reading import EncodedTile, MaskReader, ShardReader, TileMasks, TileReader, tile_reader
@@ -99,6 +100,9 @@ class TileSource(Source):
         Bytes of memory that the block tables of slides may take, such as "2GB": eight for each block of a slide, some
         1 MB for a large one. Slides used longest ago are dropped where they do not fit, and opened again, which takes
         some 10 ms each time.
+    index : CollectionIndex or path, optional
+        An index of the slides (``cellmix-dali index``), see `cellmix_dali.collection`: no slide is looked at to be
+        opened, and their block tables take no memory of this process.
 
     Raises
     ------
@@ -147,6 +151,7 @@ class TileSource(Source):
         retry_seconds: float = RETRY_SECONDS,
         verify: str = "headers",
         slide_cache: int | str = SLIDE_CACHE,
+        index: CollectionIndex | str | Path | None = None,
     ) -> None:
         num_workers = integer("num_workers", num_workers, low=1)
         require_table(table)
@@ -178,7 +183,9 @@ class TileSource(Source):
         self.table, self.balance, self.verify = table, balance, verify
         retry = Retry(seconds=retry_seconds)
         lenient = on_error == "replace"
-        reader = tile_reader(table, edge=edge, lenient=lenient, retry=retry, verify=verify, slide_cache=slide_cache)
+        reader = tile_reader(
+            table, edge=edge, lenient=lenient, retry=retry, verify=verify, slide_cache=slide_cache, index=index
+        )
         self._masks = None if masks is None else MaskReader(table, masks, size, lenient=lenient, retry=retry)
         self.read: Counter[str] = Counter()
         self.rejected: dict[int, str] = {}

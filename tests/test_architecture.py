@@ -21,6 +21,7 @@ FLOORS = [
     ("slides",),
     ("annotations",),
     ("tissue",),
+    ("collection",),
     ("tables",),
     ("stain",),
     ("shards",),

@@ -68,8 +68,8 @@ CHOSEN: dict[str, dict[str, Any]] = {
     "reading.slides": {"_LOOKED_AT": 4, "_MOST_SLOTS": 16},
     "sampling.epoch_order": {"_RUNS_A_WINDOW": 8},
     "slides.damage": {"_KNOWN": 64, "_ZEROS": bytes(64)},
-    "tables.grids": {"_THUMBNAIL": (1024, 4096), "_MASK_PIXELS": 4},
     "tables.one_resolution": {"_GROUPS": 6},
+    "tissue.looking": {"_SIDES": (1024, 4096), "_MASK_PIXELS": 4},
     # How pictures for a person are drawn.
     "tissue.overview": {
         "_SIDE": 1600,

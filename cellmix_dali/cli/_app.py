@@ -18,6 +18,7 @@ from .curriculum import curriculum
 from .demo import demo
 from .embed import embed
 from .heatmap import heatmap
+from .index import index
 from .inspect import inspect
 from .preview import preview
 from .stain import stain
@@ -41,7 +42,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (demo, inspect, preview, curriculum, stain, tile, embed, heatmap, warm_up):
+for command in (demo, inspect, preview, curriculum, stain, index, tile, embed, heatmap, warm_up):
     app.command()(command)
 for name, group in (("train", train), ("compare", compare)):
     app.add_typer(group, name=name)

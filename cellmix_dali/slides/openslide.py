@@ -89,7 +89,7 @@ class OpenSlideFile:
     """
 
     def __init__(self, path: Path, vendor: str) -> None:
-        self.path, self._vendor = path, vendor
+        self.path, self.vendor = path, vendor
 
     def _open(self) -> openslide.OpenSlide:
         library = _load()
@@ -104,9 +104,9 @@ class OpenSlideFile:
                 f"vips tiffsave {self.path.name} out.tiff --tile --pyramid --compression jpeg.",
                 path=self.path,
             ) from error
-        if vendor != self._vendor:
+        if vendor != self.vendor:
             raise NotReadError(
-                f"OpenSlide takes {self.path} for another kind of slide than before ({self._vendor}). Not read; the "
+                f"OpenSlide takes {self.path} for another kind of slide than before ({self.vendor}). Not read; the "
                 "file has changed, or could not be read in full just now."
             )
         return handle

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..collection import CollectionIndex
 from ..errors import SlideError
 from ..pipelines import Loader, evaluate_loader, train_loader
 from ..plugins import PlanSource, TileSource, tiles
@@ -40,6 +41,8 @@ class TileSamples:
         What is verified of a tile, see `cellmix_dali.pipelines.train_loader`.
     slide_cache : int or str
         Bytes that the block tables of slides may take, of each loader.
+    index : CollectionIndex or None
+        What is known of the slides.
     """
 
     unit: ClassVar[str] = "tiles"
@@ -49,6 +52,7 @@ class TileSamples:
     slides: Mapping[str, str] = field(default_factory=dict)
     verify: str = "headers"
     slide_cache: int | str = SLIDE_CACHE
+    index: CollectionIndex | None = None
 
     def labels(self, samples: TileTable) -> NDArray[Any]:
         """Return the class index of each tile."""
@@ -85,6 +89,8 @@ class TileSamples:
             plans=plans,
             shuffle=False,
             on_error="replace",
+            slide_cache=self.slide_cache,
+            index=self.index,
         )
         stack.callback(source.close)
         batch = tiles(source)
@@ -127,6 +133,7 @@ class TileSamples:
             "fault_file": making.fault_file,
             "verify": self.verify,
             "slide_cache": self.slide_cache,
+            "index": self.index,
         }
 
 
