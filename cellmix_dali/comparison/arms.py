@@ -160,7 +160,7 @@ def make_arms(
         for curriculum in curricula:
             name = method if len(curricula) == 1 else f"{method}, {curriculum}"
             mixing.append(Arm(name, method, curriculum))
-    return [_augmented(arm, augment) for augment in augmentations for arm in mixing]
+    return [_augmented(arm, change) for change in augmentations for arm in mixing]
 
 
 def candidates(arm: Arm, values: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
