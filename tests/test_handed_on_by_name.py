@@ -67,6 +67,7 @@ LEFT_OUT: dict[str, dict[tuple[str, str], str]] = {
     "cellmix_dali/tables/splits.py": {("some_of", "shown"): A_KIND_OF_ITS_OWN},
     "cellmix_dali/tissue/looking.py": {("find_tissue", "max_size"): "of the picture, which is made already"},
     "cellmix_dali/tiling/job.py": {("SlideResult", "shards"): "of slides without tiles"},
+    "cellmix_dali/tiling/parts.py": {("write_tiles", "augmented"): "said by the table of all parts"},
     "cellmix_dali/tiling/plans.py": {("file_stamps", "known"): A_KIND_OF_ITS_OWN},
     "cellmix_dali/tiling/records.py": {("refusal", "path"): AN_ERROR_OF_THE_SYSTEM},
     "cellmix_dali/tiling/slides.py": {("refusal", "path"): AN_ERROR_OF_THE_SYSTEM},
@@ -78,7 +79,6 @@ LEFT_OUT: dict[str, dict[tuple[str, str], str]] = {
         ("ImageSamples", "folder"): "replaced in the same line",
         ("ImageSamples", "kept"): A_KIND_OF_ITS_OWN,
     },
-    "cellmix_dali/training/mixed.py": {("mix", "name"): A_KIND_OF_ITS_OWN},
     "cellmix_dali/training/shards.py": {("TileSamples", "verify"): "given by its place"},
     "plugins/engines/self_check.py": {
         ("Colour", "measured"): "nothing that is measured is fused, and else all is tried"
