@@ -137,6 +137,17 @@ def tile(
     stain_target: Annotated[
         str, typer.Option(help="What --stains normalises to: median, a slide of the table, or a picture of tissue.")
     ] = "median",
+    augment: Annotated[
+        str | None,
+        typer.Option(
+            help="Change tiles before they are written: a recipe (.yaml), one augmentation by its name, such as "
+            "hed_jitter, or module:object. None may move pixels; none is copied then.",
+            show_default=False,
+        ),
+    ] = None,
+    augment_seed: Annotated[
+        int, typer.Option(min=0, help="Of --augment: the same seed gives a tile the same change.")
+    ] = 0,
 ) -> None:
     """Tile slides into WebDataset shards, with a table of all tiles and a report.
 
@@ -159,6 +170,8 @@ def tile(
         device=device,
         stains=stains,
         stain_target=stain_target,
+        augment=augment,
+        augment_seed=augment_seed,
     )
     part = None if shard is None else JobShard.read(shard)
     from ..tiling import tile_slides  # takes a while, and comes after the checks

@@ -27,6 +27,7 @@ from ..storage.moment import may_be_file
 from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT, Retry
 from ..tables.one_resolution import check_one_resolution
 from ._versions import versions
+from .augmented import augmenter_of
 from .job_shard import JobShard
 from .manifest import Manifest
 from .outcome import JobState, TilingResult
@@ -128,6 +129,8 @@ def tile_slides(
     Retry(seconds=retry_seconds)  # refuses what is no time
     if slide_timeout is not None:
         slide_timeout = _arguments.number("slide_timeout", slide_timeout, low=0.0, above_low=True)
+    if settings.augment is not None:
+        augmenter_of(settings.augment, settings.tile_size, settings.augment_seed)  # refuses what cannot be used
     collection = find_slides([sources] if isinstance(sources, str | Path) else sources, settings)
     folder = Path(out).absolute()
     slides = collection.slides if shard is None else shard.slides(collection.slides)
@@ -367,6 +370,7 @@ class _Job:
             classes=self.classes,
             edge=self.settings.edge,
             stains=self.settings.normalisation,
+            augmented=self.settings.augmentation,
         )
         if self.classes is not None:
             self.empty_classes = tuple(name for label, name in enumerate(self.classes) if label not in met)
