@@ -24,8 +24,9 @@ from cellmix_dali.sampling.places import Places
 from cellmix_dali.storage.patience import RETRY_SECONDS
 from cellmix_dali.tables.tile_table import TileTable, require_table
 
+from ._augment_trial import try_augmentation
 from ._view_graph import made_views, view_outputs
-from .augmenting import told, try_augmentation
+from .augmenting import told
 from .graph import GraphKeywords, GraphOptions, source_pipeline
 from .loader import Loader
 

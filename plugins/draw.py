@@ -238,9 +238,13 @@ class Draw:
         samples, strength = self.batch_size, 1.0 if self.strengths is None else self.strengths()
         if self.order is not None and not self.order.drop_last:
             samples = len(self.order.batch(epoch, iteration))
+        return self._numbers(samples, strength, epoch=epoch, iteration=iteration, rank=self.rank)
+
+    def _numbers(self, samples: int, strength: float, **key: int) -> NDArray[np.float32]:
+        """All numbers of some samples under one key, (samples, numbers)."""
         columns = []
         for ordinal, (count, function) in enumerate(self._drawn):
-            random = generator(self.seed, epoch=epoch, iteration=iteration, rank=self.rank, stream=_STREAM + ordinal)
+            random = generator(self.seed, stream=_STREAM + ordinal, **key)
             drawn = np.asarray(function(random, samples, strength), np.float32)
             if drawn.shape != (samples, count):
                 raise ArgumentError(

@@ -84,6 +84,7 @@ class Dicom(SlideFormat):
     suffixes = (".dcm",)
     files = "DICOM whole-slide images (a series in one folder)"
     read = "JPEG and JPEG 2000 frames go to DALI as they are; uncompressed ones through OpenSlide"
+    since, tested = "0.1.0", "a real slide, and files written in its layout"
 
     vendor = "dicom"
 
