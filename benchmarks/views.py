@@ -1,8 +1,8 @@
 """Views for self-supervised training against a torch Dataset as pathology labs write it, and against decoding alone.
 
-The Dataset opens each slide by OpenSlide, reads a region per sample, and makes its views by Pillow and scikit-image (HED),
-as OpenMidnight's does. Both make the same views by the same probabilities: 2 of 224 and 8 of 98 pixels. Figures are
-processor time of one process, all threads, alternately; run it as ``python benchmarks/views.py``.
+The Dataset opens each slide by OpenSlide, reads a region per sample, and makes its views by Pillow and scikit-image's
+HED, as OpenMidnight's does. Both make the same views by the same probabilities: 2 of 224 and 8 of 98 pixels. Figures
+are processor time of one process, all threads, alternately; run it as ``python benchmarks/views.py``.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ def _plain_view(region: Image.Image, view: View, random: np.random.Generator) ->
         for change in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
             image = change(image).enhance(random.uniform(0.6, 1.4))
         hue, *others = image.convert("HSV").split()
-        turned = hue.point(lambda level, by=int(random.integers(-25, 26)): (level + by) % 256)  # type: ignore[misc]
+        by = int(random.integers(-25, 26))
+        turned = hue.point([(level + by) % 256 for level in range(256)])
         image = Image.merge("HSV", (turned, *others)).convert("RGB")
     if random.random() < 0.2:
         image = image.convert("L").convert("RGB")
