@@ -9,6 +9,7 @@ from typing import Any
 
 import ours
 import peers
+from augmenting import augmenting
 from drop_in import drop_in
 from gil import gil
 from host import host_times, plan_times
@@ -142,6 +143,7 @@ GROUPS: dict[str, Callable[[Material, int, Report], None]] = {
     "windows": windows,
     "whole": whole,
     "methods": methods,
+    "augmenting": augmenting,
     "kernel": kernel,
     "tiling": tiling,
     "job": job,
