@@ -78,7 +78,7 @@ def _from_slides(material: Material, rounds: int, report: Report) -> None:
             Contestant("OpenSlide kept open + scikit-image", lambda: _read(table, change, keep=True)),
         ]
     else:
-        report.notes["hed_over_openslide_opened"] = reason
+        report.notes |= dict.fromkeys(("hed_over_openslide_opened", "hed_over_openslide_kept"), reason)
     series = report.series["HED jitter, windows of 224 px, from the slide"] = alternate(contestants, rounds)
     for key, name in (("hed_over_openslide_opened", "opened per sample"), ("hed_over_openslide_kept", "kept open")):
         report.rounds[key] = _cheaper(series, "ours", f"OpenSlide {name} + scikit-image")

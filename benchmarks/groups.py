@@ -11,6 +11,7 @@ import ours
 import peers
 from augmenting import augmenting
 from drop_in import drop_in
+from formats import formats
 from gil import gil
 from host import host_times, plan_times
 from job import job
@@ -141,6 +142,7 @@ GROUPS: dict[str, Callable[[Material, int, Report], None]] = {
     "blocks": blocks,
     "svs": svs,
     "windows": windows,
+    "formats": formats,
     "whole": whole,
     "methods": methods,
     "augmenting": augmenting,

@@ -18,9 +18,10 @@ from cellmix_dali._arguments import number
 from cellmix_dali._random import generator
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.sampling import EpochOrder
+from cellmix_dali.sampling.place_table import PlaceOrder
 from cellmix_dali.tables.tile_table import TileTable
 
-from .clock import BatchPosition, EpochClock
+from .clock import BatchPosition, DrawClock
 from .dali import DataNode, fn, types
 from .source import Source
 
@@ -65,13 +66,13 @@ class Draw:
         The samples' rows of that table.
     """
 
-    clock: EpochClock
+    clock: DrawClock
     batch_size: int
     seed: int = 0
     rank: int = 0
     engine: str | None = None
     strengths: Callable[[], float] | None = None
-    order: EpochOrder | None = None
+    order: EpochOrder | PlaceOrder | None = None
     masks: DataNode | None = field(default=None, init=False, repr=False)
     table: TileTable | None = field(default=None, init=False, repr=False)
     rows: DataNode | None = field(default=None, init=False, repr=False)
@@ -91,7 +92,7 @@ class Draw:
         """
         curriculum = None if source.plans is None else source.plans.curriculum
         strengths = None if curriculum is None else partial(_strength_of, curriculum)
-        return cls(source.clock, source.batch_size, source.seed, source.rank, engine, strengths, source.order)
+        return cls(source.draws_by, source.batch_size, source.seed, source.rank, engine, strengths, source.order)
 
     @property
     def strength(self) -> DataNode:
