@@ -75,7 +75,9 @@ class IndexFile:
             size = os.fstat(file.fileno()).st_size
             if size < _FOOTER.size:
                 raise ValueError("it is too short")
-            self._content = np.frombuffer(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ), np.uint8)
+            mapped = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+            mapped.madvise(mmap.MADV_RANDOM)  # a tile needs one page of its slide's tables, not the next thirty
+            self._content = np.frombuffer(mapped, np.uint8)
             footer = self._content[size - _FOOTER.size :].tobytes()
             magic, at, rows, length, checksum = _FOOTER.unpack(footer)
             if magic != _MAGIC:

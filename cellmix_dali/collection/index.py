@@ -53,7 +53,7 @@ class CollectionIndex:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = home_expanded(path_of("An index", path)).absolute()
         self._file = IndexFile(self.path)
-        self._lock, self._whole, self._told = Lock(), set[str](), set[str]()
+        self._lock, self._told = Lock(), set[str]()
 
     def __reduce__(self) -> tuple[type[CollectionIndex], tuple[Path]]:
         return CollectionIndex, (self.path,)
@@ -164,12 +164,6 @@ class CollectionIndex:
         if changed is not None:
             self._tell(f"{changed} has changed since {self.path} was made, so the slide is opened by its file.")
             return None
-        if location not in self._whole:
-            if not entry.check():
-                self._tell(f"{self.path} is damaged where it tells of {slide}, so the slide is opened by its file.")
-                return None
-            with self._lock:
-                self._whole.add(location)
         return entry
 
     def _tell(self, what: str) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from .._front import front
 
 if TYPE_CHECKING:
+    from .bags import BagLoader as BagLoader, FeatureBags as FeatureBags, TileBags as TileBags, bag_loader as bag_loader
     from .configuration import ModelConfiguration as ModelConfiguration
     from .features import SlideFeatures as SlideFeatures, embed as embed, slide_features as slide_features
     from .files import read_features as read_features
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = front(
     __name__,
     {
+        "bags": "BagLoader FeatureBags TileBags bag_loader",
         "configuration": "ModelConfiguration",
         "features": "SlideFeatures embed slide_features",
         "files": "read_features",

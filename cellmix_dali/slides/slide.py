@@ -32,7 +32,7 @@ from cellmix_dali.storage.open_file import KeptFile, OpenFile
 __all__ = ["Slide", "open_slide"]
 
 _BAND_PIXELS = 1 << 25  # a thumbnail is made of bands of about this many pixels
-_OTHER_BYTES = 1 << 15  # of memory that a slide takes besides its tables and properties, about
+_OTHER_BYTES = 1 << 14  # of memory that a slide takes besides its tables and properties, about
 _EXACT = 1 / 1024  # OpenSlide draws without blurring when a region begins this near to a pixel of the level
 
 
