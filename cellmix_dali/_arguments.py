@@ -11,6 +11,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from cellmix_dali._urls import is_url, path_of_url
 from cellmix_dali.errors import ArgumentError
 
 __all__ = [
@@ -73,7 +74,12 @@ def number(name: str, value: Any, low: float, high: float = math.inf, above_low:
 
 
 def path_of(what: str, path: Any) -> Path:
-    """Return a path that was given as text or as a path; `what` begins the error for anything else."""
+    """Return a path that was given as text or as a path; `what` begins the error for anything else.
+
+    For a URL it is the path that stands for it, see `cellmix_dali._urls`.
+    """
+    if is_url(path):
+        return path_of_url(path)
     if isinstance(path, str | os.PathLike) and not isinstance(os.fspath(path), bytes):
         return Path(path)
     raise ArgumentError(f"{what} must be named by a path, text or pathlib.Path, not by {path!r}.")

@@ -27,7 +27,12 @@ DAMAGED, NOT_READ = "damaged", "not read"
 
 
 class CellMixDaliError(Exception):
-    """Base of all errors that cellmix_dali raises on purpose."""
+    """Base of all errors that cellmix_dali raises on purpose. Objects of stores are named by their URLs in it."""
+
+    def __str__(self) -> str:
+        from cellmix_dali._urls import with_urls
+
+        return with_urls(super().__str__())
 
 
 class ArgumentError(CellMixDaliError, ValueError):
