@@ -10,9 +10,7 @@ import os
 import re
 from pathlib import Path
 
-from cellmix_dali.errors import ArgumentError
-
-__all__ = ["SCHEMES", "cache_folder", "is_url", "path_of_url", "place_name", "url_of", "with_urls"]
+__all__ = ["SCHEMES", "cache_folder", "is_url", "objects_folder", "parts_of", "place_name", "url_of", "with_urls"]
 
 #: The schemes of URLs that are read, and the store of each.
 SCHEMES = {
@@ -44,34 +42,17 @@ def cache_folder() -> Path:
     return _absolute(os.environ.get("CELLMIX_DALI_CACHE") or usual)
 
 
-def path_of_url(place: str | os.PathLike[str]) -> Path:
-    """Return the path that stands for a URL; nothing is there before it is asked for.
+def objects_folder() -> Path:
+    """Return the folder of the files that stand for objects: SCHEME/HOST/NAME."""
+    return cache_folder() / _OBJECTS
 
-    Raises
-    ------
-    ArgumentError
-        If the scheme is not known, there is no name in the URL, or it holds what may be a secret.
-    """
+
+def parts_of(place: str | os.PathLike[str]) -> tuple[str, str]:
+    """Return the scheme of a URL, by its usual name, and what follows it."""
     match = _URL.fullmatch(_text(place))
     assert match is not None
-    said, rest = match["scheme"].lower(), match["rest"]
-    if said == "file":
-        return Path("/" + rest)
-    scheme = _ALIASES.get(said, said)
-    host, _, key = rest.partition("/")
-    # Nothing of what may be a secret is repeated here.
-    if "?" in rest or "#" in rest or "@" in host:
-        raise ArgumentError(
-            f"A URL {said}://{host.rpartition('@')[2].partition('?')[0]}/... holds a query, a fragment or a password. "
-            "Such things would end in tables and logs: name the object alone, and give credentials by the "
-            "environment, such as AWS_ACCESS_KEY_ID or AZURE_STORAGE_SAS_TOKEN."
-        )
-    if scheme not in SCHEMES:
-        raise ArgumentError(f"{said}://{rest} cannot be read: its scheme is not one of {', '.join(SCHEMES)}.")
-    names = key.strip("/").split("/") if key.strip("/") else []
-    if not host or any(name in ("", ".", "..") or "\0" in name for name in names):
-        raise ArgumentError(f"{said}://{rest} does not name an object or a folder of objects. Check the URL.")
-    return cache_folder().joinpath(_OBJECTS, scheme, host, *names)
+    said = match["scheme"].lower()
+    return _ALIASES.get(said, said), match["rest"]
 
 
 def url_of(path: str | os.PathLike[str]) -> str | None:

@@ -44,13 +44,13 @@ class StoreServer:
             def log_message(self, *_: object) -> None:
                 pass
 
-            def do_HEAD(self) -> None:  # noqa: N802 (the library's name)
+            def do_HEAD(self) -> None:
                 store.answer(self)
 
-            def do_GET(self) -> None:  # noqa: N802
+            def do_GET(self) -> None:
                 store.answer(self)
 
-            def do_PUT(self) -> None:  # noqa: N802
+            def do_PUT(self) -> None:
                 store.answer(self)
 
         class Server(ThreadingHTTPServer):
@@ -127,7 +127,12 @@ class StoreServer:
         self._reply(request, 200 if said is None else 206, headers, body, truncated=fault == "truncate")
 
     def _reply(
-        self, request: BaseHTTPRequestHandler, status: int, headers: dict[str, str], body: bytes, truncated: bool = False
+        self,
+        request: BaseHTTPRequestHandler,
+        status: int,
+        headers: dict[str, str],
+        body: bytes,
+        truncated: bool = False,
     ) -> None:
         request.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(body))}.items():

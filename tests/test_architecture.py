@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "cellmix_dali"
 # From the ground up, in the order of a tile's way. Rooms of one floor know nothing of each other.
 FLOORS = [
-    ("errors", "_arguments", "_compiled", "_cores", "_front", "_plain", "_random", "_ranks", "_registry"),
+    ("errors", "_arguments", "_compiled", "_cores", "_front", "_plain", "_random", "_ranks", "_registry", "_urls"),
     ("storage",),
     ("jobs",),
     ("slides",),

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from .._urls import cache_folder, is_url, path_of_url, url_of
+from .._arguments import path_of_url
+from .._urls import cache_folder, is_url, url_of
 from ..errors import NotReadError, SlideError
 from .mirror import Mirror, attach, enter, fetch
 from .stores import listed
 
-__all__ = ["attach_all", "here", "here_folder", "local", "present"]
+__all__ = ["asked_for", "attach_all", "here", "here_folder"]
 
 
-def local(place: str | os.PathLike[str]) -> Path:
-    """Return the path of a place, which may be a URL; nothing is asked for."""
-    return path_of_url(place) if is_url(place) else Path(place)
+_FOLDERS: set[Path] = set()  # that were listed by this process
 
 
-def here(path: Path) -> Path:
-    """See to it that a file can be read: the object that a path stands for, if it does, is fetched whole.
+@contextmanager
+def here(path: Path, *, fresh: bool = False) -> Iterator[None]:
+    """Have a file there in the block: the object that a path stands for, if it does, is fetched whole.
 
-    Returns
-    -------
-    Path
-        The path itself.
+    Parameters
+    ----------
+    path : Path
+        Any path.
+    fresh : bool, default False
+        Whether to ask the store again whether it is the same version as before.
 
     Raises
     ------
@@ -35,26 +37,30 @@ def here(path: Path) -> Path:
     NotReadError
         If it cannot be read just now.
     """
-    mirror = attach(path, fresh=True)
-    if mirror is not None:
-        with fetch([mirror.everything()]):
-            pass
-    return path
+    mirror = attach(path, fresh=fresh)
+    with nullcontext() if mirror is None else fetch([mirror.everything()]):
+        yield
 
 
-def present(path: Path) -> bool:
-    """Whether there is an object, or a folder of objects, at the place of a path; its local file has its size then.
+def asked_for(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a place, which may be a URL; an object then has a local file of its size, a folder a folder.
+
+    Where there is neither, nothing is at the path, and a path of its own is left as it is: whoever opens it says so.
 
     Raises
     ------
     NotReadError
-        If the store cannot be asked.
+        If the store cannot be asked just now.
     """
-    try:
-        attach(path, fresh=True)
-    except FileNotFoundError:
-        return bool(here_folder(path))
-    return True
+    place = path_of_url(path) if is_url(path) else Path(path)
+    url = url_of(place)
+    if url is not None and place not in _FOLDERS:
+        try:
+            attach(place)
+        except FileNotFoundError:
+            if not url.startswith("http") and here_folder(place):
+                _FOLDERS.add(place)
+    return place
 
 
 def here_folder(path: Path) -> list[Mirror]:
