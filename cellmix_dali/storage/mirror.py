@@ -7,15 +7,16 @@ machine share, and are bounded: what was used longest ago is let go of.
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import functools
 import json
+import mmap
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import TypeAlias
@@ -46,11 +47,10 @@ _TIDIED = 64  # a part of the bound: after so much was fetched, it is looked whe
 Wanted: TypeAlias = "tuple[Mirror, NDArray[np.int64], NDArray[np.int64]]"
 
 
-@dataclass(eq=False)
 class Mirror:
     """An object of a store, and what of it lies on the disk.
 
-    Attributes
+    Parameters
     ----------
     path : Path
         The file that stands for it.
@@ -58,15 +58,13 @@ class Mirror:
         The version that is read.
     """
 
-    path: Path
-    of: StoredObject
-    _have: NDArray[np.uint8] = field(init=False, repr=False)
-    _flying: dict[int, Future[None]] = field(default_factory=dict, repr=False)
-    _lock: Lock = field(default_factory=Lock, repr=False)
-    _touched: float = 0.0
-
-    def __post_init__(self) -> None:
-        self._have = _begun(self.path, self.of)
+    def __init__(self, path: Path, of: StoredObject) -> None:
+        self.path, self.of = path, of
+        self._map = _begun(path, of)
+        self._have = self._map.pages
+        self._flying: dict[int, Future[None]] = {}
+        self._lock = Lock()
+        self._touched = 0.0
 
     @contextmanager
     def holding(self) -> Iterator[None]:
@@ -264,6 +262,28 @@ class _Fetched:
 _FETCHED = _Fetched()
 
 
+class _Pages:
+    """The pages of an object in shared memory: 1 for each that is there. Unlike `mmap`, it keeps no file open."""
+
+    def __init__(self, number: int, count: int) -> None:
+        self._length = _HEADER + count
+        self._address = _LIBRARY.mmap(None, self._length, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED, number, 0)
+        if self._address == ctypes.c_void_p(-1).value:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        whole = (ctypes.c_uint8 * self._length).from_address(self._address)
+        self.pages: NDArray[np.uint8] = np.ctypeslib.as_array(whole)[_HEADER:]
+
+    def __del__(self) -> None:
+        if self._address not in (None, ctypes.c_void_p(-1).value):
+            _LIBRARY.munmap(self._address, self._length)
+
+
+_LIBRARY = ctypes.CDLL(None, use_errno=True)
+_LIBRARY.mmap.restype = ctypes.c_void_p
+_LIBRARY.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+_LIBRARY.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+
+
 def _requests() -> ThreadPoolExecutor:
     return _pool(os.getpid())
 
@@ -298,7 +318,7 @@ def _said(number: int) -> bytes:
     return os.pread(number, _HEADER, 0)
 
 
-def _begun(path: Path, of: StoredObject) -> NDArray[np.uint8]:
+def _begun(path: Path, of: StoredObject) -> _Pages:
     """The pages of an object that are there; another version, or what a fallen machine left, begins anew."""
     pages, count = _pages_of(path), max(1, -(-of.size // PAGE))
     try:
@@ -308,19 +328,19 @@ def _begun(path: Path, of: StoredObject) -> NDArray[np.uint8]:
         try:
             fcntl.flock(number, fcntl.LOCK_EX)
             if _said(number) != _header(of) or not path.exists():
-                os.truncate(number, 0)
+                # The file never becomes shorter: other processes may have it mapped.
+                os.pwrite(number, bytes(max(count, os.fstat(number).st_size - _HEADER)), _HEADER)
                 _emptied(path, of.size)
-                os.truncate(number, _HEADER + count)
                 os.pwrite(number, _header(of), 0)
+            fcntl.flock(number, fcntl.LOCK_UN)  # closing does not unlock what stays mapped
+            return _Pages(number, count)
         finally:
             os.close(number)
-        have: NDArray[np.uint8] = np.memmap(pages, np.uint8, "r+", offset=_HEADER, shape=(count,))
     except OSError as error:
         raise NotReadError(
             f"{of.url} was not read: nothing can be kept in {cache_folder()}: {error.strerror}. Name another folder "
             "for what is kept of objects (--cache, CELLMIX_DALI_CACHE)."
         ) from error
-    return have
 
 
 def _emptied(path: Path, size: int) -> None:
