@@ -116,7 +116,7 @@ class Mirror:
         except OSError as error:
             raise NotReadError(
                 f"{self.of.url} was not read: what was fetched cannot be kept in {cache_folder()}: {error.strerror}. "
-                "Name another folder or a smaller size (--cache, --cache-size; CELLMIX_DALI_CACHE)."
+                "Name another folder or a smaller size (CELLMIX_DALI_CACHE, CELLMIX_DALI_CACHE_SIZE)."
             ) from error
         self._have[first : first + -(-len(data) // PAGE)] = 1
 
@@ -339,7 +339,7 @@ def _begun(path: Path, of: StoredObject) -> _Pages:
     except OSError as error:
         raise NotReadError(
             f"{of.url} was not read: nothing can be kept in {cache_folder()}: {error.strerror}. Name another folder "
-            "for what is kept of objects (--cache, CELLMIX_DALI_CACHE)."
+            "for what is kept of objects (CELLMIX_DALI_CACHE)."
         ) from error
 
 
