@@ -10,6 +10,7 @@ from typing import Any
 import ours
 import peers
 from drop_in import drop_in
+from formats import formats
 from gil import gil
 from host import host_times, plan_times
 from job import job
@@ -140,6 +141,7 @@ GROUPS: dict[str, Callable[[Material, int, Report], None]] = {
     "blocks": blocks,
     "svs": svs,
     "windows": windows,
+    "formats": formats,
     "whole": whole,
     "methods": methods,
     "kernel": kernel,

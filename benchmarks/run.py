@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # worker processes import this file: they need none of it
     from groups import Report
 
 _GROUPS = (
-    *("blocks", "svs", "windows", "whole", "methods", "kernel", "tiling", "job"),
+    *("blocks", "svs", "windows", "formats", "whole", "methods", "kernel", "tiling", "job"),
     *("verifying", "drop_in", "gil", "host", "memory"),
 )
 _LEAST_SIDE = 2048

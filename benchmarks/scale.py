@@ -37,7 +37,13 @@ def main() -> int:
     failed = 0
     with tempfile.TemporaryDirectory(dir=arguments.folder, prefix="scale-") as folder:
         for slides in arguments.slides:
-            collection = make_collection(Path(folder) / str(slides), slides, arguments.blocks, arguments.tiles)
+            collection = make_collection(
+                Path(folder) / str(slides),
+                slides,
+                arguments.blocks,
+                arguments.tiles,
+                sparse=slides >= arguments.sparse_from,
+            )
             for name in arguments.only:
                 try:
                     found[name][slides] = _alone(name, collection)
@@ -94,6 +100,12 @@ def _arguments(cases: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--tiles", type=int, default=100, help="rows of the tile table for each slide")
     parser.add_argument("--only", nargs="+", choices=cases, default=cases, help="cases to run")
     parser.add_argument(
+        "--sparse-from",
+        type=int,
+        default=10_000,
+        help="slides of so many or more have holes for tables, and an index that says what would stand there",
+    )
+    parser.add_argument(
         "--folder", type=Path, help="where the slides lie meanwhile: some 2 MB a slide of 130,000 blocks"
     )
     parser.add_argument("--out", type=Path, default=Path("scale.json"), help="where the figures go")
@@ -101,7 +113,7 @@ def _arguments(cases: Sequence[str]) -> argparse.Namespace:
 
 
 def _as_dict(found: dict[str, dict[int, Figures]], arguments: argparse.Namespace) -> dict[str, Any]:
-    asked = {name: getattr(arguments, name) for name in ("blocks", "tiles")}
+    asked = {name: getattr(arguments, name) for name in ("blocks", "tiles", "sparse_from")}
     figures = {name: {str(size): of for size, of in sizes.items()} for name, sizes in found.items()}
     return {"settings": asked, "figures": figures, "exponents": {name: exponents(of) for name, of in found.items()}}
 

@@ -44,12 +44,18 @@ class Collection:
     rows: int
     tiles: int
 
+    @property
+    def index(self) -> Path:
+        """An index of the slides, where a case has made it, or `make_collection`."""
+        return self.folder / "collection.index"
 
-def make_collection(folder: Path, slides: int, blocks: int, tiles: int) -> Collection:
+
+def make_collection(folder: Path, slides: int, blocks: int, tiles: int, *, sparse: bool = False) -> Collection:
     """Write slides of so many blocks, with a pyramid; each differs from the others in where its tissue lies.
 
     Tables are written in full, as in a scanner's file: 12 bytes for each block. What blocks show is shared by all
-    blocks of a kind: tissue, or background.
+    blocks of a kind: tissue, or background. With `sparse`, only the first slide has tables: of the others they are
+    holes of the same size, and an index says where their blocks lie, of each other places, as large as a real one.
     """
     folder.mkdir(parents=True)
     columns = max(_LEVELS[-1], round(blocks**0.5))
@@ -57,13 +63,47 @@ def make_collection(folder: Path, slides: int, blocks: int, tiles: int) -> Colle
     payloads = [_payload(number) for number in range(_PAYLOADS)]
     paths = tuple(folder / f"{number:05}.tiff" for number in range(slides))
     for number, path in enumerate(paths):
-        _write(path, columns, rows, payloads, np.random.default_rng(number))
+        if sparse and number:
+            with path.open("wb") as file:
+                file.write(bytes(16) + b"".join(payloads))
+                file.truncate(paths[0].stat().st_size)
+        else:
+            _write(path, columns, rows, payloads, np.random.default_rng(number))
     listed = folder / "slides.csv"
     with listed.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("slide", "label", "patient"))
         writer.writerows((path.name, ("a", "b")[number % 2], f"p{number // 2}") for number, path in enumerate(paths))
-    return Collection(folder, paths, listed, columns, rows, tiles)
+    made = Collection(folder, paths, listed, columns, rows, tiles)
+    if sparse:
+        _index_by_hand(made)
+    return made
+
+
+def _index_by_hand(collection: Collection) -> None:
+    """Write an index that says of every slide what the first one's look gave, of tables that are turned round."""
+    from cellmix_dali.collection.entry import Look, packed_entry
+    from cellmix_dali.collection.file import finish_index, hash_of
+    from cellmix_dali.collection.states import location_of, states_of
+    from cellmix_dali.slides.found_record import record_of
+    from cellmix_dali.slides.opening import look_at
+
+    tables: list[np.ndarray] = []
+
+    def keep(table: np.ndarray) -> int:
+        tables.append(table)
+        return len(tables) - 1
+
+    record, places = record_of(look_at(collection.slides[0]), keep), {}
+    with collection.index.open("wb") as file:
+        for number, path in enumerate(collection.slides):
+            location = location_of(path)
+            said = {"location": location, "identity": [], "states": states_of([path]), "asked": [], "fault": None}
+            own = [np.roll(table, number) for table in tables]
+            entry = packed_entry(said | {"slide": record | {"path": location}}, own, Look({}))
+            places[hash_of(location)] = file.tell(), len(entry)
+            file.write(entry)
+        finish_index(file, places, {})
 
 
 def tile_rows(collection: Collection) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ._front import front
 
 if TYPE_CHECKING:
+    from .collection import CollectionIndex as CollectionIndex, make_index as make_index
     from .curriculum import (
         Curriculum as Curriculum,
         patch_scheduler as patch_scheduler,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         read_tiles as read_tiles,
         train_image_loader as train_image_loader,
         train_loader as train_loader,
+        view_loader as view_loader,
     )
     from .plugins import (
         Draw as Draw,
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
         mix as mix,
         tiles as tiles,
     )
-    from .reading import AnnotationMasks as AnnotationMasks, MaskSlides as MaskSlides
+    from .reading import AnnotationMasks as AnnotationMasks, ImageMasks as ImageMasks, MaskSlides as MaskSlides
     from .shards import open_tiles as open_tiles
     from .slides import open_slide as open_slide
     from .tables import (
@@ -59,14 +61,15 @@ __version__ = "0.1.0"
 __getattr__, __dir__, __all__ = front(
     __name__,
     {
+        "collection": "CollectionIndex make_index",
         "curriculum": "Curriculum patch_scheduler ratio_scheduler",
         "errors": "CellMixDaliError",
         "losses": "SoftCrossEntropy SoftTargetCrossEntropy",
         "mixing": "CellMix MixPlan Target TargetValues cellmix_plan",
         "mixing.online_augmentation": "get_online_augmentation",
-        "pipelines": "evaluate_image_loader evaluate_loader read_tiles train_image_loader train_loader",
+        "pipelines": "evaluate_image_loader evaluate_loader read_tiles train_image_loader train_loader view_loader",
         "plugins": "Draw PlanSource TileSource cellmix mix tiles",
-        "reading": "AnnotationMasks MaskSlides",
+        "reading": "AnnotationMasks ImageMasks MaskSlides",
         "shards": "open_tiles",
         "slides": "open_slide",
         "tables": "SlideList TileRecipe TileTable grid_tiles lay_tiles read_slide_list tiles_of_slides",

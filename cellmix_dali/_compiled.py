@@ -7,15 +7,21 @@ from typing import Any
 
 from numba import njit, types
 from numba.core import cgutils
+from numba.core.ccallback import CFunc
+from numba.core.dispatcher import Dispatcher
+from numba.core.sigutils import normalize_signature
 from numba.extending import intrinsic
 
-__all__ = ["compiled", "copy_bytes", "pointer"]
+from ._compiled_cache import KernelCache
+
+__all__ = ["Callback", "compiled", "copy_bytes", "pointer"]
 
 
 def compiled(*, nogil: bool = True, **options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Compile a function that raises nothing: a division by zero neither.
 
-    Where no folder can hold the result, it is compiled once per process instead of once per machine.
+    The result is kept on disk, see `cellmix_dali._compiled_cache`. Where no folder can hold it, it is compiled once per
+    process instead of once per machine.
 
     Parameters
     ----------
@@ -27,12 +33,43 @@ def compiled(*, nogil: bool = True, **options: Any) -> Callable[[Callable[..., A
     """
 
     def compile_it(function: Callable[..., Any]) -> Any:
-        try:
-            return njit(function, nogil=nogil, error_model="numpy", cache=True, **options)
-        except RuntimeError:
-            return njit(function, nogil=nogil, error_model="numpy", **options)
+        made = njit(function, nogil=nogil, error_model="numpy", **options)
+        if isinstance(made, Dispatcher):  # numba may have been told to leave everything as it is
+            made._cache = KernelCache(made.py_func, _in_words(made.targetoptions))  # type: ignore[attr-defined]
+        return made
 
     return compile_it
+
+
+class Callback:
+    """A function that C calls, compiled when its address is asked for; nothing in it may raise.
+
+    Parameters
+    ----------
+    function : callable
+        What is compiled.
+    signature : numba signature
+        Of what C gives it.
+    """
+
+    def __init__(self, function: Callable[..., None], signature: Any) -> None:
+        self.__wrapped__, self._signature = function, signature
+        self._code: Any = None
+
+    @property
+    def address(self) -> int:
+        """Where its code is in memory."""
+        if self._code is None:
+            code: Any = CFunc(self.__wrapped__, normalize_signature(self._signature), locals={}, options={})  # type: ignore[no-untyped-call]
+            code._cache = KernelCache(code.__wrapped__, "callback")
+            code.compile()
+            self._code = code
+        return int(self._code.address)
+
+
+def _in_words(options: dict[str, Any]) -> str:
+    """Options in an order that is always the same."""
+    return repr(sorted((name, sorted(of) if isinstance(of, set) else of) for name, of in options.items()))
 
 
 @intrinsic

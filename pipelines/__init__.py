@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .read import read_table as read_table, read_tiles as read_tiles
     from .tile import DecodedTiles as DecodedTiles, decoded_tiles as decoded_tiles, tile_pipeline as tile_pipeline
     from .train import train_loader as train_loader
+    from .views import ViewLoader as ViewLoader, view_loader as view_loader
 
 __getattr__, __dir__, __all__ = front(
     __name__,
@@ -36,5 +37,6 @@ __getattr__, __dir__, __all__ = front(
         "read": "read_table read_tiles",
         "tile": "DecodedTiles decoded_tiles tile_pipeline",
         "train": "train_loader",
+        "views": "ViewLoader view_loader",
     },
 )

@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from cellmix_dali._compiled import compiled
 
 __all__ = ["halving"]
 
@@ -71,15 +71,7 @@ def _resized(windows: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return np.array(resized.as_tensor())
 
 
-def _compiled(function: Callable[..., Any]) -> Any:
-    """Compile once per machine; where no folder can keep the result, once per process."""
-    try:
-        return njit(nogil=True, cache=True)(function)
-    except RuntimeError:
-        return njit(nogil=True)(function)
-
-
-@_compiled
+@compiled()
 def _halve(window, even, image):
     """Halve an image of three channels, rows of it flat; beyond its rim are its outermost pixels.
 

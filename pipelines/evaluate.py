@@ -7,6 +7,7 @@ from pathlib import Path
 from typing_extensions import Unpack
 
 from cellmix_dali._ranks import ranks_of
+from cellmix_dali.collection import CollectionIndex
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.mixing import Targets
 from cellmix_dali.plugins import TileSource
@@ -35,6 +36,7 @@ def evaluate_loader(
     retry_seconds: float = RETRY_SECONDS,
     verify: str = "headers",
     slide_cache: int | str = SLIDE_CACHE,
+    index: CollectionIndex | str | Path | None = None,
     rank: int | None = None,
     world_size: int | None = None,
     num_workers: int = 2,
@@ -57,7 +59,7 @@ def evaluate_loader(
     rank, world_size : int, optional
         This process among those that share the table. By default those of the process group or of
         the launcher (torchrun). Give both to have others.
-    tile_size, edge, on_error, fault_file, retry_seconds, verify, slide_cache
+    tile_size, edge, on_error, fault_file, retry_seconds, verify, slide_cache, index
         See `cellmix_dali.plugins.TileSource`.
     num_workers : int, default 2
         Threads that read slide files.
@@ -102,5 +104,6 @@ def evaluate_loader(
         retry_seconds=retry_seconds,
         verify=verify,
         slide_cache=slide_cache,
+        index=index,
     )
     return loader_over(source, graph, follows_group=follows_group)

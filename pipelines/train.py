@@ -9,6 +9,7 @@ from typing import Any
 from typing_extensions import Unpack
 
 from cellmix_dali._ranks import ranks_of
+from cellmix_dali.collection import CollectionIndex
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.mixing import Targets
 from cellmix_dali.plugins import TileSource
@@ -50,6 +51,7 @@ def train_loader(
     retry_seconds: float = RETRY_SECONDS,
     verify: str = "headers",
     slide_cache: int | str = SLIDE_CACHE,
+    index: CollectionIndex | str | Path | None = None,
     seed: int = 0,
     rank: int | None = None,
     world_size: int | None = None,
@@ -93,7 +95,7 @@ def train_loader(
     rank, world_size : int, optional
         This process among those that train together. By default those of the process group or of
         the launcher (torchrun). Give both to have others.
-    tile_size, edge, shuffle, balance, on_error, fault_file, retry_seconds, verify, slide_cache
+    tile_size, edge, shuffle, balance, on_error, fault_file, retry_seconds, verify, slide_cache, index
         See `cellmix_dali.plugins.TileSource`; here a tile that cannot be read is replaced by another of its class
         by default. ``loader.faults`` says which.
     num_workers : int, default 2
@@ -162,5 +164,6 @@ def train_loader(
         retry_seconds=retry_seconds,
         verify=verify,
         slide_cache=slide_cache,
+        index=index,
     )
     return loader_over(source, graph, follows_group=follows_group)

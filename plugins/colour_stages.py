@@ -28,6 +28,7 @@ __all__ = [
     "NUMBERS",
     "Colour",
     "Stages",
+    "changed_plainly",
     "plainly",
     "stage_numbers",
 ]
@@ -133,11 +134,15 @@ def stage_numbers(
 
 def plainly(image: NDArray[np.uint8], kinds: Sequence[str], numbers: Stages) -> NDArray[np.uint8]:
     """Change one image, uint8 (height, width, 3), by stages whose numbers are (stages, NUMBERS), in float64."""
-    pixels = image.astype(np.float64)
+    return np.floor(changed_plainly(image.astype(np.float64), kinds, numbers) + 0.5).astype(np.uint8)
+
+
+def changed_plainly(pixels: NDArray[np.float64], kinds: Sequence[str], numbers: Stages) -> NDArray[np.float64]:
+    """Change pixels (height, width, 3) as `plainly` does, without rounding."""
     for kind, of_stage in zip(kinds, numbers.astype(np.float64), strict=True):
         if of_stage[0]:
             pixels = np.clip(_PLAIN[kind](pixels, of_stage), 0, 255)
-    return np.floor(pixels + 0.5).astype(np.uint8)
+    return pixels
 
 
 def _affine(pixels: _Pixels, numbers: _Pixels) -> _Pixels:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellmix_dali.mixing import Action, BlendPlan, BoxPlan, MixPlan, PatchPlan, source_map
+from cellmix_dali.mixing.mixing_matrix import MixingMatrix
 from cellmix_dali.mixing.saliencymix import SaliencyCut
 
 from .dali import DataNode, types
@@ -40,21 +41,26 @@ class PlanArrays(NamedTuple):
     shapes: NDArray[np.int32]  # (batch, R, 2)
     share: NDArray[np.float32]  # (batch, 1)
     mask: NDArray[np.uint8]  # (batch, height, width)
-    weights: NDArray[np.float32]  # (batch, batch)
+    matrix: MixingMatrix
     parameters: NDArray[
         np.float64
     ]  # (batch, 7): patch size, fix ratio, triggered, epoch, iteration, tile height and width
     source_map: NDArray[np.int32]  # (batch, tokens); no tokens where none are asked for
 
+    @property
+    def weights(self) -> NDArray[np.float32]:
+        """The mixing matrix as a whole, (batch, batch), made anew whenever it is asked for."""
+        return self.matrix.dense()
+
     @staticmethod
     def dtypes(fields: Sequence[str] | None = None) -> list[types.DALIDataType]:
         """DALI's types of the arrays of those names, by default of all in their order."""
-        return [_ARRAYS[field][0] for field in (PlanArrays._fields if fields is None else fields)]
+        return [_ARRAYS[field][0] for field in (_ARRAYS if fields is None else fields)]
 
     @staticmethod
     def ndims(fields: Sequence[str] | None = None) -> list[int]:
         """Dimensions of one sample of the arrays of those names, by default of all in their order."""
-        return [_ARRAYS[field][1] for field in (PlanArrays._fields if fields is None else fields)]
+        return [_ARRAYS[field][1] for field in (_ARRAYS if fields is None else fields)]
 
     def only(self, fields: Sequence[str]) -> tuple[NDArray[np.generic], ...]:
         """The arrays of those names."""
@@ -128,7 +134,7 @@ def plan_arrays(plan: MixPlan | SaliencyCut, action: Action, settings: Settings)
     batch = plan.batch_size
     regions = _Regions.none(batch)
     share, mask = np.zeros((batch, 0), np.float32), np.zeros((batch, 0, 0), np.uint8)
-    weights = np.eye(batch, dtype=np.float32) if isinstance(plan, SaliencyCut) else plan.weights
+    matrix = MixingMatrix.unit(batch) if isinstance(plan, SaliencyCut) else plan.matrix
     if isinstance(plan, PatchPlan):
         regions = _patch_regions(plan, settings.tile_size)
     elif isinstance(plan, BoxPlan):
@@ -146,7 +152,7 @@ def plan_arrays(plan: MixPlan | SaliencyCut, action: Action, settings: Settings)
             mask = np.ascontiguousarray(np.broadcast_to(own, (batch, *settings.tile_size)))
     # Where SaliencyMix's boxes lie, the images say: see `saliency.placed_boxes`.
     tokens = np.zeros((batch, 0), np.int32) if isinstance(plan, SaliencyCut) else settings.tokens(plan)
-    return PlanArrays(*regions, share, mask, weights, settings.parameters(plan.triggered, batch), tokens)
+    return PlanArrays(*regions, share, mask, matrix, settings.parameters(plan.triggered, batch), tokens)
 
 
 class _Regions(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -12,11 +13,13 @@ from numpy.typing import NDArray
 from cellmix_dali._random import generator
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.mixing import TargetValues, mixed_target, mixer_parameters
+from cellmix_dali.mixing.mixing_matrix import MixingMatrix
 from cellmix_dali.reading.faults import Fault
 from cellmix_dali.sampling import EpochOrder
+from cellmix_dali.sampling.place_table import PlaceOrder
 from cellmix_dali.slides.stream_kinds import DecoderRoute
 
-from .clock import BatchPosition, EpochClock
+from .clock import BatchPosition, DrawClock, EpochClock
 from .dali import DataNode, types
 from .decoder_options import DecoderOptions
 from .plan_source import PlanArrays, PlanSource
@@ -35,7 +38,7 @@ class Source(ABC):
 
     Parameters
     ----------
-    order : EpochOrder
+    order : EpochOrder or PlaceOrder
         Which samples make each batch.
     tile_size : int
         Side of the images in pixels.
@@ -57,6 +60,8 @@ class Source(ABC):
 
     Attributes
     ----------
+    counts : collections.Counter
+        What was read since the pass began, see `cellmix_dali.pipelines.timing.Timing`.
     bad : dict of int to str
         Samples that were found bad so far, and why.
     routes : dict of str to DecoderRoute
@@ -74,7 +79,7 @@ class Source(ABC):
 
     def __init__(
         self,
-        order: EpochOrder,
+        order: EpochOrder | PlaceOrder,
         *,
         tile_size: int,
         labels: NDArray[np.generic] | None,
@@ -96,6 +101,7 @@ class Source(ABC):
         self.tile_size, self.plans, self.num_classes, self.flips = tile_size, plans, num_classes, flips
         self.targets = dict(targets or {})
         self.bad: dict[int, str] = {}
+        self.counts: Counter[str] = Counter()
         self.routes: dict[str, DecoderRoute] = {}
         self.decoders: dict[tuple[int, DecoderOptions], str] = {}
         self._labels = labels
@@ -140,6 +146,20 @@ class Source(ABC):
     @abstractmethod
     def own_settings(self) -> dict[str, Any]:
         """Return what the batches depend on that only this kind of source has."""
+
+    @property
+    def batches_ready(self) -> float | None:
+        """How many batches were read ahead and ready when one was asked for, on average since the pass began."""
+        return None
+
+    def count_anew(self) -> None:
+        """Begin to count anew, with a pass."""
+        self.counts.clear()
+
+    @property
+    def draws_by(self) -> DrawClock:
+        """The clock whose (epoch, iteration) keys what the graph draws; by default the epoch clock itself."""
+        return self.clock
 
     @property
     def layout(self) -> str | None:
@@ -277,7 +297,7 @@ class Source(ABC):
         values: NDArray[np.float32] = target.values[samples]
         if plan is None or self.num_classes is None:
             return values
-        return mixed_target(target.kind, values, plan.weights)
+        return mixed_target(target.kind, values, plan.matrix)
 
     def _batch_labels(self, samples: NDArray[np.int64], plan: PlanArrays | None) -> NDArray[np.generic]:
         """The batch's labels, (batch, 1) or (batch, classes)."""
@@ -297,6 +317,8 @@ def drawn_flips(count: int, *, seed: int, epoch: int, iteration: int, rank: int)
 
 def mixed_labels(labels: NDArray[np.generic], num_classes: int, plan: PlanArrays | None) -> NDArray[np.float32]:
     """Return labels, class indices (batch,) or shares (batch, classes), as shares, mixed as the plan says."""
-    soft = labels.ndim == 2
-    dense = np.asarray(labels, np.float32) if soft else np.eye(num_classes, dtype=np.float32)[labels.astype(np.int64)]
-    return dense if plan is None else (plan.weights.astype(np.float64) @ dense).astype(np.float32)
+    if labels.ndim == 2:
+        dense = np.asarray(labels, np.float32)
+        return dense if plan is None else plan.matrix.mixed(dense).astype(np.float32)
+    matrix = MixingMatrix.unit(len(labels)) if plan is None else plan.matrix
+    return matrix.mixed_classes(labels.astype(np.int64), num_classes).astype(np.float32)

@@ -12,12 +12,16 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "cellmix_dali"
 # From the ground up, in the order of a tile's way. Rooms of one floor know nothing of each other.
 FLOORS = [
-    ("errors", "_arguments", "_compiled", "_cores", "_front", "_plain", "_random", "_ranks", "_registry", "_urls"),
+    (
+        *("errors", "_arguments", "_compiled", "_compiled_cache", "_compiled_key", "_cores", "_front", "_plain"),
+        *("_random", "_ranks", "_registry", "_urls", "_user_cache"),
+    ),
     ("storage",),
     ("jobs",),
     ("slides",),
     ("annotations",),
     ("tissue",),
+    ("collection",),
     ("tables",),
     ("stain",),
     ("shards",),
@@ -31,11 +35,12 @@ FLOORS = [
     ("pipelines",),
     ("training",),
     ("comparison", "tiling", "previews"),
+    ("embedding",),
     ("cli",),
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 LIBRARY = FLOOR["plugins"]
-MOST_ROOMS = 30
+MOST_ROOMS = 31
 MOST_PARAMETERS = 12
 
 

@@ -18,6 +18,9 @@ CHOSEN: dict[str, dict[str, Any]] = {
     "curriculum.curriculum": {"_PATCH_SIZE_STREAM": 1668641394},
     "plugins.draw": {"_STREAM": 65536},
     "reading.faults": {"_STREAM": 3, "_TRIES": 4096, "_SMALL": 65536},
+    "sampling.places": {"_PLACES": 5, "_ROUNDS": 6, "_VISITS": 7, "_TRIES": 16, "_KEPT": 256, "_FINER": 1.02},
+    "sampling.place_table": {"_ATTEMPT": 2**44, "_ATTEMPTS": 64, "_KEPT": 64, "_OF_A_SAMPLE": 256},
+    "sampling.slide_tissue": {"_MASK_SIZE": 1024},
     "sampling.permutation": {"_STREAM": 1, "_SMALL": 65536, "_ROUNDS": 8},
     "tables.splits": {"_STREAM": 4},
     # Seconds, and how often.
@@ -60,6 +63,7 @@ CHOSEN: dict[str, dict[str, Any]] = {
         "_PART": (32, 48, 96, 80),
     },
     "pipelines._tissue": {"SATURATION": 20, "BLACK": 40, "RASTER": 32},
+    "plugins.engines.cpu_views": {"_PIXELS": 1024, "HEAD": 16},
     "plugins._delivery": {"_AHEAD": 2},
     "plugins.engines.cpu_normalise": {"_AHEAD": 2, "_EIGHT": 8},
     "plugins.engines.self_check": {"_BATCH": 4, "_SIZES": ((24, 16, 8), (24, 48, 12), (10, 15, 5))},
@@ -67,8 +71,8 @@ CHOSEN: dict[str, dict[str, Any]] = {
     "reading.slides": {"_LOOKED_AT": 4, "_MOST_SLOTS": 16},
     "sampling.epoch_order": {"_RUNS_A_WINDOW": 8},
     "slides.damage": {"_KNOWN": 64, "_ZEROS": bytes(64)},
-    "tables.grids": {"_THUMBNAIL": (1024, 4096), "_MASK_PIXELS": 4},
     "tables.one_resolution": {"_GROUPS": 6},
+    "tissue.looking": {"_SIDES": (1024, 4096), "_MASK_PIXELS": 4},
     # How pictures for a person are drawn.
     "tissue.overview": {
         "_SIDE": 1600,

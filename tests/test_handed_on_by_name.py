@@ -22,14 +22,25 @@ LEFT_OUT: dict[str, dict[tuple[str, str], str]] = {
         ("stage_numbers", "scale"): "of the other kind of change",
         ("stage_numbers", "shift"): "of the other kind of change",
     },
+    "cellmix_dali/cli/index.py": {("make_folder", "overwrite"): "the folder is that of a file, not of a training"},
     "cellmix_dali/cli/stain.py": {("make_folder", "overwrite"): "the folder is that of a file, not of a training"},
     "cellmix_dali/cli/train.py": {("ImageSamples", "folder"): "filled in where the folder is looked into"},
+    "cellmix_dali/collection/job.py": {
+        ("IndexSettings", "mpp"): "of all slides, and each has its own",
+        ("IndexTask", "retry_seconds"): "said when the task is handed out",
+        ("IndexTask", "timeout"): "said when the task is handed out",
+    },
+    "cellmix_dali/collection/states.py": {("refusal", "path"): AN_ERROR_OF_THE_SYSTEM},
     "cellmix_dali/comparison/arms.py": {("Arm", "curriculum"): "of methods that a curriculum does not steer"},
     "cellmix_dali/curriculum/curriculum.py": {
         ("integer", "high"): "some arguments have no upper limit",
     },
     "cellmix_dali/previews/chosen_tiles.py": {("TileRecipe", "tile_size"): "replaced in the next line"},
     "cellmix_dali/previews/mixed_tiles.py": {("TileSource", "seed"): "the order is not shuffled"},
+    "cellmix_dali/embedding/sources.py": {
+        ("Sources", "coordinates"): "of slides whose tiles are laid on tissue",
+        ("Sources", "table"): "it is None there",
+    },
     "cellmix_dali/reading/slides.py": {("EncodedTile", "pixels"): "of tiles that are made of blocks"},
     "cellmix_dali/slides/formats/dicom.py": {("refusal", "path"): AN_ERROR_OF_THE_SYSTEM},
     "cellmix_dali/slides/formats/hamamatsu.py": {
@@ -51,8 +62,11 @@ LEFT_OUT: dict[str, dict[tuple[str, str], str]] = {
         ("refusal", "path"): AN_ERROR_OF_THE_SYSTEM,
     },
     "cellmix_dali/storage/foreign_files.py": {("refusal", "path"): AN_ERROR_OF_THE_SYSTEM},
+    "cellmix_dali/tables/coordinates.py": {("index", "level"): "a list's own method"},
     "cellmix_dali/tables/splits.py": {("some_of", "shown"): A_KIND_OF_ITS_OWN},
+    "cellmix_dali/tissue/looking.py": {("find_tissue", "max_size"): "of the picture, which is made already"},
     "cellmix_dali/tiling/job.py": {("SlideResult", "shards"): "of slides without tiles"},
+    "cellmix_dali/tiling/parts.py": {("write_tiles", "augmented"): "said by the table of all parts"},
     "cellmix_dali/tiling/plans.py": {("file_stamps", "known"): A_KIND_OF_ITS_OWN},
     "cellmix_dali/tiling/records.py": {("refusal", "path"): AN_ERROR_OF_THE_SYSTEM},
     "cellmix_dali/tiling/slides.py": {("refusal", "path"): AN_ERROR_OF_THE_SYSTEM},
@@ -64,7 +78,6 @@ LEFT_OUT: dict[str, dict[tuple[str, str], str]] = {
         ("ImageSamples", "folder"): "replaced in the same line",
         ("ImageSamples", "kept"): A_KIND_OF_ITS_OWN,
     },
-    "cellmix_dali/training/mixed.py": {("mix", "name"): A_KIND_OF_ITS_OWN},
     "cellmix_dali/training/shards.py": {("TileSamples", "verify"): "given by its place"},
     "plugins/engines/self_check.py": {
         ("Colour", "measured"): "nothing that is measured is fused, and else all is tried"

@@ -2,6 +2,7 @@
 
 from ._registered import AUGMENTATIONS, register_augmentation
 from .base import Augmentation, Batch, ColourChange, Compose, PixelChange, SlideColourChange
+from .block_masks import BlockMasks
 from .blur import GaussianBlur, Sharpen
 from .colour_jitter import ColourJitter
 from .erase import Erase
@@ -16,13 +17,16 @@ from .randstainna import RandStainNA, Template
 from .recipe import AugmentLike, augmentation
 from .solarise import Solarise
 from .stain_normalisation import StainMixup, StainNormalisation
+from .views import VIEW_PRESETS, View
 
 __all__ = [
     "AUGMENTATIONS",
     "PRESETS",
+    "VIEW_PRESETS",
     "AugmentLike",
     "Augmentation",
     "Batch",
+    "BlockMasks",
     "ColourChange",
     "ColourJitter",
     "Compose",
@@ -44,6 +48,7 @@ __all__ = [
     "StainNormalisation",
     "Template",
     "Turn",
+    "View",
     "augmentation",
     "register_augmentation",
 ]

@@ -16,11 +16,15 @@ from ..jobs.processes import nothing_else_runs_here
 from .compare import compare
 from .curriculum import curriculum
 from .demo import demo
+from .embed import embed
+from .heatmap import heatmap
+from .index import index
 from .inspect import inspect
 from .preview import preview
 from .stain import stain
 from .tile import tile
 from .train import train
+from .warm_up import warm_up
 
 __all__ = ["app", "main"]
 
@@ -38,7 +42,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (demo, inspect, preview, curriculum, stain, tile):
+for command in (demo, inspect, preview, curriculum, stain, index, tile, embed, heatmap, warm_up):
     app.command()(command)
 for name, group in (("train", train), ("compare", compare)):
     app.add_typer(group, name=name)

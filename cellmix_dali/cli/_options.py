@@ -59,6 +59,23 @@ SlideCache = Annotated[
     str,
     data_option(help="Memory for where the blocks of slides lie, of each loader: 8 bytes for each block of a slide."),
 ]
+IndexFile = Annotated[
+    Path | None,
+    data_option(
+        "--index",
+        help="Index of the slides (cellmix-dali index): made there, or brought up to date. By default collection.index "
+        "in --out.",
+        show_default=False,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    data_option(
+        min=0,
+        help="Processes that look for tissue; by default one per core, but none for fewer than 16 slides.",
+        show_default=False,
+    ),
+]
 TileSize = Annotated[
     int | None, data_option(min=32, help="Side in pixels to which tiles are resized; by default their own.")
 ]

@@ -12,7 +12,7 @@ import numpy as np
 
 from cellmix_dali._compiled import compiled
 
-__all__ = ["SMALL_GROUP", "exchanged", "most_frequent", "shares"]
+__all__ = ["SMALL_GROUP", "exchanged", "mixed_classes", "mixed_values", "most_frequent", "shares"]
 
 SMALL_GROUP = 8  # samples up to which `exchanged` sorts faster than NumPy
 
@@ -66,15 +66,50 @@ def shares(source):
 
     Returns
     -------
-    float32 array (batch, batch)
-        Row i: of output i, by sample.
+    firsts : int64 array (batch + 1,)
+    samples : int32 array (entries,)
+    shares : float32 array (entries,)
+        See `cellmix_dali.mixing.mixing_matrix.MixingMatrix`; samples in the order in which they are met.
     """
     batch, patches = source.shape
-    counts = np.zeros((batch, batch), np.int32)
-    for sample in range(batch):
+    firsts, samples = np.empty(batch + 1, np.int64), np.empty(batch * patches, np.int32)
+    counts, times = np.empty(batch * patches, np.float32), np.zeros(batch, np.int32)
+    firsts[0] = 0
+    for output in range(batch):
+        end = firsts[output]
         for patch in range(patches):
-            counts[sample, source[sample, patch]] += 1
-    return (counts / patches).astype(np.float32)
+            sample = source[output, patch]
+            if times[sample] == 0:
+                samples[end] = sample
+                end += 1
+            times[sample] += 1
+        for entry in range(firsts[output], end):
+            counts[entry] = times[samples[entry]] / patches
+            times[samples[entry]] = 0
+        firsts[output + 1] = end
+    return firsts, samples[: firsts[batch]].copy(), counts[: firsts[batch]].copy()
+
+
+@compiled(nogil=False)
+def mixed_values(firsts, samples, shares, values):
+    """Return rows of values, float64 (batch, numbers), added up by their shares."""
+    mixed = np.zeros(values.shape, np.float64)
+    for output in range(firsts.size - 1):
+        for entry in range(firsts[output], firsts[output + 1]):
+            sample, share = samples[entry], np.float64(shares[entry])
+            for number in range(values.shape[1]):
+                mixed[output, number] += share * values[sample, number]
+    return mixed
+
+
+@compiled(nogil=False)
+def mixed_classes(firsts, samples, shares, classes, num_classes):
+    """Return the share of each class in each output, float64 (batch, num_classes); classes must be in range."""
+    mixed = np.zeros((firsts.size - 1, num_classes), np.float64)
+    for output in range(firsts.size - 1):
+        for entry in range(firsts[output], firsts[output + 1]):
+            mixed[output, classes[samples[entry]]] += np.float64(shares[entry])
+    return mixed
 
 
 @compiled(nogil=False)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ArgumentError
-from .box_plan import pair_weights
+from .mixing_matrix import MixingMatrix
 from .plan import MixPlan
 from .resampling import rounded
 
@@ -45,7 +45,7 @@ class BlendPlan(MixPlan):
         return cls(
             partner=np.arange(batch_size, dtype=np.int32),
             share=np.ones(batch_size, np.float32),
-            weights=np.eye(batch_size, dtype=np.float32),
+            matrix=MixingMatrix.unit(batch_size),
             triggered=False,
         )
 
@@ -54,14 +54,14 @@ class BlendPlan(MixPlan):
         """Make the plan that blends by shares: one per sample, or one for all."""
         other = np.asarray(partner, np.int32)
         own = np.ascontiguousarray(np.broadcast_to(np.asarray(share, np.float32), other.shape))
-        return cls(partner=other, share=own, weights=pair_weights(other, own.astype(np.float64)))
+        return cls(partner=other, share=own, matrix=MixingMatrix.of_pairs(other, own.astype(np.float64)))
 
     @classmethod
     def masked(cls, partner: ArrayLike, mask: NDArray[np.uint8]) -> BlendPlan:
         """Make the plan that blends by a mask; its true mean is the label weight."""
         other = np.asarray(partner, np.int32)
         own = np.broadcast_to(mask.mean(axis=(-2, -1), dtype=np.float64), other.shape)
-        return cls(partner=other, share=own.astype(np.float32), weights=pair_weights(other, own), mask=mask)
+        return cls(partner=other, share=own.astype(np.float32), matrix=MixingMatrix.of_pairs(other, own), mask=mask)
 
     def for_masks(self) -> BlendPlan:
         """Return the plan itself, if a mask chooses its pixels; see `MixPlan.for_masks`."""

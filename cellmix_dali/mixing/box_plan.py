@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ArgumentError
+from .mixing_matrix import MixingMatrix
 from .plan import IGNORED, MixPlan
 from .resampling import resample
 
@@ -55,7 +56,7 @@ class BoxPlan(MixPlan):
             source=np.arange(batch_size, dtype=np.int32),
             source_boxes=nothing,
             boxes=nothing,
-            weights=np.eye(batch_size, dtype=np.float32),
+            matrix=MixingMatrix.unit(batch_size),
             triggered=False,
         )
 
@@ -93,7 +94,7 @@ class BoxPlan(MixPlan):
             source=of,
             source_boxes=np.ascontiguousarray(taken),
             boxes=to,
-            weights=pair_weights(of, 1.0 - share),
+            matrix=MixingMatrix.of_pairs(of, 1.0 - share),
             interpolation=interpolation,
         )
 
@@ -127,12 +128,3 @@ class BoxPlan(MixPlan):
             part = images[source, top : top + rows, left : left + columns]
             mixed[sample, y : y + height, x : x + width] = resample(part, (height, width), self.interpolation)
         return mixed
-
-
-def pair_weights(source: NDArray[np.int32], own: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return the mixing matrix of samples that keep a share and take the rest from one other sample."""
-    samples = np.arange(source.size)
-    weights = np.zeros((source.size, source.size), np.float64)
-    weights[samples, samples] = own
-    weights[samples, source] += 1.0 - own
-    return weights.astype(np.float32)

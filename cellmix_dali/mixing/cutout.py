@@ -12,6 +12,7 @@ from ._boxes import clipped_boxes
 from .action import Action
 from .box_plan import CONSTANT, BoxPlan
 from .mixer import TileMixer
+from .mixing_matrix import MixingMatrix
 
 __all__ = ["Cutout"]
 
@@ -90,5 +91,5 @@ class Cutout(TileMixer):
             source_boxes=boxes,
             boxes=boxes,
             fill=self.fill,
-            weights=np.eye(batch_size, dtype=np.float32),
+            matrix=MixingMatrix.unit(batch_size),
         )

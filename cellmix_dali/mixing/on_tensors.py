@@ -86,7 +86,7 @@ def mix_target(plan: MixPlan, kind: str, values: Tensor) -> Tensor:
     """
     given = values.detach().double().reshape(len(values), -1)
     if given.device.type == "cpu":
-        return torch.from_numpy(mixed_target(kind, given.numpy(), plan.weights))
+        return torch.from_numpy(mixed_target(kind, given.numpy(), plan.matrix))
     of = TARGET_KINDS[TARGET_KINDS.canonical(kind)]
     if len(given) != plan.batch_size:
         raise ArgumentError(f"{len(given)} targets do not fit a batch of {plan.batch_size} samples.")

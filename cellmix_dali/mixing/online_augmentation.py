@@ -348,13 +348,11 @@ def _extended(plan: PatchPlan, more: int) -> PatchPlan:
     if not plan.triggered:
         return PatchPlan.identity(plan.batch_size + more, plan.grid)
     rest = PatchPlan.identity(plan.batch_size + more, plan.grid)
-    weights = rest.weights.copy()
-    weights[: plan.batch_size, : plan.batch_size] = plan.weights
     return replace(
         plan,
         source_sample=np.concatenate([plan.source_sample, rest.source_sample[plan.batch_size :]]),
         source_patch=np.concatenate([plan.source_patch, rest.source_patch[plan.batch_size :]]),
-        weights=weights,
+        matrix=plan.matrix.extended(more),
     )
 
 

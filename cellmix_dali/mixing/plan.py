@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._arguments import IGNORED, SHARE_TOLERANCE
 from ..errors import ArgumentError
+from .mixing_matrix import MixingMatrix
 
 __all__ = ["IGNORED", "MixPlan", "PatchPlan"]
 
@@ -23,19 +25,28 @@ class MixPlan(ABC):
 
     Attributes
     ----------
-    weights : float32 array (batch, batch)
-        The mixing matrix: ``weights[i, j]`` is how much of sample j is in output i; rows sum to 1.
+    matrix : MixingMatrix
+        How much of each sample is in each output.
     triggered : bool
         False if the batch stays as it is (the identity plan).
     """
 
-    weights: NDArray[np.float32]
+    matrix: MixingMatrix
     triggered: bool = True
+
+    @cached_property
+    def weights(self) -> NDArray[np.float32]:
+        """The mixing matrix as a whole, (batch, batch).
+
+        ``weights[i, j]`` is how much of sample j is in output i; rows sum to 1. It is made when it is asked for: in
+        large batches it has many more numbers than anything else in a plan.
+        """
+        return self.matrix.dense()
 
     @property
     def batch_size(self) -> int:
         """Number of samples."""
-        return int(self.weights.shape[0])
+        return self.matrix.batch_size
 
     @abstractmethod
     def apply(self, images: NDArray[np.generic]) -> NDArray[np.generic]:
@@ -101,7 +112,7 @@ class MixPlan(ABC):
                 f"Labels of shape {given.shape} do not fit a batch of {self.batch_size} with {num_classes} classes: "
                 f"give class indices ({self.batch_size},) or soft labels ({self.batch_size}, {num_classes})."
             )
-        return (self.weights.astype(np.float64) @ dense).astype(np.float32)
+        return self.matrix.mixed(dense).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -131,7 +142,7 @@ class PatchPlan(MixPlan):
             grid=grid,
             source_sample=np.repeat(samples[:, None], patches.size, axis=1),
             source_patch=np.repeat(patches[None, :], batch_size, axis=0),
-            weights=np.eye(batch_size, dtype=np.float32),
+            matrix=MixingMatrix.unit(batch_size),
             triggered=False,
         )
 

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._registry import Registry
 from ..errors import ArgumentError
+from .mixing_matrix import MixingMatrix
 
 if TYPE_CHECKING:
     from ..tables.tile_table import TileTable
@@ -221,7 +222,7 @@ def values_by_name(targets: Targets | None, samples: int, table: TileTable | Non
     return found
 
 
-def mixed_target(kind: str, values: ArrayLike, weights: NDArray[np.floating]) -> NDArray[np.float32]:
+def mixed_target(kind: str, values: ArrayLike, weights: MixingMatrix | NDArray[np.floating]) -> NDArray[np.float32]:
     """Mix the targets of a batch as its pixels were mixed.
 
     Parameters
@@ -230,8 +231,8 @@ def mixed_target(kind: str, values: ArrayLike, weights: NDArray[np.floating]) ->
         One of `TARGET_KINDS`.
     values : array (batch,) or (batch, numbers)
         The samples' values, before mixing.
-    weights : float array (batch, batch)
-        The mixing matrix, `MixPlan.weights`.
+    weights : MixingMatrix or float array (batch, batch)
+        The mixing matrix, `MixPlan.matrix` or `MixPlan.weights`.
 
     Returns
     -------
@@ -244,10 +245,13 @@ def mixed_target(kind: str, values: ArrayLike, weights: NDArray[np.floating]) ->
         If the kind does not take the values, or they do not fit the batch.
     """
     target = TargetValues(kind, np.asarray(values))
-    if len(target.values) != len(weights):
-        raise ArgumentError(f"{len(target.values)} targets do not fit a batch of {len(weights)} samples.")
+    batch = weights.batch_size if isinstance(weights, MixingMatrix) else len(weights)
+    if len(target.values) != batch:
+        raise ArgumentError(f"{len(target.values)} targets do not fit a batch of {batch} samples.")
     if not target.of.mixed:
         return np.asarray(target.values, np.float32)
+    if isinstance(weights, MixingMatrix):
+        return weights.mixed(target.values).astype(np.float32)
     mixed: NDArray[np.float32] = (np.asarray(weights, np.float64) @ target.values).astype(np.float32)
     return mixed
 

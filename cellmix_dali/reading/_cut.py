@@ -53,7 +53,9 @@ def cut(of, windows, margin):
         See `cellmix_dali.reading.windows.Pieces`.
     """
     firsts = np.zeros(len(windows) + 1, np.int64)
-    firsts[1:] = np.cumsum(lie(of, windows, True)[2])
+    blocks = lie(of, windows, np.bool_(True))[2]
+    for window in range(len(windows)):
+        firsts[window + 1] = firsts[window] + blocks[window]
     columns, rows = np.empty(firsts[-1], np.int64), np.empty(firsts[-1], np.int64)
     geometry = np.empty((firsts[-1], 5, 2), np.int32)
     for window in range(len(windows)):

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ..collection import CollectionIndex
 from ..errors import ArgumentError, SlideError, unknown_name
 from ..shards.png import PNG_SIGNATURE, png_damage
 from ..shards.table import image_sizes, is_sharded
@@ -38,6 +39,7 @@ def tile_reader(
     retry: Retry = AT_ONCE,
     verify: str = "headers",
     slide_cache: int | str = SLIDE_CACHE,
+    index: CollectionIndex | str | Path | None = None,
 ) -> TileReader | ShardReader:
     """Make the reader of a table's tiles: from shards where they are in shards, else from the slides.
 
@@ -53,9 +55,13 @@ def tile_reader(
         See `cellmix_dali.reading.slides.VERIFY`; "hash" for tiles in shards alone.
     slide_cache : int or str, default "512MB"
         See `cellmix_dali.reading.slides.TileReader`; tiles in shards need none.
+    index : CollectionIndex or path, optional
+        See `cellmix_dali.reading.slides.TileReader`; tiles in shards need none.
     """
     if not is_sharded(table):
-        return TileReader(table, edge=edge, lenient=lenient, retry=retry, verify=verify, slide_cache=slide_cache)
+        return TileReader(
+            table, edge=edge, lenient=lenient, retry=retry, verify=verify, slide_cache=slide_cache, index=index
+        )
     if edge not in ("skip", "pad"):
         raise unknown_name("edge", edge, ("skip", "pad"))
     return ShardReader(table, retry=retry, verify=verify)

@@ -6,11 +6,13 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..collection.index import CollectionIndex, index_at
 from ..errors import ArgumentError, SlideError, unknown_name
 from ..slides import Level, Slide
 from ..slides.block_reader import Block, BlockReader, read_blocks
@@ -98,6 +100,10 @@ class TileReader:
         Slides that are open already, by their numbers in the table; they are not closed.
     slide_cache : int or str, default "512MB"
         Bytes that the block tables of slides may take, see `cellmix_dali.slides.pool.OpenSlides`.
+    index : CollectionIndex or path, optional
+        What is known of the slides, so that none is looked at to be opened, see `cellmix_dali.collection`.
+    like : TileTable, optional
+        Tiles of the same slides that are looked at beforehand instead of the table's, where that has no end.
 
     Raises
     ------
@@ -132,6 +138,8 @@ class TileReader:
         verify: str = "headers",
         opened: Mapping[int, Slide] | None = None,
         slide_cache: int | str = SLIDE_CACHE,
+        index: CollectionIndex | str | Path | None = None,
+        like: TileTable | None = None,
     ) -> None:
         self.table = table
         if verify not in VERIFY:
@@ -145,8 +153,11 @@ class TileReader:
         if edge not in ("skip", "pad"):
             raise unknown_name("edge", edge, ("skip", "pad"))
         self.pad = edge == "pad"
-        self._size = int(table.size.max()) if len(table) else 1
-        self._slides = OpenSlides(table.slides, opened, cache=slide_cache)
+        self._like = table if like is None else like
+        self._size = int(self._like.size.max()) if len(table) else 1
+        self._slides = OpenSlides(
+            table.slides, opened, cache=slide_cache, open_one=None if index is None else index_at(index).open
+        )
         self._patience = Patience(retry)
         self._direct: frozenset[str] = frozenset(KINDS)
         self._blocks, whole, self.kinds = self._look_at_first_slides(lenient)
@@ -307,7 +318,7 @@ class TileReader:
 
     def _look_at_first_slides(self, lenient: bool) -> tuple[int, bool, frozenset[str]]:
         """The most blocks that a tile of the first slides is made of, if each is one whole block, and their kinds."""
-        table, most, whole, direct = self.table, 1, True, False
+        table, most, whole, direct = self._like, 1, True, False
         refused: list[SlideError] = []
         kinds: set[str] = set()
         self.looked_at = numbers = np.unique(table.slide[: 1 << 20])[:_LOOKED_AT].tolist()

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numba import carray, types
 
-from cellmix_dali._compiled import compiled, pointer
+from cellmix_dali._compiled import compiled, copy_bytes, pointer
 from cellmix_dali.slides.block_places import ELSEWHERE, OFFSET_BITS
 
 __all__ = ["look_up", "read_quickly", "unpacked"]
@@ -110,7 +110,7 @@ def read_quickly(which, headers, offsets, counts, most, buffer, spans):
         if _marker_before_end(scan) or not (zeros or _without_zeros(scan)):
             continue
         start = first + lead_size - new_size
-        buffer[start : first + lead_size] = carray(pointer(new_at), new_size, np.uint8)
+        copy_bytes(buffer.ctypes.data + start, new_at, new_size)
         spans[block, 0], spans[block, 1] = start, end
         free = end
 

@@ -28,13 +28,13 @@ class FrameStreams:
     """
 
     def __init__(self, colours: BlockStreams | None) -> None:
-        self._colours = colours
+        self.colours = colours
 
     def join(self, block: bytes) -> bytes:
         """Return the stream of a frame; a ValueError says what is wrong with its items."""
         stream = _joined(block)
-        if self._colours is not None:
-            return self._colours.join(stream)
+        if self.colours is not None:
+            return self.colours.join(stream)
         if not stream.startswith(CODESTREAM):
             raise ValueError(f"no JPEG 2000 starts here (bytes {stream[:4].hex(' ') or 'none'})")
         return stream

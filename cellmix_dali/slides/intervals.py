@@ -35,6 +35,10 @@ class IntervalStreams:
     ----------
     header : JpegHeader
         What it says.
+    made_of : bytes
+        The picture's header, which makes the same once more.
+    size : (int, int)
+        Width and height of its streams in pixels, once they have a size.
     lead : bytes
         What its streams begin with, once they have a size.
     colour : {"rgb", "ycbcr"}
@@ -52,6 +56,7 @@ class IntervalStreams:
 
     def __init__(self, header: bytes) -> None:
         self.header = parse_header(header)
+        self.made_of, self.size = header[: self.header.length], (0, 0)
         if self.header.process not in _SEQUENTIAL or self.header.components != 3 or self.header.precision != 8:
             raise ValueError("it is not a sequential JPEG of three components of 8 bits")
         if not self.header.quantised or not self.header.huffman:
@@ -76,6 +81,7 @@ class IntervalStreams:
     def sized(self, width: int, height: int) -> IntervalStreams:
         """Return what makes streams of this size in pixels."""
         self, at = copy(self), self._size_at
+        self.size = width, height
         size = height.to_bytes(2, "big") + width.to_bytes(2, "big")
         self.lead = _SOI + adobe_marker(self.colour) + self._kept[:at] + size + self._kept[at + 4 :]
         units = -(-width // self.unit[0]) * -(-height // self.unit[1])

@@ -187,6 +187,8 @@ class BlockStreams:
     ----------
     header : JpegHeader
         The example's header.
+    made_of : (str, bytes or None, bytes)
+        What makes the same once more: colour, tables, and the example as far as its header goes.
 
     Raises
     ------
@@ -196,6 +198,7 @@ class BlockStreams:
 
     def __init__(self, colour: Colour, tables: bytes | None, example: bytes) -> None:
         self.header = parse_header(example)
+        self.made_of = colour, tables, example[: self.header.length]
         self._colour: Colour = colour
         self._tables = parse_header(tables) if tables else None
         for name, here, shared in (

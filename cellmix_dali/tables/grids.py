@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +11,7 @@ from .._urls import place_name
 from ..errors import ArgumentError
 from ..slides import Slide
 from ..slides.resolution import LevelChoice, choose_level
+from ..tissue.looking import picture_size
 from ..tissue.methods import DEFAULT_METHOD, TissueMethod
 from ..tissue.slide_mask import TissueMask, find_tissue, mask_of_pixels
 from .positions import level0_windows
@@ -16,9 +19,6 @@ from .recipe import Edge, check_grid
 from .tile_table import TileTable
 
 __all__ = ["grid_tiles", "thumbnail_size", "tissue_shares"]
-
-_THUMBNAIL = (1024, 4096)  # least and greatest longer side of the picture that tissue is found on, pixels
-_MASK_PIXELS = 4  # mask pixels across a tile, or more, so that its share is told well
 
 
 def grid_tiles(
@@ -124,12 +124,8 @@ def thumbnail_size(slide: Slide, table: TileTable) -> int:
     ArgumentError
         If the table has tiles of another slide.
     """
-    least, most = _THUMBNAIL
     _, _, size = level0_windows(slide, table)
-    if not len(size):
-        return least
-    first = slide.levels[0]
-    return min(max(least, int(_MASK_PIXELS * max(first.width, first.height) / size.min())), most)
+    return picture_size(slide, float(size.min()) if len(size) else math.inf)
 
 
 def tissue_shares(

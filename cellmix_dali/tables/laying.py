@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..annotations.origin import annotations_of, beyond_the_tissue
+from ..collection import CollectionIndex
 from ..errors import ArgumentError
 from ..slides import Slide
 from ..storage.moment import may_be_file
-from ..tissue.slide_mask import TissueMask, find_tissue, mask_from_geojson, mask_from_png
+from ..tissue.looking import look_for_tissue
+from ..tissue.slide_mask import TissueMask, mask_from_geojson, mask_from_png
 from ..tissue.thumbnails import thumbnail_of
 from .grids import grid_tiles, thumbnail_size, tissue_shares
 from .positions import level0_windows
@@ -62,6 +64,7 @@ def lay_tiles(
     mpp: float | None = None,
     files: SlideFiles | None = None,
     look: bool = False,
+    index: CollectionIndex | None = None,
 ) -> LaidTiles:
     """Lay tiles over one slide.
 
@@ -81,6 +84,9 @@ def lay_tiles(
         Its mask and annotations; by default those that have its name in the recipe's folders.
     look : bool, default False
         Whether to measure tissue and make the picture of the slide where no tile depends on them.
+    index : CollectionIndex, optional
+        What is known of the slides: tissue that is found in it is not looked for, and then there is no picture, unless
+        `look`.
 
     Returns
     -------
@@ -110,7 +116,7 @@ def lay_tiles(
         table = table.with_labels(np.full(len(table), label, np.int32))
     mask = picture = shares = None
     if look or (recipe.tissue and len(table)):
-        picture, mask, told = _tissue(slide, recipe, files, grid, look)
+        picture, mask, told = _tissue(slide, recipe, files, grid, look, index)
         shares = tissue_shares(slide, table, mask=mask)
         enough = shares >= recipe.tissue
         notes += [told, beyond_the_tissue(slide, recipe.annotations_origin, enough) if recipe.labelled else ""]
@@ -140,15 +146,16 @@ def _labelled(slide: Slide, recipe: TileRecipe, grid: TileTable, path: Path | No
 
 
 def _tissue(
-    slide: Slide, recipe: TileRecipe, files: SlideFiles, grid: TileTable, look: bool
+    slide: Slide, recipe: TileRecipe, files: SlideFiles, grid: TileTable, look: bool, index: CollectionIndex | None
 ) -> tuple[NDArray[np.uint8] | None, TissueMask, str]:
     """A picture of the slide if it is needed, where it has tissue, and notes for a person."""
     regions = None if recipe.labelled else files.annotations
     if files.mask is None and regions is None:
-        picture, unread = thumbnail_of(slide, thumbnail_size(slide, grid))
-        mask = find_tissue(slide, thumbnail=picture, method=recipe.tissue_method)
-        # What cannot be seen may be tissue: its tiles are tried, and reported where they cannot be read either.
-        return picture, replace(mask, pixels=mask.pixels | unread), ""
+        size, method = thumbnail_size(slide, grid), recipe.tissue_method
+        known = index.tissue(slide.path, method, size) if index is not None and isinstance(method, str) else None
+        if known is not None:
+            return thumbnail_of(slide, size)[0] if look else None, known, ""
+        return *look_for_tissue(slide, size, method), ""
     shown, origin = thumbnail_of(slide, thumbnail_size(slide, grid))[0] if look else None, recipe.annotations_origin
     if files.mask is not None:
         mask = mask_from_png(files.mask, slide, origin=origin)

@@ -136,6 +136,18 @@ class TileRecipe:
         """Whether no resolution is asked for, so that tiles of several slides may differ in scale."""
         return self.mpp is None and self.magnification is None
 
+    def looks_for(self) -> dict[str, Any]:
+        """Return what an index is asked for that serves this recipe, see `cellmix_dali.collection.IndexSettings`."""
+        named = isinstance(self.tissue_method, str)
+        said = self.mask is not None or (self.annotations is not None and not self.labelled)
+        method = {"tissue_method": self.tissue_method} if named else {}
+        return {
+            **method,
+            **self.resolution(None),
+            "tissue": named and not said and self.tissue > 0,
+            "tile_size": self.tile_size,
+        }
+
     def choose_level(self, slide: Slide, mpp: float | None = None) -> LevelChoice:
         """Choose the level of a slide and the window, see `cellmix_dali.slides.resolution.choose_level`.
 

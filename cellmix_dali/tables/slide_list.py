@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from .._arguments import path_of
 from .._urls import place_name
+from ..collection import CollectionIndex, IndexSettings, make_index
 from ..errors import (
     DAMAGED,
     ArgumentError,
@@ -26,8 +28,8 @@ from ..errors import (
     some_of,
     unknown_name,
 )
-from ..slides import Slide, open_slide
 from ..slides.identity import slide_identity, unique_slides
+from ..slides.pool import OpenSlides
 from ..slides.resolution import MPP_RANGE
 from ..storage.objects import attach_all
 from ..storage.paths import home_expanded, path_problem
@@ -196,6 +198,8 @@ def tiles_of_slides(
     mixed_resolutions: bool = False,
     on_note: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    index: CollectionIndex | str | Path | None = None,
+    workers: int | None = 0,
 ) -> tuple[TileTable, list[SlideFault]]:
     """Make the tile table of a collection of slides.
 
@@ -216,7 +220,14 @@ def tiles_of_slides(
     on_note : callable, optional
         Called with what a person should know of a slide, see `LaidTiles`. By default ``warnings.warn``.
     progress : callable, optional
-        Called with (slides done, slides) after each.
+        Called with (slides done, slides) after each; where an index is made, while that is done.
+    index : CollectionIndex or path, optional
+        What is known of the slides, so that none is opened whose tissue it knows. A path: the index there is first
+        brought up to date, or made, by `cellmix_dali.collection.make_index`, so that it is there the next time.
+    workers : int or None, default 0
+        Processes that look for tissue, see `cellmix_dali.collection.make_index`; 0: this one does it. With others and
+        no index, one is made in a folder for temporary files. A `tissue_method` that is a function is called here in
+        any case.
 
     Returns
     -------
@@ -261,14 +272,17 @@ def tiles_of_slides(
     mpps: list[float | None] = [None] * len(slide_list)
     if slide_list.mpp is not None:
         mpps = [None if math.isnan(own) else float(own) for own in slide_list.mpp]
-    opened: dict[Path, Slide] = {}
+    known = _index_of(slide_list, recipe, mpps, index, workers, progress)
+    if known is not None and not isinstance(index, CollectionIndex):
+        progress = None  # the long part is done
+    slides = OpenSlides([str(path) for path in slide_list.slides], open_one=None if known is None else known.open)
     if recipe.of_any_scale and not mixed_resolutions and len(slide_list) > 1:
-        opened = _of_one_scale(slide_list, recipe, mpps)
+        _check_scale(slides, slide_list, recipe, mpps)
     for number, path in enumerate(slide_list.slides):
         label = None if slide_list.labels is None else int(slide_list.labels[number])
         try:
-            with opened.pop(path, None) or open_slide(path) as slide:
-                laid = lay_tiles(slide, recipe, label=label, mpp=mpps[number], files=files[number])
+            with slides[number] as slide:
+                laid = lay_tiles(slide, recipe, label=label, mpp=mpps[number], files=files[number], index=known)
             for told in laid.notes:
                 tell(f"{path}: {told}")
         except MissingDependencyError:
@@ -290,23 +304,48 @@ def tiles_of_slides(
     return TileTable.concat(tables), faults
 
 
-def _of_one_scale(slide_list: SlideList, recipe: TileRecipe, mpps: Sequence[float | None]) -> dict[Path, Slide]:
-    """Refuse slides whose tiles would differ in scale; whatever else is wrong with a slide is found later.
-
-    Return the slides, so that none is opened twice; their files are closed until they are read.
-    """
-    opened: dict[Path, Slide] = {}
+def _check_scale(slides: OpenSlides, slide_list: SlideList, recipe: TileRecipe, mpps: Sequence[float | None]) -> None:
+    """Refuse slides whose tiles would differ in scale; whatever else is wrong with a slide is found later."""
+    paths: list[Path] = []
     scales: list[float | None] = []
-    for path, mpp in zip(slide_list.slides, mpps, strict=True):
+    for number, path in enumerate(slide_list.slides):
         try:
-            with open_slide(path) as slide:
-                choice = recipe.choose_level(slide, mpp)
+            with slides[number] as slide:
+                choice = recipe.choose_level(slide, mpps[number])
         except CellMixDaliError:
             continue
-        opened[path] = slide
+        paths.append(path)
         scales.append(choice.level_mpp)
-    check_one_resolution(tuple(opened), scales)
-    return opened
+    check_one_resolution(paths, scales)
+
+
+def _index_of(
+    slide_list: SlideList,
+    recipe: TileRecipe,
+    mpps: Sequence[float | None],
+    index: CollectionIndex | str | Path | None,
+    workers: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> CollectionIndex | None:
+    """The index of the slides, made or brought up to date if need be; None where none is asked for."""
+    if isinstance(index, CollectionIndex) or (index is None and workers == 0):
+        return index
+    settings = IndexSettings(**recipe.looks_for())
+
+    def made(place: str | Path) -> CollectionIndex:
+        return make_index(
+            slide_list.slides,
+            place,
+            settings,
+            mpps=mpps,
+            workers=workers,
+            progress=None if progress is None else lambda done, count, _: progress(done, count),
+        )
+
+    if index is not None:
+        return made(index)
+    with TemporaryDirectory() as folder:  # the file is mapped: it is there as long as somebody looks at it
+        return made(Path(folder) / "collection.index")
 
 
 def _with_split_columns(table: TileTable, slide_list: SlideList, number: int) -> TileTable:

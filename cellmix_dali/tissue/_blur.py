@@ -38,9 +38,11 @@ def blurred(rgb):
             for place in range(6):
                 wide[place] = line[place % 3]
                 wide[length + 6 + place] = line[length - 3 + place % 3]
-            wide[6 : length + 6] = line
+            for place in range(length):
+                wide[6 + place] = line[place]
             _weighed(wide[:length], wide[3:], wide[6:], wide[9:], wide[12:], line)
-        one[y] = line
+        for place in range(length):
+            one[y, place] = line[place]
     for _ in range(_PASSES):
         last = height - 1
         for y in range(height):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..collection import CollectionIndex
 from ..errors import ArgumentError
 from ..slides import open_slide
 from ..slides.pool import SLIDE_CACHE
@@ -26,6 +27,8 @@ def collection_data(
     division: Division | None = None,
     verify: str = "headers",
     slide_cache: int | str = SLIDE_CACHE,
+    index: Path | None = None,
+    workers: int | None = 0,
     mixed_resolutions: bool = False,
     skip_bad_slides: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -45,6 +48,11 @@ def collection_data(
         What is verified of a tile, see `cellmix_dali.pipelines.train_loader`.
     slide_cache : int or str, default "512MB"
         Bytes that the block tables of slides may take, of each loader, see `cellmix_dali.pipelines.train_loader`.
+    index : Path, optional
+        File of an index of the slides: it is made there, or brought up to date, and the loaders use it. See
+        `cellmix_dali.collection`.
+    workers : int or None, default 0
+        Processes that look for tissue, see `cellmix_dali.tables.tiles_of_slides`.
     mixed_resolutions : bool, default False
         Whether tiles may be of different scale, see `cellmix_dali.tables.tiles_of_slides`.
     skip_bad_slides : bool, default False
@@ -81,6 +89,8 @@ def collection_data(
         on_error="skip" if skip_bad_slides else "raise",
         on_note=notes.append,
         progress=progress,
+        index=index,
+        workers=workers,
     )
     assert table.label is not None
     if names is None:
@@ -89,11 +99,14 @@ def collection_data(
         raise ArgumentError(f"All tiles are of one class ({', '.join(names)}): there is nothing to tell apart.")
     sides = division.of(table, names)
     routes = {}
+    known = None if index is None else CollectionIndex(index)
     for path in table.slides:
-        with open_slide(path) as slide:
+        with open_slide(path) if known is None else known.open(path) as slide:
             routes[path] = f"{slide.route}: {slide.reason}"
     return TrainingData(
-        source=TileSamples(recipe.tile_size, recipe.edge, slides=routes, verify=verify, slide_cache=slide_cache),
+        source=TileSamples(
+            recipe.tile_size, recipe.edge, slides=routes, verify=verify, slide_cache=slide_cache, index=known
+        ),
         train=sides.train,
         validation=sides.validation,
         test=sides.test,

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..collection import CollectionIndex
 from ..errors import SlideError
 from ..pipelines import Loader, evaluate_loader, train_loader
-from ..plugins import PlanSource, TileSource, tiles
+from ..plugins import PlanSource, TileSource
 from ..reading.faults import place_of
 from ..reading.slides import SLIDE_CACHE, TileReader
 from ..slides.stream_kinds import KINDS, PIXELS, stream_kind
@@ -40,6 +40,8 @@ class TileSamples:
         What is verified of a tile, see `cellmix_dali.pipelines.train_loader`.
     slide_cache : int or str
         Bytes that the block tables of slides may take, of each loader.
+    index : CollectionIndex or None
+        What is known of the slides.
     """
 
     unit: ClassVar[str] = "tiles"
@@ -49,6 +51,7 @@ class TileSamples:
     slides: Mapping[str, str] = field(default_factory=dict)
     verify: str = "headers"
     slide_cache: int | str = SLIDE_CACHE
+    index: CollectionIndex | None = None
 
     def labels(self, samples: TileTable) -> NDArray[Any]:
         """Return the class index of each tile."""
@@ -73,22 +76,20 @@ class TileSamples:
         augment = making.settings.augmentations()[1]
         return evaluate_loader(samples, on_error="replace", augment=augment, **self._given(making))
 
-    def one_batch(
-        self, samples: TileTable, rows: NDArray[Any], plans: PlanSource, stack: ExitStack
-    ) -> tuple[Any, Any, Any, Any]:
-        """Put a source of some tiles into the graph."""
-        source = TileSource(
+    def batch_source(self, samples: TileTable, rows: NDArray[Any], plans: PlanSource, classes: int) -> TileSource:
+        """Make a source of some tiles; bad ones are replaced."""
+        return TileSource(
             samples.select(rows),
             batch_size=len(rows),
             tile_size=self.size,
             edge=self.edge,
             plans=plans,
+            num_classes=classes,
             shuffle=False,
             on_error="replace",
+            slide_cache=self.slide_cache,
+            index=self.index,
         )
-        stack.callback(source.close)
-        batch = tiles(source)
-        return batch.images, batch.labels, batch.tile, batch.plan
 
     def shared(self, settings: TrainingSettings) -> TileSamples:  # noqa: ARG002
         """Return the same: every run opens its slides."""
@@ -127,6 +128,7 @@ class TileSamples:
             "fault_file": making.fault_file,
             "verify": self.verify,
             "slide_cache": self.slide_cache,
+            "index": self.index,
         }
 
 

@@ -12,6 +12,7 @@ from ..colour_stages import KINDS, Colour
 from ..dali import DataNode, fn, types
 from ..image_shape import require_channels
 from ..plan_arrays import PlanNodes
+from ..view_nodes import ViewNodes
 from .engine import Engine, Normalisation
 
 __all__ = ["CompiledOnCpu"]
@@ -28,7 +29,7 @@ class CompiledOnCpu(Engine):
 
     name, devices = "numba", ("cpu",)
     fuses = frozenset({"paste"})
-    fuses_colours = colours = True
+    fuses_colours = colours = views = True
     packages = ("numba", "numpy", *Engine.packages)
 
     def mix(
@@ -56,6 +57,19 @@ class CompiledOnCpu(Engine):
     def blur(self, images: DataNode, sigma: DataNode, image_weight: DataNode) -> DataNode:
         """Blur down and along in one pass, sample by sample in DALI's threads; see `Engine.blur`."""
         return fn.reinterpret(_blurring()(images, fn.stack(sigma, image_weight)), layout="HWC")
+
+    def view(self, images: DataNode, view: ViewNodes, how: Normalisation) -> DataNode:
+        """Make a view in one pass, sample by sample in DALI's threads; see `Engine.view`."""
+        half = how.dtype == "float16"
+        colours = [colour for colour in (view.before, view.after) if colour is not None]
+        first = 0 if view.before is None else len(view.before.kinds)
+        head = np.append(how.constants(), np.array([half, view.cubic, first], np.float32))
+        kinds = [fn.cast(_kinds(colour), dtype=types.FLOAT) for colour in colours]
+        numbers = [fn.reshape(colour.numbers, shape=[-1]) for colour in colours]
+        settings = fn.cat(types.Constant(head, device="cpu"), view.geometry, *kinds, *numbers)
+        side = types.Constant(np.zeros(view.size, np.uint8), device="cpu")  # as long as the view is wide
+        node = _viewing(half=half)(images, settings, side)
+        return fn.reinterpret(node, layout="CHW", **({"dtype": types.FLOAT16} if half else {}))
 
     def normalise(
         self, images: DataNode, plan: PlanNodes | None, how: Normalisation, colour: Colour | None = None
@@ -130,6 +144,17 @@ def _colouring() -> Callable[..., DataNode]:
 
     inputs = [_IMAGE, (types.INT32, 1), _NUMBERS]
     return raw_operator(kernel.run, kernel.same_shape, inputs=inputs, output=_IMAGE, batch=False)
+
+
+@functools.cache
+def _viewing(*, half: bool) -> Callable[..., DataNode]:
+    """A view as an operator, for all pipelines of the process."""
+    from . import cpu_views as kernel
+    from .raw_numba import raw_operator
+
+    output = (types.UINT16 if half else types.FLOAT, 3)
+    inputs = [_IMAGE, _NUMBERS, (types.UINT8, 1)]
+    return raw_operator(kernel.run, kernel.squares, inputs=inputs, output=output, batch=False)
 
 
 @functools.cache

@@ -21,7 +21,7 @@ from cellmix_dali._compiled import compiled
 from .cpu_kernel import same_shape
 from .raw_numba import RUN_SAMPLE, compiled_callback
 
-__all__ = ["run", "same_shape"]
+__all__ = ["gaussian_weights", "mirrored", "run", "same_shape"]
 
 _RGB = 3
 _f = np.float32
@@ -29,7 +29,7 @@ _FAST = {"contract", "nnan", "ninf", "nsz"}
 
 
 @compiled()
-def _mirrored(place, length):
+def mirrored(place, length):
     """A place beyond the border, mirrored at the outermost pixel."""
     if length == 1:
         return 0
@@ -39,7 +39,7 @@ def _mirrored(place, length):
 
 
 @compiled()
-def _weights(sigma, radius):
+def gaussian_weights(sigma, radius):
     """Of a Gaussian, from its middle on."""
     weights = np.empty(radius + 1, np.float32)
     total = 0.0
@@ -87,17 +87,15 @@ def run(out, out_shapes, out_dimensions, outputs, data, in_shapes, in_dimensions
         address_as_void_pointer(carray(address_as_void_pointer(out), 1, np.int64)[0]), (height, _RGB * width), np.uint8
     )
     radius = math.ceil(3 * sigma)
-    weights, line, border = _weights(sigma, radius), _RGB * width, _RGB * radius
+    weights, line, border = gaussian_weights(sigma, radius), _RGB * width, _RGB * radius
     down, along = np.empty(line + 2 * border, np.float32), np.empty(line, np.float32)
     middle = down[border : border + line]
     for y in range(height):
         _first(middle, image[y], weights[0], line)
         for away in range(1, radius + 1):
-            _add_two(
-                middle, image[_mirrored(y - away, height)], image[_mirrored(y + away, height)], weights[away], line
-            )
+            _add_two(middle, image[mirrored(y - away, height)], image[mirrored(y + away, height)], weights[away], line)
         for away in range(1, radius + 1):
-            left, right = _RGB * _mirrored(-away, width), _RGB * _mirrored(width - 1 + away, width)
+            left, right = _RGB * mirrored(-away, width), _RGB * mirrored(width - 1 + away, width)
             for channel in range(_RGB):
                 down[border - _RGB * away + channel] = middle[left + channel]
                 down[border + line + _RGB * (away - 1) + channel] = middle[right + channel]

@@ -315,7 +315,7 @@ def _noise(rows, count, sigma, key, place):
                 row[x] = _level(row[x] + factor * (_f(total) - _f(NOISE_MIDDLE)))
 
 
-@compiled()
+@compiled(inline="always")
 def _channels(kind, rows, others, count, numbers):
     """Bring a row into the colour space of a kind; gives where it lies then, and the room that is free."""
     if kind == _DENSITY:

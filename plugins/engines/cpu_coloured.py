@@ -22,7 +22,7 @@ from .cpu_normalise import across, edges_of, planes
 from .raw_numba import RUN_SAMPLE, compiled_callback
 from .vectors import EIGHT, finish_eight, finish_eight_halves, prefetch, settle, stream_eight, stream_eight_halves
 
-__all__ = ["CONSTANTS", "planes", "run"]
+__all__ = ["CONSTANTS", "finish", "planes", "run"]
 
 #: Numbers before the stages: three means, three factors, and 1 for float16.
 CONSTANTS = 7
@@ -33,7 +33,7 @@ _CACHE_LINE = 64
 
 
 @compiled()
-def _finish(source, target, count, mean, factor, half, last):
+def finish(source, target, count, mean, factor, half, last):
     """Write so many numbers of one channel, normalised."""
     size = 2 if half else 4
     whole = count // EIGHT * EIGHT
@@ -56,7 +56,7 @@ def _finish(source, target, count, mean, factor, half, last):
         copy_bytes(target + size * whole, last, size * (count - whole))
 
 
-@compiled()
+@compiled(inline="always")
 def _piece(source, target, box, sizes, numbers, kinds, constants, room):
     """Change and normalise a box of pixels: its height and width, and the number of its first pixel."""
     rows, others, last = room
@@ -82,13 +82,13 @@ def _piece(source, target, box, sizes, numbers, kinds, constants, room):
             values = here[channel].ctypes.data
             for row in range(count):
                 place = target + channel * plane + (top + row) * width * size
-                _finish(
+                finish(
                     values + 4 * row * wide, place, wide, constants[channel], constants[3 + channel], half,
                     last.ctypes.data,
                 )  # fmt: skip
 
 
-@compiled()
+@compiled(inline="always")
 def _one_sample(target, own, own_numbers, plan, of_regions, height, width, kinds, constants):
     """Band by band of rows that the same regions cover, each from left to right; later regions win."""
     images, _, places, shapes = plan
@@ -98,7 +98,7 @@ def _one_sample(target, own, own_numbers, plan, of_regions, height, width, kinds
     length = max(_PIXELS, width) + EIGHT
     room = np.zeros((_RGB, length), np.float32), np.zeros((_RGB, length), np.float32), np.empty(4 * EIGHT, np.uint8)
     owners, edges = np.empty(width, np.int64), edges_of(places, shapes, height)
-    top = 0
+    top = np.int64(0)  # not a literal: what takes it would be compiled for that, too
     while top < height:
         bottom = top + 1
         while not edges[bottom]:
@@ -144,10 +144,10 @@ def run(out, out_shapes, out_dimensions, outputs, data, in_shapes, in_dimensions
     kinds = np.empty(stages, np.int64)
     for stage in range(stages):
         kinds[stage] = np.int64(settings[CONSTANTS + stage])
-    addresses, regions = np.zeros(4, np.int64), 0
-    addresses[:] = given[0]  # any will do where there are no regions
+    addresses, regions = np.empty(4, np.int64), 0
+    for place in range(4):
+        addresses[place] = given[2 + place] if inputs > 2 else given[0]  # any will do where there are no regions
     if inputs > 2:
-        addresses[:] = given[2:6]
         regions = carray(address_as_void_pointer(shapes[2]), 1, np.int64)[0] // 2
     plan = (
         carray(address_as_void_pointer(addresses[0]), regions, np.int64),

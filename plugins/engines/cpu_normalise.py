@@ -164,7 +164,7 @@ def _lay_out(rows, own, width, plan, firsts, steps, row, pieces):
     return found
 
 
-@compiled()
+@compiled(inline="always")
 def _one_sample(target, own, plan, height, width, constants):
     """Band by band of rows that the same regions cover, each row eight pixels at a time."""
     means, factors = (constants[0], constants[1], constants[2]), (constants[3], constants[4], constants[5])
@@ -177,7 +177,7 @@ def _one_sample(target, own, plan, height, width, constants):
     row, pieces = np.empty(_BYTES * (eights + 1), np.uint8), np.empty((width, 3), np.int64)
     last = np.empty(_BYTES * size, np.uint8)
     edges = edges_of(plan[2], plan[3], height)
-    top = 0
+    top = np.int64(0)  # not a literal: what takes it would be compiled for that, too
     while top < height:
         bottom = top + 1
         while not edges[bottom]:
@@ -192,7 +192,7 @@ def _one_sample(target, own, plan, height, width, constants):
                 prefetch(source + _AHEAD * line)
                 _eight(source, out + eight * _EIGHT * size, plane, means, factors, half, streamed)
             if rest:
-                _eight(firsts[eights], last.ctypes.data, _EIGHT * size, means, factors, half, False)
+                _eight(firsts[eights], np.int64(last.ctypes.data), _EIGHT * size, means, factors, half, np.bool_(False))
                 for channel in range(_RGB):
                     place = out + channel * plane + eights * _EIGHT * size
                     copy_bytes(place, last.ctypes.data + channel * _EIGHT * size, rest * size)
@@ -225,10 +225,10 @@ def run(out, out_shapes, out_dimensions, outputs, data, in_shapes, in_dimensions
     shapes = carray(address_as_void_pointer(in_shapes), inputs, np.int64)
     shape = carray(address_as_void_pointer(shapes[0]), 3, np.int64)
     constants = carray(address_as_void_pointer(given[1]), 7, np.float32)
-    addresses, regions = np.zeros(4, np.int64), 0
-    addresses[:] = given[0]  # any will do where there are no regions
+    addresses, regions = np.empty(4, np.int64), 0
+    for place in range(4):
+        addresses[place] = given[2 + place] if inputs > 2 else given[0]  # any will do where there are no regions
     if inputs > 2:
-        addresses[:] = given[2:6]
         regions = carray(address_as_void_pointer(shapes[2]), 1, np.int64)[0]
     plan = (
         carray(address_as_void_pointer(addresses[0]), regions, np.int64),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..colour_stages import Colour
 from ..dali import DataNode, types
 from ..plan_arrays import PlanNodes
+from ..view_nodes import ViewNodes
 
 __all__ = ["DTYPES", "KINDS", "Engine", "Normalisation"]
 
@@ -66,6 +67,8 @@ class Engine(ABC):
         Whether `normalise` changes colours in its own pass, where nothing is measured by the images.
     colours : bool
         Whether it changes colours, and blurs.
+    views : bool
+        Whether it makes views of images in one pass.
     compiled : bool
         Whether it is compiled code, which sees bare memory: the images' channels are checked before it, and itself is
         tried by `self_check` before it is used.
@@ -79,6 +82,7 @@ class Engine(ABC):
     fuses: ClassVar[frozenset[str]] = frozenset()
     fuses_colours: ClassVar[bool] = False
     colours: ClassVar[bool] = False
+    views: ClassVar[bool] = False
     compiled: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = ("nvidia.dali",)
 
@@ -139,6 +143,25 @@ class Engine(ABC):
         DataNode, uint8 HWC
         """
         raise NotImplementedError(f"{type(self).__name__} does not blur, see its `colours`.")
+
+    def view(self, images: DataNode, view: ViewNodes, how: Normalisation) -> DataNode:
+        """Crop, resize, flip, colour, blur and normalise images; see `cellmix_dali.plugins.views.viewed`.
+
+        Parameters
+        ----------
+        images : DataNode, uint8 HWC, 3 channels
+            On one of the engine's devices.
+        view : ViewNodes
+            What is done; no stage is measured by the images.
+        how : Normalisation
+            Means, deviations and the type of the result.
+
+        Returns
+        -------
+        DataNode, CHW
+            Within 1 level of `view_nodes.plainly_viewed`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} makes no views, see its `views`.")
 
     @abstractmethod
     def normalise(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from cellmix_dali._user_cache import CACHE_VARIABLE, user_cache
 from cellmix_dali.errors import CellMixDaliError
 from cellmix_dali.mixing import CellMix
 from cellmix_dali.storage.aside import write_aside
@@ -23,10 +23,7 @@ from ..dali import Pipeline, fn, types
 from ..plan_source import PlanSource
 from .engine import Engine, Normalisation
 
-__all__ = ["CACHE_VARIABLE", "cache_file", "fastest", "gpu_key", "milliseconds"]
-
-#: Names the folder of the file; by default the user's cache folder (XDG_CACHE_HOME, ~/.cache).
-CACHE_VARIABLE = "CELLMIX_DALI_CACHE"
+__all__ = ["cache_file", "fastest", "gpu_key", "milliseconds"]
 
 _BATCH, _TILE, _PATCHES = 64, 224, (16, 32)
 _CLEARLY = 0.95  # so much of the first engine's time must another one need, or noise would choose
@@ -100,14 +97,8 @@ def _measured(names: list[str], measure: Callable[[str], float], where: str) -> 
 
 def cache_file() -> Path | None:
     """Return where measurements are kept; None if the user has no folder."""
-    given = os.environ.get(CACHE_VARIABLE)
-    if given:
-        return Path(given, "engines.json")
-    base = os.environ.get("XDG_CACHE_HOME")
-    try:
-        return (Path(base) if base else Path.home() / ".cache") / "cellmix_dali" / "engines.json"
-    except RuntimeError:  # no home
-        return None
+    folder = user_cache()
+    return None if folder is None else folder / "engines.json"
 
 
 def gpu_key(number: int) -> str:

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from numba import cfunc, types as numba_types
+from numba import types as numba_types
 from nvidia.dali.plugin.numba import NumbaFunction
+
+from cellmix_dali._compiled import Callback
 
 from ..dali import DataNode, types
 
@@ -30,31 +32,24 @@ RUN_SAMPLE = numba_types.void(_U64, _U64, _U64, _I32, _U64, _U64, _U64, _I32)
 SETUP = numba_types.void(_U64, _U64, _I32, _U64, _U64, _I32, _I32)
 
 
-def compiled_callback(signature: Any) -> Callable[[Callable[..., None]], Any]:
-    """Compile a function for DALI's backend; nothing in it may raise."""
-
-    def compile_it(function: Callable[..., None]) -> Any:
-        try:
-            return cfunc(signature, cache=True)(function)
-        except RuntimeError:  # no folder can keep the result
-            return cfunc(signature)(function)
-
-    return compile_it
+def compiled_callback(signature: Any) -> Callable[[Callable[..., None]], Callback]:
+    """Have a function compiled for DALI's backend when it is used first; nothing in it may raise."""
+    return lambda function: Callback(function, signature)
 
 
 class _RawNumbaFunction(NumbaFunction):  # type: ignore[misc]
     """DALI's operator without its frame: the callbacks are compiled already."""
 
-    def _get_run_fn_cpu(self, run_fn: Any, *_: object) -> int:
-        return int(run_fn.address)
+    def _get_run_fn_cpu(self, run_fn: Callback, *_: object) -> int:
+        return run_fn.address
 
-    def _get_setup_fn_cpu(self, setup_fn: Any) -> int:
-        return int(setup_fn.address)
+    def _get_setup_fn_cpu(self, setup_fn: Callback) -> int:
+        return setup_fn.address
 
 
 def raw_operator(
-    run: Any,
-    setup: Any,
+    run: Callback,
+    setup: Callback,
     *,
     inputs: Sequence[Array],
     output: Array,

@@ -22,7 +22,17 @@ from ..plan_arrays import PlanNodes
 from ..plan_source import PlanSource
 from .engine import Engine, Normalisation
 
-__all__ = ["blur_check", "colour_check", "require", "self_check", "tried", "tried_blur", "tried_colour"]
+__all__ = [
+    "blur_check",
+    "colour_check",
+    "require",
+    "result_of",
+    "self_check",
+    "told",
+    "tried",
+    "tried_blur",
+    "tried_colour",
+]
 
 _BATCH = 4
 # Height, width and patch: patches that hold vectors in full, that cut them, and rows that end within one.
@@ -89,7 +99,7 @@ def self_check(engine: Engine, action: Action | None, dtype: str | None, device_
         if how is not None:
             want, levels = how.plainly(want), 0
         what = "normalised images" if action is None else f"applied a plan of kind {action.kind!r}"
-        require(got, want, _told(engine, what, device_id), engine.packages, levels=levels)
+        require(got, want, told(engine, what, device_id), engine.packages, levels=levels)
 
 
 def require(
@@ -176,8 +186,8 @@ def colour_check(engine: Engine, kind: str, fused: bool, device_id: int | None =
                 how.plainly(np.asarray(plan.apply(changed), np.uint8)),
                 1.001 * how.constants()[3:, None, None],
             )
-        told = _told(engine, f"changed colours by a stage of kind {kind!r}", device_id)
-        require(_run(graph, images, device_id), want, told, engine.packages, levels=level)
+        said = told(engine, f"changed colours by a stage of kind {kind!r}", device_id)
+        require(result_of(graph, images, device_id), want, said, engine.packages, levels=level)
 
 
 @functools.cache
@@ -199,7 +209,11 @@ def blur_check(engine: Engine, device_id: int | None = None) -> None:
 
         want = np.stack([_plainly_blurred(*each) for each in zip(images, sigmas, weights, strict=True)])
         require(
-            _run(graph, images, device_id), want, _told(engine, "blurred images", device_id), engine.packages, levels=1
+            result_of(graph, images, device_id),
+            want,
+            told(engine, "blurred images", device_id),
+            engine.packages,
+            levels=1,
         )
 
 
@@ -214,7 +228,7 @@ def _plainly_blurred(image: NDArray[np.uint8], sigma: float, weight: float) -> N
     return np.clip(weight * image + (1 - weight) * blurred, 0, 255)
 
 
-def _told(engine: Engine, what: str, device_id: int | None) -> tuple[str, str]:
+def told(engine: Engine, what: str, device_id: int | None) -> tuple[str, str]:
     """What to say of an engine that did something wrongly."""
     where = "the CPU" if device_id is None else f"GPU {torch.cuda.get_device_name(device_id)}"
     return f"Engine {engine.name!r} {what} wrongly on {where}", "use engine='native', and "
@@ -233,7 +247,7 @@ def _result(
             result = engine.normalise(node, None if source is None else plan, how)
         return [result, *_unused(plan)]
 
-    return _run(graph, images, device_id)
+    return result_of(graph, images, device_id)
 
 
 def _unused(plan: PlanNodes) -> list[DataNode]:
@@ -241,7 +255,7 @@ def _unused(plan: PlanNodes) -> list[DataNode]:
     return [each for each in (plan.weights, plan.parameters) if each is not None]
 
 
-def _run(graph: Callable[[DataNode], list[DataNode]], images: NDArray[Any], device_id: int | None) -> NDArray[Any]:
+def result_of(graph: Callable[[DataNode], list[DataNode]], images: NDArray[Any], device_id: int | None) -> NDArray[Any]:
     """The first output of a graph over one batch."""
     pipeline = Pipeline(batch_size=_BATCH, num_threads=1, device_id=device_id, prefetch_queue_depth=1)
     with pipeline:

@@ -12,6 +12,7 @@ import torch
 from nvidia.dali import fn, types
 from nvidia.dali.pipeline import Pipeline
 
+from cellmix_dali._user_cache import CACHE_VARIABLE
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.mixing import CELLMIX_VARIANTS, CellMix, make_mixer
 from cellmix_dali.plugins import PlanSource, mix
@@ -126,9 +127,9 @@ def test_what_is_refused() -> None:
 
 
 def test_the_default_is_measured_here_and_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from cellmix_dali.plugins.engines import fastest, registry
+    from cellmix_dali.plugins.engines import registry
 
-    monkeypatch.setenv(fastest.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
     registry._fastest_on.cache_clear()
     try:
         chosen = registry.default_engine("gpu")

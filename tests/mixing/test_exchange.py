@@ -43,6 +43,18 @@ def test_noise_that_is_no_number_comes_last_and_loses_no_patch() -> None:
 
 def test_shares_count_the_patches() -> None:
     source = np.array([[0, 0, 0, 1], [1, 0, 0, 0], [2, 2, 2, 2]], np.int32)
-    shares = _exchange.shares(source)
-    assert shares.dtype == np.float32
-    np.testing.assert_array_equal(shares, [[0.75, 0.25, 0], [0.75, 0.25, 0], [0, 0, 1]])
+    firsts, samples, shares = _exchange.shares(source)
+    assert (firsts.dtype, samples.dtype, shares.dtype) == (np.int64, np.int32, np.float32)
+    assert (firsts.tolist(), samples.tolist()) == ([0, 2, 4, 5], [0, 1, 1, 0, 2])
+    assert shares.tolist() == [0.75, 0.25, 0.25, 0.75, 1.0]
+
+
+@pytest.mark.parametrize("many_ties", [True, False])
+def test_large_groups_exchange_as_a_stable_sort_says(many_ties: bool) -> None:
+    random = np.random.default_rng(0)
+    noise = random.integers(0, 3, (40, 11)) / 3 if many_ties else random.random((40, 11))
+    order = np.argsort(noise, axis=0, kind="stable")
+    np.testing.assert_array_equal(_sorted(noise, np.arange(11), 11, 40), order)
+    noise[::7] = np.nan
+    order = np.argsort(noise, axis=0, kind="stable")
+    np.testing.assert_array_equal(_sorted(noise, np.arange(11), 11, 40), order)

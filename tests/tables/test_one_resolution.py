@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from cellmix_dali.errors import ArgumentError
+from cellmix_dali.slides import pool
 from cellmix_dali.synthetic import write_slide
-from cellmix_dali.tables import SlideList, TileRecipe, slide_list as module, tiles_of_slides
+from cellmix_dali.tables import SlideList, TileRecipe, tiles_of_slides
 from cellmix_dali.tables.one_resolution import check_one_resolution, mixed_resolutions
 
 Run = Callable[..., tuple[int, str, str]]
@@ -84,13 +85,13 @@ def test_a_list_of_two_resolutions_stops_with_both_and_goes_on_when_asked(scanne
 
 def test_no_slide_is_looked_into_twice(scanned: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
-    real = module.open_slide
+    real = pool.open_slide
 
-    def counting(path: Path) -> object:
-        opened.append(path)
+    def counting(path: str) -> object:
+        opened.append(Path(path))
         return real(path)
 
-    monkeypatch.setattr(module, "open_slide", counting)
+    monkeypatch.setattr(pool, "open_slide", counting)
     tiles_of_slides(SlideList(tuple(scanned), mpp=np.array([0.5, 0.5])), TileRecipe(128, tissue=0))
     assert opened == scanned
 

@@ -3,37 +3,51 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from kills import finish, image_command, results, slide_command, start
+from kills import finish, image_command, in_this_process, results, slide_command, start
 
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.training.checkpoint import CHECKPOINT, Checkpoint
 
 Command = Callable[..., list[str]]
+Whole = tuple[list[str], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Command], Whole]:
+    """A training's command, and the results of the run without a break, which is made in this process, once."""
+    done: dict[Command, Whole] = {}
+
+    def of(make: Command) -> Whole:
+        if make not in done:
+            folder = tmp_path_factory.mktemp("whole")
+            command = make(folder)
+            in_this_process([*command, "--out", str(folder / "out")])
+            assert not (folder / "out" / CHECKPOINT).exists()
+            done[make] = command, results(folder / "out")
+        return done[make]
+
+    return of
 
 
 @pytest.mark.parametrize(
     ("make", "number", "code"), [(image_command, signal.SIGTERM, 143), (slide_command, signal.SIGINT, 130)]
 )
-def test_stopped_it_ends_the_same(make: Command, number: int, code: int, tmp_path: Path) -> None:
+def test_stopped_it_ends_the_same(
+    make: Command, number: int, code: int, whole: Callable[[Command], Whole], tmp_path: Path
+) -> None:
     """By SIGTERM or Ctrl-C, after the first epoch; of kill -9 at any moment see kills.py (`make kills`)."""
-    command = make(tmp_path)
-    finish(start(command, tmp_path / "whole"))
-    want = results(tmp_path / "whole")
-    assert not (tmp_path / "whole" / CHECKPOINT).exists()
-
+    command, want = whole(make)
     out = tmp_path / "out"
     process = start(command, out)
-    deadline = time.monotonic() + 60
-    while not (out / CHECKPOINT).exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    _wait_for_a_checkpoint(process, out)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code
@@ -41,24 +55,29 @@ def test_stopped_it_ends_the_same(make: Command, number: int, code: int, tmp_pat
     assert "go on with --resume" in err
     assert "Traceback" not in err
     assert not (out / "report.json").exists()
-    finish(start(command, out, "--resume"))
+    in_this_process([*command, "--out", str(out), "--resume"])
     assert results(out) == want
 
 
-def test_killed_it_ends_the_same(tmp_path: Path) -> None:
-    """kill -9 when the first epoch is kept, and something of the second done."""
-    command, out = image_command(tmp_path), tmp_path / "out"
-    finish(start(command, tmp_path / "whole"))
+def test_killed_it_ends_the_same(whole: Callable[[Command], Whole], tmp_path: Path) -> None:
+    """kill -9 when the first epoch is kept, and something of the second done; resumed by a process of its own."""
+    (command, want), out = whole(image_command), tmp_path / "out"
     process = start(command, out)
-    while not (out / CHECKPOINT).exists():
-        assert process.poll() is None
-        time.sleep(0.005)
+    _wait_for_a_checkpoint(process, out)
     time.sleep(0.1)
     process.kill()
     process.communicate()
     assert not (out / "report.json").exists()
     finish(start(command, out, "--resume"))
-    assert results(out) == results(tmp_path / "whole")
+    assert results(out) == want
+
+
+def _wait_for_a_checkpoint(process: subprocess.Popen[str], out: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not (out / CHECKPOINT).exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def test_what_becomes_of_results_that_are_there(run: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:

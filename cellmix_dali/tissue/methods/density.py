@@ -74,7 +74,7 @@ def by_density(rgb: ByteArray) -> BoolArray:
     likely = chroma > low
     # Smoothed, strong tissue shines a little on the glass beside it.
     likely &= (chroma > _FRINGE) | ~dilated(chroma > _SHINES, _REACH)
-    part = _pixels.share_of_blocks(likely, _BLOCK)
+    part = _pixels.share_of_blocks(np.ascontiguousarray(likely), _BLOCK)
     strength = _pixels.mean_of_blocks(chroma, np.float32(4 * low))
     sure = (part >= _FULL) & (strength >= _SURE * low)
     # Two blocks each way: lines of cover slips and hairs are thin. Thin tissue has to be strong.

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from cellmix_dali._user_cache import CACHE_VARIABLE
 from cellmix_dali.plugins.engines import fastest as module, registry
-from cellmix_dali.plugins.engines.fastest import CACHE_VARIABLE, cache_file, fastest, gpu_key, milliseconds
+from cellmix_dali.plugins.engines.fastest import cache_file, fastest, gpu_key, milliseconds
 from cellmix_dali.plugins.engines.registry import default_engine, engine_for
 
 NAMES = ("native", "numba")

@@ -1,0 +1,145 @@
+"""`cellmix-dali index`: what is known of each slide of a collection, in one file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+
+from ..errors import ArgumentError
+from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT
+from ._options import Level, Magnification, Mpp, MppOverride, TissueMethodName, make_folder
+from ._telling import SOME_FAILED, Display, may_end_early, say
+
+if TYPE_CHECKING:
+    from ..collection.tasks import IndexedSlide
+
+__all__ = ["index"]
+
+
+def index(
+    slides: Annotated[
+        list[str],
+        typer.Argument(
+            help="Slide files, folders of slides, patterns in quotes such as '/data/**/*.svs', or one CSV list with "
+            "the columns slide[, mpp].",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The index; one that is there is brought up to date.")] = Path(
+        "collection.index"
+    ),
+    tissue: Annotated[bool, typer.Option("--tissue/--no-tissue", help="Whether tissue is looked for.")] = True,
+    tissue_method: TissueMethodName = "density",
+    tile_size: Annotated[
+        int, typer.Option(min=32, help="Side of the tiles whose tissue is to be measured, in pixels.")
+    ] = 224,
+    mpp: Mpp = None,
+    level: Level = None,
+    magnification: Magnification = None,
+    mpp_override: MppOverride = None,
+    thumbnail: Annotated[
+        int, typer.Option(min=0, help="Longer side of the pictures of slides that are kept, in pixels; 0: none.")
+    ] = 1024,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew, whatever is there.")] = False,
+    skip_bad_slides: Annotated[
+        bool,
+        typer.Option("--skip-bad-slides", help="End with exit code 0, not 3, where some slides cannot be opened."),
+    ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Worker processes; by default one per core, but none for fewer than 16 slides. 0: none.",
+            show_default=False,
+        ),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead of --workers: a Dask scheduler, tcp://host:port, whose workers share the file system."
+        ),
+    ] = None,
+    retry_seconds: Annotated[
+        float, typer.Option(min=0, help="How long a slide is tried again that cannot be read just now.")
+    ] = RETRY_SECONDS,
+    slide_timeout: Annotated[
+        float, typer.Option(min=0, help="Seconds that the work on a slide may take. 0: as long as it takes.")
+    ] = SLIDE_TIMEOUT,
+) -> None:
+    """Look at every slide once: its levels, where its blocks lie, its tissue.
+
+    Loaders, `train slides` and Python's `tiles_of_slides` with --index open no slide then but to read tiles, and look
+    for no tissue that is known. An interrupted run goes on where it stopped, by the same command; slides that have
+    changed, or are new, are looked at again, others are not. Exit code: 0 all slides are in it, 3 some cannot be opened
+    (0 with --skip-bad-slides), 2 wrong use, 1 the job had to stop (a full disk).
+    """
+    console, errors = Console(), Console(stderr=True)
+    if out.is_dir():
+        raise ArgumentError(f"{out} is a folder: name a file for the index, such as --out collection.index.")
+    from ..collection import IndexSettings, make_index
+    from ..tiling import find_slides
+    from ..tiling.settings import TilingSettings
+
+    settings = IndexSettings(
+        tissue=tissue,
+        tissue_method=tissue_method,
+        tile_size=tile_size,
+        mpp=mpp,
+        level=level,
+        magnification=magnification,
+        mpp_override=mpp_override,
+        thumbnail=thumbnail,
+    )
+    found = find_slides(slides, TilingSettings()).slides
+    make_folder(out.parent)
+    display = _Display(console)
+    with may_end_early(errors, "What is done is kept: the same command goes on."), display:
+        made = make_index(
+            [slide.path for slide in found],
+            out,
+            settings,
+            mpps=[slide.mpp for slide in found],
+            overwrite=overwrite,
+            workers=workers,
+            scheduler=scheduler,
+            retry_seconds=retry_seconds,
+            slide_timeout=slide_timeout or None,
+            progress=display.show,
+        )
+    faults = {str(slide.path): made.fault(slide.path) for slide in found if slide.path in made}
+    bad = [name for name, fault in faults.items() if fault] + [
+        str(slide.path) for slide in found if str(slide.path) not in faults
+    ]
+    say(console, f"{len(found) - len(bad):,} of {len(found):,} slides indexed; written to {escape(str(out))}")
+    for name in bad:
+        if name not in display.told:  # as a run before this one found
+            say(console, f"  {escape(faults.get(name) or name)}")
+    if bad and not (skip_bad_slides and len(bad) < len(found)):
+        sys.exit(SOME_FAILED)
+
+
+class _Display(Display):
+    """Shows how far the job is: a bar, and a line for each slide that cannot be used."""
+
+    def __init__(self, console: Console) -> None:
+        text = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeElapsedColumn()
+        super().__init__(console, *text)
+        self.told: set[str] = set()
+        self._slides = None if self.bars is None else self.bars.add_task("slides", total=None, text="starting")
+
+    def show(self, done: int, count: int, slide: IndexedSlide) -> None:
+        """Show a slide that is done."""
+        if slide.fault:
+            kind = "not read" if slide.kind == "not read" else "without tissue" if slide.opens else "failed"
+            say(self.console, f"[red]{kind}:[/] {escape(slide.fault)}")
+            self.told.add(str(slide.slide))
+        if self.bars is not None and self._slides is not None:
+            self.bars.update(self._slides, total=count, completed=done, text=f"{done:,} of {count:,}")
+        elif not slide.fault:
+            say(self.console, f"{done:,} of {count:,} slides: {escape(slide.slide.name)}")
