@@ -8,7 +8,10 @@ from __future__ import annotations
 import functools
 import os
 import re
+import tempfile
 from pathlib import Path
+
+from cellmix_dali._user_cache import user_cache
 
 __all__ = ["SCHEMES", "cache_folder", "is_url", "objects_folder", "parts_of", "place_name", "url_of", "with_urls"]
 
@@ -37,9 +40,10 @@ def _absolute(folder: str) -> Path:
 
 
 def cache_folder() -> Path:
-    """Return the folder of what is kept of objects: CELLMIX_DALI_CACHE, or a folder in the user's folder of caches."""
-    usual = os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "cellmix-dali")  # noqa: PTH118 (text)
-    return _absolute(os.environ.get("CELLMIX_DALI_CACHE") or usual)
+    """Return the folder of what is kept of objects: CELLMIX_DALI_STORE_CACHE, or one in the user's folder of caches."""
+    given = os.environ.get("CELLMIX_DALI_STORE_CACHE")
+    usual = user_cache() or Path(tempfile.gettempdir(), f"cellmix_dali-{os.getuid()}")
+    return _absolute(given or str(usual / "stores"))
 
 
 def objects_folder() -> Path:

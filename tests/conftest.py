@@ -84,7 +84,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StoreServ
 
     server = StoreServer()
     for name, value in {
-        "CELLMIX_DALI_CACHE": str(tmp_path / "kept"),
+        "CELLMIX_DALI_STORE_CACHE": str(tmp_path / "kept"),
         "CELLMIX_DALI_STORE_SECONDS": "1",
         "AWS_ENDPOINT_URL": server.address,
         "AWS_ACCESS_KEY_ID": "key-that-nobody-sees",

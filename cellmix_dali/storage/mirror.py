@@ -31,9 +31,9 @@ from .stores import HEAD_BYTES, StoredObject, look, read_range
 
 __all__ = ["CACHE_SIZE", "JOINED", "REQUESTS", "Mirror", "Wanted", "attach", "fetch", "held"]
 
-#: Bytes that all kept objects may take on the disk, where CELLMIX_DALI_CACHE_SIZE says nothing else.
+#: Bytes that all kept objects may take on the disk, where CELLMIX_DALI_STORE_CACHE_SIZE says nothing else.
 CACHE_SIZE = "50GB"
-#: Requests in flight of a process, where CELLMIX_DALI_REQUESTS says nothing else.
+#: Requests in flight of a process, where CELLMIX_DALI_STORE_REQUESTS says nothing else.
 REQUESTS = 64
 #: Ranges that lie so near to each other, in bytes, are asked for in one request.
 JOINED = 1 << 15
@@ -116,7 +116,7 @@ class Mirror:
         except OSError as error:
             raise NotReadError(
                 f"{self.of.url} was not read: what was fetched cannot be kept in {cache_folder()}: {error.strerror}. "
-                "Name another folder or a smaller size (CELLMIX_DALI_CACHE, CELLMIX_DALI_CACHE_SIZE)."
+                "Name another folder or a smaller size (CELLMIX_DALI_STORE_CACHE, CELLMIX_DALI_STORE_CACHE_SIZE)."
             ) from error
         self._have[first : first + -(-len(data) // PAGE)] = 1
 
@@ -290,8 +290,8 @@ def _requests() -> ThreadPoolExecutor:
 
 @functools.cache
 def _pool(process: int) -> ThreadPoolExecutor:  # noqa: ARG001 (threads do not live on in a fork)
-    given = os.environ.get("CELLMIX_DALI_REQUESTS")
-    count = integer("CELLMIX_DALI_REQUESTS", REQUESTS if given is None else int(given), low=1)
+    given = os.environ.get("CELLMIX_DALI_STORE_REQUESTS")
+    count = integer("CELLMIX_DALI_STORE_REQUESTS", REQUESTS if given is None else int(given), low=1)
     return ThreadPoolExecutor(count, thread_name_prefix="cellmix-dali-store")
 
 
@@ -339,7 +339,7 @@ def _begun(path: Path, of: StoredObject) -> _Pages:
     except OSError as error:
         raise NotReadError(
             f"{of.url} was not read: nothing can be kept in {cache_folder()}: {error.strerror}. Name another folder "
-            "for what is kept of objects (CELLMIX_DALI_CACHE)."
+            "for what is kept of objects (CELLMIX_DALI_STORE_CACHE)."
         ) from error
 
 
@@ -354,7 +354,7 @@ def _emptied(path: Path, size: int) -> None:
 
 
 def _tidy_now_and_then() -> None:
-    most = byte_count("CELLMIX_DALI_CACHE_SIZE", os.environ.get("CELLMIX_DALI_CACHE_SIZE", CACHE_SIZE))
+    most = byte_count("CELLMIX_DALI_STORE_CACHE_SIZE", os.environ.get("CELLMIX_DALI_STORE_CACHE_SIZE", CACHE_SIZE))
     if _FETCHED.since > most // _TIDIED:
         _FETCHED.since = 0
         tidy(most)

@@ -166,7 +166,7 @@ def test_what_was_used_longest_ago_is_let_go_of(store):
 
 
 def test_the_bound_holds_while_objects_are_read(store, data, monkeypatch):
-    monkeypatch.setenv("CELLMIX_DALI_CACHE_SIZE", "4MB")
+    monkeypatch.setenv("CELLMIX_DALI_STORE_CACHE_SIZE", "4MB")
     for number in range(6):
         store.objects[f"b/{number}.bin"] = DATA
         with here(path_of("An object", f"s3://b/{number}.bin")):

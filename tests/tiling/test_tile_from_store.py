@@ -86,7 +86,7 @@ def test_shards_in_a_store_are_read_by_ranges(archive, rendered, tmp_path, monke
     np.testing.assert_array_equal(read_table(stored, 256), read_table(local, 256))
     assert not any(each.length == len(archive.objects[each.path]) for each in archive.asked if ".tar" in each.path)
 
-    monkeypatch.setenv("CELLMIX_DALI_CACHE", str(tmp_path / "another"))
+    monkeypatch.setenv("CELLMIX_DALI_STORE_CACHE", str(tmp_path / "another"))
     reader = ShardReader(open_tiles("s3://archive/tiles"))
     archive.fault = lambda _, __: "503"
     found = reader.read(np.arange(4))
