@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -79,14 +79,20 @@ def read_json(path: Path, what: str, remedy: str) -> Any:
             raise ValueError(f"it is not JSON ({error})") from error
 
 
-def read_parquet(path: Path, what: str, remedy: str, *, most_rows: int | None = None) -> pa.Table:
-    """Read a Parquet file, see `reading`; refuse one of more rows than `most_rows`, which a few bytes can say."""
+def read_parquet(
+    path: Path, what: str, remedy: str, *, most_rows: int | None = None, columns: Set[str] | None = None
+) -> pa.Table:
+    """Read a Parquet file, see `reading`, or those of some columns that it has.
+
+    One of more rows than `most_rows` is refused: a few bytes can say any number.
+    """
     with reading(path, what, remedy):
         with pq.ParquetFile(path, memory_map=True) as file:
             rows = file.metadata.num_rows
             if most_rows is not None and rows > most_rows:
                 raise ValueError(f"it says that it has {rows} rows, and {most_rows} are the most")
-            table = file.read()
+            names = file.schema_arrow.names
+            table = file.read(None if columns is None else [name for name in names if name in columns])
         table.validate(full=most_rows is not None)
         require_text(table)
         return table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -112,7 +112,7 @@ class TileTable:
         return cls(pa.table(columns))
 
     @classmethod
-    def open(cls, path: str | Path) -> TileTable:
+    def open(cls, path: str | Path, *, columns: Iterable[str] | None = None) -> TileTable:
         """Open a tile table's file: Arrow (``.arrow``, ``.feather``, ``.ipc``) or Parquet (``.parquet``, ``.pq``).
 
         An Arrow file that `save` wrote is only mapped: 100 million rows open at once, and memory holds no more of it
@@ -125,6 +125,8 @@ class TileTable:
         ----------
         path : str or Path
             The file. An Arrow file must stay as it is while the table is in use.
+        columns : iterable of str, optional
+            Which of its columns to read, where it has them; by default all.
 
         Returns
         -------
@@ -135,7 +137,8 @@ class TileTable:
         ArgumentError
             If there is no such file, it is of another kind or broken, or it is not a tile table.
         """
-        table, checked = read_tile_file(path_of("A tile table", path))
+        wanted = None if columns is None else frozenset(columns)
+        table, checked = read_tile_file(path_of("A tile table", path), wanted)
         try:
             return cls(table, check=not checked)
         except ArgumentError as error:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timezone
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -360,20 +361,19 @@ class _Job:
         """Write what is about all slides: the table, the bad tiles, the report, the manifest."""
         results = [self.result(slide) for slide in self.slides]
         done = [slide for slide in self.slides if slide.number not in self.failed]
-        rows = [with_split_columns(table, slide.columns) for slide in done for table in self._rows(slide)]
+        met: set[int] = set()
         labelled = self.classes is not None
         said = tuple(self.slides[0].columns)
         none = tile_schema(labelled=labelled, sharded=not self.settings.coords_only, said=said).empty_table()
         write_tiles(
             self.folder / TILES_FILE,
-            rows or [none],
+            chain([none], self._all_rows(done, met)),
             classes=self.classes,
             edge=self.settings.edge,
             stains=self.settings.normalisation,
             augmented=self.settings.augmentation,
         )
         if self.classes is not None:
-            met = {label for table in rows for label in pc.unique(table["label"]).to_pylist()}
             self.empty_classes = tuple(name for label, name in enumerate(self.classes) if label not in met)
         with write_aside(self.folder / BAD_TILES) as file:
             for slide in done:
@@ -397,6 +397,14 @@ class _Job:
     def _asked(self) -> dict[str, Json]:
         """The settings as the report shows them, with the names of the labels wherever they come from."""
         return {**self.settings.to_json(), "classes": None if self.classes is None else list(self.classes)}
+
+    def _all_rows(self, done: Sequence[JobSlide], met: set[int]) -> Iterator[pa.Table]:
+        """Rows of all slides, one piece of work after the other; adds the labels that are met."""
+        for slide in done:
+            for table in self._rows(slide):
+                if self.classes is not None:
+                    met.update(pc.unique(table["label"]).to_pylist())
+                yield with_split_columns(table, slide.columns)
 
     def _rows(self, slide: JobSlide) -> Iterator[pa.Table]:
         """Rows of a slide's finished tiles."""
