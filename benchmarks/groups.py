@@ -9,7 +9,9 @@ from typing import Any
 
 import ours
 import peers
+from augmenting import augmenting
 from drop_in import drop_in
+from formats import formats
 from gil import gil
 from host import host_times, plan_times
 from job import job
@@ -140,8 +142,10 @@ GROUPS: dict[str, Callable[[Material, int, Report], None]] = {
     "blocks": blocks,
     "svs": svs,
     "windows": windows,
+    "formats": formats,
     "whole": whole,
     "methods": methods,
+    "augmenting": augmenting,
     "kernel": kernel,
     "tiling": tiling,
     "job": job,

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
         mix as mix,
         tiles as tiles,
     )
-    from .reading import AnnotationMasks as AnnotationMasks, MaskSlides as MaskSlides
+    from .reading import AnnotationMasks as AnnotationMasks, ImageMasks as ImageMasks, MaskSlides as MaskSlides
     from .shards import open_tiles as open_tiles
     from .slides import open_slide as open_slide
     from .tables import (
@@ -69,7 +69,7 @@ __getattr__, __dir__, __all__ = front(
         "mixing.online_augmentation": "get_online_augmentation",
         "pipelines": "evaluate_image_loader evaluate_loader read_tiles train_image_loader train_loader view_loader",
         "plugins": "Draw PlanSource TileSource cellmix mix tiles",
-        "reading": "AnnotationMasks MaskSlides",
+        "reading": "AnnotationMasks ImageMasks MaskSlides",
         "shards": "open_tiles",
         "slides": "open_slide",
         "tables": "SlideList TileRecipe TileTable grid_tiles lay_tiles read_slide_list tiles_of_slides",

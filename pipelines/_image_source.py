@@ -14,9 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.mixing.targets import Targets, values_by_name
 from cellmix_dali.plugins import PlanSource
-from cellmix_dali.plugins.dali import DataNode, types
+from cellmix_dali.plugins.dali import DataNode, fn, types
 from cellmix_dali.plugins.decoder_options import USUAL, DecoderOptions
 from cellmix_dali.plugins.source import Input, Source
+from cellmix_dali.reading.image_masks import ImageMaskReader, ImageMasks
 from cellmix_dali.sampling import EpochOrder
 from cellmix_dali.slides.stream_kinds import KINDS
 
@@ -53,6 +54,8 @@ class ImageSource(Source):
         Further targets of the files, by the names that batches have for them.
     shuffle, drop_last, seed, rank, world_size
         See `cellmix_dali.sampling.EpochOrder`.
+    masks : ImageMasks, optional
+        Where the images' class masks come from; with a cache they are kept as well.
     cache : ImageCache, optional
         Filled with the files here, and asked for their pixels; without one DALI reads and decodes them for every batch.
 
@@ -83,6 +86,7 @@ class ImageSource(Source):
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        masks: ImageMasks | None = None,
         cache: ImageCache | None = None,
     ) -> None:
         self.files = checked_files(files)
@@ -109,6 +113,8 @@ class ImageSource(Source):
             flips=flips,
             targets=values_by_name(targets, len(self.files)),
         )
+        kept = cache is not None
+        self._masks = None if masks is None else ImageMaskReader(self.files, masks, image_size, kept=kept)
         self.cache = cache
         self._pixels: list[NDArray[np.uint8]] | None = None
         if cache is not None:
@@ -117,8 +123,18 @@ class ImageSource(Source):
 
     @property
     def inputs(self) -> list[Input]:
-        """A file's name, or pixels from the cache."""
-        return [(types.UINT8, 1 if self.cache is None else 3)]
+        """A file's name, or pixels from the cache; masks, if there are any."""
+        masks: list[Input] = [(types.UINT8, 3)] * self.masked
+        return [(types.UINT8, 1 if self.cache is None else 3), *masks]
+
+    @property
+    def masked(self) -> bool:
+        """Whether images have class masks."""
+        return self._masks is not None
+
+    def mask(self, nodes: Sequence[DataNode]) -> DataNode | None:
+        """Return the masks, uint8 HWC of the images' size with 1 channel."""
+        return fn.reinterpret(nodes[-1], layout="HWC") if self.masked else None
 
     @property
     def layout(self) -> str | None:
@@ -137,12 +153,13 @@ class ImageSource(Source):
         """Do nothing: nothing is read ahead here."""
 
     def deliver(self, epoch: int, iteration: int) -> tuple[NDArray[np.int64], list[object]]:
-        """Return a batch's places in the list, and names of files or pixels."""
+        """Return a batch's places in the list, and names of files or pixels; masks, if there are any."""
         items = self.order.batch(epoch, iteration)
+        masks: list[object] = [] if self._masks is None else [self._masks.read(items)]
         if self._pixels is not None:
             # A list, and not one array for the batch: DALI copies what it is given, that would be one copy more.
-            return items, [[self._pixels[item] for item in items.tolist()]]
-        return items, [[encoded(self.files[item]) for item in items.tolist()]]
+            return items, [[self._pixels[item] for item in items.tolist()], *masks]
+        return items, [[encoded(self.files[item]) for item in items.tolist()], *masks]
 
     def images(self, nodes: Sequence[DataNode], device: str, decoder: DecoderOptions = USUAL) -> DataNode:
         """Read, decode and resize the files; pixels from the cache are moved to the device."""
@@ -159,7 +176,13 @@ class ImageSource(Source):
 
     def own_settings(self) -> dict[str, Any]:
         """Return what says which files, and their size."""
-        return {"images": len(self.files), "image_size": self.tile_size, "files_and_labels": self._digest}
+        return {
+            "images": len(self.files),
+            "image_size": self.tile_size,
+            "files_and_labels": self._digest,
+            # None where there are none: states of former versions know nothing of them.
+            "masks": None if self._masks is None else self._masks.told(),
+        }
 
     @cached_property
     def _digest(self) -> str:

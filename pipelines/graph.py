@@ -23,7 +23,8 @@ from cellmix_dali.plugins.masks import mix_masks
 from cellmix_dali.plugins.normalise import DTYPES, MEAN, STD, channel_numbers, normalise
 from cellmix_dali.plugins.saliency import placed_boxes
 
-from .augmenting import changed, told, try_augmentation
+from ._augment_trial import try_augmentation
+from .augmenting import changed, told
 from .device import device_id, device_name, pipeline_on
 from .routes import choose_decoder
 

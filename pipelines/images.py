@@ -21,6 +21,7 @@ from cellmix_dali._ranks import ranks_of
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.mixing import Targets
 from cellmix_dali.plugins.plan_source import CurriculumLike
+from cellmix_dali.reading.image_masks import ImageMasks
 
 from ._image_cache import ImageCache
 from ._image_check import IMAGE_SUFFIXES, unreadable_images
@@ -55,6 +56,7 @@ def train_image_loader(
     flips: bool = True,
     source_map: bool | int = False,
     targets: Targets | None = None,
+    masks: ImageMasks | None = None,
     shuffle: bool = True,
     seed: int = 0,
     rank: int | None = None,
@@ -95,6 +97,9 @@ def train_image_loader(
         See `cellmix_dali.pipelines.train_loader`.
     targets : mapping of str to TargetValues, optional
         Further targets of the files, by the names that batches have for them: see `cellmix_dali.mixing.targets`.
+    masks : ImageMasks, optional
+        Where class masks of the images come from, see `cellmix_dali.reading.image_masks`. They are resized, flipped and
+        mixed as the images are, to the bit the same regions.
     shuffle, seed
         See `cellmix_dali.sampling.EpochOrder`; the seed is also that of flips and plans.
     rank, world_size : int, optional
@@ -113,8 +118,8 @@ def train_image_loader(
         Batches: ``images`` (batch, 3, image_size, image_size), ``labels`` float32 (batch, num_classes), or int64
         (batch,) of -1 where there are none, ``item`` int64 (batch,): which files; where batches are mixed, also
         ``patch_size``, ``fix_ratio``, ``triggered``, ``epoch`` and ``iteration`` (batch,), as they were applied. If
-        asked for ``source_map``
-        int64 (batch, tokens), the targets float32 (batch, numbers); and, where a target stays with its sample, the
+        asked for ``source_map`` int64 (batch, tokens), the targets float32 (batch, numbers), ``masks`` uint8 (batch,
+        image_size, image_size); and, where a target stays with its sample, the
         mixing matrix ``weights`` float32 (batch, batch).
 
     Raises
@@ -151,6 +156,7 @@ def train_image_loader(
         plans=plans,
         num_classes=num_classes,
         targets=targets,
+        masks=masks,
         flips=flips,
         shuffle=shuffle,
         seed=seed,
@@ -168,6 +174,7 @@ def evaluate_image_loader(
     batch_size: int,
     image_size: int = 224,
     targets: Targets | None = None,
+    masks: ImageMasks | None = None,
     rank: int | None = None,
     world_size: int | None = None,
     cache: ImageCache | None = None,
@@ -177,7 +184,7 @@ def evaluate_image_loader(
 
     Parameters
     ----------
-    files, labels, batch_size, image_size, targets, rank, world_size
+    files, labels, batch_size, image_size, targets, masks, rank, world_size
         See `train_image_loader`.
     cache : ImageCache, optional
         Holds the files decoded: it is filled with those that it lacks before this returns. Batches are the same
@@ -190,7 +197,7 @@ def evaluate_image_loader(
     -------
     Loader
         Batches: ``images`` (batch, 3, image_size, image_size), ``labels`` int64 (batch,), ``item`` int64 (batch,);
-        the targets float32 (batch, numbers).
+        if asked for the targets float32 (batch, numbers), ``masks`` uint8 (batch, image_size, image_size).
 
     Raises
     ------
@@ -208,6 +215,7 @@ def evaluate_image_loader(
         batch_size=batch_size,
         image_size=image_size,
         targets=targets,
+        masks=masks,
         shuffle=False,
         drop_last=False,
         rank=rank,

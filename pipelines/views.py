@@ -14,19 +14,25 @@ from typing_extensions import Unpack
 from cellmix_dali._ranks import ranks_of
 from cellmix_dali.augment.block_masks import BlockMasks
 from cellmix_dali.augment.views import View, ViewsLike, views_of
+from cellmix_dali.collection import CollectionIndex
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.plugins import TileSource
 from cellmix_dali.plugins.normalise import DTYPES
+from cellmix_dali.plugins.place_source import PlaceSource
+from cellmix_dali.reading.slides import SLIDE_CACHE
+from cellmix_dali.sampling.places import Places
 from cellmix_dali.storage.patience import RETRY_SECONDS
 from cellmix_dali.tables.tile_table import TileTable, require_table
 
+from ._augment_trial import try_augmentation
 from ._view_graph import made_views, view_outputs
-from .augmenting import told, try_augmentation
+from .augmenting import told
 from .graph import GraphKeywords, GraphOptions, source_pipeline
 from .loader import Loader
 
 __all__ = ["ViewLoader", "view_loader"]
 
+_STEPS = 1000
 _BFLOAT16 = "bfloat16"  # DALI has no such type: it is cast at hand-over
 
 
@@ -110,10 +116,11 @@ class ViewLoader(Loader[TileSource]):
 
 
 def view_loader(
-    table: TileTable,
+    table: TileTable | Places,
     views: ViewsLike = "dinov2",
     *,
     batch_size: int,
+    steps: int | None = None,
     tile_size: int | None = None,
     token_masks: BlockMasks | None = None,
     boxes: bool = False,
@@ -126,6 +133,8 @@ def view_loader(
     fault_file: str | Path | None = None,
     retry_seconds: float = RETRY_SECONDS,
     verify: str = "headers",
+    slide_cache: int | str = SLIDE_CACHE,
+    index: CollectionIndex | str | Path | None = None,
     seed: int = 0,
     rank: int | None = None,
     world_size: int | None = None,
@@ -138,13 +147,17 @@ def view_loader(
 
     Parameters
     ----------
-    table : TileTable
-        The regions, such as tiles of 448 pixels. Labels are not needed; those that are there come along.
+    table : TileTable or Places
+        The regions, such as tiles of 448 pixels. Labels are not needed; those that are there come along. `Places` draw
+        random places in tissue, without an epoch: a batch is a pure function of (seed, its number, rank).
     views : str, View or sequence of View, default "dinov2"
         What is made of each region: a name of `cellmix_dali.augment.views.VIEW_PRESETS` ("dino", "dinov2", "virchow2",
         "simclr", "mae"), or the views. See `cellmix_dali.augment.views.View`.
     batch_size : int
         Regions per batch.
+    steps : int, optional
+        Of random places: batches of a pass over the loader, 1,000 by default. The next pass goes on with the next
+        batch.
     tile_size : int, optional
         Side of the regions in pixels; by default that of the table's windows.
     token_masks : BlockMasks, optional
@@ -160,7 +173,9 @@ def view_loader(
     rank, world_size : int, optional
         This process among those that train together. By default those of the process group or of the launcher
         (torchrun). Give both to have others.
-    edge, shuffle, balance, on_error, fault_file, retry_seconds, verify
+    edge, shuffle, balance
+        See `cellmix_dali.plugins.TileSource`; of tile tables alone, as `drop_last` and `tile_size`.
+    on_error, fault_file, retry_seconds, verify, slide_cache, index
         See `cellmix_dali.plugins.TileSource`; here a tile that cannot be read is replaced by another by default.
         ``loader.faults`` says which.
     num_workers : int, default 2
@@ -185,28 +200,43 @@ def view_loader(
     CellMixDaliError
         For every argument, slide or view that cannot work, before the first batch.
     """
-    require_table(table)
-    if not len(table):
-        raise ArgumentError("The tile table is empty: there is nothing to make views of.")
     follows_group = rank is None
     rank, world_size = ranks_of(rank, world_size)
-    source = TileSource(
-        table,
-        batch_size=batch_size,
-        tile_size=tile_size,
-        edge=edge,
-        shuffle=shuffle,
-        balance=balance,
-        drop_last=drop_last,
-        on_error=on_error,
-        fault_file=fault_file,
-        seed=seed,
-        rank=rank,
-        world_size=world_size,
-        num_workers=num_workers,
-        retry_seconds=retry_seconds,
-        verify=verify,
-    )
+    shared: dict[str, Any] = {
+        "batch_size": batch_size,
+        "on_error": on_error,
+        "fault_file": fault_file,
+        "seed": seed,
+        "rank": rank,
+        "world_size": world_size,
+        "num_workers": num_workers,
+        "retry_seconds": retry_seconds,
+        "verify": verify,
+        "slide_cache": slide_cache,
+        "index": index,
+    }
+    if isinstance(table, Places):
+        if (tile_size, edge, shuffle, balance, drop_last) != (None, "skip", True, None, True):
+            raise ArgumentError(
+                "tile_size, edge, shuffle, balance and drop_last are of tile tables: random places have "
+                "PlaceSettings(...) and weights."
+            )
+        source: TileSource = PlaceSource(table, steps=_STEPS if steps is None else steps, **shared)
+    else:
+        require_table(table)
+        if not len(table):
+            raise ArgumentError("The tile table is empty: there is nothing to make views of.")
+        if steps is not None:
+            raise ArgumentError(f"steps={steps} is of random places: an epoch of a tile table has its own length.")
+        source = TileSource(
+            table,
+            tile_size=tile_size,
+            edge=edge,
+            shuffle=shuffle,
+            balance=balance,
+            drop_last=drop_last,
+            **shared,
+        )
     try:
         return loader_of_views(
             source, views, token_masks=token_masks, boxes=boxes, places=places, follows_group=follows_group, **options

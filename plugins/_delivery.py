@@ -13,6 +13,7 @@ from cellmix_dali.errors import SlideError, kind_of
 from cellmix_dali.reading import EncodedTile, MaskReader, ShardReader, TileReader
 from cellmix_dali.reading.faults import Substitutes
 from cellmix_dali.sampling import EpochOrder
+from cellmix_dali.sampling.place_table import OtherPlaces, PlaceOrder
 
 __all__ = ["DeliveredTiles", "Delivery"]
 
@@ -44,9 +45,9 @@ class Delivery:
     ----------
     reader : TileReader or ShardReader
         Reads rows.
-    order : EpochOrder
+    order : EpochOrder or PlaceOrder
         Which rows make each batch.
-    substitutes : Substitutes
+    substitutes : Substitutes or OtherPlaces
         Says what takes the place of a row that cannot be read.
     bad : mapping of int to str
         Rows that are not to be delivered though they can be read, and why; whoever adds to it calls `forget`.
@@ -59,8 +60,8 @@ class Delivery:
     def __init__(
         self,
         reader: TileReader | ShardReader,
-        order: EpochOrder,
-        substitutes: Substitutes,
+        order: EpochOrder | PlaceOrder,
+        substitutes: Substitutes | OtherPlaces,
         *,
         bad: Mapping[int, str],
         num_workers: int,
@@ -71,6 +72,16 @@ class Delivery:
         self._ahead = max(_AHEAD, num_workers)  # a thread reads a whole batch
         self._workers = ThreadPoolExecutor(num_workers, thread_name_prefix="cellmix-dali-read")
         self._pending: dict[tuple[int, int], Future[DeliveredTiles]] = {}
+        self.count_anew()
+
+    @property
+    def ready(self) -> float | None:
+        """How many batches were ready when one was asked for, on average; None where none was asked for."""
+        return self._ready / self._asked if self._asked else None
+
+    def count_anew(self) -> None:
+        """Forget how many were ready."""
+        self._ready = self._asked = 0
 
     def batch(self, epoch: int, iteration: int) -> DeliveredTiles:
         """Return the tiles of one batch and read the next ones in the background.
@@ -80,6 +91,8 @@ class Delivery:
         SlideError
             If a tile cannot be read, and is not to be replaced or cannot be.
         """
+        self._asked += 1
+        self._ready += sum(reading.done() for reading in self._pending.values())
         for number in range(iteration, min(iteration + 1 + self._ahead, len(self._order))):
             if (epoch, number) not in self._pending:
                 rows = self._order.batch(epoch, number)

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from cellmix_dali.errors import ArgumentError
 
-__all__ = ["BatchPosition", "EpochClock"]
+__all__ = ["BatchPosition", "DrawClock", "EpochClock"]
 
 
 class BatchPosition(Protocol):
@@ -14,6 +14,14 @@ class BatchPosition(Protocol):
 
     epoch_idx: int
     iteration: int
+
+
+class DrawClock(Protocol):
+    """What draws read of a clock."""
+
+    def at(self, info: BatchPosition) -> tuple[int, int]:
+        """Return (epoch, iteration) of a batch."""
+        ...
 
 
 class EpochClock:

@@ -18,9 +18,10 @@ from cellmix_dali._arguments import number
 from cellmix_dali._random import generator
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.sampling import EpochOrder
+from cellmix_dali.sampling.place_table import PlaceOrder
 from cellmix_dali.tables.tile_table import TileTable
 
-from .clock import BatchPosition, EpochClock
+from .clock import BatchPosition, DrawClock
 from .dali import DataNode, fn, types
 from .source import Source
 
@@ -65,13 +66,13 @@ class Draw:
         The samples' rows of that table.
     """
 
-    clock: EpochClock
+    clock: DrawClock
     batch_size: int
     seed: int = 0
     rank: int = 0
     engine: str | None = None
     strengths: Callable[[], float] | None = None
-    order: EpochOrder | None = None
+    order: EpochOrder | PlaceOrder | None = None
     masks: DataNode | None = field(default=None, init=False, repr=False)
     table: TileTable | None = field(default=None, init=False, repr=False)
     rows: DataNode | None = field(default=None, init=False, repr=False)
@@ -91,7 +92,7 @@ class Draw:
         """
         curriculum = None if source.plans is None else source.plans.curriculum
         strengths = None if curriculum is None else partial(_strength_of, curriculum)
-        return cls(source.clock, source.batch_size, source.seed, source.rank, engine, strengths, source.order)
+        return cls(source.draws_by, source.batch_size, source.seed, source.rank, engine, strengths, source.order)
 
     @property
     def strength(self) -> DataNode:
@@ -237,9 +238,13 @@ class Draw:
         samples, strength = self.batch_size, 1.0 if self.strengths is None else self.strengths()
         if self.order is not None and not self.order.drop_last:
             samples = len(self.order.batch(epoch, iteration))
+        return self._numbers(samples, strength, epoch=epoch, iteration=iteration, rank=self.rank)
+
+    def _numbers(self, samples: int, strength: float, **key: int) -> NDArray[np.float32]:
+        """All numbers of some samples under one key, (samples, numbers)."""
         columns = []
         for ordinal, (count, function) in enumerate(self._drawn):
-            random = generator(self.seed, epoch=epoch, iteration=iteration, rank=self.rank, stream=_STREAM + ordinal)
+            random = generator(self.seed, stream=_STREAM + ordinal, **key)
             drawn = np.asarray(function(random, samples, strength), np.float32)
             if drawn.shape != (samples, count):
                 raise ArgumentError(

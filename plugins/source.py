@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -15,9 +16,10 @@ from cellmix_dali.mixing import TargetValues, mixed_target, mixer_parameters
 from cellmix_dali.mixing.mixing_matrix import MixingMatrix
 from cellmix_dali.reading.faults import Fault
 from cellmix_dali.sampling import EpochOrder
+from cellmix_dali.sampling.place_table import PlaceOrder
 from cellmix_dali.slides.stream_kinds import DecoderRoute
 
-from .clock import BatchPosition, EpochClock
+from .clock import BatchPosition, DrawClock, EpochClock
 from .dali import DataNode, types
 from .decoder_options import DecoderOptions
 from .plan_source import PlanArrays, PlanSource
@@ -36,7 +38,7 @@ class Source(ABC):
 
     Parameters
     ----------
-    order : EpochOrder
+    order : EpochOrder or PlaceOrder
         Which samples make each batch.
     tile_size : int
         Side of the images in pixels.
@@ -58,6 +60,8 @@ class Source(ABC):
 
     Attributes
     ----------
+    counts : collections.Counter
+        What was read since the pass began, see `cellmix_dali.pipelines.timing.Timing`.
     bad : dict of int to str
         Samples that were found bad so far, and why.
     routes : dict of str to DecoderRoute
@@ -75,7 +79,7 @@ class Source(ABC):
 
     def __init__(
         self,
-        order: EpochOrder,
+        order: EpochOrder | PlaceOrder,
         *,
         tile_size: int,
         labels: NDArray[np.generic] | None,
@@ -97,6 +101,7 @@ class Source(ABC):
         self.tile_size, self.plans, self.num_classes, self.flips = tile_size, plans, num_classes, flips
         self.targets = dict(targets or {})
         self.bad: dict[int, str] = {}
+        self.counts: Counter[str] = Counter()
         self.routes: dict[str, DecoderRoute] = {}
         self.decoders: dict[tuple[int, DecoderOptions], str] = {}
         self._labels = labels
@@ -141,6 +146,20 @@ class Source(ABC):
     @abstractmethod
     def own_settings(self) -> dict[str, Any]:
         """Return what the batches depend on that only this kind of source has."""
+
+    @property
+    def batches_ready(self) -> float | None:
+        """How many batches were read ahead and ready when one was asked for, on average since the pass began."""
+        return None
+
+    def count_anew(self) -> None:
+        """Begin to count anew, with a pass."""
+        self.counts.clear()
+
+    @property
+    def draws_by(self) -> DrawClock:
+        """The clock whose (epoch, iteration) keys what the graph draws; by default the epoch clock itself."""
+        return self.clock
 
     @property
     def layout(self) -> str | None:

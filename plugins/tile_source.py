@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from cellmix_dali.reading.cells import deal
 from cellmix_dali.reading.faults import Fault, FaultLog, Substitutes
 from cellmix_dali.reading.slides import SLIDE_CACHE
 from cellmix_dali.sampling import EpochOrder
+from cellmix_dali.sampling.place_table import OtherPlaces, PlaceOrder
 from cellmix_dali.shards import is_sharded
 from cellmix_dali.slides.ppm import ppm
 from cellmix_dali.storage.moment import is_missing
@@ -45,6 +46,24 @@ _EXPLAINED = {
 }
 _ROWS_OF_A_DIGEST = 1024
 _SAMPLES = 64  # blocks of each kind with which a decoder is tried
+
+
+class TileParts(NamedTuple):
+    """What some kinds of tile sources do by themselves.
+
+    Attributes
+    ----------
+    order : PlaceOrder
+        Which rows make each batch.
+    substitutes : OtherPlaces
+        What takes the places of those that cannot be read.
+    reader : TileReader
+        Reads them.
+    """
+
+    order: PlaceOrder
+    substitutes: OtherPlaces
+    reader: TileReader
 
 
 class TileSource(Source):
@@ -103,6 +122,8 @@ class TileSource(Source):
     index : CollectionIndex or path, optional
         An index of the slides (``cellmix-dali index``), see `cellmix_dali.collection`: no slide is looked at to be
         opened, and their block tables take no memory of this process.
+    parts : TileParts, optional
+        Of kinds of sources that order, read and replace tiles by themselves.
 
     Raises
     ------
@@ -152,22 +173,26 @@ class TileSource(Source):
         verify: str = "headers",
         slide_cache: int | str = SLIDE_CACHE,
         index: CollectionIndex | str | Path | None = None,
+        parts: TileParts | None = None,
     ) -> None:
         num_workers = integer("num_workers", num_workers, low=1)
         require_table(table)
         if num_classes is not None:
             table.check_labels(num_classes)
-        order = EpochOrder(
-            len(table),
-            batch_size,
-            shuffle=shuffle,
-            drop_last=drop_last,
-            seed=seed,
-            rank=rank,
-            world_size=world_size,
-            balance=groups(table, balance),
-        )
-        size, self.resizing = image_size(table, tile_size)
+        if parts is None:
+            order: EpochOrder | PlaceOrder = EpochOrder(
+                len(table),
+                batch_size,
+                shuffle=shuffle,
+                drop_last=drop_last,
+                seed=seed,
+                rank=rank,
+                world_size=world_size,
+                balance=groups(table, balance),
+            )
+            size, self.resizing = image_size(table, tile_size)
+        else:
+            order, size, self.resizing = parts.order, integer("tile_size", tile_size, low=1), True
         super().__init__(
             order,
             tile_size=size,
@@ -183,9 +208,12 @@ class TileSource(Source):
         self.table, self.balance, self.verify = table, balance, verify
         retry = Retry(seconds=retry_seconds)
         lenient = on_error == "replace"
-        reader = tile_reader(
-            table, edge=edge, lenient=lenient, retry=retry, verify=verify, slide_cache=slide_cache, index=index
-        )
+        if parts is None:
+            reader = tile_reader(
+                table, edge=edge, lenient=lenient, retry=retry, verify=verify, slide_cache=slide_cache, index=index
+            )
+        else:
+            reader = parts.reader
         self._masks = None if masks is None else MaskReader(table, masks, size, lenient=lenient, retry=retry)
         self.read: Counter[str] = Counter()
         self.rejected: dict[int, str] = {}
@@ -193,7 +221,7 @@ class TileSource(Source):
         self._on_gpu: frozenset[str] | None = None  # kinds that the GPU decodes, where both devices decode
         self._gpu: int | None = None  # on which the graph decodes
         self._decoder = USUAL  # how it does
-        substitutes = Substitutes(table, on_error=on_error, seed=seed)
+        substitutes = Substitutes(table, on_error=on_error, seed=seed) if parts is None else parts.substitutes
         self.replacing = substitutes.replacing
         self._delivery = Delivery(reader, order, substitutes, bad=self.bad, num_workers=num_workers, masks=self._masks)
 
@@ -267,7 +295,9 @@ class TileSource(Source):
         """Return a batch's rows and its streams (a list per slot), dealt to cells where windows are put together."""
         delivered = self._delivery.batch(epoch, iteration)
         tiles, rows = delivered.tiles, np.array(delivered.rows, np.int64)
-        self.read.update([tile.way for tile in tiles])
+        ways = [tile.way for tile in tiles]
+        self.read.update(ways)
+        self._count(tiles, ways)
         for fault in delivered.faults:
             self.log.add(*fault)
         masks: list[object] = [[tile.mask for tile in tiles]] if self.masked else []
@@ -282,6 +312,26 @@ class TileSource(Source):
         cells = deal(tiles, self.reader.slots, self.table.size[rows].tolist(), second=second)
         parts = cells.parts.reshape(-1, len(tiles), 2)
         return rows, [*cells.streams, *parts, cells.pixels, cells.regions, cells.firsts, *masks]
+
+    @property
+    def batches_ready(self) -> float | None:
+        """See `Source.batches_ready`."""
+        return self._delivery.ready
+
+    def count_anew(self) -> None:
+        """See `Source.count_anew`."""
+        super().count_anew()
+        self._delivery.count_anew()
+
+    def _count(self, tiles: Sequence[EncodedTile], ways: Sequence[str]) -> None:
+        """Count what a batch was read of."""
+        streams = {id(stream): stream.nbytes for tile in tiles for stream in tile.streams}
+        pixels = sum(tile.pixels.nbytes for tile in tiles if tile.pixels is not None)
+        taken = sum(len(tile.streams) for tile in tiles)
+        self.counts.update(ways)
+        self.counts["bytes"] += sum(streams.values()) + pixels
+        self.counts["blocks"] += len(streams)
+        self.counts["shared"] += taken - len(streams)
 
     def images(self, nodes: Sequence[DataNode], device: str, decoder: DecoderOptions = USUAL) -> DataNode:
         """Decode the streams, put windows together from their blocks, and resize those of another size."""

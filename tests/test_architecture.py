@@ -35,11 +35,12 @@ FLOORS = [
     ("pipelines",),
     ("training",),
     ("comparison", "tiling", "previews"),
+    ("embedding",),
     ("cli",),
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 LIBRARY = FLOOR["plugins"]
-MOST_ROOMS = 30
+MOST_ROOMS = 31
 MOST_PARAMETERS = 12
 
 

@@ -18,6 +18,9 @@ CHOSEN: dict[str, dict[str, Any]] = {
     "curriculum.curriculum": {"_PATCH_SIZE_STREAM": 1668641394},
     "plugins.draw": {"_STREAM": 65536},
     "reading.faults": {"_STREAM": 3, "_TRIES": 4096, "_SMALL": 65536},
+    "sampling.places": {"_PLACES": 5, "_ROUNDS": 6, "_VISITS": 7, "_TRIES": 16, "_KEPT": 256, "_FINER": 1.02},
+    "sampling.place_table": {"_ATTEMPT": 2**44, "_ATTEMPTS": 64, "_KEPT": 64, "_OF_A_SAMPLE": 256},
+    "sampling.slide_tissue": {"_MASK_SIZE": 1024},
     "sampling.permutation": {"_STREAM": 1, "_SMALL": 65536, "_ROUNDS": 8},
     "tables.splits": {"_STREAM": 4},
     # Seconds, and how often.

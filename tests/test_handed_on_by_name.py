@@ -37,6 +37,10 @@ LEFT_OUT: dict[str, dict[tuple[str, str], str]] = {
     },
     "cellmix_dali/previews/chosen_tiles.py": {("TileRecipe", "tile_size"): "replaced in the next line"},
     "cellmix_dali/previews/mixed_tiles.py": {("TileSource", "seed"): "the order is not shuffled"},
+    "cellmix_dali/embedding/sources.py": {
+        ("Sources", "coordinates"): "of slides whose tiles are laid on tissue",
+        ("Sources", "table"): "it is None there",
+    },
     "cellmix_dali/reading/slides.py": {("EncodedTile", "pixels"): "of tiles that are made of blocks"},
     "cellmix_dali/slides/formats/dicom.py": {("refusal", "path"): AN_ERROR_OF_THE_SYSTEM},
     "cellmix_dali/slides/formats/hamamatsu.py": {
@@ -63,6 +67,7 @@ LEFT_OUT: dict[str, dict[tuple[str, str], str]] = {
     "cellmix_dali/tables/splits.py": {("some_of", "shown"): A_KIND_OF_ITS_OWN},
     "cellmix_dali/tissue/looking.py": {("find_tissue", "max_size"): "of the picture, which is made already"},
     "cellmix_dali/tiling/job.py": {("SlideResult", "shards"): "of slides without tiles"},
+    "cellmix_dali/tiling/parts.py": {("write_tiles", "augmented"): "said by the table of all parts"},
     "cellmix_dali/tiling/plans.py": {("file_stamps", "known"): A_KIND_OF_ITS_OWN},
     "cellmix_dali/tiling/records.py": {("refusal", "path"): AN_ERROR_OF_THE_SYSTEM},
     "cellmix_dali/tiling/slides.py": {("refusal", "path"): AN_ERROR_OF_THE_SYSTEM},
@@ -74,7 +79,6 @@ LEFT_OUT: dict[str, dict[tuple[str, str], str]] = {
         ("ImageSamples", "folder"): "replaced in the same line",
         ("ImageSamples", "kept"): A_KIND_OF_ITS_OWN,
     },
-    "cellmix_dali/training/mixed.py": {("mix", "name"): A_KIND_OF_ITS_OWN},
     "cellmix_dali/training/shards.py": {("TileSamples", "verify"): "given by its place"},
     "plugins/engines/self_check.py": {
         ("Colour", "measured"): "nothing that is measured is fused, and else all is tried"

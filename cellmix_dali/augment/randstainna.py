@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cellmix_dali._arguments import number
 from cellmix_dali.errors import ArgumentError, unknown_name
 from cellmix_dali.plugins.colour_stages import NUMBERS, Stages, stage_numbers
+from cellmix_dali.stain import StainTable
 
 from ._checks import probability
 from ._registered import register_augmentation
@@ -105,7 +106,8 @@ class RandStainNA(ColourChange):
     Parameters
     ----------
     templates : sequence of Template, str, Path or mapping
-        One for each colour space; a path is a YAML file of the authors' preparation, a mapping what it holds.
+        One for each colour space; a path is a YAML file of the authors' preparation, a mapping what it holds. Or the
+        table that ``cellmix-dali stain`` wrote (".parquet"): those of its slides' tiles, in all three spaces.
     std_hyper : float, default 0.0
         How much wider, or below 0 narrower, the templates are drawn: deviations are multiplied by 1 + std_hyper.
     distribution : {"normal", "laplace", "uniform"}, default "normal"
@@ -139,7 +141,7 @@ class RandStainNA(ColourChange):
         if self.distribution not in _DISTRIBUTIONS:
             raise unknown_name("distribution", self.distribution, _DISTRIBUTIONS)
         given = [self.templates] if isinstance(self.templates, Template | str | Path | Mapping) else self.templates
-        templates = tuple(_template(each) for each in given)
+        templates = tuple(template for each in given for template in _templates_of(each))
         if not templates or len({each.space for each in templates}) < len(templates):
             raise ArgumentError(f"templates={self.templates!r}: give at least one, and one for each colour space.")
         object.__setattr__(self, "templates", templates)
@@ -178,8 +180,12 @@ class RandStainNA(ColourChange):
         return np.asarray(of(middle, spread, (samples, 3)))
 
 
-def _template(given: Template | str | Path | Mapping[str, Any]) -> Template:
-    """A template, whatever it is given as."""
+def _templates_of(given: Template | str | Path | Mapping[str, Any]) -> list[Template]:
+    """The templates, whatever they are given as."""
     if isinstance(given, Template):
-        return given
-    return Template.of(given) if isinstance(given, Mapping) else Template.read(given)
+        return [given]
+    if isinstance(given, Mapping):
+        return [Template.of(given)]
+    if str(given).endswith(".parquet"):
+        return [Template.of(of_space) for of_space in StainTable.open(given).templates()]
+    return [Template.read(given)]

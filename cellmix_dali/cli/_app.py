@@ -16,6 +16,8 @@ from ..jobs.processes import nothing_else_runs_here
 from .compare import compare
 from .curriculum import curriculum
 from .demo import demo
+from .embed import embed
+from .heatmap import heatmap
 from .index import index
 from .inspect import inspect
 from .preview import preview
@@ -40,7 +42,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (demo, inspect, preview, curriculum, stain, index, tile, warm_up):
+for command in (demo, inspect, preview, curriculum, stain, index, tile, embed, heatmap, warm_up):
     app.command()(command)
 for name, group in (("train", train), ("compare", compare)):
     app.add_typer(group, name=name)

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT
+from ..tiling.job_shard import JobShard
 from ..tiling.settings import Align, Format, Subsampling, TilingSettings
 from ._grouped import takes
 from ._options import Device, GridOptions
@@ -80,6 +81,21 @@ def tile(
             "--resume", help="Go on with the job in --out; slides that failed or were not read are tried again."
         ),
     ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="With --resume: read all that is done and compare digests; else sizes and times of files decide.",
+        ),
+    ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N/OF",
+            help="Do a part of the slides alone, 3/64, beside others with theirs on hosts that share the file system; "
+            "then the same command with --resume puts all together.",
+        ),
+    ] = None,
     skip_bad_slides: Annotated[
         bool,
         typer.Option(
@@ -121,6 +137,17 @@ def tile(
     stain_target: Annotated[
         str, typer.Option(help="What --stains normalises to: median, a slide of the table, or a picture of tissue.")
     ] = "median",
+    augment: Annotated[
+        str | None,
+        typer.Option(
+            help="Change tiles before they are written: a recipe (.yaml), one augmentation by its name, such as "
+            "hed_jitter, or module:object. None may move pixels; none is copied then.",
+            show_default=False,
+        ),
+    ] = None,
+    augment_seed: Annotated[
+        int, typer.Option(min=0, help="Of --augment: the same seed gives a tile the same change.")
+    ] = 0,
 ) -> None:
     """Tile slides into WebDataset shards, with a table of all tiles and a report.
 
@@ -143,7 +170,10 @@ def tile(
         device=device,
         stains=stains,
         stain_target=stain_target,
+        augment=augment,
+        augment_seed=augment_seed,
     )
+    part = None if shard is None else JobShard.read(shard)
     from ..tiling import tile_slides  # takes a while, and comes after the checks
 
     display = _Display(console)
@@ -153,6 +183,8 @@ def tile(
             out,
             settings,
             resume=resume,
+            verify=verify,
+            shard=part,
             mixed_resolutions=grid.mixed_resolutions,
             workers=workers,
             scheduler=scheduler,
@@ -160,7 +192,7 @@ def tile(
             slide_timeout=slide_timeout or None,
             progress=display.show,
         )
-    _tell(console, result, coords_only, display.told)
+    _tell(console, result, coords_only, display.told, part)
     if (result.failed or result.not_read or result.bad_tiles) and not (skip_bad_slides and result.tiles):
         sys.exit(SOME_FAILED)
 
@@ -196,7 +228,9 @@ class _Display(Display):
             say(self.console, f"{place}: {escape(Path(last.slide).name)}, {last.tiles:,} tiles{escape(note)}; {speed}")
 
 
-def _tell(console: Console, result: TilingResult, coords_only: bool, told: Container[str]) -> None:
+def _tell(
+    console: Console, result: TilingResult, coords_only: bool, told: Container[str], shard: JobShard | None
+) -> None:
     """Say what came out; why a slide was not tiled is said once."""
     for path in result.changed:
         say(console, f"done again, since its file had changed: {escape(str(path))}")
@@ -236,4 +270,7 @@ def _tell(console: Console, result: TilingResult, coords_only: bool, told: Conta
     if result.not_read or result.unread_tiles:
         also = f", and for {result.unread_tiles:,} of the tiles" if result.unread_tiles else ""
         say(console, f"{len(result.not_read):,} slides could not be read just then{also}: try again with --resume")
-    say(console, f"written to {escape(str(result.folder))}: see report.html")
+    if shard is None:
+        say(console, f"written to {escape(str(result.folder))}: see report.html")
+    else:
+        say(console, f"that was part {shard}: when all are done, put them together with --resume instead of --shard")

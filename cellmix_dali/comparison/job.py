@@ -235,6 +235,7 @@ def _axes(settings: ComparisonSettings, data: Mapping[str, TrainingData[Any]]) -
         "seeds": settings.seeds,
         "methods": list(settings.methods),
         "curricula": list(settings.curricula),
+        "augmentations": list(settings.augmentations),
     } | {option: list(values) for option, values in settings.values.items()}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
@@ -49,6 +49,19 @@ def where_it_hung(folder: Path, work: str) -> str | None:
     return (frames[0] if frames else "unknown") if lines else None
 
 
-def forget_deadlines(folder: Path) -> None:
-    """Forget what hung before: it may be tried again."""
-    rmtree(folder / TIMEOUTS, ignore_errors=True)
+def forget_deadlines(folder: Path, works: Iterable[str] | None = None) -> None:
+    """Forget what hung before: it may be tried again.
+
+    Parameters
+    ----------
+    folder : Path
+        The job's folder.
+    works : iterable of str, optional
+        What the names of the works begin with; by default all are forgotten.
+    """
+    if works is None:
+        rmtree(folder / TIMEOUTS, ignore_errors=True)
+        return
+    for begin in works:
+        for path in (folder / TIMEOUTS).glob(f"{begin}*"):
+            path.unlink(missing_ok=True)

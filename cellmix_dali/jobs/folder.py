@@ -26,6 +26,9 @@ class JobFolder(ABC):
     ----------
     folder : Path
         Made if need be.
+    own : Path, optional
+        A folder within it, for a part of a job: parts of one job may run at the same time, but neither two of one
+        folder nor the whole job beside a part.
 
     Raises
     ------
@@ -43,10 +46,12 @@ class JobFolder(ABC):
     format: ClassVar[int]
     also_read: ClassVar[tuple[int | None, ...]] = ()
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, own: Path | None = None) -> None:
         self.folder, self.path = folder, folder / self.name
-        self._lock = FolderLock(folder, self.job)
+        self._locks = [FolderLock(folder, self.job, shared=own is not None)]
         try:
+            if own is not None:
+                self._locks.append(FolderLock(own, f"{self.job} of this part"))
             self.begin()
         except BaseException:
             self.close()
@@ -60,7 +65,8 @@ class JobFolder(ABC):
 
     def close(self) -> None:
         """Let go of the folder."""
-        self._lock.close()
+        for lock in self._locks:
+            lock.close()
 
     @abstractmethod
     def begin(self) -> None:

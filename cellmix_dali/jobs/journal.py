@@ -1,9 +1,16 @@
-"""What is done of a job: a line for each finished piece of work, on the disk before the next one is begun."""
+"""What is done of a job: a line for each finished piece of work.
+
+A line is with the system at once, so no end of the job's process, however violent, loses it. It is on the disk within
+`SYNC_SECONDS`, or when the next line is added after them: where the machine itself goes down (power, kernel), the work
+of the last moments may be missing from the journal, and is done again by a job that goes on.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import os
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +19,10 @@ from ..errors import ArgumentError
 from ..storage.aside import WriteError
 from .asked import is_whole, with_sum
 
-__all__ = ["Journal", "journal_line", "journal_lines"]
+__all__ = ["SYNC_SECONDS", "Journal", "journal_line", "journal_lines"]
+
+#: How long lines may wait for the disk. Bringing each there costs as much as a small piece of work.
+SYNC_SECONDS = 0.5
 
 
 class Journal:
@@ -30,7 +40,7 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self._synced = path, -math.inf
         try:
             self._file = path.open("a+b")
             self._file.seek(0)
@@ -39,7 +49,7 @@ class Journal:
             raise ArgumentError(f"{path} cannot be written ({error.strerror}).") from error
 
     def add(self, values: Mapping[str, Any]) -> None:
-        """Note JSON values, safely on the disk.
+        """Note JSON values; see `SYNC_SECONDS` for when they are on the disk.
 
         Raises
         ------
@@ -49,7 +59,9 @@ class Journal:
         try:
             self._file.write(journal_line(values))
             self._file.flush()
-            os.fsync(self._file.fileno())
+            if time.monotonic() - self._synced >= SYNC_SECONDS:
+                os.fsync(self._file.fileno())
+                self._synced = time.monotonic()
         except OSError as error:
             raise WriteError(
                 f"{self.path} cannot be written ({error.strerror}): see that there is room on the disk."

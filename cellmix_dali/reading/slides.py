@@ -102,6 +102,8 @@ class TileReader:
         Bytes that the block tables of slides may take, see `cellmix_dali.slides.pool.OpenSlides`.
     index : CollectionIndex or path, optional
         What is known of the slides, so that none is looked at to be opened, see `cellmix_dali.collection`.
+    like : TileTable, optional
+        Tiles of the same slides that are looked at beforehand instead of the table's, where that has no end.
 
     Raises
     ------
@@ -137,6 +139,7 @@ class TileReader:
         opened: Mapping[int, Slide] | None = None,
         slide_cache: int | str = SLIDE_CACHE,
         index: CollectionIndex | str | Path | None = None,
+        like: TileTable | None = None,
     ) -> None:
         self.table = table
         if verify not in VERIFY:
@@ -150,7 +153,8 @@ class TileReader:
         if edge not in ("skip", "pad"):
             raise unknown_name("edge", edge, ("skip", "pad"))
         self.pad = edge == "pad"
-        self._size = int(table.size.max()) if len(table) else 1
+        self._like = table if like is None else like
+        self._size = int(self._like.size.max()) if len(table) else 1
         self._slides = OpenSlides(
             table.slides, opened, cache=slide_cache, open_one=None if index is None else index_at(index).open
         )
@@ -314,7 +318,7 @@ class TileReader:
 
     def _look_at_first_slides(self, lenient: bool) -> tuple[int, bool, frozenset[str]]:
         """The most blocks that a tile of the first slides is made of, if each is one whole block, and their kinds."""
-        table, most, whole, direct = self.table, 1, True, False
+        table, most, whole, direct = self._like, 1, True, False
         refused: list[SlideError] = []
         kinds: set[str] = set()
         self.looked_at = numbers = np.unique(table.slide[: 1 << 20])[:_LOOKED_AT].tolist()

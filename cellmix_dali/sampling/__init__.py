@@ -6,5 +6,18 @@
 
 from .epoch_order import EpochOrder
 from .permutation import permuted
+from .places import Places, PlaceSettings, slide_weights
+from .slide_tissue import SlideTissue, TintFilter, open_tissue, save_tissue, tissue_of_slides
 
-__all__ = ["EpochOrder", "permuted"]
+__all__ = [
+    "EpochOrder",
+    "PlaceSettings",
+    "Places",
+    "SlideTissue",
+    "TintFilter",
+    "open_tissue",
+    "permuted",
+    "save_tissue",
+    "slide_weights",
+    "tissue_of_slides",
+]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         image_sizes as image_sizes,
         is_sharded as is_sharded,
         open_tiles as open_tiles,
+        tile_augmentation as tile_augmentation,
         tile_classes as tile_classes,
         tile_edge as tile_edge,
         tile_rows as tile_rows,
@@ -34,8 +35,8 @@ __getattr__, __dir__, __all__ = front(
     {
         "digest": "shard_digest",
         "encoding": "Encoding can_copy copy_blocks",
-        "table": "TILES_FILE image_sizes is_sharded open_tiles tile_classes tile_edge tile_rows tile_schema "
-        "tile_stains with_split_columns write_tiles",
+        "table": "TILES_FILE image_sizes is_sharded open_tiles tile_augmentation tile_classes tile_edge tile_rows "
+        "tile_schema tile_stains with_split_columns write_tiles",
         "writer": "ShardWriter",
     },
 )

@@ -30,6 +30,7 @@ __all__ = [
     "tile_edge",
     "tile_rows",
     "tile_schema",
+    "tile_augmentation",
     "tile_stains",
     "tiles_file",
     "with_split_columns",
@@ -58,6 +59,7 @@ _WRITTEN = [
 ]
 _CLASSES, _EDGE = b"cellmix_dali.classes", b"cellmix_dali.edge"  # in the file's metadata
 _STAINS = b"cellmix_dali.normalised"
+_AUGMENTED = b"cellmix_dali.augmented"
 _ROW_GROUP = 1 << 17
 
 
@@ -174,6 +176,7 @@ def write_tiles(
     classes: Sequence[str] | None = None,
     edge: str = "skip",
     stains: str | None = None,
+    augmented: str | None = None,
 ) -> Path:
     """Write a table of finished tiles. The same rows give the same bytes, however they are divided.
 
@@ -189,6 +192,8 @@ def write_tiles(
         Whether windows may reach over the edge of their level; kept in the file's metadata.
     stains : str, optional
         How the tiles' stains were normalised, for a person; kept in the file's metadata.
+    augmented : str, optional
+        How the tiles were augmented, for a person; kept in the file's metadata.
 
     Returns
     -------
@@ -222,6 +227,8 @@ def write_tiles(
         metadata[_CLASSES] = json.dumps(list(classes)).encode()
     if stains is not None:
         metadata[_STAINS] = stains.encode()
+    if augmented is not None:
+        metadata[_AUGMENTED] = augmented.encode()
     table = table.combine_chunks().replace_schema_metadata(metadata)
     encoded = [name for name in ("slide", "shard", *said) if name in names]
     with write_aside(path) as file:
@@ -339,4 +346,10 @@ def tile_edge(table: TileTable) -> str:
 def tile_stains(table: TileTable) -> str | None:
     """Return how the tiles' stains were normalised, as the table's file states it; None where they are as scanned."""
     stated: bytes | None = (table.arrow.schema.metadata or {}).get(_STAINS)
+    return None if stated is None else stated.decode()
+
+
+def tile_augmentation(table: TileTable) -> str | None:
+    """Return how the tiles were augmented, as the table's file states it; None where they were not."""
+    stated: bytes | None = (table.arrow.schema.metadata or {}).get(_AUGMENTED)
     return None if stated is None else stated.decode()

@@ -116,13 +116,18 @@ def from_blocks(
     vendor: str | None = None,
     mpp: tuple[float, float] | None = None,
     properties: Mapping[str, str] | None = None,
+    pixels: openslide.OpenSlideFile | None = None,
+    blanks_from_finer: bool = False,
 ) -> Found:
-    """Describe a slide that is read by its blocks alone, because OpenSlide refuses it or sees less.
+    """Describe a slide of which all levels are read by their blocks; OpenSlide is not asked.
 
     Parameters
     ----------
-    path, reason, vendor, mpp, properties
+    path, reason, vendor, mpp, properties, blanks_from_finer
         As in `Found`.
+    pixels : OpenSlideFile or None, default None
+        The file in OpenSlide, which finds the same levels, for what lies between blocks; None where it refuses the file
+        or sees less.
     tables : sequence of BlockTable
         The levels, the largest first. Each may have a compression, and a file, of its own.
     """
@@ -137,13 +142,14 @@ def from_blocks(
         levels=tuple(starmap(_level, zip(kept, scaled, strict=True))),
         mpp=mpp,
         bounds=Box(0, 0, first.width, first.height),
-        properties=properties or {},
+        properties={} if properties is None else properties,
         reason=reason,
         vendor=vendor,
         scaled=tuple(scaled),
         notes=tuple(notes),
         tables=tuple(of.placed() for of in kept),
-        pixels=None,
+        pixels=pixels,
+        blanks_from_finer=blanks_from_finer,
     )
 
 

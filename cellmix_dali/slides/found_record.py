@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def record_of(found: Found, keep: Keep) -> dict[str, Any]:
         "levels": [asdict(of) for of in found.levels],
         "scaled": [asdict(of) for of in found.scaled],
         "tables": [None if of is None else _blocks(of, keep) for of in found.tables],
-        "pixels": None if found.pixels is None else found.pixels.vendor,
+        "pixels": None if found.pixels is None else [found.pixels.vendor, found.pixels.sizes],
     }
 
 
@@ -76,7 +76,7 @@ def found_of(record: Mapping[str, Any], arrays: Callable[[int], NDArray[Any]]) -
         levels=tuple(Level(**of | {"covered": _box(of["covered"])}) for of in record["levels"]),
         scaled=tuple(ScaledLevel(**of) for of in record["scaled"]),
         tables=tuple(None if of is None else _placed(of, arrays) for of in record["tables"]),
-        pixels=None if pixels is None else OpenSlideFile(path, pixels),
+        pixels=None if pixels is None else OpenSlideFile(path, pixels[0], _sizes(pixels[1])),
     )
 
 
@@ -105,6 +105,10 @@ def _placed(said: Mapping[str, Any], arrays: Callable[[int], NDArray[Any]]) -> P
     }
     places = BlockPlaces(packed, {number: (offset, count) for number, offset, count in said["elsewhere"]})
     return PlacedBlocks(**grid, places=places)
+
+
+def _sizes(said: Sequence[Sequence[int]] | None) -> tuple[tuple[int, int], ...] | None:
+    return None if said is None else tuple((width, height) for width, height in said)
 
 
 def _box(said: Mapping[str, int] | None) -> Box | None:

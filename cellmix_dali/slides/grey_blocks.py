@@ -136,7 +136,7 @@ def _is_plain(page: tifffile.TiffPage) -> bool:
 
 
 def _picture(path: Path, number: int, page: tifffile.TiffPage) -> _Picture:
-    check_block_size(path, number, page)
+    check_block_size(path, number, page.tilewidth, page.tilelength)
     columns = -(-page.imagewidth // page.tilewidth)
     return _Picture(
         page.imagewidth,

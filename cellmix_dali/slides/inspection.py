@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from . import Level, open_slide
+from .formats import FORMATS
 from .resolution import check_resolution, mpp_problem, objective_power, slide_mpp
 from .stream_kinds import DecoderRoute, stream_kind
 
@@ -36,6 +37,8 @@ def inspect_slide(path: str | Path, *, mpp_override: float | None = None) -> dic
 
         - ``path``, ``format`` (our name of the format), ``vendor`` (OpenSlide's or None), ``route``
           ("direct" or "openslide") and ``reason``, a sentence that says why;
+        - ``direct_since``: the version since which blocks of this format are read directly, or None; ``tested``: what
+          the format was tested with, or None;
         - ``mpp``: microns per pixel of level 0 that counts, None where the file's cannot be used; ``mpp_file``: what
           the file says, [across, down] or None; ``mpp_problem``: what is wrong with that, a sentence or None;
         - ``objective_power``: magnification of level 0 or None;
@@ -65,6 +68,8 @@ def inspect_slide(path: str | Path, *, mpp_override: float | None = None) -> dic
             "vendor": slide.vendor,
             "route": slide.route,
             "reason": slide.reason,
+            "direct_since": FORMATS[slide.format].since or None,
+            "tested": FORMATS[slide.format].tested or None,
             "mpp": mpp,
             "mpp_file": said,
             "mpp_problem": problem,
@@ -174,11 +179,13 @@ def inspection_table(info: dict[str, Any]) -> RenderableType:
         ("slide", info["path"]),
         ("format", info["format"] + (f" ({info['vendor']})" if info["vendor"] not in (None, info["format"]) else "")),
         ("read", f"{info['route']}: {info['reason']}"),
+        ("direct", f"since {info['direct_since']}" if info["direct_since"] else "no, or since when is not said"),
+        ("tested", info["tested"] or "not said"),
         ("mpp", "unknown" if info["mpp"] is None else f"{info['mpp']:.4g} microns per pixel"),
         ("objective power", "unknown" if power is None else f"{power:g}x"),
     ]
     if "device" in info:
-        rows.insert(3, (f"decoder ({info['device']})", _decoders(info)))
+        rows.insert(5, (f"decoder ({info['device']})", _decoders(info)))
     if (bounds["width"], bounds["height"]) != (first["width"], first["height"]):
         rows.append(("bounds", "{width} x {height} at {x}, {y}".format(**bounds)))
     for name, value in rows:

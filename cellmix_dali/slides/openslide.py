@@ -5,14 +5,14 @@ from __future__ import annotations
 import ctypes
 import functools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cellmix_dali.errors import MissingDependencyError, NotReadError
+from cellmix_dali.errors import MissingDependencyError, NotReadError, SlideError
 from cellmix_dali.storage.kept_open import KeptOpen
 from cellmix_dali.storage.moment import refusal
 
@@ -79,6 +79,8 @@ class OpenSlideFile:
     vendor : str
         What `detect_format` says of it. OpenSlide that cannot read all of a file just now may take it for another
         kind, of other levels and colours: that is refused.
+    sizes : tuple of (int, int), optional
+        Width and height of each level that OpenSlide must find; other ones are refused. Not looked at by default.
 
     Notes
     -----
@@ -88,14 +90,16 @@ class OpenSlideFile:
     used last, of all slides, up to 256; a forked child opens its own.
     """
 
-    def __init__(self, path: Path, vendor: str) -> None:
-        self.path, self.vendor = path, vendor
+    def __init__(self, path: Path, vendor: str, sizes: tuple[tuple[int, int], ...] | None = None) -> None:
+        self.path, self.vendor, self.sizes = path, vendor, sizes
+        #: OpenSlide's properties; the file is opened when somebody asks for one, with the errors of `handle`.
+        self.properties: Mapping[str, str] = _Properties(self)
 
     def _open(self) -> openslide.OpenSlide:
         library = _load()
         try:
             handle: openslide.OpenSlide = library.OpenSlide(self.path)
-            vendor = handle.properties.get("openslide.vendor")
+            vendor, sizes = handle.properties.get("openslide.vendor"), handle.level_dimensions
         except Exception as error:  # its own errors; on garbage also MemoryError, UnicodeDecodeError
             raise refusal(
                 f"OpenSlide cannot open {self.path}",
@@ -108,6 +112,11 @@ class OpenSlideFile:
             raise NotReadError(
                 f"OpenSlide takes {self.path} for another kind of slide than before ({self.vendor}). Not read; the "
                 "file has changed, or could not be read in full just now."
+            )
+        if self.sizes not in (None, sizes):
+            raise SlideError(
+                f"OpenSlide finds levels of {_told(sizes)} pixels in {self.path}, and its directories have "
+                f"{_told(self.sizes or ())}: the file is damaged. Copy the slide again from its source."
             )
         return handle
 
@@ -168,6 +177,30 @@ class OpenSlideFile:
     def close(self) -> None:
         """Let go of this process's handle; the next read opens a new one."""
         _HANDLES.drop(self)
+
+
+class _Properties(Mapping[str, str]):
+    """OpenSlide's properties of a file, read when somebody asks for one."""
+
+    def __init__(self, file: OpenSlideFile) -> None:
+        self._file = file
+
+    @functools.cached_property
+    def _found(self) -> Mapping[str, str]:
+        return dict(self._file.handle().properties)
+
+    def __getitem__(self, name: str) -> str:
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+def _told(sizes: Sequence[tuple[int, int]]) -> str:
+    return ", ".join(f"{width} x {height}" for width, height in sizes)
 
 
 class _Buffers(threading.local):

@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import tifffile
-
 from cellmix_dali.errors import SlideError
 from cellmix_dali.slides.ome import Ome, read_ome
+from cellmix_dali.slides.tiff_pages import TiffFile, TiffPage
 from cellmix_dali.storage.moment import moment_of
 
 __all__ = ["MOST_BLOCK_PIXELS", "check_block_size", "check_pictures", "check_properties", "check_tiff", "ome_of"]
@@ -27,6 +25,7 @@ _GREY = (_WHITE_IS_ZERO, _BLACK_IS_ZERO)
 _COLOURS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _PALETTE: 1, _RGB: 3, _YCBCR: 3}
 _JPEG = 7
 _UNSIGNED, _VOID = 1, 4  # of SampleFormat; void: "not said"
+_ORIENTATION, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 274, 338, 339
 _ALPHA = (1, 2)  # of ExtraSamples: colours multiplied by it, or not
 _ORIENTATIONS = {
     2: "mirrored from left to right", 3: "turned by 180 degrees", 4: "mirrored from top to bottom",
@@ -35,13 +34,23 @@ _ORIENTATIONS = {
 }  # fmt: skip
 
 
-def ome_of(page: tifffile.TiffPage) -> Ome | None:
+def ome_of(page: TiffPage) -> Ome | None:
     """Read the OME-XML of the first directory; None where it has none that speaks of it."""
     return read_ome(page.description, page.imagewidth, page.imagelength)
 
 
-def check_block_size(path: Path, number: int, page: tifffile.TiffPage) -> None:
-    """Refuse a level whose blocks are too large for memory, before a reader sees the file.
+def photometric_name(code: int) -> str:
+    """Name a photometric interpretation for a person, such as "8 CIELAB"."""
+    import tifffile  # only for a name: it takes a tenth of a second to import
+
+    try:
+        return f"{code} {tifffile.PHOTOMETRIC(code).name}"
+    except ValueError:
+        return str(code)
+
+
+def check_block_size(path: Path, number: int, wide: int, high: int) -> None:
+    """Refuse a level whose blocks, of this width and height, are too large for memory, before a reader sees the file.
 
     Raises
     ------
@@ -49,7 +58,6 @@ def check_block_size(path: Path, number: int, page: tifffile.TiffPage) -> None:
         If a block has more than `MOST_BLOCK_PIXELS` pixels. OpenSlide asks GLib for that memory, and GLib ends the
         process where there is not as much.
     """
-    wide, high = page.tilewidth, page.tilelength
     if wide * high > MOST_BLOCK_PIXELS:
         raise SlideError(
             f"{path} cannot be read: the blocks of level {number} are {wide} x {high} pixels, and a block may have "
@@ -59,7 +67,7 @@ def check_block_size(path: Path, number: int, page: tifffile.TiffPage) -> None:
         )
 
 
-def check_byte_counts(path: Path, number: int, page: tifffile.TiffPage) -> None:
+def check_byte_counts(path: Path, number: int, page: TiffPage) -> None:
     """Refuse a level with a block of more bytes than the file has: OpenSlide asks GLib for as much, as above.
 
     Raises
@@ -67,7 +75,7 @@ def check_byte_counts(path: Path, number: int, page: tifffile.TiffPage) -> None:
     SlideError
         If there is such a block.
     """
-    most, there = int(np.max(page.databytecounts, initial=0)), path.stat().st_size
+    most, there = int(page.counts.max(initial=0)), path.stat().st_size
     if most > there:
         raise SlideError(
             f"{path} is truncated or damaged: a block of level {number} takes {most} bytes, and the file has {there}. "
@@ -75,7 +83,7 @@ def check_byte_counts(path: Path, number: int, page: tifffile.TiffPage) -> None:
         )
 
 
-def check_pictures(path: Path, levels: Sequence[tifffile.TiffPage], pages: Sequence[tifffile.TiffPage]) -> None:
+def check_pictures(path: Path, levels: Sequence[TiffPage], pages: Sequence[TiffPage]) -> None:
     """Refuse a slide that readers would show wrongly.
 
     Parameters
@@ -118,12 +126,12 @@ def _refused(path: Path, what: str, remedy: str) -> SlideError:
     return SlideError(f"{path} is not read: {what}. {remedy.format(name=path.name)}.")
 
 
-def _problem(number: int, page: tifffile.TiffPage) -> tuple[str, str] | None:
+def _problem(number: int, page: TiffPage) -> tuple[str, str] | None:
     # What readers get wrong of one picture, and what to do.
-    photometric, samples, bits = int(page.photometric), int(page.samplesperpixel), page.bitspersample
+    photometric, samples, bits = page.photometric, page.samplesperpixel, page.bitspersample
     level = f"level {number}"
-    if page.tags.valueof(339) is not None and int(page.sampleformat) not in (_UNSIGNED, _VOID):
-        kind = {2: "signed numbers", 3: "floating-point numbers"}.get(int(page.sampleformat), "complex numbers")
+    if _SAMPLE_FORMAT in page and page.sampleformat not in (_UNSIGNED, _VOID):
+        kind = {2: "signed numbers", 3: "floating-point numbers"}.get(page.sampleformat, "complex numbers")
         return f"the samples of {level} are {kind} of {bits} bits, not unsigned numbers of 8", _WINDOW
     least = 1 if photometric in (*_GREY, _PALETTE) else 8
     if bits > 8 or bits < least:
@@ -133,8 +141,8 @@ def _problem(number: int, page: tifffile.TiffPage) -> tuple[str, str] | None:
         return f"{level} is in four inks (CMYK), which readers show in black or in wrong colours", _TO_RGB
     colours = _COLOURS.get(photometric)
     if colours is None:
-        name = getattr(page.photometric, "name", "")
-        return f"{level} has the photometric interpretation {photometric} {name}".strip() + ", not RGB", _TO_RGB
+        name = photometric_name(photometric)
+        return f"{level} has the photometric interpretation {name}, not RGB", _TO_RGB
     extra = _extra_samples(page)
     if samples < colours:
         return f"{level} says that it is in colour, but has {samples} samples per pixel", _TO_RGB
@@ -144,9 +152,9 @@ def _problem(number: int, page: tifffile.TiffPage) -> tuple[str, str] | None:
             "of a meaning that the file does not say",
             _MERGE.partition(",")[0] + ": vips extract_band {name} out.tiff[tile,pyramid] 0 --n 3",
         )
-    if int(page.compression) == _JPEG and samples == 4:
+    if page.compression == _JPEG and samples == 4:
         return f"the blocks of {level} are JPEG of four components, which readers show in wrong colours", _TO_RGB
-    orientation = page.tags.valueof(274)
+    orientation = page.value(_ORIENTATION)
     if isinstance(orientation, int) and orientation in _ORIENTATIONS:
         return (
             f"{level} is {_ORIENTATIONS[orientation]} (its Orientation tag is {orientation}), and readers would turn "
@@ -156,24 +164,23 @@ def _problem(number: int, page: tifffile.TiffPage) -> tuple[str, str] | None:
     return None
 
 
-def _extra_samples(page: tifffile.TiffPage) -> tuple[int, ...]:
-    found = page.tags.valueof(338, ())
-    return tuple(int(value) for value in found) if isinstance(found, (tuple, list)) else (int(found),)
+def _extra_samples(page: TiffPage) -> tuple[int, ...]:
+    return tuple(page.numbers(_EXTRA_SAMPLES).tolist())
 
 
-def _channels(first: tifffile.TiffPage, pages: Sequence[tifffile.TiffPage]) -> str | None:
+def _channels(first: TiffPage, pages: Sequence[TiffPage]) -> str | None:
     # Whether the first picture is one channel of several.
-    ome, samples = ome_of(first), int(first.samplesperpixel)
-    if ome is not None and ome.channels > max(samples, 3 if int(first.photometric) == _PALETTE else 1):
+    ome, samples = ome_of(first), first.samplesperpixel
+    if ome is not None and ome.channels > max(samples, 3 if first.photometric == _PALETTE else 1):
         names = f" ({', '.join(ome.names)})" if ome.names else ""
         return f"its OME-XML speaks of {ome.channels} channels{names}, of which the first picture has {samples}"
-    if int(first.photometric) not in _GREY or samples != 1:
+    if first.photometric not in _GREY or samples != 1:
         return None
     size = (first.imagewidth, first.imagelength)
     alike = sum(
         (page.imagewidth, page.imagelength) == size
-        and int(page.photometric) == int(first.photometric)
-        and not int(page.subfiletype) & 5
+        and page.photometric == first.photometric
+        and not page.subfiletype & 5
         for page in pages
     )
     if alike > 1:
@@ -198,10 +205,10 @@ def check_tiff(path: Path) -> None:
         left to OpenSlide.
     """
     try:
-        with tifffile.TiffFile(path) as file:
-            pages = [page for page in file.pages if isinstance(page, tifffile.TiffPage) and page.is_tiled]
+        with TiffFile(path) as file:
+            pages = [page for page in file.pages if page.is_tiled]
             for number, page in enumerate(pages):
-                check_block_size(path, number, page)
+                check_block_size(path, number, page.tilewidth, page.tilelength)
                 check_byte_counts(path, number, page)
             if pages:
                 finest = max(pages, key=lambda page: page.imagewidth * page.imagelength)
@@ -210,7 +217,7 @@ def check_tiff(path: Path) -> None:
                     raise _refused(path, *problem)
     except SlideError:
         raise
-    except Exception as error:  # tifffile raises nearly anything on what it does not know
+    except (ValueError, OSError) as error:
         if moment_of(error) is not None:
             raise
 

@@ -64,7 +64,8 @@ class Slide:
     bounds : Box
         The region of level 0 that is not empty, where the file says one; else the whole level.
     properties : mapping of str to str
-        OpenSlide's properties; some of them, by the same names, where OpenSlide refuses the file or is not asked.
+        OpenSlide's properties; some of them, by the same names, where OpenSlide refuses the file or is not asked. Of a
+        tiled TIFF they are read when somebody asks for one, which may raise a SlideError.
     route : {"direct", "openslide"}
         Whether `blocks` works, on one level at least: those without a `Level.block_width` OpenSlide reads.
     reason : str
@@ -83,7 +84,9 @@ class Slide:
         self.notes = found.notes
         self.mpp = found.mpp
         self.bounds = found.bounds
-        self.properties: Mapping[str, str] = MappingProxyType(dict(found.properties))
+        self.properties: Mapping[str, str] = MappingProxyType(found.properties)
+        # Those that OpenSlide has to be asked for take no memory before, and little as a rule.
+        self._said = found.properties if isinstance(found.properties, dict) else {}
         self.route: Literal["direct", "openslide"] = "direct" if found.tables else "openslide"
         self.reason = found.reason
         self.vendor: str | None = found.vendor
@@ -120,7 +123,7 @@ class Slide:
     @property
     def nbytes(self) -> int:
         """Bytes of memory that the tables of its blocks take, about; of an index's slide they lie in its file."""
-        said = sum(map(len, self.properties.values()))
+        said = sum(map(len, self._said.values()))
         return _OTHER_BYTES + said + sum(of.nbytes for of in self._tables if of is not None)
 
     @property

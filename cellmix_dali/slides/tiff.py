@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 
 from cellmix_dali.errors import SlideError
@@ -24,6 +23,7 @@ from cellmix_dali.slides.jpeg import BlockStreams, segments
 from cellmix_dali.slides.jpeg2000 import parse_codestream
 from cellmix_dali.slides.samples import check_block_size, check_pictures
 from cellmix_dali.slides.tiff_directories import broken
+from cellmix_dali.slides.tiff_pages import TiffFile, TiffPage
 
 __all__ = [
     "CONVERT",
@@ -42,11 +42,13 @@ _RGB, _PALETTE, _YCBCR = 2, 3, 6
 _HEADER_BYTES = 65536
 _MOST_HEADER_BYTES = 1 << 26  # a colour profile or a comment may take several segments of 64 KiB
 _MOST_SUBIFDS = 64  # levels of one picture
-_TILE_OFFSETS, _TILE_BYTE_COUNTS = 324, 325
-_MANY = 1024  # numbers
-_KINDS = {3: "u2", 4: "u4", 16: "u8"}
+_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
+_PROPERTIES = {
+    "ImageDescription": 270, "Software": 305, "XResolution": _X_RESOLUTION, "YResolution": _Y_RESOLUTION,
+    "ResolutionUnit": _RESOLUTION_UNIT,
+}  # fmt: skip
 Colour: TypeAlias = Literal["rgb", "ycbcr"]
-Chooser: TypeAlias = "Callable[[Sequence[tifffile.TiffPage]], tuple[list[tifffile.TiffPage], int]]"
+Chooser: TypeAlias = "Callable[[Sequence[TiffPage]], tuple[list[TiffPage], int]]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,18 +93,20 @@ class TiffSlide:
 
 def compression_name(code: int) -> str:
     """Name a TIFF compression for a person, such as "WEBP (50001)"."""
+    import tifffile  # only for a name: it takes a tenth of a second to import
+
     try:
         return f"{tifffile.COMPRESSION(code).name} ({code})"
     except ValueError:
         return str(code)
 
 
-def all_tiled(tiled: Sequence[tifffile.TiffPage]) -> tuple[list[tifffile.TiffPage], int]:
+def all_tiled(tiled: Sequence[TiffPage]) -> tuple[list[TiffPage], int]:
     """Choose every tiled directory as a level, in file order, as Aperio and Philips mean it; none is a SubIFD."""
     return list(tiled), 0
 
 
-def tiff_levels(tiled: Sequence[tifffile.TiffPage]) -> tuple[list[tifffile.TiffPage], int]:
+def tiff_levels(tiled: Sequence[TiffPage]) -> tuple[list[TiffPage], int]:
     """Choose the levels of any other TIFF, by falling width, and say how many are SubIFDs.
 
     They are the first directory, the tiled ones marked as reduced, and the SubIFDs of the first.
@@ -115,7 +119,7 @@ def tiff_levels(tiled: Sequence[tifffile.TiffPage]) -> tuple[list[tifffile.TiffP
     return pages, subifds
 
 
-def read_tiff(path: Path, file: tifffile.TiffFile, choose: Chooser) -> TiffSlide:
+def read_tiff(path: Path, file: TiffFile, choose: Chooser) -> TiffSlide:
     """Find the levels of a tiled TIFF slide and check that their blocks are there.
 
     Parameters
@@ -140,41 +144,39 @@ def read_tiff(path: Path, file: tifffile.TiffFile, choose: Chooser) -> TiffSlide
         wrongly (see `cellmix_dali.slides.samples`).
     """
     try:
-        tiled = [page for page in file.pages if isinstance(page, tifffile.TiffPage) and page.is_tiled]
+        tiled = [page for page in file.pages if page.is_tiled]
         pages, subifds = choose(tiled)
         if not pages:
             raise ValueError("no tiled picture in it")
         for number, page in enumerate(pages):
-            check_block_size(path, number, page)
+            check_block_size(path, number, page.tilewidth, page.tilelength)
         check_pictures(path, pages, tiled)
         for number, page in enumerate(pages):
             _check_agreement(number, page)
-        codes = frozenset(int(page.compression) for page in pages)
+        codes = frozenset(page.compression for page in pages)
         obstacles = [_obstacle(number, page) or _strange_boxes(path, number, page) for number, page in enumerate(pages)]
         levels = tuple(
             _level(path, number, page) if obstacle is None else None
             for number, (page, obstacle) in enumerate(zip(pages, obstacles, strict=True))
         )
-        first = file.pages.first
+        first = file.pages[0]
         mpp, properties = _resolution(first), _properties(first)
     except SlideError:
         raise
-    except Exception as error:  # tifffile raises nearly anything on garbage, MemoryError among it
+    except (ValueError, ArithmeticError, IndexError, MemoryError, OSError) as error:
         raise broken(path, error) from error
     without_bytes = sum(int(((of.counts == 0) & (of.offsets != 0)).sum()) for of in levels if of is not None)
     sizes = tuple((page.imagewidth, page.imagelength) for page in pages)
     return TiffSlide(levels, sizes, next(filter(None, obstacles), None), codes, mpp, properties, subifds, without_bytes)
 
 
-def _subifd_levels(first: tifffile.TiffPage, widths: set[int]) -> list[tifffile.TiffPage]:
+def _subifd_levels(first: TiffPage, widths: set[int]) -> list[TiffPage]:
     # The lower levels of an OME-TIFF: OME-TIFF specification, "Sub-resolutions".
-    if not first.subifds:
-        return []
     if len(first.subifds) > _MOST_SUBIFDS:
         raise ValueError(f"its first directory has {len(first.subifds)} SubIFDs, and a picture at most {_MOST_SUBIFDS}")
     found = []
-    for page in first.pages or ():
-        if not isinstance(page, tifffile.TiffPage) or not page.is_tiled or page.subfiletype & 4:  # 4: a mask
+    for page in first.subpages():
+        if not page.is_tiled or page.subfiletype & 4:  # 4: a mask
             continue
         # A level of OpenSlide's may stand in the file a second time.
         smaller = page.imagewidth < first.imagewidth and page.imagelength <= first.imagelength
@@ -184,30 +186,31 @@ def _subifd_levels(first: tifffile.TiffPage, widths: set[int]) -> list[tifffile.
     return found
 
 
-def _check_agreement(number: int, page: tifffile.TiffPage) -> None:
+def _check_agreement(number: int, page: TiffPage) -> None:
     # Readers show garbage without a word where these tags contradict each other.
-    if int(page.photometric) == _PALETTE and page.samplesperpixel != 1:
+    if page.photometric == _PALETTE and page.samplesperpixel != 1:
         raise ValueError(f"level {number} has a palette and {page.samplesperpixel} samples per pixel")
-    if int(page.compression) == _NOT_COMPRESSED:
-        planes = page.samplesperpixel if int(page.planarconfig) == 1 else 1
+    if page.compression == _NOT_COMPRESSED:
+        planes = page.samplesperpixel if page.planarconfig == 1 else 1
         least = page.tilewidth * page.tilelength * planes * page.bitspersample // 8
-        short = [count for count in page.databytecounts if 0 < count < least]
-        if short:
+        counts = page.counts
+        short = counts[(counts > 0) & (counts < least)]
+        if short.size:
             raise ValueError(
                 f"level {number} is not compressed, but has a block of {short[0]} bytes instead of {least}"
             )
 
 
-def _obstacle(number: int, page: tifffile.TiffPage) -> str | None:
+def _obstacle(number: int, page: TiffPage) -> str | None:
     # Why a level's blocks cannot go to a decoder as they are.
-    code, photometric = int(page.compression), int(page.photometric)
+    code, photometric = page.compression, page.photometric
     if code == APERIO_YCBCR:
         return f"level {number} is JPEG 2000 in YCbCr (33003), whose colours only OpenSlide converts"
     if code not in (JPEG, APERIO_RGB, JPEG2000):
         name = compression_name(code)
         return f"the blocks of level {number} are compressed with {name}, not JPEG or JPEG 2000"
     bits = page.bitspersample
-    if int(page.planarconfig) != 1 or page.samplesperpixel != 3 or bits != 8 or int(page.sampleformat) != 1:
+    if page.planarconfig != 1 or page.samplesperpixel != 3 or bits != 8 or page.sampleformat != 1:
         return f"level {number} is not three interleaved samples of 8 bits"
     if photometric != _RGB and (code != JPEG or photometric != _YCBCR):
         return f"level {number} has the photometric interpretation {photometric}, not RGB or YCbCr"
@@ -216,19 +219,21 @@ def _obstacle(number: int, page: tifffile.TiffPage) -> str | None:
     return None
 
 
-def _strange_boxes(path: Path, number: int, page: tifffile.TiffPage) -> str | None:
+def _strange_boxes(path: Path, number: int, page: TiffPage) -> str | None:
     # What JP2 boxes say of a level's colours that its bare code streams would not; the first block tells for all.
-    at = next((at for at, count in enumerate(page.databytecounts) if count > 0), None)
-    if at is None or int(page.compression) == JPEG:
+    if page.compression == JPEG:
         return None
+    offsets, counts = page.offsets, page.counts
+    filled = np.flatnonzero(counts > 0)
     try:
-        strange = strange_colours(_beginning(path, page.dataoffsets[at], page.databytecounts[at], is_jpeg=False))
-    except (ValueError, OSError, OverflowError):
+        at = int(filled[0])
+        strange = strange_colours(_beginning(path, int(offsets[at]), int(counts[at]), is_jpeg=False))
+    except (ValueError, IndexError, OSError, OverflowError):
         return None  # damage, which is looked for elsewhere
     return None if strange is None else f"level {number} is JPEG 2000 whose JP2 boxes say {strange}"
 
 
-def _level(path: Path, number: int, page: tifffile.TiffPage) -> BlockTable:
+def _level(path: Path, number: int, page: TiffPage) -> BlockTable:
     width, height, block_width, block_height = (
         page.imagewidth,
         page.imagelength,
@@ -238,8 +243,7 @@ def _level(path: Path, number: int, page: tifffile.TiffPage) -> BlockTable:
     if min(width, height, block_width, block_height) < 1:
         raise ValueError(f"level {number} has the size {width}x{height} in blocks of {block_width}x{block_height}")
     columns, rows = -(-width // block_width), -(-height // block_height)
-    offsets = _numbers(path, page, _TILE_OFFSETS, page.dataoffsets)
-    counts = _numbers(path, page, _TILE_BYTE_COUNTS, page.databytecounts)
+    offsets, counts = page.offsets, page.counts
     _check_places(path, number, columns * rows, offsets, counts)
     # Some writers leave a block out and keep an offset; readers take it for blank. A whole level of them is damage.
     if not counts.any() and offsets.all():
@@ -247,7 +251,7 @@ def _level(path: Path, number: int, page: tifffile.TiffPage) -> BlockTable:
             f"{path} is truncated or damaged: all {len(counts)} blocks of level {number} have a place in the file, but "
             "the byte count 0. Copy the slide again from its source."
         )
-    code, photometric = int(page.compression), int(page.photometric)
+    code, photometric = page.compression, page.photometric
     colour: Colour = "ycbcr" if photometric == _YCBCR else "rgb"
     streams = None
     filled = np.flatnonzero(counts > 0)
@@ -288,17 +292,6 @@ def _level(path: Path, number: int, page: tifffile.TiffPage) -> BlockTable:
         colour=colour,
         streams=streams,
     )
-
-
-def _numbers(path: Path, page: tifffile.TiffPage, code: int, values: Sequence[int]) -> NDArray[np.int64]:
-    # A tag's numbers, of which tifffile made a tuple: NumPy takes a long one several times as fast from the file.
-    tag = page.tags.get(code)
-    if tag is not None and int(tag.dtype) in _KINDS and tag.count == len(values) >= _MANY:
-        of = np.dtype(_KINDS[int(tag.dtype)]).newbyteorder(page.parent.byteorder)
-        found = np.fromfile(path, of, tag.count, offset=tag.valueoffset).astype(np.int64)
-        if len(found) == len(values) and (found[0], found[-1]) == (values[0], values[-1]):
-            return found
-    return np.array(values, np.int64)
 
 
 def _beginning(path: Path, offset: int, count: int, is_jpeg: bool) -> bytes:
@@ -345,17 +338,13 @@ def spread_blanks(finer: BlockTable, coarser: BlockTable) -> None:
     coarser.counts[rows[inside] * coarser.columns + columns[inside]] = 0
 
 
-def _resolution(page: tifffile.TiffPage) -> tuple[float, float] | None:
-    # Pixels per centimetre (unit 3) or inch (unit 2; the default) made microns per pixel.
-    try:
-        unit = {2: 25400.0, 3: 10000.0}[int(page.tags.valueof("ResolutionUnit", 2))]
-        (x, x_parts), (y, y_parts) = page.tags.valueof("XResolution"), page.tags.valueof("YResolution")
-        return (unit * x_parts / x, unit * y_parts / y) if x_parts and y_parts else None
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):  # not said, or no fractions
-        return None
+def _resolution(page: TiffPage) -> tuple[float, float] | None:
+    # Pixels per centimetre (unit 3) or inch (unit 2; the default) made microns per pixel, rounded as OpenSlide does.
+    unit = {2: 25400.0, 3: 10000.0}.get(page.number(_RESOLUTION_UNIT, 2))
+    x, y = page.real(_X_RESOLUTION), page.real(_Y_RESOLUTION)
+    return (unit / x, unit / y) if unit and x and y else None
 
 
-def _properties(page: tifffile.TiffPage) -> dict[str, str]:
-    names = ("ImageDescription", "Software", "XResolution", "YResolution", "ResolutionUnit")
-    found = {f"tiff.{name}": page.tags.valueof(name) for name in names}
+def _properties(page: TiffPage) -> dict[str, str]:
+    found = {f"tiff.{name}": page.value(tag) for name, tag in _PROPERTIES.items()}
     return {name: str(value) for name, value in found.items() if value is not None}

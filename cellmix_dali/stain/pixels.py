@@ -15,6 +15,7 @@ from ..tables import lay_tiles
 from ..tables.recipe import SlideFiles
 from ..tissue.slide_mask import TissueMask
 from .settings import StainSettings
+from .tile_colours import TileColours
 
 __all__ = ["TissuePixels", "tissue_pixels"]
 
@@ -22,10 +23,20 @@ _STREAM = 0x5741  # keeps the draws of a stain apart from others under one seed
 
 
 class TissuePixels(NamedTuple):
-    """Pixels of a slide's tissue: uint8 array (n, 3), and their microns per pixel, None where it is not known."""
+    """What was taken of a slide's tissue.
+
+    Attributes
+    ----------
+    pixels : uint8 array (n, 3)
+    mpp : float or None
+        Their microns per pixel; None where it is not known.
+    colours : TileColours
+        Of the tiles that they were taken from, glass included.
+    """
 
     pixels: npt.NDArray[np.uint8]
     mpp: float | None
+    colours: TileColours
 
 
 def tissue_pixels(
@@ -66,6 +77,7 @@ def tissue_pixels(
         raise ArgumentError(f"{slide.path} has no stain to fit: {laid.empty}.")
     share = settings.pixels // min(settings.tiles, len(table))
     taken: list[npt.NDArray[np.uint8]] = []
+    colours = TileColours.none()
     unread: SlideError | None = None
     for row in generator(settings.seed, stream=_STREAM).permutation(len(table)).tolist():
         if len(taken) == settings.tiles:
@@ -87,11 +99,13 @@ def tissue_pixels(
             inside = np.sort(drawn.choice(inside, share, replace=False))
         if len(inside):
             taken.append(window.reshape(-1, 3)[inside])
+            colours += TileColours.of_tile(window)
     if not taken:
         raise unread or ArgumentError(f"{slide.path} has no stain to fit: none of its tiles has a pixel on tissue.")
     choice = settings.choose_level(slide, mpp)
     scale = choice.size / settings.tile_size
-    return TissuePixels(np.concatenate(taken), None if choice.level_mpp is None else choice.level_mpp * scale)
+    mpp_of_pixels = None if choice.level_mpp is None else choice.level_mpp * scale
+    return TissuePixels(np.concatenate(taken), mpp_of_pixels, colours)
 
 
 def _on_tissue(mask: TissueMask, downsample: float, x: int, y: int, size: int, side: int) -> npt.NDArray[np.bool_]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ from ..storage.foreign_files import read_parquet, reading
 from .change import MEDIAN, StainChange, StainChanges
 from .fits import FITS, StainFit
 from .methods import StainMethod, find_method
+from .tile_colours import COUNT, TileColours, added
 
 __all__ = ["MEDIAN", "SlideStain", "StainTable", "Target"]
 
@@ -49,11 +50,13 @@ _SCHEMA = pa.schema(
         pa.field("background", pa.float64()),
         pa.field("lab_mean", _numbers(3)),
         pa.field("lab_std", _numbers(3)),
+        pa.field("tile_colours", _numbers(COUNT)),
         pa.field("fault", pa.string()),
         pa.field("fault_kind", pa.string()),
         pa.field("inputs", pa.string(), nullable=False),
     ]
 )
+_LATER = {"tile_colours"}  # columns that tables of former versions lack
 # The column of each number of each kind of fit.
 _COLUMNS = {
     "density": {name: name for name in ("stains", "concentrations", "background")},
@@ -79,6 +82,8 @@ class SlideStain:
         Why it could not be fitted.
     fault_kind : str
         "damaged" or "not read", see `cellmix_dali.reading.faults.Fault`; empty where it was fitted.
+    colours : TileColours
+        How the colours of its tiles are distributed.
     inputs : str
         State of the files that it was fitted to, as JSON: one that has changed is fitted again.
     """
@@ -90,6 +95,7 @@ class SlideStain:
     fault: str = ""
     fault_kind: str = ""
     inputs: str = ""
+    colours: TileColours = field(default_factory=TileColours.none)
 
     @property
     def listed_mpp(self) -> float | None:
@@ -108,6 +114,7 @@ class SlideStain:
             "mpp": self.mpp,
             "pixels": self.pixels,
             **columns,
+            "tile_colours": self.colours.numbers,
             "fault": self.fault or None,
             "fault_kind": self.fault_kind or None,
             "inputs": self.inputs,
@@ -137,6 +144,7 @@ class SlideStain:
             fault=values["fault"] or "",
             fault_kind=values["fault_kind"] or "",
             inputs=values["inputs"],
+            colours=TileColours.read(values.get("tile_colours")),
         )
 
 
@@ -187,6 +195,8 @@ class StainTable:
                 raise ValueError("it does not say that it is one")
             if about.get("format") != _FORMAT:
                 raise ValueError(f"it is of format {about.get('format')!r}, not {_FORMAT}")
+            for name in _LATER.difference(table.column_names):
+                table = table.append_column(_SCHEMA.field(name), pa.nulls(len(table), _SCHEMA.field(name).type))
             missing = [name for name in _SCHEMA.names if name not in table.column_names]
             if missing:
                 raise ValueError(f"it has no column {missing[0]!r}")
@@ -284,6 +294,28 @@ class StainTable:
             return self._fit_to(pixels)
         except ArgumentError as error:
             raise ArgumentError(f"{path}: {error}") from error
+
+    def templates(self) -> list[Mapping[str, Any]]:
+        """Return how colours of the slides' tiles are distributed, as `cellmix_dali.augment.RandStainNA` takes it.
+
+        Returns
+        -------
+        list of mapping
+            For LAB, HSV and HED what RandStainNA's own preparation writes: of each channel the mean and deviation of
+            the tiles' means ("avg") and of their deviations ("std"). Every tile that was read counts alike.
+
+        Raises
+        ------
+        ArgumentError
+            If no tile was measured: the table was written by a former version.
+        """
+        colours = added(row.colours for row in self.rows)
+        if not colours.tiles:
+            raise ArgumentError(
+                f"None of the {len(self)} slides in the table of stains has the colours of its tiles: fit the stains "
+                "again, with `cellmix-dali stain SLIDES --overwrite`."
+            )
+        return colours.templates()
 
     def changes(
         self,

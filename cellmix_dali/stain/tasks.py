@@ -170,4 +170,4 @@ def _done(task: StainTask) -> SlideStain:
         fit = task.settings.fitting.fit(found.pixels)
     except ArgumentError as error:
         raise ArgumentError(f"{name}: {error}") from error
-    return SlideStain(name, fit, len(found.pixels), found.mpp, inputs=before)
+    return SlideStain(name, fit, len(found.pixels), found.mpp, colours=found.colours, inputs=before)

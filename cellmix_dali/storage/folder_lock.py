@@ -31,6 +31,8 @@ class FolderLock:
         The folder.
     job : str
         What works in it, for the message to a second one.
+    shared : bool, default False
+        Whether others that share it may hold it, too.
 
     Raises
     ------
@@ -38,8 +40,9 @@ class FolderLock:
         If another job holds it, or it cannot be used.
     """
 
-    def __init__(self, folder: Path, job: str) -> None:
+    def __init__(self, folder: Path, job: str, *, shared: bool = False) -> None:
         self._number: int | None = None
+        self._kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._number = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
@@ -64,7 +67,7 @@ class FolderLock:
         """Lock the folder; False where somebody else holds it."""
         assert self._number is not None
         try:
-            fcntl.flock(self._number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._number, self._kind | fcntl.LOCK_NB)
         except OSError as error:
             return error.errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.EAGAIN)
         return True

@@ -15,6 +15,7 @@ from .._front import front
 if TYPE_CHECKING:
     from ..jobs import JobStoppedError as JobStoppedError
     from .job import tile_slides as tile_slides
+    from .job_shard import JobShard as JobShard
     from .outcome import JobState as JobState, TilingResult as TilingResult
     from .settings import TilingSettings as TilingSettings
     from .slides import find_slides as find_slides
@@ -24,6 +25,7 @@ __getattr__, __dir__, __all__ = front(
     {
         ".jobs": "JobStoppedError",
         "job": "tile_slides",
+        "job_shard": "JobShard",
         "outcome": "JobState TilingResult",
         "settings": "TilingSettings",
         "slides": "find_slides",

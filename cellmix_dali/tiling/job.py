@@ -26,6 +26,8 @@ from ..storage.moment import may_be_file
 from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT, Retry
 from ..tables.one_resolution import check_one_resolution
 from ._versions import versions
+from .augmented import augmenter_of
+from .job_shard import JobShard
 from .manifest import Manifest
 from .outcome import JobState, TilingResult
 from .parts import PARTS, PLANS, SHARDS, part_file, plan_file
@@ -50,6 +52,8 @@ def tile_slides(
     settings: TilingSettings | None = None,
     *,
     resume: bool = False,
+    verify: bool = False,
+    shard: JobShard | None = None,
     mixed_resolutions: bool = False,
     workers: int | None = None,
     scheduler: str | None = None,
@@ -76,6 +80,14 @@ def tile_slides(
     resume : bool, default False
         Whether to go on with the job in `out`. What is done and whole is kept; slides that failed, were not read, or
         whose files changed are done again.
+    verify : bool, default False
+        Whether a job that goes on reads all that is done and compares its digests. Without it, files of the size and
+        time that were noted count as whole; others are read.
+    shard : JobShard, optional
+        Do the work on a part of the slides alone, beside other processes on hosts that share the file system, each with
+        its own part; what is done of it is kept. No table and no report are written, and slides that fail are told in
+        the result alone. When all parts are done, the same job with `resume` and without `shard` puts them together (it
+        makes what is missing, and tries again what failed); the result is the same, byte for byte, as without parts.
     mixed_resolutions : bool, default False
         Whether tiles of different scale are meant. Without it, and where the settings ask for neither an mpp nor a
         magnification, slides whose tiles' mpps differ by more than 5 %, or are known for some slides only, are refused
@@ -116,22 +128,29 @@ def tile_slides(
     Retry(seconds=retry_seconds)  # refuses what is no time
     if slide_timeout is not None:
         slide_timeout = _arguments.number("slide_timeout", slide_timeout, low=0.0, above_low=True)
+    if settings.augment is not None:
+        augmenter_of(settings.augment, settings.tile_size, settings.augment_seed)  # refuses what cannot be used
     collection = find_slides([sources] if isinstance(sources, str | Path) else sources, settings)
     folder = Path(out).absolute()
-    with Manifest(folder, settings, collection, versions(), resume=resume) as manifest:
+    slides = collection.slides if shard is None else shard.slides(collection.slides)
+    hung = None if shard is None else [f"{slide.number}-" for slide in slides]  # of others, what hangs is theirs
+    with Manifest(folder, settings, collection, versions(), resume=resume, shard=shard) as manifest:
         for name in ("", *_FOLDERS):
             (folder / name).mkdir(exist_ok=True)
-            remove_parts(folder / name)
-        forget_deadlines(folder)
+            if shard is None:  # else others may be writing
+                remove_parts(folder / name)
+        forget_deadlines(folder, hung)
         with closing(make_executor(do_task, lost_task, workers, scheduler, preload=WORK)) as executor:
             job = _Job(folder, settings, collection, manifest, executor, progress, retry_seconds)
+            job.own = slides
             job.timeout = slide_timeout if executor.in_processes else None
+            job.verify = verify
             if settings.of_any_scale and not mixed_resolutions:
                 job.check_scale()
             job.run()
             count = executor.workers
-        forget_deadlines(folder)
-        results = job.finish(began, workers=count)
+        forget_deadlines(folder, hung)
+        results = job.finish(began, workers=count) if shard is None else list(map(job.result, slides))
     changed = tuple(collection.slides[number].path for number in manifest.changed)
     return TilingResult(folder, tuple(results), changed, job.empty_classes, collection.repeats, collection.folders)
 
@@ -151,11 +170,13 @@ class _Job:
     ) -> None:
         self.empty_classes: tuple[str, ...] = ()
         self.folder, self.settings, self.slides = folder, settings, collection.slides
+        self.own: Sequence[JobSlide] = collection.slides  # those to do
         self.classes = collection.classes
         self.manifest, self.executor, self.progress = manifest, executor, progress
         self.began = time.monotonic()
         self.retry_seconds, self.in_vain = retry_seconds, False
         self.timeout: float | None = None
+        self.verify = False
         self.failed: dict[int, Failure] = {}
         self.failed_part: dict[int, int] = {}
         self.planned: set[int] = set()
@@ -168,11 +189,11 @@ class _Job:
 
     def check_scale(self) -> None:
         """Refuse slides whose tiles would be of different scale; the workers look, as a slide may crash a library."""
-        if len(self.slides) < 2:
+        if len(self.own) < 2:
             return
         mpps: dict[int, float | None] = {number: plan.mpp for number, plan in self.manifest.done.plans.items()}
         # What is not a file is left to its own task: a pipe that nothing comes from would hold all others.
-        unseen = (slide for slide in self.slides if slide.number not in mpps and may_be_file(slide.path))
+        unseen = (slide for slide in self.own if slide.number not in mpps and may_be_file(slide.path))
         looks = (self._patient(Task(self.folder, self.settings, slide, scale_only=True)) for slide in unseen)
         for task, outcome in carry_out(self.executor, lambda: next(looks, None)):
             self._was_read(outcome)
@@ -183,7 +204,7 @@ class _Job:
 
     def run(self) -> None:
         """Do all work."""
-        unseen = iter(self.slides)
+        unseen = iter(self.own)
         for task, outcome in carry_out(self.executor, lambda: self._next_task(unseen)):
             number = task.slide.number
             self._was_read(outcome)
@@ -202,7 +223,13 @@ class _Job:
 
     def _patient(self, task: Task) -> Task:
         """Say how long a task may take, and wait for its slide: if a wait was in vain, not until one is read again."""
-        return replace(task, retry_seconds=0.0 if self.in_vain else self.retry_seconds, timeout=self.timeout)
+        return replace(
+            task,
+            before=self.manifest.written,
+            verify=self.verify,
+            retry_seconds=0.0 if self.in_vain else self.retry_seconds,
+            timeout=self.timeout,
+        )
 
     def _was_read(self, outcome: Outcome) -> None:
         """Note whether a task waited for its slide in vain."""
@@ -230,7 +257,7 @@ class _Job:
         self.left[slide.number] = plan.tiles
         self.parts_left[slide.number] = plan.parts
         for part in range(plan.parts):
-            known = self.manifest.done.parts.get((slide.number, part))
+            known = self.manifest.done.part(slide.number, part)
             self.ready.append(Task(self.folder, self.settings, slide, plan=plan, part=part, known=known))
         if not plan.parts:
             self.tiles_done += plan.tiles
@@ -277,13 +304,13 @@ class _Job:
     def _end(self, slide: JobSlide) -> None:
         if slide.number not in self.ended:
             self.ended.add(slide.number)
-            self._tell(self._result(slide))
+            self._tell(self.result(slide))
 
     def _tell(self, last: SlideResult | None = None) -> None:
         if self.progress is not None:
             self.progress(
                 JobState(
-                    slides=len(self.slides),
+                    slides=len(self.own),
                     slides_done=len(self.ended),
                     slides_planned=len(self.planned),
                     tiles=self.tiles,
@@ -294,8 +321,8 @@ class _Job:
                 )
             )
 
-    def _result(self, slide: JobSlide) -> SlideResult:
-        """What became of a slide."""
+    def result(self, slide: JobSlide) -> SlideResult:
+        """Return what became of a slide."""
         plan = self.manifest.done.plans.get(slide.number)
         if slide.number in self.failed or plan is None:
             failure = self.failed.get(slide.number, Failure(""))
@@ -330,7 +357,7 @@ class _Job:
 
     def finish(self, began: datetime, workers: int) -> list[SlideResult]:
         """Write what is about all slides: the table, the bad tiles, the report, the manifest."""
-        results = [self._result(slide) for slide in self.slides]
+        results = [self.result(slide) for slide in self.slides]
         done = [slide for slide in self.slides if slide.number not in self.failed]
         rows = [with_split_columns(table, slide.columns) for slide in done for table in self._rows(slide)]
         labelled = self.classes is not None
@@ -342,6 +369,7 @@ class _Job:
             classes=self.classes,
             edge=self.settings.edge,
             stains=self.settings.normalisation,
+            augmented=self.settings.augmentation,
         )
         if self.classes is not None:
             met = {label for table in rows for label in pc.unique(table["label"]).to_pylist()}

@@ -8,9 +8,11 @@ short is not counted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
+from shutil import rmtree
 from typing import Any, ClassVar
 
 from ..errors import ArgumentError, NotReadError, some_of
@@ -18,6 +20,7 @@ from ..jobs.asked import differences, fingerprint
 from ..jobs.folder import JobFolder
 from ..jobs.journal import Journal, journal_lines
 from ..tables.split_columns import SPLIT_COLUMNS
+from .job_shard import JOURNALS, JobShard, shard_journals
 from .records import PartRecord, PlanRecord, inputs_of
 from .settings import Json, TilingSettings
 from .slides import Collection
@@ -32,15 +35,15 @@ _SHOWN = 5  # differences of slide lists that a message names
 
 @dataclass
 class Done:
-    """What is done: the record of each slide that was looked at, and of each part, by (slide, part)."""
+    """What is done: the record of each slide that was looked at, and of each part, by slide and part."""
 
     plans: dict[int, PlanRecord] = field(default_factory=dict)
-    parts: dict[tuple[int, int], PartRecord] = field(default_factory=dict)
+    parts: dict[int, dict[int, PartRecord]] = field(default_factory=dict)
 
     def add(self, record: PlanRecord | PartRecord) -> None:
         """Take a record; a new plan of a slide makes its parts' records void unless it is the same plan."""
         if isinstance(record, PartRecord):
-            self.parts[record.slide, record.part] = record
+            self.parts.setdefault(record.slide, {})[record.part] = record
             return
         if self.plans.get(record.slide) != record:
             self.forget_parts(record.slide)
@@ -48,12 +51,15 @@ class Done:
 
     def forget_parts(self, slide: int) -> None:
         """Drop the records of a slide's parts."""
-        for key in [key for key in self.parts if key[0] == slide]:
-            del self.parts[key]
+        self.parts.pop(slide, None)
+
+    def part(self, slide: int, part: int) -> PartRecord | None:
+        """Return the record of a slide's part; None where it is not done."""
+        return self.parts.get(slide, {}).get(part)
 
     def parts_of(self, slide: int) -> list[PartRecord]:
         """Records of a slide's parts, in order."""
-        return [self.parts[key] for key in sorted(key for key in self.parts if key[0] == slide)]
+        return [record for _, record in sorted(self.parts.get(slide, {}).items())]
 
 
 class Manifest(JobFolder):
@@ -71,6 +77,9 @@ class Manifest(JobFolder):
         Software whose version decides over the bytes.
     resume : bool
         Whether to go on with what is there. If nothing is there, a new job begins either way.
+    shard : JobShard, optional
+        Which part of the job this is. It goes on with what is there, and has a journal of its own; the whole job, when
+        it goes on, takes what stands in the journals of all parts.
 
     Raises
     ------
@@ -84,9 +93,12 @@ class Manifest(JobFolder):
         What an earlier run has finished, as far as the slides have not changed since.
     changed : tuple of int
         Slides whose files have changed since.
+    written : int or None
+        When the manifest that an earlier run has finished was written, nanoseconds since 1970: its files are older.
     """
 
-    job, name, format = "tiling job", MANIFEST, 2
+    job, name, format = "tiling job", MANIFEST, 3
+    also_read: ClassVar = (2,)  # which has no times of files in its journal: they are read then
     says: ClassVar = {"settings": dict, "versions": dict, "slides": list, "hash": str}
 
     def __init__(
@@ -97,13 +109,15 @@ class Manifest(JobFolder):
         versions: Mapping[str, str],
         *,
         resume: bool,
+        shard: JobShard | None = None,
     ) -> None:
-        self.done = Done()
+        self.done, self._shard = Done(), shard
         self.changed: tuple[int, ...] = ()
+        self.written: int | None = None
         self._journal: Journal | None = None
         self._asked = _asked(settings, collection, versions)
-        self._collection, self._resume = collection, resume
-        super().__init__(folder)
+        self._collection, self._resume = collection, resume or shard is not None
+        super().__init__(folder, None if shard is None else shard.folder(folder))
 
     def close(self) -> None:
         """Let go of the folder."""
@@ -112,7 +126,7 @@ class Manifest(JobFolder):
         super().close()
 
     def add(self, record: PlanRecord | PartRecord) -> None:
-        """Note a finished piece of work, safely on the disk.
+        """Note a finished piece of work, see `cellmix_dali.jobs.journal`.
 
         Raises
         ------
@@ -139,36 +153,41 @@ class Manifest(JobFolder):
             if number in failed or plan is None:
                 entry |= {"status": "failed", "reason": failed.get(number, "")}
             else:
-                parts = [_without_seconds(part.to_json()) for part in self.done.parts_of(number)]
-                entry |= {"status": "done", "plan": _without_seconds(plan.to_json()), "parts": parts}
+                parts = [_without_times(part.to_json()) for part in self.done.parts_of(number)]
+                entry |= {"status": "done", "plan": _without_times(plan.to_json()), "parts": parts}
             slides.append(entry)
         self.write({**self._asked, "finished": True, "slides": slides})
         assert self._journal is not None
         self._journal.close()
         self._journal.path.unlink()
+        rmtree(self.folder / JOURNALS, ignore_errors=True)
 
     def begin(self) -> None:
         """Find what is there, or begin anew."""
-        journal = self.folder / JOURNAL
-        there = sorted(each.name for each in self.folder.iterdir())
+        own = self.folder if self._shard is None else self._shard.folder(self.folder)
+        # In this order: another part of the job may begin just now, and writes the manifest before anything else.
+        there = sorted(each.name for each in self.folder.iterdir() if each.name != JOURNALS)
         before = self.read()
         if before is None and [name for name in there if not name.startswith(f"{MANIFEST}.")]:
             raise ArgumentError(
                 f"{self.folder} is not empty (it has {', '.join(there[:3])}{', ...' if len(there) > 3 else ''}) and "
                 "holds no tiling job: give a new folder."
             )
+        journals = [self.folder / JOURNAL, *shard_journals(self.folder, JOURNAL)]
         if before is not None and self._resume:
             self._compare(before)
-            self._restore(before, journal)
+            self._restore(before, journals if self._shard is None else [own / JOURNAL])
         # A job of which nothing was done, since it could not start its workers, is as good as none.
-        elif before is not None and (before.get("finished") or next(journal_lines(journal), None) is not None):
+        elif before is not None and (
+            before.get("finished") or any(next(journal_lines(each), None) is not None for each in journals)
+        ):
             raise ArgumentError(
                 f"{self.folder} holds a tiling job already: go on with it by --resume (resume=True), or give "
                 "another folder."
             )
         else:
             self.write({**self._asked, "finished": False})
-        self._journal = Journal(journal)
+        self._journal = Journal(own / JOURNAL)
 
     def _compare(self, before: dict[str, Any]) -> None:
         """Refuse to go on with a job that was asked for something else."""
@@ -182,14 +201,16 @@ class Manifest(JobFolder):
                 "Go on with the same ones, or begin anew in another folder."
             )
 
-    def _restore(self, before: dict[str, Any], journal: Path) -> None:
+    def _restore(self, before: dict[str, Any], journals: Iterable[Path]) -> None:
         """Take over what is done of slides that have not changed."""
+        if before.get("finished"):
+            self.written = self.path.stat().st_mtime_ns
         for entry in before["slides"]:
             if entry.get("status") == "done":
                 self.done.add(PlanRecord.from_json(entry["plan"]))
                 for part in entry["parts"]:
                     self.done.add(PartRecord.from_json(part))
-        for values in journal_lines(journal):
+        for values in chain.from_iterable(map(journal_lines, journals)):
             if (kind := values.pop("kind", None)) in _KINDS:
                 self.done.add(_KINDS[kind].from_json(values))
         changed = []
@@ -203,10 +224,11 @@ class Manifest(JobFolder):
                 del self.done.plans[number]
                 self.done.forget_parts(number)
         self.changed = tuple(changed)
-        for key, part in list(self.done.parts.items()):
-            of = self.done.plans.get(part.slide)
-            if of is None or part.part >= of.parts or part.unread:
-                del self.done.parts[key]
+        for slide, parts in self.done.parts.items():
+            of = self.done.plans.get(slide)
+            for number, part in list(parts.items()):
+                if of is None or number >= of.parts or part.unread:
+                    del parts[number]
 
 
 def _asked(settings: TilingSettings, collection: Collection, versions: Mapping[str, str]) -> dict[str, Any]:
@@ -244,6 +266,7 @@ def _slide_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]
     return found
 
 
-def _without_seconds(values: dict[str, Any]) -> dict[str, Any]:
+def _without_times(values: dict[str, Any]) -> dict[str, Any]:
     """A record without what differs from run to run."""
-    return {name: value for name, value in values.items() if name != "seconds"}
+    files = [{name: value for name, value in file.items() if name != "modified"} for file in values["files"]]
+    return {name: value for name, value in values.items() if name != "seconds"} | {"files": files}

@@ -23,6 +23,7 @@ from ..slides import Slide, open_slide
 from ..slides.jpeg import parse_header
 from ..stain import StainChange
 from ..tables.tile_table import TileTable
+from .augmented import augmenter_of
 from .records import BadTile, PartRecord, PlanRecord, file_stamps
 from .settings import TilingSettings
 from .slides import JobSlide
@@ -94,6 +95,7 @@ def make_part(
     windows = list(zip(*places, strict=True))
     shares, labels = tissue.tolist(), None if table.label is None else table.label.tolist()
     path_text, mpp_text = json.dumps(str(slide.path)), json.dumps(plan.mpp)
+    augmented = "" if settings.augment is None else f'"augment":{json.dumps(settings.augmentation)},'
     prefix, good, bad = part_prefix(slide, part), [], []
     copied = 0
     with open_slide(slide.path) as opened, ShardWriter(folder / SHARDS, prefix, max_tiles=settings.shard_size) as out:
@@ -107,7 +109,7 @@ def make_part(
                 continue
             # As JSON with sorted keys. Encoding a dict takes as long as all else that is done for a copied tile.
             about = (
-                f'{{"level":{level},"mpp":{mpp_text},"size":{size},"slide":{path_text},'
+                f'{{{augmented}"level":{level},"mpp":{mpp_text},"size":{size},"slide":{path_text},'
                 f'"tissue":{round(shares[row], 6)!r},"x":{x},"y":{y}}}'
             )
             out.add(*made, about=about.encode("ascii"), label=None if labels is None else labels[row])
@@ -154,7 +156,8 @@ def _tiles(
         return
     level = int(table.level[0])
     copying = np.zeros(len(table), bool)
-    if settings.format == "auto" and change is None and int(table.size[0]) == settings.tile_size:
+    as_it_is = change is None and settings.augment is None
+    if settings.format == "auto" and as_it_is and int(table.size[0]) == settings.tile_size:
         copying = can_copy(slide, level, table.x, table.y, table.size)
     copied = _copied(slide, level, table, np.flatnonzero(copying), settings.encoding)
     encoded = _encoded(slide, table, np.flatnonzero(~copying), settings, change)
@@ -196,13 +199,16 @@ def _encoded(
     settings: TilingSettings,
     change: StainChange | None,
 ) -> Generator[_Made, None, None]:
-    """Tiles that are decoded, resized and normalised if need be, and encoded."""
+    """Tiles that are decoded, resized, normalised and augmented if need be, and encoded."""
     if not len(rows):
         return
     # Here, since it brings numba, which copying does not need.
     from ..pipelines.tile import decoded_tiles
 
-    encoding = settings.encoding
+    if settings.augment is not None:
+        from ..plugins.tile_draw import TileKey
+    encoding, augment = settings.encoding, settings.augment
+    augmenter = None if augment is None else augmenter_of(augment, settings.tile_size, settings.augment_seed)
     batches = decoded_tiles(
         table.select(rows),
         tile_size=settings.tile_size,
@@ -214,13 +220,15 @@ def _encoded(
         slide=slide,
     )
     for batch in batches:
+        images = batch.images
+        if change is not None and len(images):
+            images = np.stack([change.apply(image) for image in images])
+        if augmenter is not None:
+            places = (column[rows[batch.rows]].tolist() for column in (table.level, table.x, table.y))
+            images = augmenter(images, [TileKey.of(slide.path, *place) for place in zip(*places, strict=True)])
         made: list[_Made] = [
-            (
-                int(rows[row]),
-                (encoding.encode(image if change is None else change.apply(image)), encoding.extension),
-                False,
-            )
-            for row, image in zip(batch.rows.tolist(), batch.images, strict=True)
+            (int(rows[row]), (encoding.encode(image), encoding.extension), False)
+            for row, image in zip(batch.rows.tolist(), images, strict=True)
         ]
         made += [(int(rows[row]), reason, False) for row, reason in batch.faults]
         yield from sorted(made, key=itemgetter(0))

@@ -46,11 +46,15 @@ class FileStamp:
     bytes : int
     digest : str
         Its SHA-256; of a shard `cellmix_dali.shards.shard_digest`.
+    modified : int or None
+        When it was written, nanoseconds since 1970. It is in the journal, and not in the manifest, which is the same
+        for all runs.
     """
 
     path: str
     bytes: int
     digest: str
+    modified: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -214,22 +218,49 @@ def file_stamps(folder: Path, paths: Iterable[Path], known: Mapping[str, str] | 
     Digests that are known already, by the file's name, are not worked out again.
     """
     digests = known or {}
-    return tuple(
-        FileStamp(path.relative_to(folder).as_posix(), path.stat().st_size, digests.get(path.name) or _digest(path))
-        for path in sorted(paths)
-    )
+    stamps = []
+    for path in sorted(paths):
+        state, digest = path.stat(), digests.get(path.name) or _digest(path)
+        stamps.append(FileStamp(path.relative_to(folder).as_posix(), state.st_size, digest, state.st_mtime_ns))
+    return tuple(stamps)
 
 
-def intact(folder: Path, files: Iterable[FileStamp]) -> bool:
-    """Whether files are all there with the bytes that they were written with."""
+def intact(folder: Path, files: Iterable[FileStamp], *, before: int | None = None, verify: bool = False) -> bool:
+    """Whether files are all there with the bytes that they were written with.
+
+    A file of the right size counts as it is if it is as old as it was when it was noted. Any other file, such as one of
+    a folder that was copied, is read, and its digest compared.
+
+    Parameters
+    ----------
+    folder : Path
+        The job's folder.
+    files : iterable of FileStamp
+    before : int, optional
+        Of files whose time was not noted: how old they must be at least, nanoseconds since 1970.
+    verify : bool, default False
+        Whether to read all files.
+    """
     stamps = list(files)
     try:
+        states = [(folder / stamp.path).stat() for stamp in stamps]
         # Sizes first: they cost nothing, and tell most of what can be wrong.
-        if any((folder / stamp.path).stat().st_size != stamp.bytes for stamp in stamps):
+        if any(state.st_size != stamp.bytes for state, stamp in zip(states, stamps, strict=True)):
             return False
-        return all(_digest(folder / stamp.path) == stamp.digest for stamp in stamps)
+        return all(
+            (not verify and _is_as_old(state.st_mtime_ns, stamp.modified, before))
+            or _digest(folder / stamp.path) == stamp.digest
+            for state, stamp in zip(states, stamps, strict=True)
+        )
     except (OSError, ValueError):
         return False
+
+
+def _is_as_old(modified: int, noted: int | None, before: int | None) -> bool:
+    """Whether a file was not written to since it was noted."""
+    if noted is not None:
+        return modified == noted
+    return before is not None and modified < before  # times are coarse: at the same one it may be later
 
 
 def _digest(path: Path) -> str:

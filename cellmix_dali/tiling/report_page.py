@@ -35,6 +35,9 @@ class _Pictures:
         """Return a picture's data URL; None where there is none, it cannot be read, or the page is full."""
         if path is None:
             return None
+        if self.over:  # the page is full: no further picture is worth making
+            self.over += 1
+            return None
         try:
             with Image.open(self.folder / path) as image:
                 image.draft("RGB", (self.side, self.side))  # decodes a JPEG at a part of its size

@@ -11,6 +11,7 @@ from ..errors import ArgumentError, unknown_name
 from ..shards import Encoding
 from ..stain.change import MEDIAN
 from ..tables.recipe import TileRecipe
+from .augmented import augmentation_told
 from .stains import stain_record
 
 __all__ = ["Align", "Format", "Json", "Subsampling", "TilingSettings"]
@@ -21,7 +22,7 @@ Subsampling: TypeAlias = Literal["4:4:4", "4:2:2", "4:2:0"]
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 
 # Settings that were added to the first ones, and what they are where they are not asked for.
-_LATER = {"stride": None, "stains": None, "stain_target": MEDIAN}
+_LATER = {"stride": None, "stains": None, "stain_target": MEDIAN, "augment": None, "augment_seed": 0}
 _FORMATS = ("auto", "jpeg", "png")
 _ALIGNS = ("none", "blocks")
 
@@ -57,6 +58,11 @@ class TilingSettings(TileRecipe):
         is. A slide without a fitted stain fails.
     stain_target : str, default "median"
         To which, see `cellmix_dali.stain.StainTable.target`: "median", a slide of the table, or a picture.
+    augment : str, optional
+        What changes tiles after their stains are normalised, as `cellmix_dali.augment.augmentation` takes a text: a
+        recipe's file, one augmentation's name, or ``module:function``. Only what leaves pixels in their places.
+    augment_seed : int, default 0
+        Of the draws. A tile's are a pure function of the seed, its slide's file name, level, x and y.
 
     Raises
     ------
@@ -73,6 +79,8 @@ class TilingSettings(TileRecipe):
     device: Literal["cpu", "gpu"] = "cpu"
     stains: Path | None = None
     stain_target: str = MEDIAN
+    augment: str | None = None
+    augment_seed: int = 0
 
     @classmethod
     def of(cls, recipe: TileRecipe, **other: Any) -> TilingSettings:
@@ -100,6 +108,13 @@ class TilingSettings(TileRecipe):
                     f"align='blocks' and {name}={getattr(self, name)}: blocks do not overlap. Leave one out."
                 )
         _ = self.encoding  # refuses a quality or subsampling out of range
+        integer("augment_seed", self.augment_seed, low=0)
+        if self.augment is None and self.augment_seed:
+            raise ArgumentError(f"augment_seed={self.augment_seed} without augment: give what is drawn, too.")
+        if self.augment is not None and self.coords_only:
+            raise ArgumentError("augment with coords_only=True: coordinates have no pixels. Leave one out.")
+        if self.augment is not None and self.augment.endswith((".yaml", ".yml")):
+            object.__setattr__(self, "augment", str(Path(self.augment).absolute()))  # workers stand elsewhere
         if self.stains is None:
             if self.stain_target != MEDIAN:
                 raise ArgumentError(
@@ -115,6 +130,13 @@ class TilingSettings(TileRecipe):
     def encoding(self) -> Encoding:
         """How tiles are encoded that are not copied."""
         return Encoding("png" if self.format == "png" else "jpeg", self.quality, self.subsampling)
+
+    @property
+    def augmentation(self) -> str | None:
+        """How tiles are augmented, for a person; None where they are not."""
+        if self.augment is None:
+            return None
+        return f"{augmentation_told(self.augment)}, seed {self.augment_seed}"
 
     @property
     def normalisation(self) -> str | None:
@@ -135,4 +157,6 @@ class TilingSettings(TileRecipe):
             )
         if self.stains is not None:
             found["stain_fits"] = stain_record(self.stains, self.stain_target)
+        if self.augment is not None:
+            found["augmentation"] = self.augmentation
         return found

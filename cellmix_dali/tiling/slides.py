@@ -188,11 +188,14 @@ def _names(paths: Sequence[Path]) -> list[str]:
     taken: set[str] = set()
     stems = [re.sub(r"[^A-Za-z0-9_-]", "_", path.stem)[:_LONGEST_NAME] or "slide" for path in paths]
     own = set(stems)
+    counts: dict[str, int] = {}  # up to which each stem's numbers are taken
     for stem in stems:
-        name, count = stem, 1
+        count = counts.get(stem, 1)
+        name = stem if count == 1 else f"{stem}-{count}"
         while name.lower() in taken or (count > 1 and name in own):
             count += 1
             name = f"{stem}-{count}"
+        counts[stem] = count
         taken.add(name.lower())  # file systems may not tell capitals from small letters
         found.append(name)
     return found

@@ -40,6 +40,10 @@ class Task:
         Which part to make.
     known : PlanRecord, PartRecord or None
         What an earlier run noted of this work: kept, if its files are whole.
+    before : int or None
+        How old files must be whose time was not noted, see `cellmix_dali.tiling.records.intact`.
+    verify : bool
+        Whether to read the files of `known`, and not to go by their size and time.
     scale_only : bool
         Only tell the scale of the slide's tiles.
     retry_seconds : float
@@ -55,6 +59,8 @@ class Task:
     plan: PlanRecord | None = None
     part: int | None = None
     known: PlanRecord | PartRecord | None = None
+    before: int | None = None
+    verify: bool = False
     scale_only: bool = False
     retry_seconds: float = RETRY_SECONDS
     timeout: float | None = None
@@ -104,7 +110,7 @@ def do_task(task: Task) -> Outcome:
     WriteError, MissingDependencyError
         If nothing can be written, or a package is missing: no slide is to blame, and the job must stop.
     """
-    if task.known is not None and intact(task.folder, task.known.files):
+    if task.known is not None and intact(task.folder, task.known.files, before=task.before, verify=task.verify):
         return replace(task.known, seconds=0.0)
     hung = where_it_hung(task.folder, task.key)
     if hung is not None:

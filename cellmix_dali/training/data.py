@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from ..curriculum import Curriculum
     from ..pipelines import Loader
-    from ..plugins import PlanSource
+    from ..plugins import Augment, PlanSource, Source
     from .settings import TrainingSettings
 
 __all__ = ["Making", "Samples", "TrainingData"]
@@ -71,12 +70,12 @@ class Samples(Protocol[S]):
         """Make the loader of the training, with soft labels."""
         ...
 
-    def evaluate_loader(self, samples: S, making: Making) -> Loader[Any]:
-        """Make a loader that gives every sample once."""
+    def evaluate_loader(self, samples: S, making: Making, change: Augment | None = None) -> Loader[Any]:
+        """Make a loader that gives every sample once, changed by an augmentation where one is given."""
         ...
 
-    def one_batch(self, samples: S, rows: NDArray[Any], plans: PlanSource, stack: ExitStack) -> tuple[Any, ...]:
-        """Put a source of some rows into the graph; return nodes of images, labels, numbers and the plan."""
+    def batch_source(self, samples: S, rows: NDArray[Any], plans: PlanSource, classes: int) -> Source:
+        """Make a source of some rows, in their order, with plans and labels that they mix."""
         ...
 
     def shared(self, settings: TrainingSettings) -> Samples[S]:

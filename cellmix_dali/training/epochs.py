@@ -17,6 +17,7 @@ from ..curriculum import Curriculum
 from ..errors import ArgumentError, StoppedError
 from ..losses import SoftTargetCrossEntropy
 from ..pipelines import Loader
+from ..pipelines.timing import Timing
 from .loop import on_device
 
 __all__ = ["Entry", "Epochs", "Listener", "Optimisation", "Restart"]
@@ -92,10 +93,13 @@ class Listener:
         Called after every batch with what is known of the epoch, samples per second and the mean loss so far.
     on_epoch : callable
         Called with every epoch's figures.
+    on_timing : callable
+        Called after every epoch with where its time went.
     """
 
     on_batch: Callable[[Entry, float, float], None] = lambda *_: None
     on_epoch: Callable[[Entry], None] = lambda _: None
+    on_timing: Callable[[Timing], None] = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -185,6 +189,7 @@ class Epochs:
                 entry |= {"validation_loss": figures.pop("loss")} | figures
             self._finish(entry)
             listener.on_epoch(entry)
+            listener.on_timing(self.loader.timing())
             if restart is not None:
                 restart.save(self.state_dict())
                 self._stop_if_asked(restart, saved=True)

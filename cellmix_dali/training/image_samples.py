@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..pipelines import ImageCache, ImageSource, Loader, evaluate_image_loader, train_image_loader
-from ..plugins import PlanSource, tiles
+from ..plugins import Augment, PlanSource
 from .data import Making
 from .settings import TrainingSettings
 
@@ -83,24 +82,21 @@ class ImageSamples:
             **self._given(making),
         )
 
-    def evaluate_loader(self, samples: ImageSet, making: Making) -> Loader[ImageSource]:
-        """Make a loader that gives every image once."""
-        return evaluate_image_loader(samples.files, samples.labels, **self._given(making))
+    def evaluate_loader(self, samples: ImageSet, making: Making, change: Augment | None = None) -> Loader[ImageSource]:
+        """Make a loader that gives every image once, changed by an augmentation where one is given."""
+        return evaluate_image_loader(samples.files, samples.labels, augment=change, **self._given(making))
 
-    def one_batch(
-        self,
-        samples: ImageSet,
-        rows: NDArray[Any],
-        plans: PlanSource,
-        stack: ExitStack,  # noqa: ARG002
-    ) -> tuple[Any, Any, Any, Any]:
-        """Put a source of some images into the graph."""
-        files = [samples.files[row] for row in rows.tolist()]
-        source = ImageSource(
-            files, samples.labels[rows], batch_size=len(rows), image_size=self.size, plans=plans, shuffle=False
+    def batch_source(self, samples: ImageSet, rows: NDArray[Any], plans: PlanSource, classes: int) -> ImageSource:
+        """Make a source of some images."""
+        return ImageSource(
+            [samples.files[row] for row in rows.tolist()],
+            samples.labels[rows],
+            batch_size=len(rows),
+            image_size=self.size,
+            plans=plans,
+            num_classes=classes,
+            shuffle=False,
         )
-        batch = tiles(source)
-        return batch.images, batch.labels, batch.tile, batch.plan
 
     def shared(self, settings: TrainingSettings) -> ImageSamples:
         """Return the same, with room for decoded images."""

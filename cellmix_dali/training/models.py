@@ -10,7 +10,7 @@ from ..errors import ArgumentError, MissingDependencyError, unknown_name
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["MODELS", "check_model", "default_learning_rate", "make_model"]
+__all__ = ["MODELS", "check_model", "default_learning_rate", "make_model", "own_model"]
 
 #: Our own models, and the learning rates (AdamW) that suit them when they are trained from nothing.
 MODELS = {"small_cnn": 3e-3, "vit": 1e-3}
@@ -42,7 +42,7 @@ def check_model(name: str, image_size: int, *, pretrained: bool = False) -> None
     if pretrained:
         raise ArgumentError(f"The model {name!r} has no pretrained weights: leave --pretrained out, or use timm:NAME.")
     if ":" in name:
-        _own(name)
+        own_model(name)
         return
     if image_size < 32:
         raise ArgumentError(f"image_size={image_size}: the models take images of 32 pixels and more.")
@@ -86,7 +86,7 @@ def make_model(name: str, num_classes: int, image_size: int, *, pretrained: bool
     if name == "small_cnn":
         return small_cnn(num_classes)
     if name not in MODELS and not name.startswith(_TIMM):
-        own: nn.Module = _own(name)(num_classes)
+        own: nn.Module = own_model(name)(num_classes)
         return own
     if name == "vit":
         return SmallViT(num_classes, image_size, patch=_VIT_PATCH)
@@ -99,8 +99,19 @@ def make_model(name: str, num_classes: int, image_size: int, *, pretrained: bool
     return model
 
 
-def _own(place: str) -> Any:
-    """A user's own function, by the module that has it."""
+def own_model(place: str) -> Any:
+    """Import a user's own function.
+
+    Parameters
+    ----------
+    place : str
+        ``module:callable``.
+
+    Raises
+    ------
+    ArgumentError
+        If it cannot be imported, or is not a function.
+    """
     module, _, name = place.partition(":")
     try:
         found = getattr(import_module(module), name)

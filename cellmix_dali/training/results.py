@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from ..errors import CellMixDaliError
 from ..pictures import curriculum_picture
+from ..pipelines.timing import Timing
 from .checkpoint import Checkpoint
 from .data import TrainingData
 from .epoch_log import EpochLog
@@ -88,6 +89,9 @@ def run_training(
             log.add(entry)
             progress.console.print(_line(entry, unit))
 
+        def on_timing(timing: Timing) -> None:
+            progress.console.print(f"  {timing}", style="dim", highlight=False)
+
         def on_resume(loaded: Epochs) -> None:
             progress.update(bar, completed=loaded.batches_done)
             for entry in loaded.entries:
@@ -95,7 +99,7 @@ def run_training(
 
         keep = None if resume is None else Kept(checkpoint, resume, on_resume)
         run = train_and_test(
-            data, settings, listener=Listener(on_batch, on_epoch), keep=keep, fault_file=out / "faults.jsonl"
+            data, settings, listener=Listener(on_batch, on_epoch, on_timing), keep=keep, fault_file=out / "faults.jsonl"
         )
     saved = {"model": run.state, "name": settings.model, "classes": data.classes, "size": data.source.size}
     torch.save(saved | {"epoch": run.best_epoch}, out / "model.pt")

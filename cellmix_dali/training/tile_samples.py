@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..augment import Augmentation, Compose
 from ..collection import CollectionIndex
 from ..errors import SlideError
 from ..pipelines import Loader, evaluate_loader, train_loader
-from ..plugins import PlanSource, TileSource, tiles
+from ..plugins import Augment, PlanSource, TileSource
 from ..reading.faults import place_of
 from ..reading.slides import SLIDE_CACHE, TileReader
 from ..slides.stream_kinds import KINDS, PIXELS, stream_kind
@@ -72,29 +72,28 @@ class TileSamples:
             **self._given(making),
         )
 
-    def evaluate_loader(self, samples: TileTable, making: Making) -> Loader[TileSource]:
-        """Make a loader that gives every tile once; bad ones are replaced."""
-        augment = making.settings.augmentations()[1]
+    def evaluate_loader(self, samples: TileTable, making: Making, change: Augment | None = None) -> Loader[TileSource]:
+        """Make a loader that gives every tile once, changed where asked for; bad ones are replaced."""
+        normalisation = making.settings.augmentations()[1]
+        if normalisation is not None and change is not None:
+            normalisation = Compose(cast("list[Augmentation]", [normalisation, change]))  # see `check_settings`
+        augment = change if normalisation is None else normalisation
         return evaluate_loader(samples, on_error="replace", augment=augment, **self._given(making))
 
-    def one_batch(
-        self, samples: TileTable, rows: NDArray[Any], plans: PlanSource, stack: ExitStack
-    ) -> tuple[Any, Any, Any, Any]:
-        """Put a source of some tiles into the graph."""
-        source = TileSource(
+    def batch_source(self, samples: TileTable, rows: NDArray[Any], plans: PlanSource, classes: int) -> TileSource:
+        """Make a source of some tiles; bad ones are replaced."""
+        return TileSource(
             samples.select(rows),
             batch_size=len(rows),
             tile_size=self.size,
             edge=self.edge,
             plans=plans,
+            num_classes=classes,
             shuffle=False,
             on_error="replace",
             slide_cache=self.slide_cache,
             index=self.index,
         )
-        stack.callback(source.close)
-        batch = tiles(source)
-        return batch.images, batch.labels, batch.tile, batch.plan
 
     def shared(self, settings: TrainingSettings) -> TileSamples:  # noqa: ARG002
         """Return the same: every run opens its slides."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from nvidia.dali import fn, types
 from cellmix_dali import Draw, TileTable, grid_tiles, open_slide
 from cellmix_dali.annotations import annotations_of
 from cellmix_dali.annotations.class_masks import SlideMask
+from cellmix_dali.augment import PixelChange, register_augmentation
 from cellmix_dali.errors import ArgumentError, CellMixDaliError, NotReadError, SlideError
 from cellmix_dali.mixing import METHODS, TargetValues, make_mixer, saliency_peaks
 from cellmix_dali.pipelines import evaluate_loader, train_loader
@@ -167,6 +169,84 @@ def smaller(images: Any, draw: Draw) -> Any:
 def test_an_augmentation_that_breaks_masks_is_refused(table: TileTable, slides: Any) -> None:
     with pytest.raises(CellMixDaliError), loader_of(table, "CutMix", masks=slides[0], augment=smaller) as loader:
         next(iter(loader))
+
+
+def unmoved(images: Any, draw: Draw) -> Any:
+    return fn.flip(images, horizontal=draw.coin(0.1), vertical=0)
+
+
+def moved_otherwise(images: Any, draw: Draw) -> Any:
+    draw.masks = fn.flip(draw.masks, horizontal=draw.coin(0.5))
+    return fn.flip(images, horizontal=draw.coin(0.5))
+
+
+def shifted(images: Any, _: Draw) -> Any:
+    return fn.warp_affine(images, matrix=[1.0, 0.0, 5.0, 0.0, 1.0, 0.0], fill_value=255.0)
+
+
+def zoomed(images: Any, draw: Draw) -> Any:
+    return fn.resize(fn.crop(images, crop=[200, 200], crop_pos_x=draw.uniform()), size=[256, 256])
+
+
+def interpolated(images: Any, draw: Draw) -> Any:
+    how = {"angle": draw.uniform(-90, 90), "keep_size": True, "fill_value": 255.0}
+    draw.masks = fn.rotate(draw.masks, **how)
+    return fn.rotate(images, **how)
+
+
+@register_augmentation("test_half_turn")
+@dataclass(frozen=True)
+class HalfTurn(PixelChange):
+    """Turns pixels, which a change of pixels in their places must not."""
+
+    p: float = 0.2
+
+    def pixels(self, images: Any, draw: Draw) -> Any:
+        turn = draw.coin(self.p)
+        return fn.flip(images, horizontal=turn, vertical=turn)
+
+
+@pytest.mark.parametrize(
+    ("augment", "words"),
+    [
+        (unmoved, "augment=.*unmoved moves pixels of the images, and not those of draw.masks"),
+        (moved_otherwise, "moved_otherwise moves pixels"),
+        (shifted, "shifted moves pixels"),
+        (zoomed, "zoomed moves pixels"),
+        (interpolated, "interpolated makes [0-9]+ classes of 2 in draw.masks, as interpolation does"),
+        (["hed_jitter", "test_half_turn"], r"test_half_turn\(p=0.2\) moves pixels"),
+    ],
+)
+def test_an_augmentation_that_moves_pixels_without_their_masks_is_refused(
+    table: TileTable, slides: Any, augment: Any, words: str
+) -> None:
+    """By name, before the first batch; without masks it is the user's to choose."""
+    with pytest.raises(ArgumentError, match=words):
+        loader_of(table, "CutMix", masks=slides[0], augment=augment)
+    if augment not in (moved_otherwise, interpolated):
+        with loader_of(table, "CutMix", augment=augment) as loader:
+            assert len(next(iter(loader))["images"]) == BATCH
+
+
+def rotated(images: Any, draw: Draw) -> Any:
+    how = {"angle": draw.uniform(-90, 90), "keep_size": True, "fill_value": 255.0}
+    draw.masks = fn.rotate(draw.masks, interp_type=types.INTERP_NN, **how)
+    return fn.rotate(images, **how)
+
+
+def blurred_equalised_and_erased(images: Any, draw: Draw) -> Any:
+    """What changes colours by the whole picture, smears them, and hides some; all in their places."""
+    images = fn.equalize(fn.gaussian_blur(images, sigma=draw.uniform(0.5, 5.0)))
+    images = fn.erase(images, anchor=draw.uniform(0, 128, [2]), shape=[90.0, 90.0], axes=(0, 1), fill_value=0)
+    images = fn.cast(images * draw.uniform(0.3, 1.0), dtype=types.UINT8)
+    small = fn.resize(fn.jpeg_compression_distortion(images, quality=20), size=[64, 64])
+    return fn.resize(small, size=[256, 256], interp_type=types.INTERP_NN)
+
+
+@pytest.mark.parametrize("augment", [turned, rotated, blurred_equalised_and_erased, "strong", "dinov2"])
+def test_what_keeps_masks_and_pixels_together_is_not_refused(table: TileTable, slides: Any, augment: Any) -> None:
+    with loader_of(table, "CutMix", masks=slides[0], augment=augment) as loader:
+        assert len(next(iter(loader))["masks"]) == BATCH
 
 
 def test_a_mask_that_cannot_be_read_is_as_a_tile_that_cannot(table: TileTable, slides: Any, tmp_path: Path) -> None:

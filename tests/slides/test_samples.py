@@ -215,7 +215,7 @@ def test_what_the_scanner_calls_fluorescence_is_refused(properties: dict[str, st
         check_properties(Path("a.mrxs"), properties)
 
 
-def test_what_the_moment_decides_is_told_and_what_tifffile_cannot_read_is_left_to_openslide(
+def test_what_the_moment_decides_is_told_and_what_cannot_be_read_is_left_to_openslide(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.tiff").write_bytes(b"II*\0 no directories here")
@@ -224,6 +224,6 @@ def test_what_the_moment_decides_is_told_and_what_tifffile_cannot_read_is_left_t
     def fail(*_: Any) -> Any:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr(tifffile, "TiffFile", fail)
+    monkeypatch.setattr("cellmix_dali.slides.samples.TiffFile", fail)
     with pytest.raises(OSError, match="Too many open files"):
         check_tiff(tmp_path / "a.tiff")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 import itertools
 import multiprocessing
@@ -22,7 +23,7 @@ from cellmix_dali.pipelines import read_table
 from cellmix_dali.reading import TileReader
 from cellmix_dali.slides import open_slide
 from cellmix_dali.slides.formats.tiled_tiff import TiledTiff
-from cellmix_dali.slides.openslide import bounds_of, mpp_of
+from cellmix_dali.slides.openslide import OpenSlideFile, bounds_of, mpp_of
 
 FINE = picture(300, 200)
 APERIO = "Aperio Image Library v12\r\n300x200 (64x64) JPEG/RGB Q=90|AppMag = 40|MPP = 0.25"
@@ -458,9 +459,61 @@ def test_levels_that_openslide_does_not_find(tmp_path, monkeypatch):
 
     monkeypatch.setattr(TiledTiff, "blocks", fewer)
     with open_slide(tmp_path / "slide.tiff") as slide:
+        assert [level.width for level in slide.levels] == [300]
+        assert slide.block(0, 0, 0)
+        for ask in (lambda: slide.read_region(0, 0, 0, 9, 9), lambda: dict(slide.properties)):
+            with pytest.raises(
+                SlideError, match=r"OpenSlide finds levels of 300 x 200, 150 x 100 pixels in .*slide.tiff"
+            ):
+                ask()
+    monkeypatch.setattr(TiledTiff, "known", frozenset())
+    with open_slide(tmp_path / "slide.tiff") as slide:
         assert slide.route == "openslide"
         assert "finds other levels" in slide.reason
         assert [level.width for level in slide.levels] == [300, 150]
+
+
+@pytest.mark.parametrize(
+    "mpp", ["0.25", " 0.2498 ", "0,5", "0.5|MPP = 0.3", "1e-1", "x", "0.3 um", "", ".5", "+0.5", "5.", "-1", "0.3|MPP"]
+)
+def test_opening_an_svs_says_what_openslide_says_without_opening_it(tmp_path, monkeypatch, mpp):
+    text = f"Aperio Image Library v12\r\n300x200 (64x64) JPEG/RGB Q=90|AppMag = 40|MPP = {mpp}"
+    encode = functools.partial(jpeg, rgb=True)
+    tags = {"photometric": 2, "description": text, "encode": encode}
+    path = write_tiff(
+        tmp_path / "a.svs", [directory(FINE, blank=[(1, 1)], **tags), directory(picture(150, 100, seed=2), **tags)]
+    )
+    check_lazily(path, monkeypatch)
+
+
+@pytest.mark.parametrize("big", [False, True])
+def test_opening_a_tiff_says_what_openslide_says_without_opening_it(tmp_path, monkeypatch, big):
+    levels = [directory(picture(150, 100, seed=2), subfiletype=1), directory(FINE[:64, :64], tiled=False)]
+    check_lazily(write_tiff(tmp_path / "a.tiff", [directory(FINE, pixels_per_cm=39371), *levels], big=big), monkeypatch)
+    check_lazily(write_tiff(tmp_path / "b.tiff", [directory(FINE), *levels], big=big), monkeypatch)
+
+
+def check_lazily(path, monkeypatch):
+    opened = []
+    plain = OpenSlideFile._open
+    monkeypatch.setattr(OpenSlideFile, "_open", lambda self: opened.append(self.path) or plain(self))
+    with open_slide(path) as slide, openslide.OpenSlide(path) as other:
+        assert slide.block(0, 0, 0)
+        assert (slide.route, slide.vendor) == ("direct", other.properties["openslide.vendor"])
+        assert [(level.width, level.height) for level in slide.levels] == list(other.level_dimensions)
+        assert [level.downsample for level in slide.levels] == list(other.level_downsamples)
+        assert slide.file_levels == (0, 1)
+        assert slide.mpp == mpp_of(other.properties)
+        bounds = bounds_of(other.properties, *other.dimensions)
+        assert (slide.bounds.x, slide.bounds.y, slide.bounds.width, slide.bounds.height) == bounds
+        assert not opened
+        assert slide.properties == dict(other.properties)
+        assert opened == [path]
+        for number, level in enumerate(slide.levels):
+            want = over_white(other.read_region((0, 0), number, (level.width + 9, level.height + 9)))
+            got = slide.read_region(number, 0, 0, level.width + 9, level.height + 9)
+            np.testing.assert_array_equal(got, want)
+    monkeypatch.undo()
 
 
 def test_errors_of_one_thread_do_not_reach_another(tmp_path):

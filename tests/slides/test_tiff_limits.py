@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openslide
 import pytest
-import tifffile
+from slide_files import directory, picture, write_tiff
 
 from cellmix_dali.errors import SlideError
 from cellmix_dali.slides.block_table import BlockTable
+from cellmix_dali.slides.openslide import mpp_of
 from cellmix_dali.slides.samples import _channels, _problem, check_block_size, check_byte_counts
 from cellmix_dali.slides.tiff import (
     _check_agreement,
@@ -27,47 +29,52 @@ from cellmix_dali.slides.tiff import (
     tiff_levels,
 )
 from cellmix_dali.slides.tiff_directories import check_chain
-
-
-@dataclass(frozen=True)
-class Tags:
-    values: dict[int | str, Any]
-
-    def valueof(self, tag: int | str, default: Any = None) -> Any:
-        return self.values.get(tag, default)
+from cellmix_dali.slides.tiff_pages import TiffFile, TiffPage
 
 
 @dataclass
-class Page(tifffile.TiffPage):  # type: ignore[misc]
-    """A directory in RGB, of JPEG blocks, that readers show rightly."""
+class Page(TiffPage):
+    """A directory in RGB, of JPEG blocks, that readers show rightly; `tags` are the values of further tags."""
 
-    imagewidth: int = 100
-    imagelength: int = 80
-    tilewidth: int = 16
-    tilelength: int = 32
-    photometric: int = 2
-    samplesperpixel: int = 3
-    bitspersample: int = 8
-    sampleformat: int = 1
-    compression: int = 7
-    planarconfig: int = 1
-    imagedepth: int = 1
-    tiledepth: int = 1
-    subfiletype: int = 0
-    databytecounts: tuple[int, ...] = (5, 0, 7)
-    description: str = ""
-    tags: Any = field(default_factory=lambda: Tags({}))
+    imagewidth: int = 100  # type: ignore[misc]
+    imagelength: int = 80  # type: ignore[misc]
+    tilewidth: int = 16  # type: ignore[misc]
+    tilelength: int = 32  # type: ignore[misc]
+    photometric: int = 2  # type: ignore[misc]
+    samplesperpixel: int = 3  # type: ignore[misc]
+    bitspersample: int = 8  # type: ignore[misc]
+    sampleformat: int = 1  # type: ignore[misc]
+    compression: int = 7  # type: ignore[misc]
+    planarconfig: int = 1  # type: ignore[misc]
+    imagedepth: int = 1  # type: ignore[misc]
+    tiledepth: int = 1  # type: ignore[misc]
+    subfiletype: int = 0  # type: ignore[misc]
+    counts: Any = field(default=None, compare=False)  # type: ignore[misc]
+    description: str = ""  # type: ignore[misc]
+    tags: Any = None
     index: int = 0
-    subifds: Any = None
-    pages: Any = None
-    is_tiled: bool = True
+    subifds: Any = ()  # type: ignore[misc]
+    pages: Any = ()
+    is_tiled: bool = True  # type: ignore[misc]
+
+    def __contains__(self, tag: int) -> bool:
+        return tag in self.tags
+
+    def value(self, tag: int, default: Any = None) -> Any:
+        return self.tags.get(tag, default)
+
+    def numbers(self, tag: int) -> Any:
+        return np.atleast_1d(np.array(self.value(tag, ()), np.int64))
+
+    def subpages(self) -> list[TiffPage]:
+        return list(self.pages)
 
 
 def page(**changed: Any) -> Page:
-    """A directory with some attributes changed; names that it has not are tags, by their number (t274) or name."""
+    """A directory with some attributes changed; names that it has not are tags, by their number (t274)."""
     own = {name: value for name, value in changed.items() if name in Page.__dataclass_fields__}
     others = changed.keys() - own.keys()
-    return Page(**own, tags=Tags({int(name[1:]) if name[1:].isdigit() else name: changed[name] for name in others}))
+    return Page(**own, tags={int(name[1:]): changed[name] for name in others})
 
 
 @pytest.mark.parametrize(
@@ -76,7 +83,7 @@ def page(**changed: Any) -> Page:
         ({}, None),
         ({"t339": 1}, None),
         ({"t339": 4, "sampleformat": 4}, None),
-        ({"sampleformat": 2}, None),  # not said in the file: tifffile's default counts for nothing
+        ({"sampleformat": 2}, None),  # not said in the file: the default counts for nothing
         ({"t339": 2, "sampleformat": 2}, "signed numbers of 8 bits"),
         ({"t339": 3, "sampleformat": 3, "bitspersample": 32}, "floating-point numbers of 32 bits"),
         ({"t339": 5, "sampleformat": 5}, "complex numbers"),
@@ -90,7 +97,7 @@ def page(**changed: Any) -> Page:
         ({"photometric": 1, "samplesperpixel": 1, "bitspersample": 0}, "0 bits per sample"),
         ({"photometric": 6, "bitspersample": 7}, "7 bits per sample"),
         ({"photometric": 5, "samplesperpixel": 4}, "four inks"),
-        ({"photometric": 4}, "photometric interpretation 4, not RGB"),
+        ({"photometric": 4}, "photometric interpretation 4 MASK, not RGB"),
         ({"photometric": 6}, None),
         ({"samplesperpixel": 2}, "in colour, but has 2 samples"),
         ({"samplesperpixel": 4}, "4 samples per pixel, of which readers show 3"),
@@ -158,14 +165,14 @@ def test_what_keeps_blocks_from_a_decoder(changed: dict[str, Any], words: str | 
 
 def test_tags_that_contradict_each_other() -> None:
     plain = {"compression": 1, "tilewidth": 16, "tilelength": 32}
-    _check_agreement(0, page(**plain, databytecounts=(16 * 32 * 3, 0)))
-    _check_agreement(0, page(**plain, databytecounts=(16 * 32,), planarconfig=2))
-    _check_agreement(0, page(**plain, databytecounts=(16 * 32 * 3 * 2,), bitspersample=16))
-    _check_agreement(0, page(databytecounts=(1,)))  # compressed
+    _check_agreement(0, page(**plain, counts=np.array((16 * 32 * 3, 0), np.int64)))
+    _check_agreement(0, page(**plain, counts=np.array((16 * 32,), np.int64), planarconfig=2))
+    _check_agreement(0, page(**plain, counts=np.array((16 * 32 * 3 * 2,), np.int64), bitspersample=16))
+    _check_agreement(0, page(counts=np.array((1,), np.int64)))  # compressed
     _check_agreement(0, page(photometric=3, samplesperpixel=1))
     for wrong, words in (
-        (page(**plain, databytecounts=(16 * 32 * 3 - 1,)), "a block of 1535 bytes instead of 1536"),
-        (page(**plain, databytecounts=(16 * 32 - 1,), planarconfig=2), "511 bytes instead of 512"),
+        (page(**plain, counts=np.array((16 * 32 * 3 - 1,), np.int64)), "a block of 1535 bytes instead of 1536"),
+        (page(**plain, counts=np.array((16 * 32 - 1,), np.int64), planarconfig=2), "511 bytes instead of 512"),
         (page(photometric=3), "level 2 has a palette and 3 samples"),
     ):
         with pytest.raises(ValueError, match=words):
@@ -173,16 +180,16 @@ def test_tags_that_contradict_each_other() -> None:
 
 
 def test_blocks_and_byte_counts_at_their_limits(tmp_path: Path) -> None:
-    check_block_size(tmp_path, 0, page(tilewidth=2**13, tilelength=2**13))
-    check_block_size(tmp_path, 0, page(tilewidth=2**26, tilelength=1))
+    check_block_size(tmp_path, 0, 2**13, 2**13)
+    check_block_size(tmp_path, 0, 2**26, 1)
     with pytest.raises(SlideError, match=r"level 5 are 67108865 x 1 pixels"):
-        check_block_size(tmp_path, 5, page(tilewidth=2**26 + 1, tilelength=1))
+        check_block_size(tmp_path, 5, 2**26 + 1, 1)
     file = tmp_path / "a.tiff"
     file.write_bytes(bytes(100))
-    check_byte_counts(file, 0, page(databytecounts=(3, 100)))
-    check_byte_counts(file, 0, page(databytecounts=()))
+    check_byte_counts(file, 0, page(counts=np.array((3, 100), np.int64)))
+    check_byte_counts(file, 0, page(counts=np.array((), np.int64)))
     with pytest.raises(SlideError, match="level 6 takes 101 bytes, and the file has 100"):
-        check_byte_counts(file, 6, page(databytecounts=(101, 3)))
+        check_byte_counts(file, 6, page(counts=np.array((101, 3), np.int64)))
 
 
 def test_places_of_blocks_lie_within_the_file(tmp_path: Path) -> None:
@@ -205,22 +212,29 @@ def test_places_of_blocks_lie_within_the_file(tmp_path: Path) -> None:
             check(offsets, counts)
 
 
+FRACTION, SHORT, FLOAT = 5, 3, 11
+
+
 @pytest.mark.parametrize(
-    ("tags", "mpp"),
+    "tags",
     [
-        ({"XResolution": (20000, 1), "YResolution": (40000, 2), "ResolutionUnit": 3}, (0.5, 0.5)),
-        ({"XResolution": (50800, 1), "YResolution": (25400, 1), "ResolutionUnit": 2}, (0.5, 1.0)),
-        ({"XResolution": (50800, 3), "YResolution": (25400, 1)}, (1.5, 1.0)),  # inches are the default
-        ({"XResolution": (50800, 1), "YResolution": (25400, 1), "ResolutionUnit": 1}, None),
-        ({"XResolution": (0, 1), "YResolution": (1, 1)}, None),
-        ({"XResolution": (1, 0), "YResolution": (1, 1)}, None),
-        ({"XResolution": (1, 1), "YResolution": (1, 0)}, None),
-        ({"XResolution": (1, 1)}, None),
-        ({"XResolution": 3.5, "YResolution": 3.5}, None),
+        {282: (FRACTION, [20000, 1]), 283: (FRACTION, [40000, 2]), 296: (SHORT, [3])},
+        {282: (FRACTION, [39370, 3]), 283: (FRACTION, [40001, 7]), 296: (SHORT, [3])},
+        {282: (FRACTION, [50800, 3]), 283: (FRACTION, [25400, 1]), 296: (SHORT, [2])},
+        {282: (FRACTION, [50800, 3]), 283: (FRACTION, [25400, 1])},  # inches are the default
+        {282: (FRACTION, [50800, 1]), 283: (FRACTION, [25400, 1]), 296: (SHORT, [1])},
+        {282: (FRACTION, [0, 1]), 283: (FRACTION, [1, 1]), 296: (SHORT, [3])},
+        {282: (FRACTION, [1, 0]), 283: (FRACTION, [1, 1]), 296: (SHORT, [3])},
+        {282: (FRACTION, [7, 1]), 296: (SHORT, [3])},
+        {282: (FLOAT, [3.7]), 283: (FLOAT, [3.5]), 296: (SHORT, [3])},
+        {282: (SHORT, [37]), 283: (SHORT, [35]), 296: (SHORT, [3])},
+        {},
     ],
 )
-def test_resolution_tags(tags: dict[str, Any], mpp: tuple[float, float] | None) -> None:
-    assert _resolution(page(**tags)) == mpp
+def test_resolution_tags_are_read_as_openslide_reads_them(tmp_path: Path, tags: dict[int, Any]) -> None:
+    path = write_tiff(tmp_path / "a.tiff", [directory(picture(90, 70), more=tags)])
+    with openslide.OpenSlide(path) as other, TiffFile(path) as file:
+        assert _resolution(file.pages[0]) == mpp_of(other.properties)
 
 
 def test_levels_of_a_plain_tiff_are_the_first_and_the_reduced() -> None:

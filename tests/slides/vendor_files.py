@@ -91,9 +91,14 @@ class Region(NamedTuple):
 
 
 def write_leica(
-    path: Path, regions: Sequence[Region], *, canvas: tuple[int, int] = (640, 520), z_planes: bool = False
+    path: Path,
+    regions: Sequence[Region],
+    *,
+    canvas: tuple[int, int] = (640, 520),
+    block: tuple[int, int] = (64, 48),
+    z_planes: bool = False,
 ) -> Path:
-    """A macro, and regions of two levels (1:1 and 1:2) on a canvas of 250 nm a pixel, in blocks of 64 x 48 px."""
+    """A macro, and regions of two levels (1:1 and 1:2) on a canvas of 250 nm a pixel."""
     nm = 250
     macro = directory(picture(80, 65, seed=9), 64, pixels_per_cm=4000)
     directories: list[Directory] = [macro]
@@ -103,7 +108,7 @@ def write_leica(
         dimensions = []
         for level in (region.pixels, halved(region.pixels)):
             for z in ("0", "1") if z_planes else ("",):
-                directories.append(directory(level, 64, down=48, pixels_per_cm=40000))
+                directories.append(directory(level, block[0], down=block[1], pixels_per_cm=40000))
                 dimensions.append((*level.shape[1::-1], len(directories) - 1, z))
         view = round(region.x * nm), round(region.y * nm), width * nm, height * nm
         images.append(_leica_image(f"image_{number}", view, dimensions, region.source))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from cellmix_dali.tiling import TilingResult, TilingSettings, tile_slides
+from cellmix_dali.tiling import JobShard, TilingResult, TilingSettings, tile_slides
 
 __all__ = ["SMALL", "TINY", "Tree", "assert_same", "serial", "tree"]
 
@@ -48,7 +48,10 @@ def serial(
     settings: TilingSettings = SMALL,
     *,
     resume: bool = False,
+    verify: bool = False,
+    shard: JobShard | None = None,
     mixed_resolutions: bool = False,
 ) -> TilingResult:
     """Do a job in this process."""
-    return tile_slides(sources, out, settings, resume=resume, mixed_resolutions=mixed_resolutions, workers=0)
+    options = {"resume": resume, "verify": verify, "shard": shard, "mixed_resolutions": mixed_resolutions}
+    return tile_slides(sources, out, settings, **options, workers=0)  # type: ignore[arg-type]

@@ -84,6 +84,7 @@ class Dicom(SlideFormat):
     suffixes = (".dcm",)
     files = "DICOM whole-slide images (a series in one folder)"
     read = "JPEG and JPEG 2000 frames go to DALI as they are; uncompressed ones through OpenSlide"
+    since, tested = "0.1.0", "a real slide, and files written in its layout"
 
     vendor = "dicom"
 
@@ -119,8 +120,8 @@ class Dicom(SlideFormat):
         blank = sum(int((table.counts == 0).sum()) for table in direct)
         said = f" Frames that are not there are white: {blank}." if blank else ""
         if obstacles:
-            sizes = [(parts[0].width, parts[0].height) for parts in levels]
-            return self._in_part(path, obstacles[0], sizes, tables, said)
+            own = [(parts[0].width, parts[0].height) for parts in levels]
+            return self._in_part(path, obstacles[0], own, tables, said)
         return from_blocks(
             path,
             direct,
@@ -134,7 +135,7 @@ class Dicom(SlideFormat):
         self,
         path: Path,
         obstacle: str,
-        sizes: Sequence[tuple[int, int]],
+        own: Sequence[tuple[int, int]],
         tables: Sequence[BlockTable | None],
         said: str,
     ) -> Found:
@@ -142,7 +143,7 @@ class Dicom(SlideFormat):
         pixels = OpenSlideFile(path, self.vendor)
         try:
             reason = f"Read through OpenSlide: {obstacle}."
-            if any(tables) and tuple(sizes) == pixels.handle().level_dimensions:
+            if any(tables) and tuple(own) == pixels.handle().level_dimensions:
                 reason = f"The file is a DICOM slide. Read through OpenSlide in part: {obstacle}.{said}"
             else:
                 tables = ()

@@ -51,6 +51,7 @@ class Hamamatsu(SlideFormat):
     name, rank, suffixes = "hamamatsu", 16, (".ndpi",)
     files = "Hamamatsu NDPI"
     read = "JPEG streams spliced from restart intervals go to DALI; the levels that OpenSlide adds, through it"
+    since, tested = "0.1.0", "files written in its layout, which OpenSlide takes for the vendor's"
 
     vendor = "hamamatsu"
 

@@ -21,8 +21,6 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-import tifffile
-
 from cellmix_dali.slides import samples
 from cellmix_dali.slides.block_table import BlockTable
 from cellmix_dali.slides.formats.registry import register_format
@@ -30,6 +28,7 @@ from cellmix_dali.slides.formats.slide_file import SlideFile
 from cellmix_dali.slides.formats.tiled_tiff import TiledTiff
 from cellmix_dali.slides.levels import Box
 from cellmix_dali.slides.tiff import TiffSlide, read_tiff
+from cellmix_dali.slides.tiff_pages import TiffFile, TiffPage
 from cellmix_dali.slides.xml_text import read_xml, within
 
 __all__ = ["Leica"]
@@ -62,8 +61,10 @@ class Leica(TiledTiff):
     name, rank, suffixes = "leica", 14, (".scn",)
     files = "Leica SCN"
     read = "JPEG blocks of the largest region go to DALI as they are; other regions, and its rim, through OpenSlide"
+    since, tested = "0.1.0", "files written in its layout, which OpenSlide takes for the vendor's"
 
     vendor, kind = "leica", "a Leica SCN"
+    known = frozenset()  # OpenSlide's levels are others than the directories
 
     def recognises(self, file: SlideFile) -> bool:  # noqa: D102
         return file.vendor == self.vendor
@@ -76,7 +77,7 @@ class Leica(TiledTiff):
             return TiffSlide((), (), "its XML does not say where its regions lie", frozenset(), None, {})
         largest = max(images, key=_area)
 
-        def levels(_: Sequence[tifffile.TiffPage]) -> tuple[list[tifffile.TiffPage], int]:
+        def levels(_: Sequence[TiffPage]) -> tuple[list[TiffPage], int]:
             return [_page(file.tiff(), of.ifd) for of in largest.dimensions], 0
 
         found = read_tiff(file.path, file.tiff(), levels)
@@ -131,9 +132,9 @@ def _area(image: _Image) -> int:
     return image.dimensions[0].width * image.dimensions[0].height
 
 
-def _page(file: tifffile.TiffFile, ifd: int) -> tifffile.TiffPage:
+def _page(file: TiffFile, ifd: int) -> TiffPage:
     page = file.pages[ifd]
-    if not isinstance(page, tifffile.TiffPage) or not page.is_tiled:
+    if not page.is_tiled:
         raise ValueError(f"directory {ifd}, which its XML names, is not tiled")
     return page
 

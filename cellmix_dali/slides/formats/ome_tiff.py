@@ -23,6 +23,7 @@ class OmeTiff(TiledTiff):
     name, rank = "ome-tiff", 20
     files = "OME-TIFF, its SubIFDs, too"
     read = "as other tiled TIFF; microns per pixel from its OME-XML"
+    since, tested = "0.1.0", "files written in its layout"
 
     def recognises(self, file: SlideFile) -> bool:  # noqa: D102
         return super().recognises(file) and file.ome is not None

@@ -27,6 +27,7 @@ class OpenSlideFormat(SlideFormat):
     suffixes = (".mrxs", ".vms", ".vmu", ".svslide", ".zvi", ".czi")
     files = "MIRAX, Hamamatsu VMS, Sakura, Trestle, Zeiss"
     read = "through OpenSlide, into the same graph"
+    tested = "its way with DICOM and TIFF slides, not with files of these scanners"
 
     def recognises(self, file: SlideFile) -> bool:  # noqa: ARG002, D102
         return True

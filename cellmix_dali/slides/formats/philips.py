@@ -30,8 +30,10 @@ class Philips(TiledTiff):
     name, rank = "philips", 12
     files = "Philips TIFF"
     read = "JPEG blocks go to DALI as they are; padding of the levels is cut off by the scales in the XML"
+    since, tested = "0.1.0", "files written in its layout, which OpenSlide takes for the vendor's"
 
     vendor, kind = "philips", "a Philips TIFF"
+    known = frozenset()  # OpenSlide's levels are others than the directories
     choose: Chooser = staticmethod(all_tiled)
 
     def recognises(self, file: SlideFile) -> bool:  # noqa: D102

@@ -32,6 +32,7 @@ class Qptiff(TiledTiff):
     name, rank, suffixes = "qptiff", 22, (".qptiff",)
     files = "Akoya (PerkinElmer) QPTIFF, brightfield"
     read = "as other tiled TIFF; the objective from its XML"
+    since, tested = "0.1.0", "files written in its layout"
 
     kind = "a QPTIFF"
 

@@ -32,6 +32,7 @@ class Refused(SlideFormat):
     name, rank, suffixes = "refused", 18, (".vsi", ".isyntax")
     files = "Olympus VSI, Philips iSyntax, Zeiss CZI that OpenSlide cannot open"
     read = "refused, with the command that converts them"
+    tested = "their first bytes and names alone"
 
     def recognises(self, file: SlideFile) -> bool:  # noqa: D102
         return _kind(file) is not None

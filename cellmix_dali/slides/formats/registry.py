@@ -25,6 +25,10 @@ class SlideFormat(ABC):
         The files that are meant, for the table of the README.
     read : str
         How they are read, for that table.
+    since : str, default ""
+        The version since which blocks are read directly, for that table and ``inspect``; empty where they are not.
+    tested : str, default ""
+        What it was tested with, for them, too.
     rank : int, default 0
         Formats are asked in the order of their ranks, those of one rank by name: formats of other packages first (0),
         then DICOM (5), those of scanners (10 to 19), OME-TIFF (20), QPTIFF (22), any tiled TIFF (30), and in the end
@@ -36,6 +40,8 @@ class SlideFormat(ABC):
     name: ClassVar[str]
     files: ClassVar[str]
     read: ClassVar[str]
+    since: ClassVar[str] = ""
+    tested: ClassVar[str] = ""
     rank: ClassVar[int] = 0
     suffixes: ClassVar[tuple[str, ...]] = ()
 

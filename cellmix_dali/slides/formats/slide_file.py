@@ -5,13 +5,12 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 
-import tifffile
-
 from cellmix_dali.errors import SlideError
 from cellmix_dali.slides.ome import Ome
 from cellmix_dali.slides.openslide import detect_format
 from cellmix_dali.slides.samples import ome_of
 from cellmix_dali.slides.tiff_directories import broken, check_chain
+from cellmix_dali.slides.tiff_pages import TiffFile
 
 __all__ = ["SlideFile"]
 
@@ -33,7 +32,7 @@ class SlideFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._tiff: tifffile.TiffFile | None = None
+        self._tiff: TiffFile | None = None
         with path.open("rb") as file:
             self.head = file.read(_HEAD_BYTES)
 
@@ -70,8 +69,8 @@ class SlideFile:
             return False
         file = self.tiff()
         try:
-            return not file.pages.first.is_tiled
-        except Exception as error:  # tifffile raises nearly anything on garbage
+            return not file.pages[0].is_tiled
+        except ValueError as error:
             raise broken(self.path, error) from error
 
     @cached_property
@@ -79,8 +78,8 @@ class SlideFile:
         """The ImageDescription of its first TIFF directory, "" without one. A SlideError where it cannot be read."""
         file = self.tiff()
         try:
-            return file.pages.first.description
-        except Exception as error:  # as above
+            return file.pages[0].description
+        except ValueError as error:
             raise broken(self.path, error) from error
 
     @cached_property
@@ -88,11 +87,11 @@ class SlideFile:
         """What the OME-XML of its first TIFF directory says; None without one. A SlideError where it cannot be read."""
         file = self.tiff()
         try:
-            return ome_of(file.pages.first)
-        except Exception as error:  # as above
+            return ome_of(file.pages[0])
+        except (ValueError, OSError) as error:
             raise broken(self.path, error) from error
 
-    def tiff(self) -> tifffile.TiffFile:
+    def tiff(self) -> TiffFile:
         """Return the open TIFF, whose chain of directories is not a circle.
 
         Raises
@@ -103,10 +102,10 @@ class SlideFile:
         if self._tiff is None:
             try:
                 _ = self.chain_ends
-                self._tiff = tifffile.TiffFile(self.path)
+                self._tiff = TiffFile(self.path)
             except SlideError:
                 raise
-            except Exception as error:  # as above
+            except (ValueError, OSError) as error:
                 raise broken(self.path, error) from error
         return self._tiff
 

@@ -20,7 +20,7 @@ from cellmix_dali.slides.formats.registry import SlideFormat, register_format
 from cellmix_dali.slides.formats.slide_file import SlideFile
 from cellmix_dali.slides.found import Found, from_blocks, through_openslide
 from cellmix_dali.slides.openslide import OpenSlideFile
-from cellmix_dali.slides.tiff import CONVERT, JPEG2000, Chooser, TiffSlide, read_tiff, tiff_levels
+from cellmix_dali.slides.tiff import CONVERT, JPEG, JPEG2000, Chooser, TiffSlide, read_tiff, tiff_levels
 
 __all__ = ["TiledTiff"]
 
@@ -33,11 +33,14 @@ class TiledTiff(SlideFormat):
     suffixes: ClassVar[tuple[str, ...]] = (".tif", ".tiff")
     files = "tiled TIFF and BigTIFF"
     read = "JPEG and JPEG 2000 blocks go to DALI as they are; levels in LZW, Deflate and others through OpenSlide"
+    since, tested = "0.1.0", "a real slide, and files written in its layout"
 
     vendor = "generic-tiff"
     kind = "a tiled TIFF"
     choose: Chooser = staticmethod(tiff_levels)
     blanks_from_finer = False
+    #: Compressions with which OpenSlide takes the same directories for levels as `choose` does: it need not be asked.
+    known: ClassVar[frozenset[int]] = frozenset({JPEG})
 
     def recognises(self, file: SlideFile) -> bool:  # noqa: D102
         if file.vendor is None:
@@ -57,6 +60,8 @@ class TiledTiff(SlideFormat):
         file.close()  # OpenSlide opens it anew
         if file.vendor is None:
             return self._unknown_to_openslide(file, found, mpp)
+        if found.whole and not found.subifds and found.codes <= self.known:
+            return self._without_asking(file, found, found.whole, mpp)
         path, pixels = file.path, OpenSlideFile(file.path, self.vendor)
         try:
             handle = pixels.handle()
@@ -94,6 +99,22 @@ class TiledTiff(SlideFormat):
             reason + _blanks(found),
             levels,
             mpp,
+            blanks_from_finer=self.blanks_from_finer,
+        )
+
+    def _without_asking(
+        self, file: SlideFile, found: TiffSlide, levels: tuple[BlockTable, ...], mpp: tuple[float, float] | None
+    ) -> Found:
+        """Describe a file that OpenSlide opens, too, without having it opened: that takes longer than all the rest."""
+        pixels = OpenSlideFile(file.path, self.vendor, found.sizes)
+        return from_blocks(
+            file.path,
+            levels,
+            f"The file is {self.kind} whose blocks any decoder can read.{_blanks(found)}",
+            vendor=self.vendor,
+            mpp=mpp or found.mpp,
+            properties=pixels.properties,
+            pixels=pixels,
             blanks_from_finer=self.blanks_from_finer,
         )
 

@@ -7,17 +7,21 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from dicom_files import image, write_dicom
 from PIL import Image
+from slide_files import directory, picture, write_tiff
+from vendor_files import Region, write_leica, write_ndpi, write_philips, write_ventana
 
 from cellmix_dali import TileTable, open_slide, read_tiles, train_loader
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.slides import slide_suffixes
 from cellmix_dali.slides.formats import FORMATS, SlideFormat, register_format
+from cellmix_dali.slides.inspection import inspect_slide
 
 CODE = '''
 import numpy as np
@@ -135,6 +139,44 @@ def test_a_package_that_fails_is_named(rendered: list, tmp_path: Path) -> None: 
 
 
 def test_the_readme_has_a_row_for_each_format() -> None:
-    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    root = Path(__file__).parents[3]
+    readme, changes = ((root / name).read_text(encoding="utf-8") for name in ("README.md", "CHANGELOG.md"))
     for of in FORMATS.values():
-        assert f"| {of.files} | {of.read} |" in readme, of.name
+        assert f"| {of.files} | {of.read} | {of.since or '-'} | {of.tested} |" in readme, of.name
+        assert not of.since or f"\n## {of.since}" in changes, of.name
+        assert of.tested, of.name
+
+
+def _tiff(path: Path, description: str | None = None) -> Path:
+    return write_tiff(path, [directory(picture(200, 150), description=description, pixels_per_cm=20000)])
+
+
+ONE_OF_EACH: dict[str, Callable[[Path], Path]] = {
+    "aperio": lambda folder: _tiff(folder / "a.svs", "Aperio Image Library v12\r\n200x150|MPP = 0.5"),
+    "dicom": lambda folder: write_dicom(folder / "a.dcm", image(picture(200, 150))),
+    "hamamatsu": lambda folder: write_ndpi(folder / "a.ndpi"),
+    "leica": lambda folder: write_leica(folder / "a.scn", [Region(100, 80, picture(320, 240))]),
+    "ome-tiff": lambda folder: _tiff(
+        folder / "a.ome.tiff",
+        '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
+        '<Pixels SizeX="200" SizeY="150" SizeC="3" SizeZ="1" SizeT="1"><Channel SamplesPerPixel="3"/></Pixels></Image>'
+        "</OME>",
+    ),
+    "philips": lambda folder: write_philips(folder / "a.tiff"),
+    "qptiff": lambda folder: _tiff(
+        folder / "a.qptiff", "<PerkinElmer-QPI-ImageDescription><ImageType>FullResolution</ImageType>"
+        "</PerkinElmer-QPI-ImageDescription>"
+    ),
+    "tiled-tiff": lambda folder: _tiff(folder / "a.tiff"),
+    "ventana": lambda folder: write_ventana(folder / "a.bif"),
+}  # fmt: skip
+
+
+def test_what_is_said_to_be_direct_is(tmp_path: Path) -> None:
+    """As a file of each format shows; the others are never direct."""
+    assert {name for name, of in FORMATS.items() if of.since} == ONE_OF_EACH.keys()
+    for name, write in ONE_OF_EACH.items():
+        (tmp_path / name).mkdir()
+        info = inspect_slide(write(tmp_path / name))
+        assert (info["format"], info["route"]) == (name, "direct")
+        assert (info["direct_since"], info["tested"]) == (FORMATS[name].since, FORMATS[name].tested)
