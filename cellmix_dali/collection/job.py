@@ -12,7 +12,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from .._arguments import number, path_of
+from .._arguments import local_only, number, path_of
+from .._urls import url_of
 from ..errors import NOT_READ, ArgumentError, NotReadError, SlideError
 from ..jobs.deadline import forget_deadlines
 from ..jobs.executor import carry_out, make_executor
@@ -103,10 +104,13 @@ def make_index(
     Retry(seconds=retry_seconds)  # refuses what is no time
     if slide_timeout is not None:
         slide_timeout = number("slide_timeout", slide_timeout, low=0.0, above_low=True)
-    path = home_expanded(path_of("The index", out)).absolute()
+    path = home_expanded(local_only("The index", out)).absolute()
     if path.is_dir():
         raise ArgumentError(f"{path} is a folder: name a file for the index, such as collection.index.")
     paths = [Path(location_of(home_expanded(path_of("A slide", each)))) for each in slides]
+    stored = next(filter(None, map(url_of, paths)), None)
+    if stored is not None:
+        raise ArgumentError(f"{stored} cannot be in an index: that is of slides in files. Leave out those in stores.")
     if not paths:
         raise ArgumentError("There is nothing to make an index of: name at least one slide.")
     if mpps is not None and len(mpps) != len(paths):

@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from .._arguments import integer, number
+from .._arguments import integer, number, path_of
 from ..annotations.frame import Origin, check_origin
 from ..errors import ArgumentError, unknown_name
 from ..slides.resolution import LevelChoice, check_resolution, choose_level
@@ -113,7 +113,7 @@ class TileRecipe:
                 continue
             if not is_folder(folder):
                 raise ArgumentError(f"{name}={str(folder)!r}: there is no such folder. Check the path.")
-            object.__setattr__(self, name, Path(folder).absolute())
+            object.__setattr__(self, name, path_of(name, folder).absolute())
         if self.classes is not None:
             asked: object = self.classes
             given = (asked,) if isinstance(asked, str) else tuple(self.classes)
