@@ -9,6 +9,7 @@ from typing import Any
 
 import ours
 import peers
+from augmenting import augmenting
 from drop_in import drop_in
 from formats import formats
 from gil import gil
@@ -144,6 +145,7 @@ GROUPS: dict[str, Callable[[Material, int, Report], None]] = {
     "formats": formats,
     "whole": whole,
     "methods": methods,
+    "augmenting": augmenting,
     "kernel": kernel,
     "tiling": tiling,
     "job": job,

@@ -27,7 +27,7 @@ def missing(module: str) -> str | None:
     """Say why a peer cannot be measured here, or None."""
     try:
         importlib.import_module(module)
-    except (ImportError, OSError) as error:
+    except Exception as error:  # packages that do not fit one another raise anything
         return f"{module} is not measured: it cannot be imported here ({error})"
     return None
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # worker processes import this file: they need none of it
 
 _GROUPS = (
     *("blocks", "svs", "windows", "formats", "whole", "methods", "kernel", "tiling", "job"),
-    *("verifying", "drop_in", "gil", "host", "memory"),
+    *("augmenting", "verifying", "drop_in", "gil", "host", "memory"),
 )
 _LEAST_SIDE = 2048
 # Keys that are always in the report, so that a reader finds null and a note instead of nothing.

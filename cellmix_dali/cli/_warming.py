@@ -23,7 +23,8 @@ def not_compiled(piece: str) -> str:
 
 def _train() -> None:
     """Read a rendered slide's tiles as a training does, whole blocks and windows that lie across several."""
-    from ..pipelines import evaluate_loader, train_loader
+    from ..augment import View
+    from ..pipelines import evaluate_loader, train_loader, view_loader
     from ..slides import open_slide
     from ..synthetic import render_slides
     from ..tables import TileRecipe, lay_tiles
@@ -39,6 +40,8 @@ def _train() -> None:
                 next(iter(loader))
             with evaluate_loader(table, num_classes=2, batch_size=batch) as loader:
                 next(iter(loader))
+            with view_loader(table, View(size=32, augment="gaussian_blur"), batch_size=batch) as views:
+                next(iter(views))
 
 
 def _tile() -> None:

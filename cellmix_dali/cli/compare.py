@@ -75,6 +75,13 @@ class CompareOptions:
             "PATCH+RATIO such as linear+loss_hold."
         ),
     ] = "loss_hold"
+    augmentations: Annotated[
+        str,
+        mixing_option(
+            help="Comma-separated: light, strong, dinov2, midnight, one augmentation by its name, a recipe (.yaml) or "
+            "module:object. Every method is trained under each, and without, none."
+        ),
+    ] = "none"
     p: Annotated[
         str, mixing_option("--p", help="Probability that a batch is mixed, from 0 to 1; several: as --learning-rate.")
     ] = "0.5"
@@ -86,8 +93,18 @@ class CompareOptions:
     ] = "0.5"
     against: Annotated[
         str,
-        mixing_option(help="Arm that the report compares the others with, such as 'CellMix-Group, off' or 'CutMix'."),
+        mixing_option(
+            help="Arm that the report compares the others with, such as 'CellMix-Group, off', 'hed_jitter' or "
+            "'CutMix + hed_jitter'."
+        ),
     ] = "none"
+    also_test: Annotated[
+        str | None,
+        data_option(
+            help="Augmentations, comma-separated as --augmentations: the test images are tested under each once more, "
+            "such as under other stains."
+        ),
+    ] = None
     seeds: Annotated[int, run_option(min=1, help="So many runs of everything: seeds 0, 1, ...")] = 3
     epochs: Epochs = 10
     batch_size: BatchSize = 32
@@ -228,7 +245,7 @@ def _compare(kind: str, data: ComparedData, asked: CompareOptions) -> None:
 
 def _settings(data: ComparedData, asked: CompareOptions, console: Console) -> ComparisonSettings:
     """Return what the options ask for."""
-    from ..comparison import ComparisonSettings, parse_curricula, parse_methods, parse_values
+    from ..comparison import ComparisonSettings, parse_augmentations, parse_curricula, parse_methods, parse_values
     from ..training import default_learning_rate
 
     chosen = parse_methods(asked.methods)
@@ -239,9 +256,11 @@ def _settings(data: ComparedData, asked: CompareOptions, console: Console) -> Co
         rates = parse_values("--learning-rate", asked.learning_rate)
     return ComparisonSettings(
         data=data,
-        test_folds=None if asked.test_folds is None else _names(asked.test_folds),
+        test_folds=None if asked.test_folds is None else _names("--test-folds", asked.test_folds),
         methods=chosen,
         curricula=parse_curricula(asked.curricula),
+        augmentations=parse_augmentations(asked.augmentations),
+        also_test=() if asked.also_test is None else _names("--also-test", asked.also_test),
         seeds=asked.seeds,
         learning_rate=rates,
         p=parse_values("--p", asked.p),
@@ -297,8 +316,8 @@ class _Display(Display):
             say(self.console, f"{ended:,} of {state.runs:,} runs{left}" + (f": {escape(told)}" if told else ""))
 
 
-def _names(text: str) -> tuple[str, ...]:
+def _names(option: str, text: str) -> tuple[str, ...]:
     names = tuple(part.strip() for part in text.split(",") if part.strip())
     if not names:
-        raise ArgumentError(f"--test-folds {text!r}: give at least one.")
+        raise ArgumentError(f"{option} {text!r}: give at least one.")
     return names

@@ -174,7 +174,7 @@ def _leaned(run: RunRecord, losses: Sequence[Sequence[float]], image_size: int) 
 
 
 def _arm(run: RunRecord) -> Arm:
-    return Arm(run.arm, run.method, run.curriculum)
+    return Arm(run.arm, run.method, run.curriculum, run.augment)
 
 
 def _acting(arm: str, runs: Sequence[RunRecord], image_size: int) -> Acting:

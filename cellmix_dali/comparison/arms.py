@@ -1,10 +1,11 @@
-"""What is compared: methods, those of CellMix under one or several curricula, and the values to choose among."""
+"""What is compared: methods, those of CellMix under several curricula, augmentations, and values to choose among."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from ..curriculum.curriculum import LOSS_DRIVEN, PATCH_STRATEGIES, RATIO_STRATEGIES
@@ -18,9 +19,11 @@ __all__ = [
     "Arm",
     "candidates",
     "make_arms",
+    "parse_augmentations",
     "parse_curricula",
     "parse_methods",
     "parse_values",
+    "recipe_of",
     "slug",
 ]
 
@@ -47,16 +50,19 @@ class Arm:
     Attributes
     ----------
     name : str
-        For a person: the method, and the curriculum where several are compared.
+        For a person: the method, the curriculum where several are compared, and the augmentation.
     method : str
         In the authors' spelling, or "none".
     curriculum : str or None
         One of `CURRICULA` or PATCH+RATIO; None for methods that no curriculum steers.
+    augment : str or None
+        What changes training images, as `cellmix_dali.augment.augmentation` takes a text; None for nothing.
     """
 
     name: str
     method: str
     curriculum: str | None = None
+    augment: str | None = None
 
     @property
     def strategies(self) -> tuple[str, str]:
@@ -72,8 +78,14 @@ class Arm:
 
     @property
     def slug(self) -> str:
-        """The name of its folder: of method and curriculum alone, whatever else is compared."""
-        return slug(self.method if self.curriculum is None else f"{self.method}_{self.curriculum}")
+        """The name of its folder: of method, curriculum and augmentation alone, whatever else is compared."""
+        mixing = slug(self.method if self.curriculum is None else f"{self.method}_{self.curriculum}")
+        if self.augment is None:
+            return mixing
+        name = slug(self.augment)
+        if name != self.augment:  # other texts may have the same slug
+            name += f"-{hashlib.sha256(self.augment.encode()).hexdigest()[:8]}"
+        return f"{mixing}_with_{name}"
 
 
 def parse_methods(text: str) -> tuple[str, ...]:
@@ -104,6 +116,18 @@ def parse_curricula(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def parse_augmentations(text: str) -> tuple[str, ...]:
+    """Read a comma-separated list of augmentations; "none" comes first, and is added where it is missing.
+
+    Raises
+    ------
+    ArgumentError
+        If none is given. Whether each can be made is seen when the settings are checked.
+    """
+    given = [BASELINE if name.lower() == BASELINE else name for name in _parts("--augmentations", text)]
+    return tuple(dict.fromkeys([BASELINE, *given]))
+
+
 def parse_values(option: str, text: str) -> tuple[float, ...]:
     """Read comma-separated numbers.
 
@@ -118,23 +142,25 @@ def parse_values(option: str, text: str) -> tuple[float, ...]:
         raise ArgumentError(f"{option} {text}: give numbers, comma-separated.") from error
 
 
-def make_arms(methods: Sequence[str], curricula: Sequence[str]) -> list[Arm]:
-    """Return every method, those of CellMix once for every curriculum.
+def make_arms(
+    methods: Sequence[str], curricula: Sequence[str], augmentations: Sequence[str] = (BASELINE,)
+) -> list[Arm]:
+    """Return every method, those of CellMix once for every curriculum; all of them under every augmentation.
 
     Parameters
     ----------
-    methods, curricula : sequence of str
-        As `parse_methods` and `parse_curricula` gave them.
+    methods, curricula, augmentations : sequence of str
+        As `parse_methods`, `parse_curricula` and `parse_augmentations` gave them.
     """
-    arms = []
+    mixing = []
     for method in methods:
         if method == BASELINE or not METHODS[method].is_cellmix:
-            arms.append(Arm(method, method))
+            mixing.append(Arm(method, method))
             continue
         for curriculum in curricula:
             name = method if len(curricula) == 1 else f"{method}, {curriculum}"
-            arms.append(Arm(name, method, curriculum))
-    return arms
+            mixing.append(Arm(name, method, curriculum))
+    return [_augmented(arm, change) for change in augmentations for arm in mixing]
 
 
 def candidates(arm: Arm, values: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
@@ -153,9 +179,36 @@ def candidates(arm: Arm, values: Mapping[str, Sequence[float]]) -> list[dict[str
     ]
 
 
+def recipe_of(augment: str) -> str:
+    """Return what an augmentation is, with all its parameters.
+
+    Parameters
+    ----------
+    augment : str
+        As `cellmix_dali.augment.augmentation` takes a text. Of a function, its name is all that is known.
+
+    Raises
+    ------
+    ArgumentError
+        If it cannot be made.
+    """
+    from ..augment import Augmentation, augmentation
+
+    made = augmentation(augment)
+    return repr(made) if isinstance(made, Augmentation) else augment
+
+
 def slug(name: str) -> str:
     """Return the name of a file for a name: small letters, digits, "_", "+", "." and "-"."""
     return re.sub(r"[^a-z0-9_+.-]+", "-", name.lower())
+
+
+def _augmented(arm: Arm, augment: str) -> Arm:
+    """An arm under an augmentation; "none" is none."""
+    if augment == BASELINE:
+        return arm
+    name = augment if arm.method == BASELINE else f"{arm.name} + {augment}"
+    return replace(arm, name=name, augment=augment)
 
 
 def _strategies(curriculum: str) -> tuple[str, str]:

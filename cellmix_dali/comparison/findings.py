@@ -15,7 +15,7 @@ from .choice import Choice
 from .differences import PairedDifferences
 from .words import METRIC_NAMES, counted, figure, interval, points
 
-__all__ = ["ArmFigures", "Report"]
+__all__ = ["AlsoTested", "ArmFigures", "Report"]
 
 _VERDICT_STYLES = {"better": "green", "worse": "red"}
 
@@ -40,6 +40,33 @@ class ArmFigures:
     runs: int
     scores: Mapping[str, tuple[float, float | None]]
     seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlsoTested:
+    """The figures of the test images under an augmentation, by the models that were tested without.
+
+    Attributes
+    ----------
+    change : str
+        The augmentation, as it was asked for.
+    arms : tuple of ArmFigures
+        In the order of the report's.
+    differences : tuple of PairedDifferences
+        To the baseline under the same augmentation, in the report's metric.
+    """
+
+    change: str
+    arms: tuple[ArmFigures, ...]
+    differences: tuple[PairedDifferences, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "change": self.change,
+            "arms": [asdict(arm) for arm in self.arms],
+            "differences": [_difference_json(each) for each in self.differences],
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +95,8 @@ class Report:
         The candidate of every arm and fold.
     acting : tuple of Acting
         How the curricula acted.
+    also_tested : tuple of AlsoTested
+        What came of the test images under further augmentations.
     failed : mapping of str to str
         Runs that failed, with the reason.
     settings : mapping of str to object
@@ -84,6 +113,7 @@ class Report:
     other_differences: tuple[PairedDifferences, ...]
     choices: tuple[Choice, ...]
     acting: tuple[Acting, ...]
+    also_tested: tuple[AlsoTested, ...] = ()
     failed: Mapping[str, str]
     settings: Mapping[str, object]
 
@@ -132,6 +162,7 @@ class Report:
                 for choice in self.choices
             ],
             "curricula": [asdict(acting) for acting in self.acting],
+            "also_tested": [each.to_json() for each in self.also_tested],
             "failed": dict(self.failed),
             "settings": dict(self.settings),
         }

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from .acting import Acting
-from .findings import Report
+from .findings import AlsoTested, Report
 from .words import METRIC_NAMES, arm_name, counted, figure, interval, points, share
 
 __all__ = ["markdown", "outcome"]
@@ -84,6 +84,13 @@ def markdown(report: Report, pictures: Sequence[str]) -> str:
         "on the validation fold; it looked at the test fold once.",
         _figure_table(report),
     ]
+    for also in report.also_tested:
+        parts += [
+            f"## The same test images under {also.change}",
+            f"The same models, and nothing trained or chosen under it. Mean ± standard deviation "
+            f"of the {METRIC_NAMES[report.metric]}, in percent.",
+            _also_table(report, also),
+        ]
     if any(choice.candidates > 1 for choice in report.choices):
         parts += ["## What was chosen on the validation folds", _choice_table(report)]
     if report.acting:
@@ -133,6 +140,27 @@ def _figure_table(report: Report) -> str:
     for arm in report.arms:
         figures = (figure(*arm.scores[metric]).removesuffix(" %") for metric in METRIC_NAMES)
         rows.append((arm.arm, str(arm.runs), *figures, f"{arm.seconds:.0f}"))
+    return _table(head, rows)
+
+
+def _also_table(report: Report, also: AlsoTested) -> str:
+    base = arm_name(report.baseline)
+    head = (
+        "arm",
+        METRIC_NAMES[report.metric],
+        "against unchanged [points]",
+        f"difference to {base}",
+        "95 % interval",
+        "verdict",
+    )
+    plain = {arm.arm: arm.scores[report.metric][0] for arm in report.arms}
+    differences = {each.arm: each for each in also.differences}
+    rows = []
+    for arm in also.arms:
+        mean, deviation = arm.scores[report.metric]
+        told = differences.get(arm.arm)
+        judged = ("", "", "compared with") if told is None else (points(told.mean), interval(told), told.verdict)
+        rows.append((arm.arm, figure(mean, deviation).removesuffix(" %"), points(mean - plain[arm.arm]), *judged))
     return _table(head, rows)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from .._arguments import integer
@@ -31,6 +31,10 @@ class RunRecord:
         The mixing method in the authors' spelling, or "none".
     curriculum : str or None
         Such as "loss_hold", "linear+loss_hold" or "off"; None for methods that no curriculum steers.
+    augment : str or None
+        What changed training images, as it was asked for: a preset, an augmentation, a file, ``module:object``.
+    recipe : str or None
+        What that was, with all its parameters. A file may say something else later.
     fold : str
         The fold it was tested on.
     seed : int
@@ -41,6 +45,8 @@ class RunRecord:
         The epoch that was kept, counted from 0, chosen on the validation fold.
     validation, test : mapping of str to float
         The `SCORES` of the kept epoch.
+    also_tested : mapping of str to mapping
+        The `SCORES` of the test images under each augmentation under which they were tested once more.
     confusion : list of list of int
         Images of the test fold by class (rows) and answer (columns).
     epochs : list of dict of str to float
@@ -65,6 +71,9 @@ class RunRecord:
     epochs: list[dict[str, float]]
     batch_losses: list[list[float]]
     seconds: float
+    augment: str | None = None
+    recipe: str | None = None
+    also_tested: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def pair(self) -> tuple[str, int]:
@@ -73,7 +82,9 @@ class RunRecord:
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values."""
-        return asdict(self) | {name: dict(getattr(self, name)) for name in ("candidate", "validation", "test")}
+        return asdict(self) | {
+            name: dict(getattr(self, name)) for name in ("candidate", "validation", "test", "also_tested")
+        }
 
     @classmethod
     def from_json(cls, value: Any) -> RunRecord:
@@ -96,12 +107,12 @@ class RunRecord:
         if not isinstance(value, Mapping):
             raise _no_record(f"it is {type(value).__name__}, not a JSON object")
         names = [each.name for each in fields(cls)]
-        missing = [name for name in names if name not in value]
+        missing = [name for name in names if name not in value and name not in (*_LATER, "also_tested")]
         odd = [str(name) for name in value if name not in names]
         if missing or odd:
             parts = [f"{what} {', '.join(which)}" for what, which in (("it lacks", missing), ("has odd", odd)) if which]
             raise _no_record(" and ".join(parts))
-        curriculum = value["curriculum"]
+        curriculum, *later = (value.get(name) for name in ("curriculum", *_LATER))
         epochs = [_figures(f"epochs[{place}]", each) for place, each in enumerate(_list("epochs", value["epochs"]))]
         if not epochs:
             raise _no_record("epochs is empty")
@@ -129,11 +140,17 @@ class RunRecord:
                 epochs=epochs,
                 batch_losses=batch_losses,
                 seconds=_number("seconds", value["seconds"]),
+                also_tested={
+                    _text("a key of also_tested", change): _scores(f"also_tested[{change!r}]", scores)
+                    for change, scores in _mapping("also_tested", value.get("also_tested", {})).items()
+                },
+                **{name: None if text is None else _text(name, text) for name, text in zip(_LATER, later, strict=True)},
             )
         except ArgumentError as error:
             raise error if str(error).startswith(_NO_RECORD) else _no_record(str(error).split(":")[0]) from error
 
 
+_LATER = "augment", "recipe"  # records of former versions have none
 _NO_RECORD = "This is not a record of a run of a comparison"
 
 
@@ -159,9 +176,14 @@ def _number(name: str, value: Any) -> float:
     return value
 
 
-def _figures(name: str, value: Any) -> dict[str, float]:
+def _mapping(name: str, value: Any) -> Mapping[Any, Any]:
     if not isinstance(value, Mapping):
         raise _no_record(f"{name} is {type(value).__name__}, not a JSON object")
+    return value
+
+
+def _figures(name: str, value: Any) -> dict[str, float]:
+    value = _mapping(name, value)
     return {_text(f"a key of {name}", key): _number(f"{name}[{key!r}]", number) for key, number in value.items()}
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import statistics
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -17,7 +18,7 @@ from ..storage.aside import write_aside
 from .acting import how_curricula_acted
 from .choice import Choice, choose, chosen_runs
 from .differences import METRICS, paired_differences
-from .findings import ArmFigures, Report
+from .findings import AlsoTested, ArmFigures, Report
 from .page import markdown, outcome
 from .records import BASELINE, SCORES, RunRecord
 from .words import METRIC_NAMES, acting_note, arm_name, figure
@@ -91,6 +92,7 @@ def write_report(
         other_differences=tuple(others),
         choices=tuple(choices),
         acting=tuple(how_curricula_acted(runs, int(str(settings["image_size"])))) if steered else (),
+        also_tested=_also_tested(runs, metric, baseline, planned),
         failed=dict(failed),
         settings=dict(settings),
     )
@@ -108,6 +110,19 @@ def print_report(report: Report, console: Console) -> None:
     console.print(escape(outcome(report)), soft_wrap=True)
     for acting in report.acting:
         console.print(escape(f"{acting.arm}: {'; '.join(acting_note(acting))}"), soft_wrap=True)
+
+
+def _also_tested(
+    runs: Sequence[RunRecord], metric: str, baseline: str, planned: Collection[tuple[str, str, int]] | None
+) -> tuple[AlsoTested, ...]:
+    """The same of every augmentation under which the test images were tested once more."""
+    found = []
+    for change in dict.fromkeys(change for run in runs for change in run.also_tested):
+        changed = [replace(run, test=run.also_tested[change]) for run in runs if change in run.also_tested]
+        arms = tuple(_arm_figures(arm, changed) for arm in dict.fromkeys(run.arm for run in changed))
+        differences = paired_differences(changed, metric, baseline=baseline, planned=planned)
+        found.append(AlsoTested(change=change, arms=arms, differences=tuple(differences)))
+    return tuple(found)
 
 
 def _arm_figures(arm: str, runs: Sequence[RunRecord]) -> ArmFigures:
@@ -133,12 +148,12 @@ def _data_name(settings: Mapping[str, object]) -> str:
 def _results(choices: Sequence[Choice]) -> str:
     """One line per run that counts."""
     options = list(dict.fromkeys(option for choice in choices for option in choice.candidate))
-    head = ["arm", "method", "curriculum", "fold", "seed", *options, "candidates", "best_epoch"]
+    head = ["arm", "method", "curriculum", "augment", "fold", "seed", *options, "candidates", "best_epoch"]
     head += [f"{which}_{score}" for which in ("validation", "test") for score in SCORES] + ["seconds"]
     lines: list[list[object]] = []
     for choice in choices:
         for run in choice.runs:
-            line: list[object] = [run.arm, run.method, run.curriculum or "", run.fold, run.seed]
+            line: list[object] = [run.arm, run.method, run.curriculum or "", run.augment or "", run.fold, run.seed]
             line += [run.candidate.get(option, "") for option in options]
             line += [choice.candidates, run.best_epoch + 1]
             line += [figures[score] for figures in (run.validation, run.test) for score in SCORES]

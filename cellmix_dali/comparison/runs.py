@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from ..errors import CellMixDaliError
 from ..jobs.executor import LOST
 from ..training import TrainingData, TrainingRun, TrainingSettings, train_and_test
-from .arms import Arm, slug
+from .arms import Arm, recipe_of, slug
 from .records import RunRecord
 from .settings import ComparisonSettings
 
@@ -109,7 +109,7 @@ def do_run(task: Task) -> RunRecord | str:
         return f"{type(error).__name__}: {error}"
     finally:
         torch.set_num_threads(threads)
-    return _record(run, done, time.perf_counter() - started)
+    return _record(run, done, settings.also_test, time.perf_counter() - started)
 
 
 def lost_run(_: Task) -> RunRecord | str:
@@ -132,7 +132,7 @@ def forget_images() -> None:
     _sources.clear()
 
 
-def _record(run: Run, done: TrainingRun, seconds: float) -> RunRecord:
+def _record(run: Run, done: TrainingRun, also_test: Sequence[str], seconds: float) -> RunRecord:
     # Records count from 0, as those of former versions do.
     epochs = [
         {name: value for name, value in entry.items() if name != "samples_per_second"} | {"epoch": number}
@@ -142,12 +142,15 @@ def _record(run: Run, done: TrainingRun, seconds: float) -> RunRecord:
         arm=run.arm.name,
         method=run.arm.method,
         curriculum=run.arm.curriculum,
+        augment=run.arm.augment,
+        recipe=None if run.arm.augment is None else recipe_of(run.arm.augment),
         fold=run.fold,
         seed=run.seed,
         candidate=dict(run.values),
         best_epoch=done.best_epoch - 1,
         validation=_defined(done.tested["validation"].scores),
         test=_defined(done.tested["test"].scores),
+        also_tested={change: _defined(done.tested[f"test, {change}"].scores) for change in also_test},
         confusion=done.tested["test"].confusion.tolist(),
         epochs=epochs,
         batch_losses=[[round(loss, _DIGITS) for loss in losses] for losses in done.batch_losses],

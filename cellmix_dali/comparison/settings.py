@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .._arguments import integer
 from ..errors import ArgumentError, unknown_name
 from ..training import TrainingSettings, check_settings
-from .arms import Arm, candidates, make_arms
+from .arms import Arm, candidates, make_arms, recipe_of
 from .records import BASELINE
 
 if TYPE_CHECKING:
@@ -33,6 +33,11 @@ class ComparisonSettings:
         Folds to test on, one after the other; by default all.
     methods, curricula : sequence of str
         As `cellmix_dali.comparison.arms.parse_methods` and `parse_curricula` give them.
+    augmentations : sequence of str
+        What changes training images, as `parse_augmentations` gives them; "none" for nothing. Every method is trained
+        under each.
+    also_test : sequence of str
+        Augmentations under which the test images are tested once more, see `cellmix_dali.training.TrainingSettings`.
     seeds : int
         So many runs of everything: seeds 0, 1, ...
     learning_rate, p, threshold : sequence of float
@@ -47,6 +52,8 @@ class ComparisonSettings:
     test_folds: Sequence[str] | None = None
     methods: Sequence[str]
     curricula: Sequence[str] = ("loss_hold",)
+    augmentations: Sequence[str] = (BASELINE,)
+    also_test: Sequence[str] = ()
     seeds: int = 3
     learning_rate: Sequence[float]
     p: Sequence[float] = (0.5,)
@@ -66,7 +73,7 @@ class ComparisonSettings:
     @property
     def arms(self) -> list[Arm]:
         """What is compared, "none" first."""
-        return make_arms(self.methods, self.curricula)
+        return make_arms(self.methods, self.curricula, self.augmentations)
 
     @property
     def values(self) -> dict[str, Sequence[float]]:
@@ -85,6 +92,8 @@ class ComparisonSettings:
             method=arm.method,
             patch_strategy=patch_strategy,
             ratio_strategy=ratio_strategy,
+            augment=arm.augment,
+            also_test=tuple(self.also_test),
             schedule="cosine",
             seed=seed,
             **given,
@@ -118,5 +127,7 @@ class ComparisonSettings:
     def common(self) -> dict[str, object]:
         """Return what all runs of a comparison have in common, as JSON values."""
         common = self.data.common() | {name: getattr(self, name) for name in _COMMON}
+        if self.also_test:
+            common["also_test"] = {change: recipe_of(change) for change in self.also_test}
         # The former version's name: its folders go on.
         return common | {"model": "cnn"} if self.model == "small_cnn" else common

@@ -13,6 +13,7 @@ from ..jobs.asked import differences
 from ..jobs.folder import JobFolder
 from ..storage.aside import remove_parts, write_aside
 from ..storage.foreign_files import read_json
+from .arms import recipe_of
 from .records import RunRecord
 from .runs import Run
 
@@ -75,9 +76,13 @@ class RunStore(JobFolder):
             record = RunRecord.from_json(content)
         except (ValueError, TypeError, LookupError, AttributeError) as error:  # an ArgumentError is a ValueError, too
             raise ArgumentError(f"{path}: {error}") from error
-        found = (record.method, record.curriculum, record.fold, record.seed, dict(record.candidate))
-        if found != (run.arm.method, run.arm.curriculum, run.fold, run.seed, dict(run.values)):
+        found = (record.method, record.curriculum, record.augment, record.fold, record.seed, dict(record.candidate))
+        arm = run.arm
+        if found != (arm.method, arm.curriculum, arm.augment, run.fold, run.seed, dict(run.values)):
             raise ArgumentError(f"{path} is the record of another run.")
+        now = None if arm.augment is None else recipe_of(arm.augment)
+        if record.recipe != now:
+            raise ArgumentError(f"{path} is of a run under another augmentation: {record.recipe}, and not {now}.")
         return record
 
     def keep(self, run: Run, record: RunRecord) -> None:

@@ -41,11 +41,12 @@ _PHILIPS = "Philips DP"
 
 
 class _Entry(NamedTuple):
-    """An entry: kind and number of its values, and where in the file they stand."""
+    """An entry: kind and number of its values, where in the file they stand, and these where they are in the entry."""
 
     kind: int
     number: int
     place: int
+    content: bytes | None
 
 
 class TiffFile:
@@ -154,21 +155,27 @@ class TiffPage:
         self.following = struct.unpack(file.order + link, after)[0] if len(after) == struct.calcsize(f"<{link}") else 0
         self._entries: dict[int, _Entry] = {}
         room = 8 if file.big else 4
-        for at, (tag, kind, values, value) in enumerate(
-            struct.iter_unpack(file.order + entry, content[: count * each])
-        ):
+        for tag, kind, values, value in struct.iter_unpack(file.order + entry, content[: count * each]):
             if kind not in _KINDS:
                 continue
             _, size, parts = _KINDS[kind]
             length = size * parts * values
-            start = place + before + at * each + each - room
-            if length > room:
-                (start,) = struct.unpack(file.order + link, value)
+            if length <= room:
+                self._entries.setdefault(tag, _Entry(kind, values, 0, value[:length]))
+                continue
+            (start,) = struct.unpack(file.order + link, value)
             if start >= 8 and start + length <= file.size:
-                self._entries.setdefault(tag, _Entry(kind, values, start))
+                self._entries.setdefault(tag, _Entry(kind, values, start, None))
 
     def __contains__(self, tag: int) -> bool:
         return tag in self._entries
+
+    def _content(self, entry: _Entry) -> bytes:
+        """The bytes of an entry's values, fewer where the file ends."""
+        _, size, parts = _KINDS[entry.kind]
+        if entry.content is not None:
+            return entry.content
+        return self._file.bytes_at(entry.place, size * parts * entry.number)
 
     def numbers(self, tag: int) -> NDArray[np.int64]:
         """Return a tag's whole numbers, (n,); none where it is missing or of another kind."""
@@ -176,7 +183,7 @@ class TiffPage:
         if entry is None or _KINDS[entry.kind][0] not in "BHIQbhiq" or _KINDS[entry.kind][2] != 1:
             return np.zeros(0, np.int64)
         letter, size, _ = _KINDS[entry.kind]
-        data = self._file.bytes_at(entry.place, size * entry.number)
+        data = self._content(entry)
         found = np.frombuffer(data, np.dtype(self._file.order + letter), len(data) // size)
         return found.astype(np.int64)  # beyond 2 ** 63 they become negative, which is damage
 
@@ -185,13 +192,13 @@ class TiffPage:
         entry = self._entries.get(tag)
         if entry is None:
             return default
-        letter, size, parts = _KINDS[entry.kind]
-        data = self._file.bytes_at(entry.place, size * parts * entry.number)
+        letter, size, _ = _KINDS[entry.kind]
+        data = self._content(entry)
         if entry.kind == _TEXT:
             return _text(data)
         if entry.kind == _UNDEFINED or (entry.kind == _BYTES and entry.number != 1):
             return data
-        found = struct.unpack(f"{self._file.order}{len(data) // size}{letter}", data)
+        found = struct.unpack_from(f"{self._file.order}{len(data) // size}{letter}", data)
         return found[0] if len(found) == 1 else found
 
     def real(self, tag: int) -> float | None:

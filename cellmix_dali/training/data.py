@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from ..curriculum import Curriculum
     from ..pipelines import Loader
-    from ..plugins import PlanSource, Source
+    from ..plugins import Augment, PlanSource, Source
     from .settings import TrainingSettings
 
 __all__ = ["Making", "Samples", "TrainingData"]
@@ -70,8 +70,8 @@ class Samples(Protocol[S]):
         """Make the loader of the training, with soft labels."""
         ...
 
-    def evaluate_loader(self, samples: S, making: Making) -> Loader[Any]:
-        """Make a loader that gives every sample once."""
+    def evaluate_loader(self, samples: S, making: Making, change: Augment | None = None) -> Loader[Any]:
+        """Make a loader that gives every sample once, changed by an augmentation where one is given."""
         ...
 
     def batch_source(self, samples: S, rows: NDArray[Any], plans: PlanSource, classes: int) -> Source:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..pipelines import ImageCache, ImageSource, Loader, evaluate_image_loader, train_image_loader
-from ..plugins import PlanSource
+from ..plugins import Augment, PlanSource
 from .data import Making
 from .settings import TrainingSettings
 
@@ -82,9 +82,9 @@ class ImageSamples:
             **self._given(making),
         )
 
-    def evaluate_loader(self, samples: ImageSet, making: Making) -> Loader[ImageSource]:
-        """Make a loader that gives every image once."""
-        return evaluate_image_loader(samples.files, samples.labels, **self._given(making))
+    def evaluate_loader(self, samples: ImageSet, making: Making, change: Augment | None = None) -> Loader[ImageSource]:
+        """Make a loader that gives every image once, changed by an augmentation where one is given."""
+        return evaluate_image_loader(samples.files, samples.labels, augment=change, **self._given(making))
 
     def batch_source(self, samples: ImageSet, rows: NDArray[Any], plans: PlanSource, classes: int) -> ImageSource:
         """Make a source of some images."""

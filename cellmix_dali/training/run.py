@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
+from ..augment import augmentation
 from .data import Making, TrainingData
 from .epochs import Entry, Epochs, Listener, Optimisation
 from .keeping import Kept
@@ -59,7 +60,7 @@ class TrainingRun:
     parameters : int
         Numbers that the model learns.
     tested : dict of str to TestedSet
-        Of "validation" and "test", so far as they are there.
+        Of "validation" and "test", so far as they are there; of "test, NAME" for each of ``settings.also_test``.
     told : dict
         What the source says of its samples, see `cellmix_dali.training.data.Samples.report`.
     """
@@ -139,6 +140,10 @@ def train_and_test(
         for name, of_set in held_out.items():
             logits, labels = answers(model, of_set, device)
             tested[name] = TestedSet(scores(logits, labels), confusion_matrix(logits, labels))
+        for change in settings.also_test:
+            with source.evaluate_loader(data.test, making, augmentation(change)) as changed:
+                logits, labels = answers(model, changed, device)
+            tested[f"test, {change}"] = TestedSet(scores(logits, labels), confusion_matrix(logits, labels))
         told = source.report(loaders, source.told(loaders, earlier))
     return TrainingRun(
         epochs=training.entries,

@@ -20,6 +20,7 @@ __all__ = ["SCHEDULES", "Schedule", "TrainingSettings", "check_settings", "fitti
 Schedule: TypeAlias = Literal["cosine", "one-cycle", "constant"]
 SCHEDULES: tuple[str, ...] = get_args(Schedule)
 
+_MAKE_ONE = "put stain_normalisation into a recipe, or make an Augmentation of your function."
 _ANY_SIZE = 224  # that every model takes
 
 
@@ -46,6 +47,9 @@ class TrainingSettings:
         preset's name, a file, ``module:object``.
     augment_strength : (float, float), optional
         How strong it is in the first and in the last epoch: see `cellmix_dali.Curriculum`.
+    also_test : tuple of str
+        Augmentations under which the test samples are tested once more each, by the same model: how much it suffers
+        from other stains. The draws are the same in every run.
     stains : str, optional
         File of ``cellmix-dali stain``: tiles of slides are normalised by it, those of the validation and the test, too.
     stain_target : str
@@ -86,6 +90,7 @@ class TrainingSettings:
     threshold: float = 0.5
     augment: str | None = None
     augment_strength: tuple[float, float] | None = None
+    also_test: tuple[str, ...] = ()
     stains: str | None = None
     stain_target: str = "median"
     model: str = "small_cnn"
@@ -129,8 +134,7 @@ class TrainingSettings:
             return normalisation, normalisation
         if not isinstance(own, Augmentation):
             raise ArgumentError(
-                f"augment={self.augment!r} is a function, and stains are normalised before it: put stain_normalisation "
-                "into a recipe, or make an Augmentation of your function."
+                f"augment={self.augment!r} is a function, and stains are normalised before it: {_MAKE_ONE}"
             )
         return Compose([normalisation, own]), normalisation
 
@@ -171,6 +175,11 @@ def check_settings(settings: TrainingSettings, size: int | None) -> Curriculum |
         )
     if settings.augment is not None or settings.stains is not None:
         settings.augmentations()
+    for change in settings.also_test:
+        from ..augment import Augmentation, augmentation
+
+        if not isinstance(augmentation(change), Augmentation) and settings.stains is not None:
+            raise ArgumentError(f"also_test={change!r} is a function, and stains are normalised before it: {_MAKE_ONE}")
     check_model(settings.model, size or _ANY_SIZE, pretrained=settings.pretrained)
     curriculum = _curriculum(settings, size) if settings.steered and size is not None else None
     _check_machine(settings)

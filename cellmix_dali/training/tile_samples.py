@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..augment import Augmentation, Compose
 from ..collection import CollectionIndex
 from ..errors import SlideError
 from ..pipelines import Loader, evaluate_loader, train_loader
-from ..plugins import PlanSource, TileSource
+from ..plugins import Augment, PlanSource, TileSource
 from ..reading.faults import place_of
 from ..reading.slides import SLIDE_CACHE, TileReader
 from ..slides.stream_kinds import KINDS, PIXELS, stream_kind
@@ -71,9 +72,12 @@ class TileSamples:
             **self._given(making),
         )
 
-    def evaluate_loader(self, samples: TileTable, making: Making) -> Loader[TileSource]:
-        """Make a loader that gives every tile once; bad ones are replaced."""
-        augment = making.settings.augmentations()[1]
+    def evaluate_loader(self, samples: TileTable, making: Making, change: Augment | None = None) -> Loader[TileSource]:
+        """Make a loader that gives every tile once, changed where asked for; bad ones are replaced."""
+        normalisation = making.settings.augmentations()[1]
+        if normalisation is not None and change is not None:
+            normalisation = Compose(cast("list[Augmentation]", [normalisation, change]))  # see `check_settings`
+        augment = change if normalisation is None else normalisation
         return evaluate_loader(samples, on_error="replace", augment=augment, **self._given(making))
 
     def batch_source(self, samples: TileTable, rows: NDArray[Any], plans: PlanSource, classes: int) -> TileSource:

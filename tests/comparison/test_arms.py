@@ -12,6 +12,7 @@ from cellmix_dali.comparison.arms import (
     Arm,
     candidates,
     make_arms,
+    parse_augmentations,
     parse_curricula,
     parse_methods,
     parse_values,
@@ -73,6 +74,25 @@ def test_a_curriculum_is_named_only_where_there_are_several() -> None:
     # The folder does not depend on what else is compared, so that finished runs are found again.
     assert one[2].slug == two[2].slug == "cellmix-group_loss_hold"
     assert len({arm.slug for arm in two}) == len(two)
+
+
+def test_every_method_is_compared_under_every_augmentation() -> None:
+    augmentations = parse_augmentations("hed_jitter, None,my/recipe.yaml,my-recipe.yaml,hed_jitter")
+    assert augmentations == ("none", "hed_jitter", "my/recipe.yaml", "my-recipe.yaml")
+    arms = make_arms(parse_methods("CellMix-Group"), ["off"], augmentations)
+    assert [(arm.name, arm.method, arm.augment) for arm in arms[:4]] == [
+        ("none", "none", None),
+        ("CellMix-Group", "CellMix-Group", None),
+        ("hed_jitter", "none", "hed_jitter"),
+        ("CellMix-Group + hed_jitter", "CellMix-Group", "hed_jitter"),
+    ]
+    assert [arm.slug for arm in arms[:4]] == [
+        "none", "cellmix-group_off", "none_with_hed_jitter", "cellmix-group_off_with_hed_jitter",
+    ]  # fmt: skip
+    assert len({arm.slug for arm in arms}) == len(arms) == 8
+    assert arms[3].options == arms[1].options
+    with pytest.raises(ArgumentError, match="--augmentations ',': give at least one"):
+        parse_augmentations(",")
 
 
 def test_only_options_that_change_an_arm_are_chosen_among() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +57,46 @@ def test_a_comparison_has_every_arm_fold_and_seed(
         assert record.validation["loss"] == pytest.approx(best["validation_loss"])
     for name in ("results.csv", "differences.csv", "report.json", "report.md", "differences.png", "curricula.png"):
         assert (out / name).stat().st_size
+
+
+def test_augmentations_are_arms(
+    images: Path, whole: tuple[Comparison, Path, list[ComparisonState]], tmp_path: Path
+) -> None:
+    """Each changes what its runs see, and nothing else: those without are the runs of before."""
+    never = tmp_path / "never.yaml"
+    never.write_text("- solarise: {p: 0}\n")
+    settings = small(
+        images,
+        methods=("none", "CutMix"),
+        test_folds=("0",),
+        augmentations=("none", "hed_jitter"),
+        also_test=(str(never), "solarise"),
+    )
+    settings.check(32, against="CutMix + hed_jitter")
+    done = compare(settings, tmp_path, workers=0, against="hed_jitter")
+    found, before = figures(done), figures(whole[0])
+    assert [record.arm for record in done.records] == ["none", "CutMix", "hed_jitter", "CutMix + hed_jitter"]
+    for arm in ("none", "CutMix"):
+        also = found[arm, "0", 0].pop("also_tested")
+        before[arm, "0", 0].pop("also_tested")
+        assert found[arm, "0", 0] == before[arm, "0", 0]
+        # The models are the same, and so are the images, until something changes them.
+        assert also[str(never)] == found[arm, "0", 0]["test"]
+        assert also["solarise"]["loss"] != found[arm, "0", 0]["test"]["loss"]
+        augmented = "hed_jitter" if arm == "none" else f"{arm} + hed_jitter"
+        assert found[augmented, "0", 0]["batch_losses"] != found[arm, "0", 0]["batch_losses"]
+    page = (tmp_path / "report.md").read_text()
+    assert "CutMix + hed_jitter" in page
+    assert "## The same test images under solarise" in page
+    (same, other) = json.loads((tmp_path / "report.json").read_text())["also_tested"]
+    assert same["arms"] == json.loads((tmp_path / "report.json").read_text())["arms"]
+    assert [each["arm"] for each in other["differences"]] == ["none", "CutMix", "CutMix + hed_jitter"]
+    with pytest.raises(ArgumentError, match="also_test"):
+        compare(replace(settings, also_test=("solarise",)), tmp_path, workers=0)
+    rows = list(csv.DictReader((tmp_path / "results.csv").open()))
+    assert [row["augment"] for row in rows] == ["", "", "hed_jitter", "hed_jitter"]
+    with pytest.raises(ArgumentError, match="hed_jiter"):
+        small(images, augmentations=("none", "hed_jiter")).check(32)
 
 
 def test_arms_that_do_not_mix_are_the_same_run(images: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cellmix_dali.comparison.arms import Arm
+from cellmix_dali.comparison.arms import Arm, recipe_of
 from cellmix_dali.comparison.records import RunRecord
 from cellmix_dali.comparison.runs import Run
 from cellmix_dali.comparison.store import RunStore
@@ -51,6 +51,32 @@ def test_a_run_is_found_again_under_any_name_of_its_arm(tmp_path: Path) -> None:
         assert [store.record(other) for other in others] == [None] * 4
     written = tmp_path / "runs" / "cellmix_off" / "fold-1_seed-0_learning-rate-0.003_p-0.5.json"
     assert json.loads(written.read_text()) == RECORD.to_json()
+
+
+def test_a_recipe_that_says_something_else_now_is_told(tmp_path: Path) -> None:
+    """The file's name is the same; what it says is kept with the run."""
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("- hed_jitter: {p: 0.5}\n")
+    arm = Arm("x", "none", None, str(recipe))
+    run = replace(RUN, arm=arm)
+    record = replace(RECORD, method="none", curriculum=None, augment=str(recipe), recipe=recipe_of(str(recipe)))
+    assert record.recipe is not None
+    assert "HEDJitter" in record.recipe
+    assert "p=0.5" in record.recipe
+    with RunStore(tmp_path / "out", COMMON, ABOUT) as store:
+        store.keep(run, record)
+        assert store.record(run) == record
+        assert store.record(replace(run, arm=replace(arm, augment=None))) is None
+        recipe.write_text("- hed_jitter: {p: 0.75}\n")
+        with pytest.raises(ArgumentError, match=r"under another augmentation: .*p=0\.5.*p=0\.75"):
+            store.record(run)
+
+
+def test_records_of_former_versions_are_read() -> None:
+    before = {name: value for name, value in RECORD.to_json().items() if name not in ("augment", "recipe")}
+    assert RunRecord.from_json(before) == RECORD
+    with pytest.raises(ArgumentError, match="augment is 3, not a text"):
+        RunRecord.from_json(before | {"augment": 3})
 
 
 @pytest.mark.parametrize(
