@@ -170,3 +170,140 @@ def _has_tables(collection: Collection) -> None:
     with collection.slides[-1].open("rb") as file:
         if file.read(2) != b"II":
             raise ValueError("these slides have no tables: give fewer, or a larger --sparse-from")
+
+
+@case
+def tables(collection: Collection) -> dict[str, float]:
+    """Write the table of finished tiles of all slides, as many rows each as --tiles says; open it in each way."""
+    import time
+
+    import numpy as np
+    import pyarrow as pa
+    from scale_memory import own_memory
+
+    from cellmix_dali.shards import open_tiles, tile_rows as finished_rows, write_tiles
+
+    folder = collection.folder / "tables"
+    folder.mkdir(exist_ok=True)
+    numbers = np.arange(collection.tiles)
+
+    def rows() -> Any:
+        for slide, path in enumerate(collection.slides):
+            shard = pa.DictionaryArray.from_arrays(np.zeros_like(numbers, np.int32), [f"shards/{slide:06}.tar"])
+            digests = pa.array([f"{number * 7919 + slide:064x}" for number in numbers.tolist()])
+            written = pa.table(
+                {"shard": shard, "offset": numbers * 20_000, "bytes": numbers + 15_000, "sha256": digests}
+            )
+            yield finished_rows(
+                path, x=256 * numbers, y=256 * numbers, size=256, level=0, tile_size=256, label=0, written=written
+            )
+
+    before, cpu = own_memory(), time.process_time()
+    write_tiles(folder, rows())
+    count = len(collection.slides) * collection.tiles
+    figures = {
+        "rows": float(count),
+        "writing_cpu_seconds": time.process_time() - cpu,
+        "writing_mb": own_memory() - before,
+        "parquet_bytes_per_row": (folder / "tiles.parquet").stat().st_size / count,
+    }
+    open_tiles(folder, mapped=True)
+    for name, options in {"mapped": {"mapped": True}, "least": {"columns": ()}, "all": {}}.items():
+        before, cpu = own_memory(), time.process_time()
+        table = open_tiles(folder, **options)  # type: ignore[arg-type]
+        figures[f"open_{name}_cpu_seconds"] = time.process_time() - cpu
+        figures[f"open_{name}_bytes_per_row"] = max(own_memory() - before, 0) * 1e6 / count
+        del table
+    return figures
+
+
+@case
+def job(collection: Collection) -> dict[str, float]:
+    """Tile the coarsest level in this process, coordinates alone, twenty names for all slides; then go on with it."""
+    import os
+    import time
+
+    from cellmix_dali.tiling import TilingSettings, tile_slides
+
+    _has_tables(collection)
+    folder = collection.folder / "job"
+    named = folder / "slides"
+    for number, slide in enumerate(collection.slides):  # equal stems are numbered
+        (named / str(number)).mkdir(parents=True)
+        os.link(slide, named / str(number) / f"slide{number % 20}.tiff")
+    settings = TilingSettings(tile_size=256, tissue=0, level=2, coords_only=True)
+    figures = {}
+    for what, options in {"job": {}, "resume": {"resume": True}, "verify": {"resume": True, "verify": True}}.items():
+        wall, cpu = time.perf_counter(), time.process_time()
+        result = tile_slides(
+            str(named / "*" / "*.tiff"), folder / "out", settings, workers=0, mixed_resolutions=True, **options
+        )
+        figures |= {f"{what}_seconds": time.perf_counter() - wall, f"{what}_cpu_seconds": time.process_time() - cpu}
+    for name in ("manifest.json", "report.html", "report.json"):
+        figures[f"{name}_kb_per_slide"] = (folder / "out" / name).stat().st_size / 1e3 / len(collection.slides)
+    return figures | {"tiles": float(result.tiles)}
+
+
+@case
+def bookkeeping(collection: Collection) -> dict[str, float]:
+    """A hundred times as many slides, in words alone: their names, their parts by slide, their report."""
+    import time
+    from pathlib import Path
+
+    import numpy as np
+    from PIL import Image
+
+    from cellmix_dali.tiling.manifest import Done
+    from cellmix_dali.tiling.records import PartRecord
+    from cellmix_dali.tiling.report import JobReport, SlideResult, Timing, write_report
+    from cellmix_dali.tiling.slides import _names
+
+    folder, slides = collection.folder / "bookkeeping", 100 * len(collection.slides)
+    (folder / "overviews").mkdir(parents=True)
+    noise = np.random.default_rng(0).integers(0, 255, (600, 800, 3), np.uint8)
+    Image.fromarray(noise).save(folder / "overviews" / "a.jpg")
+    figures, cpu = {"slides": float(slides)}, time.process_time()
+    _names([Path(f"{number}/slide.svs") for number in range(slides)])
+    figures["names_cpu_seconds"], cpu = time.process_time() - cpu, time.process_time()
+    done = Done()
+    for slide in range(slides):
+        for part in range(4):
+            done.add(PartRecord(slide=slide, part=part, files=(), copied=1, encoded=0, bytes=1))
+    for slide in range(slides):
+        done.parts_of(slide)
+    figures["parts_cpu_seconds"], cpu = time.process_time() - cpu, time.process_time()
+    results = [
+        SlideResult(slide=f"/{number}.svs", status="done", tiles=100, overview="overviews/a.jpg")
+        for number in range(slides)
+    ]
+    write_report(folder, JobReport(settings={}, slides=results, timing=Timing(started="", seconds=1.0)))
+    figures["report_cpu_seconds"] = time.process_time() - cpu
+    figures["report_kb_per_slide"] = (folder / "report.html").stat().st_size / 1e3 / slides
+    return figures
+
+
+@case
+def plans(collection: Collection) -> dict[str, float]:
+    """Draw plans of batches of four times as many tiles as there are slides, and mix their labels; tiles of 224 px."""
+    import time
+
+    import numpy as np
+
+    from cellmix_dali.mixing import METHODS, CellMix, make_mixer
+    from cellmix_dali.plugins import PlanSource
+    from cellmix_dali.plugins.source import mixed_labels
+
+    batch = min(4 * len(collection.slides), 8192)
+    labels = np.arange(batch) % 5
+    figures = {"batch": float(batch)}
+    for method in METHODS.names():
+        mixer = make_mixer(method)
+        steering = {"patch_size": 32, "fix_ratio": 0.5} if isinstance(mixer, CellMix) else {}
+        source = PlanSource(mixer, tile_size=224, batch_size=batch, **steering)
+        times = []
+        for number in range(6):  # the first one compiles
+            cpu = time.process_time()
+            mixed_labels(labels, 5, source.draw(0, number))
+            times.append(time.process_time() - cpu)
+        figures[f"{method}_ms"] = 1000 * min(times[1:])
+    return figures

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,8 +17,9 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from .._arguments import path_of
+from .._urls import place_name
 from ..errors import ArgumentError
-from ..storage.aside import write_aside
+from ..storage.aside import told, write_aside
 from ..storage.foreign_files import names_in
 from ..storage.moment import is_folder, may_be_file
 from ..tables.split_columns import SPLIT_COLUMNS
@@ -60,7 +65,10 @@ _WRITTEN = [
 _CLASSES, _EDGE = b"cellmix_dali.classes", b"cellmix_dali.edge"  # in the file's metadata
 _STAINS = b"cellmix_dali.normalised"
 _AUGMENTED = b"cellmix_dali.augmented"
+_OF = b"cellmix_dali.of"  # in an Arrow file's metadata: size and time of the table that it was made of
 _ROW_GROUP = 1 << 17
+# What reading needs.
+_NEEDED = {"slide", "level", "x", "y", "size", "tile_size", "label", "shard", "offset", "bytes"}
 
 
 def tile_schema(*, labelled: bool, sharded: bool, said: Sequence[str] = ()) -> pa.Schema:
@@ -129,7 +137,7 @@ def tile_rows(
     xs = np.atleast_1d(np.asarray(x))
     rows = len(xs)
     numbers = {"level": level, "x": xs, "y": y, "size": size, "tile_size": tile_size, "mpp": mpp, "tissue": tissue}
-    columns: dict[str, Any] = {"slide": pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), [str(slide)])}
+    columns: dict[str, Any] = {"slide": pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), [place_name(slide)])}
     if label is not None:
         numbers["label"] = label
     for name, values in numbers.items():
@@ -171,7 +179,7 @@ def with_split_columns(rows: pa.Table, said: Mapping[str, str]) -> pa.Table:
 
 def write_tiles(
     path: str | Path,
-    rows: Sequence[pa.Table],
+    rows: Iterable[pa.Table],
     *,
     classes: Sequence[str] | None = None,
     edge: str = "skip",
@@ -184,8 +192,9 @@ def write_tiles(
     ----------
     path : str or Path
         The file (``.parquet``), or the folder, where it is ``tiles.parquet``. It is there in full or not at all.
-    rows : sequence of pyarrow.Table
-        Of `tile_rows`, one schema all; written in this order. With `with_split_columns` they may have these.
+    rows : iterable of pyarrow.Table
+        Of `tile_rows`, one schema all; written in this order. With `with_split_columns` they may have these. Memory
+        holds 131,072 rows at a time, and one of these tables.
     classes : sequence of str, optional
         Names of the labels; kept in the file's metadata.
     edge : {"skip", "pad"}, default "skip"
@@ -210,18 +219,13 @@ def write_tiles(
     path = Path(path)
     if path.suffix != ".parquet":
         path /= TILES_FILE
-    if not rows:
+    parts = iter(rows)
+    first = next(parts, None)
+    if first is None:
         raise ArgumentError(f"There are no tiles to write to {path}: give at least one table of rows.")
-    names = set(rows[0].column_names)
+    names = set(first.column_names)
     said = [name for name in SPLIT_COLUMNS if name in names]
     schema = tile_schema(labelled="label" in names, sharded="shard" in names, said=said)
-    try:
-        table = pa.concat_tables([_ordered(part, schema).cast(schema) for part in rows])
-    except (pa.ArrowException, ValueError) as error:
-        raise ArgumentError(f"The rows for {path} do not go together: {error}. Label all of them, or none.") from error
-    for number, field in enumerate(schema):
-        if pa.types.is_dictionary(field.type):
-            table = table.set_column(number, field, _in_order(table[field.name]))
     metadata = {**FRAME, _EDGE: edge.encode()}
     if classes is not None:
         metadata[_CLASSES] = json.dumps(list(classes)).encode()
@@ -229,11 +233,37 @@ def write_tiles(
         metadata[_STAINS] = stains.encode()
     if augmented is not None:
         metadata[_AUGMENTED] = augmented.encode()
-    table = table.combine_chunks().replace_schema_metadata(metadata)
     encoded = [name for name in ("slide", "shard", *said) if name in names]
-    with write_aside(path) as file:
-        pq.write_table(table, file, row_group_size=_ROW_GROUP, compression="zstd", use_dictionary=encoded)
+    options = {"compression": "zstd", "use_dictionary": encoded}
+    try:
+        with write_aside(path) as file, pq.ParquetWriter(file, schema.with_metadata(metadata), **options) as writer:
+            for group in _row_groups(chain([first], parts), schema):
+                writer.write_table(group, row_group_size=_ROW_GROUP)
+    except (pa.ArrowException, ValueError) as error:
+        raise ArgumentError(f"The rows for {path} do not go together: {error}. Label all of them, or none.") from error
     return path
+
+
+def _row_groups(parts: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Rows in groups of one length, whatever their parts' lengths; each numbers its names from 0."""
+    waiting, count = list[pa.Table](), 0
+    for part in parts:
+        waiting.append(_ordered(part, schema).cast(schema))
+        count += len(part)
+        while count >= _ROW_GROUP:
+            joined = pa.concat_tables(waiting)
+            yield _as_one(joined.slice(0, _ROW_GROUP))
+            waiting, count = [joined.slice(_ROW_GROUP)], count - _ROW_GROUP
+    if count:
+        yield _as_one(pa.concat_tables(waiting))
+
+
+def _as_one(rows: pa.Table) -> pa.Table:
+    """Rows in one piece, with the names of their columns in the order in which they appear."""
+    for number, field in enumerate(rows.schema):
+        if pa.types.is_dictionary(field.type):
+            rows = rows.set_column(number, field, _in_order(rows[field.name]))
+    return rows.combine_chunks()
 
 
 def _ordered(rows: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -266,30 +296,39 @@ def tiles_file(path: str | Path) -> Path:
     return file
 
 
-def open_tiles(path: str | Path) -> TileTable:
+def open_tiles(path: str | Path, *, columns: Iterable[str] | None = None, mapped: bool = False) -> TileTable:
     """Open a collection of finished tiles, to train on it: ``train_loader(open_tiles(folder), ...)``.
 
     Parameters
     ----------
     path : str or Path
         The collection's folder, or its ``tiles.parquet``. The folder may have been moved, and the slides may be gone.
+    columns : iterable of str, optional
+        Which columns to read besides those that say where tiles lie, and ``label``; by default all. A row takes 60
+        bytes of memory without, and 130 to 220 with all: ``sha256`` alone takes 72.
+    mapped : bool, default False
+        Whether to map an Arrow file that lies beside ``tiles.parquet``, ``tiles.arrow``, where all processes of a
+        machine share the memory: all columns but ``sha256``. If it is not there, or is of another ``tiles.parquet``, it
+        is made first, by one process while others wait.
 
     Returns
     -------
     TileTable
-        With all columns; those of `tile_schema`, ``shard`` as absolute paths. Of a table of coordinates alone
-        (``--coords-only``), the tiles are read from the slides.
+        With the columns of `tile_schema` that were asked for, ``shard`` as absolute paths, and others that there are.
+        Of a table of coordinates alone (``--coords-only``), the tiles are read from the slides.
 
     Raises
     ------
     ArgumentError
-        If there is no such table, or it is not of this kind.
+        If there is no such table, or it is not of this kind; if `mapped` and the Arrow file cannot be made.
     """
     file = tiles_file(path)
-    table = TileTable.open(file)
-    missing = [field.name for field in _TILE if field.name not in table.arrow.column_names]
-    if is_sharded(table):
-        missing += [field.name for field in _WRITTEN if field.name not in table.arrow.column_names]
+    wanted = None if columns is None else {*_NEEDED, *columns}
+    table = _mapped(file, wanted) if mapped else TileTable.open(file, columns=wanted)
+    needed = [field.name for field in (*_TILE, *(_WRITTEN if is_sharded(table) else []))]
+    left_out = set() if wanted is None else set(needed) - wanted
+    left_out |= {"sha256"} if mapped else set()
+    missing = [name for name in needed if name not in table.arrow.column_names and name not in left_out]
     if missing:
         raise ArgumentError(
             f"{file} is not a table of finished tiles: it has no column {missing[0]!r} (it has: "
@@ -308,6 +347,23 @@ def open_tiles(path: str | Path) -> TileTable:
         table.arrow.column_names.index("shard"), "shard", pa.DictionaryArray.from_arrays(shard.indices, paths)
     )
     return TileTable(arrow, check=False)
+
+
+def _mapped(file: Path, columns: Set[str] | None) -> TileTable:
+    """The Arrow file beside a table, made where there is none of this very table."""
+    beside = file.with_suffix(".arrow")
+    # Who makes it holds the table: the others of this machine wait, and find it made.
+    with told(beside), file.open("rb") as held:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(held, fcntl.LOCK_EX)
+        state = os.fstat(held.fileno())
+        of = f"{state.st_size} {state.st_mtime_ns}".encode()
+        if not beside.exists() or (TileTable.open(beside).arrow.schema.metadata or {}).get(_OF) != of:
+            table = TileTable.open(file)
+            arrow = table.arrow.drop_columns([name for name in ("sha256",) if name in table.arrow.column_names])
+            arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), _OF: of})
+            TileTable(arrow, check=False).save(beside)
+    return TileTable.open(beside, columns=columns)
 
 
 def is_sharded(table: TileTable) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .._urls import url_of
 from ..errors import ArgumentError, CellMixDaliError
 from .moment import MOMENT, refusal
+from .objects import here
 from .paths import path_problem, shown
 
 __all__ = ["map_arrow", "names_in", "read_json", "read_parquet", "reading"]
@@ -44,7 +46,8 @@ def reading(path: Path, what: str, remedy: str) -> Iterator[None]:
     if problem is not None:
         raise ArgumentError(f"{what} cannot be read: {problem}")
     try:
-        yield
+        with here(path, fresh=True):
+            yield
     except CellMixDaliError:
         raise
     except FileNotFoundError as error:
@@ -76,14 +79,20 @@ def read_json(path: Path, what: str, remedy: str) -> Any:
             raise ValueError(f"it is not JSON ({error})") from error
 
 
-def read_parquet(path: Path, what: str, remedy: str, *, most_rows: int | None = None) -> pa.Table:
-    """Read a Parquet file, see `reading`; refuse one of more rows than `most_rows`, which a few bytes can say."""
+def read_parquet(
+    path: Path, what: str, remedy: str, *, most_rows: int | None = None, columns: Set[str] | None = None
+) -> pa.Table:
+    """Read a Parquet file, see `reading`, or those of some columns that it has.
+
+    One of more rows than `most_rows` is refused: a few bytes can say any number.
+    """
     with reading(path, what, remedy):
         with pq.ParquetFile(path, memory_map=True) as file:
             rows = file.metadata.num_rows
             if most_rows is not None and rows > most_rows:
                 raise ValueError(f"it says that it has {rows} rows, and {most_rows} are the most")
-            table = file.read()
+            names = file.schema_arrow.names
+            table = file.read(None if columns is None else [name for name in names if name in columns])
         table.validate(full=most_rows is not None)
         require_text(table)
         return table
@@ -95,7 +104,9 @@ def map_arrow(path: Path, what: str, remedy: str) -> pa.Table:
     Reading such a column would end the process by a signal (SIGBUS).
     """
     with reading(path, what, remedy):
-        whole = pa.memory_map(str(path)).read_buffer()
+        # What stands for an object may be emptied while it is mapped, which would end the process, too.
+        mapped = url_of(path) is None
+        whole = pa.memory_map(str(path)).read_buffer() if mapped else pa.py_buffer(path.read_bytes())
         table = pa.ipc.open_file(pa.BufferReader(whole)).read_all()
         table.validate()
         require_text(table)

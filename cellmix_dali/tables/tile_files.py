@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Set
 from pathlib import Path
 
 import pyarrow as pa
@@ -41,8 +42,10 @@ def stating_frame(table: pa.Table) -> pa.Table:
     return table if key in metadata else table.replace_schema_metadata({**metadata, **FRAME})
 
 
-def read_tile_file(path: Path) -> tuple[pa.Table, bool]:
+def read_tile_file(path: Path, columns: Set[str] | None = None) -> tuple[pa.Table, bool]:
     """Map or read a file by its suffix; return its columns, and whether its rows were checked when it was written.
+
+    Of the columns that it has, all are returned, or those that are named.
 
     Raises
     ------
@@ -51,15 +54,17 @@ def read_tile_file(path: Path) -> tuple[pa.Table, bool]:
     """
     suffix = _suffix(path)
     if suffix in _PARQUET:
-        return read_parquet_tiles(path), False
+        return read_parquet_tiles(path, columns), False
     kind = "an Arrow file (the random-access kind, not a stream)"
     table = map_arrow(path, "The tile table", _REMEDY.format(kind=kind))
+    if columns is not None:
+        table = table.select([name for name in table.column_names if name in columns])
     return table, (table.schema.metadata or {}).get(_CHECKED) == str(table.num_rows).encode()
 
 
-def read_parquet_tiles(path: Path) -> pa.Table:
+def read_parquet_tiles(path: Path, columns: Set[str] | None = None) -> pa.Table:
     """Read a Parquet file, whatever its suffix; see `read_tile_file`."""
-    return read_parquet(path, "The tile table", _REMEDY.format(kind="a Parquet file"))
+    return read_parquet(path, "The tile table", _REMEDY.format(kind="a Parquet file"), columns=columns)
 
 
 def write_tile_file(table: pa.Table, path: Path) -> None:

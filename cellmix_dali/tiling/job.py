@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timezone
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .. import _arguments
+from .._urls import place_name
 from ..errors import DAMAGED, NOT_READ
 from ..jobs.deadline import forget_deadlines
 from ..jobs.executor import Executor, carry_out, make_executor
@@ -131,7 +133,7 @@ def tile_slides(
     if settings.augment is not None:
         augmenter_of(settings.augment, settings.tile_size, settings.augment_seed)  # refuses what cannot be used
     collection = find_slides([sources] if isinstance(sources, str | Path) else sources, settings)
-    folder = Path(out).absolute()
+    folder = _arguments.local_only("The folder of a tiling job", out).absolute()
     slides = collection.slides if shard is None else shard.slides(collection.slides)
     hung = None if shard is None else [f"{slide.number}-" for slide in slides]  # of others, what hangs is theirs
     with Manifest(folder, settings, collection, versions(), resume=resume, shard=shard) as manifest:
@@ -327,12 +329,12 @@ class _Job:
         if slide.number in self.failed or plan is None:
             failure = self.failed.get(slide.number, Failure(""))
             status: Literal["failed", "not read"] = "not read" if failure.kind == NOT_READ else "failed"
-            return SlideResult(slide=str(slide.path), status=status, reason=failure.reason)
+            return SlideResult(slide=place_name(slide.path), status=status, reason=failure.reason)
         parts = self.manifest.done.parts_of(slide.number)
         bad = [tile for part in parts for tile in part.bad]
         shards = [Path(file.path).name for part in parts for file in part.files if file.path.endswith(".tar")]
         return SlideResult(
-            slide=str(slide.path),
+            slide=place_name(slide.path),
             status="done",
             reason=plan.note,
             tiles=plan.tiles if self.settings.coords_only else sum(part.tiles for part in parts),
@@ -359,26 +361,25 @@ class _Job:
         """Write what is about all slides: the table, the bad tiles, the report, the manifest."""
         results = [self.result(slide) for slide in self.slides]
         done = [slide for slide in self.slides if slide.number not in self.failed]
-        rows = [with_split_columns(table, slide.columns) for slide in done for table in self._rows(slide)]
+        met: set[int] = set()
         labelled = self.classes is not None
         said = tuple(self.slides[0].columns)
         none = tile_schema(labelled=labelled, sharded=not self.settings.coords_only, said=said).empty_table()
         write_tiles(
             self.folder / TILES_FILE,
-            rows or [none],
+            chain([none], self._all_rows(done, met)),
             classes=self.classes,
             edge=self.settings.edge,
             stains=self.settings.normalisation,
             augmented=self.settings.augmentation,
         )
         if self.classes is not None:
-            met = {label for table in rows for label in pc.unique(table["label"]).to_pylist()}
             self.empty_classes = tuple(name for label, name in enumerate(self.classes) if label not in met)
         with write_aside(self.folder / BAD_TILES) as file:
             for slide in done:
                 for part in self.manifest.done.parts_of(slide.number):
                     for tile in part.bad:
-                        line = {"slide": str(slide.path), **vars(tile)}
+                        line = {"slide": place_name(slide.path), **vars(tile)}
                         file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
         self._remove_strays(done)
         timing = Timing(
@@ -396,6 +397,14 @@ class _Job:
     def _asked(self) -> dict[str, Json]:
         """The settings as the report shows them, with the names of the labels wherever they come from."""
         return {**self.settings.to_json(), "classes": None if self.classes is None else list(self.classes)}
+
+    def _all_rows(self, done: Sequence[JobSlide], met: set[int]) -> Iterator[pa.Table]:
+        """Rows of all slides, one piece of work after the other; adds the labels that are met."""
+        for slide in done:
+            for table in self._rows(slide):
+                if self.classes is not None:
+                    met.update(pc.unique(table["label"]).to_pylist())
+                yield with_split_columns(table, slide.columns)
 
     def _rows(self, slide: JobSlide) -> Iterator[pa.Table]:
         """Rows of a slide's finished tiles."""

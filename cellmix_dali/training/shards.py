@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..errors import ArgumentError
 from ..shards import is_sharded, open_tiles, tile_classes, tile_edge
 from ..tables.one_resolution import mixed_resolutions
+from ..tables.split_columns import SPLIT_COLUMNS
 from ..tables.tile_table import TileTable
 from .data import TrainingData
 from .division import Division
@@ -47,7 +48,8 @@ def shard_data(
         If there is no such collection, it has too few tiles or classes, or its tiles are of several sizes and no
         `tile_size` is given.
     """
-    table = open_tiles(folder)
+    hashes = {"sha256"} if verify == "hash" else set()
+    table = open_tiles(folder, columns={"tissue", "mpp", *SPLIT_COLUMNS, *hashes})
     if not len(table):
         raise ArgumentError(f"There are no tiles in {folder}: tile slides that show tissue, or lower --tissue.")
     sizes = np.unique(table.arrow["tile_size"].to_numpy())
