@@ -19,11 +19,12 @@ from ..jobs.deadline import forget_deadlines
 from ..jobs.executor import carry_out, make_executor
 from ..jobs.folder import JobFolder
 from ..jobs.journal import Journal, journal_lines
+from ..slides import Slide
 from ..slides.identity import unique_slides
 from ..storage.aside import told
 from ..storage.paths import home_expanded
 from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT, Retry
-from .entry import Entry, Look, packed_entry, read_entry
+from .entry import Entry, Look, mask_key, packed_entry, read_entry
 from .file import IndexFile, finish_index, hash_of
 from .index import CollectionIndex
 from .settings import IndexSettings
@@ -248,12 +249,30 @@ class _IndexFolder(JobFolder):
 
 def _serves(entry: Entry, task: IndexTask) -> bool:
     """Whether an entry has what is asked for, and its slide has not changed."""
+    if not (task.asked in entry.said["asked"] or _has(entry, task)):
+        return False
     try:
-        return task.asked in entry.said["asked"] and changed_file(entry.said["states"], closely=False) is None
+        return changed_file(entry.said["states"], closely=False) is None
     except NotReadError:  # nothing says that it has
         return True
     except SlideError:
         return False
+
+
+def _has(entry: Entry, task: IndexTask) -> bool:
+    """Whether an entry that was made for other tiles has what is asked for all the same."""
+    found, settings = entry.found(), task.settings
+    if found is None:
+        return entry.said["fault"] is not None  # it cannot be opened, whatever is asked
+    if settings.thumbnail and entry.said["thumbnail"] is None:
+        return False
+    if not settings.tissue:
+        return True
+    try:
+        size = settings.picture_size(Slide(found.path, found), task.mpp)
+    except (ArgumentError, SlideError):  # it has no such tiles, which a look at it says
+        return False
+    return mask_key(settings.tissue_method, size) in entry.said["masks"]
 
 
 def _with_masks_of(before: Entry, content: bytes) -> bytes:

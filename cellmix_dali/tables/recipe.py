@@ -140,12 +140,14 @@ class TileRecipe:
         """Return what an index is asked for that serves this recipe, see `cellmix_dali.collection.IndexSettings`."""
         named = isinstance(self.tissue_method, str)
         said = self.mask is not None or (self.annotations is not None and not self.labelled)
+        looked = named and not said and self.tissue > 0
         method = {"tissue_method": self.tissue_method} if named else {}
         return {
             **method,
             **self.resolution(None),
-            "tissue": named and not said and self.tissue > 0,
+            "tissue": looked,
             "tile_size": self.tile_size,
+            **({} if looked else {"thumbnail": 0}),  # nothing is read then but where blocks lie
         }
 
     def choose_level(self, slide: Slide, mpp: float | None = None) -> LevelChoice:
