@@ -11,6 +11,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from cellmix_dali._urls import SCHEMES, is_url, objects_folder, parts_of, url_of
 from cellmix_dali.errors import ArgumentError
 
 __all__ = [
@@ -19,9 +20,11 @@ __all__ = [
     "byte_count",
     "fitting_patch_size",
     "integer",
+    "local_only",
     "mean_loss",
     "number",
     "path_of",
+    "path_of_url",
     "tile_shape",
 ]
 
@@ -73,10 +76,53 @@ def number(name: str, value: Any, low: float, high: float = math.inf, above_low:
 
 
 def path_of(what: str, path: Any) -> Path:
-    """Return a path that was given as text or as a path; `what` begins the error for anything else."""
+    """Return a path that was given as text or as a path; `what` begins the error for anything else.
+
+    For a URL it is the path that stands for it, see `cellmix_dali._urls`.
+    """
+    if is_url(path):
+        return path_of_url(path)
     if isinstance(path, str | os.PathLike) and not isinstance(os.fspath(path), bytes):
         return Path(path)
     raise ArgumentError(f"{what} must be named by a path, text or pathlib.Path, not by {path!r}.")
+
+
+def path_of_url(place: str | os.PathLike[str]) -> Path:
+    """Return the path that stands for a URL; nothing is there before it is asked for.
+
+    Raises
+    ------
+    ArgumentError
+        If the scheme is not known, there is no name in the URL, or it holds what may be a secret.
+    """
+    scheme, rest = parts_of(place)
+    if scheme == "file":
+        return Path("/" + rest)
+    host, _, key = rest.partition("/")
+    # Nothing of what may be a secret is repeated here.
+    if "?" in rest or "#" in rest or "@" in host:
+        raise ArgumentError(
+            f"A URL {scheme}://{host.rpartition('@')[2].partition('?')[0]}/... holds a query, a fragment or a "
+            "password. Such things would end in tables and logs: name the object alone, and give credentials by the "
+            "environment, such as AWS_ACCESS_KEY_ID or AZURE_STORAGE_SAS_TOKEN."
+        )
+    if scheme not in SCHEMES:
+        raise ArgumentError(f"{scheme}://{rest} cannot be read: its scheme is not one of {', '.join(SCHEMES)}.")
+    names = key.strip("/").split("/") if key.strip("/") else []
+    if not host or any(name in ("", ".", "..") or "\0" in name for name in names):
+        raise ArgumentError(f"{scheme}://{rest} does not name an object or a folder of objects. Check the URL.")
+    return objects_folder().joinpath(scheme, host, *names)
+
+
+def local_only(what: str, path: Any) -> Path:
+    """Return the path of something that is written; refuse a URL. `what` begins the error."""
+    found = path_of(what, path)
+    if url_of(found) is not None:
+        raise ArgumentError(
+            f"{what} cannot be written to {url_of(found)}: results go to folders of this machine. Name one, and copy "
+            "it to the store afterwards."
+        )
+    return found
 
 
 def tile_shape(tile_size: Any) -> tuple[int, int]:

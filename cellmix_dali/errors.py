@@ -7,6 +7,8 @@ import signal
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from cellmix_dali._urls import with_urls
+
 __all__ = [
     "DAMAGED",
     "NOT_READ",
@@ -27,7 +29,10 @@ DAMAGED, NOT_READ = "damaged", "not read"
 
 
 class CellMixDaliError(Exception):
-    """Base of all errors that cellmix_dali raises on purpose."""
+    """Base of all errors that cellmix_dali raises on purpose. Objects of stores are named by their URLs in it."""
+
+    def __str__(self) -> str:
+        return with_urls(super().__str__())
 
 
 class ArgumentError(CellMixDaliError, ValueError):

@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import numpy as np
 import pytest
 from left_behind import nothing_left_behind
+from store_server import StoreServer
 
 from cellmix_dali import TileTable, grid_tiles, open_slide
 from cellmix_dali.cli import main
@@ -74,6 +75,27 @@ def only_openslide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     how = {"syntax": PLAIN, "photometric": "RGB", "spacing": "0.0005\\0.0005", "power": None}
     path = tmp_path_factory.mktemp("only openslide") / "plain.dcm"
     return write_dicom(path, image(pixels, 256, 256, lambda frame: frame.tobytes(), **how))
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StoreServer]:
+    """An object store on 127.0.0.1, for s3:// and http://, and an empty folder for what is kept of its objects."""
+    from cellmix_dali.storage import stores
+
+    server = StoreServer()
+    for name, value in {
+        "CELLMIX_DALI_STORE_CACHE": str(tmp_path / "kept"),
+        "CELLMIX_DALI_STORE_SECONDS": "1",
+        "AWS_ENDPOINT_URL": server.address,
+        "AWS_ACCESS_KEY_ID": "key-that-nobody-sees",
+        "AWS_SECRET_ACCESS_KEY": "secret-that-nobody-sees",
+        "AWS_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    stores._opened.cache_clear()
+    yield server
+    server.close()
+    stores._opened.cache_clear()
 
 
 @pytest.fixture

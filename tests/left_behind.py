@@ -14,11 +14,12 @@ import psutil
 
 __all__ = ["nothing_left_behind"]
 
-# One per process, for as long as it lives: a thread that waits for the disk; those of Dask's event loops, of asyncio's
-# pools and of its profiler; of pytest-timeout and xdist; of Lightning's and torch's own.
+# One per process, for as long as it lives: a thread that waits for the disk; those that ask stores; those of Dask's
+# event loops, of asyncio's pools and of its profiler; of pytest-timeout and xdist; of Lightning's and torch's own.
 _LASTING = (
     "MainThread",
     "cellmix-dali-disk",
+    "cellmix-dali-store",
     "IO loop",
     "asyncio_",
     "Profile",

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from .._arguments import path_of
 from ..errors import ArgumentError
 from ..slides import Slide
 from ..slides.levels import Box
@@ -49,7 +50,7 @@ def annotations_of(
     """
     import shapely  # a tenth of a second, which a job without annotations does not need
 
-    path, frame, first = Path(path), frame_of(slide, origin), slide.levels[0]
+    path, frame, first = path_of("Annotations", path), frame_of(slide, origin), slide.levels[0]
     found = read_geojson(path, unclassified=unclassified).moved(frame.x, frame.y)
     notes = []
     if frame.x or frame.y:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from .._arguments import local_only
 from ..errors import ArgumentError
 from ..tissue.methods import METHODS
 
@@ -185,6 +186,7 @@ def may_begin(folder: Path, *, resume: bool, overwrite: bool) -> bool:
 
 def make_folder(folder: Path, *, overwrite: bool = False) -> None:
     """Make the folder of the results; remove those of an earlier training, if they are to be overwritten."""
+    local_only("Results", folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
+from .._urls import place_name
 from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT
 from ..tiling.job_shard import JobShard
 from ..tiling.settings import Align, Format, Subsampling, TilingSettings
@@ -233,10 +234,10 @@ def _tell(
 ) -> None:
     """Say what came out; why a slide was not tiled is said once."""
     for path in result.changed:
-        say(console, f"done again, since its file had changed: {escape(str(path))}")
+        say(console, f"done again, since its file had changed: {escape(place_name(path))}")
     for repeated in result.repeats[:_SHOWN]:
         count = len(repeated.also) + 1
-        say(console, f"{count:,} files are one slide, which was tiled once: {escape(str(repeated.slide))}")
+        say(console, f"{count:,} files are one slide, which was tiled once: {escape(place_name(repeated.slide))}")
     if len(result.repeats) > _SHOWN:
         say(console, f"and {len(result.repeats) - _SHOWN:,} more slides that were reached by several files")
     if result.folders:

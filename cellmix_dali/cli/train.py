@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from .._arguments import byte_count
 from ..errors import ArgumentError
 from ..mixing import METHODS, canonical_method, mixes
+from ..storage.moment import may_be_file
 from ..training.division import Division
 from ..training.settings import TrainingSettings, check_settings
 from ._grouped import takes
@@ -142,7 +143,7 @@ def slides(
     console, settings = _checked(context, asked.tile_size, mixing, model, run)
     recipe = asked.recipe()
     expect("slides", slide_list)
-    if not slide_list.is_file():
+    if not may_be_file(slide_list):
         raise ArgumentError(f"There is no file at {slide_list}: give the list of slides, a CSV.")
     if not _begins(run, console):
         return

@@ -12,17 +12,19 @@ from typing import ClassVar
 
 import numpy as np
 
-from .._arguments import number, path_of
+from .._arguments import local_only, number, path_of
+from .._urls import url_of
 from ..errors import NOT_READ, ArgumentError, NotReadError, SlideError
 from ..jobs.deadline import forget_deadlines
 from ..jobs.executor import carry_out, make_executor
 from ..jobs.folder import JobFolder
 from ..jobs.journal import Journal, journal_lines
+from ..slides import Slide
 from ..slides.identity import unique_slides
 from ..storage.aside import told
 from ..storage.paths import home_expanded
 from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT, Retry
-from .entry import Entry, Look, packed_entry, read_entry
+from .entry import Entry, Look, mask_key, packed_entry, read_entry
 from .file import IndexFile, finish_index, hash_of
 from .index import CollectionIndex
 from .settings import IndexSettings
@@ -102,10 +104,13 @@ def make_index(
     Retry(seconds=retry_seconds)  # refuses what is no time
     if slide_timeout is not None:
         slide_timeout = number("slide_timeout", slide_timeout, low=0.0, above_low=True)
-    path = home_expanded(path_of("The index", out)).absolute()
+    path = home_expanded(local_only("The index", out)).absolute()
     if path.is_dir():
         raise ArgumentError(f"{path} is a folder: name a file for the index, such as collection.index.")
     paths = [Path(location_of(home_expanded(path_of("A slide", each)))) for each in slides]
+    stored = next(filter(None, map(url_of, paths)), None)
+    if stored is not None:
+        raise ArgumentError(f"{stored} cannot be in an index: that is of slides in files. Leave out those in stores.")
     if not paths:
         raise ArgumentError("There is nothing to make an index of: name at least one slide.")
     if mpps is not None and len(mpps) != len(paths):
@@ -244,12 +249,30 @@ class _IndexFolder(JobFolder):
 
 def _serves(entry: Entry, task: IndexTask) -> bool:
     """Whether an entry has what is asked for, and its slide has not changed."""
+    if not (task.asked in entry.said["asked"] or _has(entry, task)):
+        return False
     try:
-        return task.asked in entry.said["asked"] and changed_file(entry.said["states"], closely=False) is None
+        return changed_file(entry.said["states"], closely=False) is None
     except NotReadError:  # nothing says that it has
         return True
     except SlideError:
         return False
+
+
+def _has(entry: Entry, task: IndexTask) -> bool:
+    """Whether an entry that was made for other tiles has what is asked for all the same."""
+    found, settings = entry.found(), task.settings
+    if found is None:
+        return entry.said["fault"] is not None  # it cannot be opened, whatever is asked
+    if settings.thumbnail and entry.said["thumbnail"] is None:
+        return False
+    if not settings.tissue:
+        return True
+    try:
+        size = settings.picture_size(Slide(found.path, found), task.mpp)
+    except (ArgumentError, SlideError):  # it has no such tiles, which a look at it says
+        return False
+    return mask_key(settings.tissue_method, size) in entry.said["masks"]
 
 
 def _with_masks_of(before: Entry, content: bytes) -> bytes:

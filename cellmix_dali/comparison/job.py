@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from .._arguments import local_only
 from .._cores import usable_cores
 from ..errors import ArgumentError, CellMixDaliError
 from ..jobs.executor import carry_out, make_executor
@@ -124,6 +125,7 @@ def compare(
     }
     about = settings.data.about() | {"versions": versions()}
     plan = _plan(settings, list(data))
+    out = local_only("The folder of a comparison", out)
     with RunStore(out, common, about) as store:
         notes = [f"left out: {file}: {reason}" for file, reason in some.left_out.items()]
         if "versions" in store.changed:

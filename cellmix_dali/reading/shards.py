@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from ..shards.table import image_sizes, is_sharded
 from ..slides.damage import BlockCheck
 from ..slides.stream_kinds import KINDS
 from ..slides.usual_blocks import UsualHeader, read_usual
+from ..storage.mirror import Mirror, Wanted, attach, held
 from ..storage.moment import is_missing, refusal
 from ..storage.open_file import KeptFile, OpenFile, read_in_parts
 from ..storage.patience import AT_ONCE, Patience, Retry
@@ -144,7 +145,26 @@ class ShardReader:
 
     def _read_now(self, rows: NDArray[np.int64]) -> list[EncodedTile | SlideError]:
         """Read tiles, each once."""
-        return read_in_parts(self._read, rows, self._shard) if len(rows) else []
+        if not len(rows):
+            return []
+        shards = {number: attach(Path(self._paths[number])) for number in set(self._shard[rows].tolist())}
+        stored = {number: mirror for number, mirror in shards.items() if mirror is not None}
+        return self._read_stored(rows, stored) if stored else read_in_parts(self._read, rows, self._shard)
+
+    def _read_stored(self, rows: NDArray[np.int64], stored: Mapping[int, Mirror]) -> list[EncodedTile | SlideError]:
+        """Read tiles of shards in a store: all that they lie on is fetched in one round of requests."""
+        wanted: list[Wanted] = []
+        for number, mirror in stored.items():
+            own = rows[self._shard[rows] == number]
+            wanted.append((mirror, self._offset[own], self._offset[own] + self._bytes[own]))
+        with held(wanted) as failed:
+            lost = {number: failed[mirror] for number, mirror in stored.items() if mirror in failed}
+            there = np.array([number not in lost for number in self._shard[rows].tolist()])
+            read = iter(read_in_parts(self._read, rows[there], self._shard) if there.any() else ())
+            return [
+                next(read) if is_there else lost[int(self._shard[row])]
+                for is_there, row in zip(there.tolist(), rows.tolist(), strict=True)
+            ]
 
     def _read(self, rows: NDArray[np.int64]) -> list[EncodedTile | SlideError]:
         """Read tiles of a few shards."""

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from .._arguments import path_of
+from .._urls import place_name
 from ..errors import ArgumentError
 from ..storage.aside import told, write_aside
 from ..storage.foreign_files import names_in
@@ -136,7 +137,7 @@ def tile_rows(
     xs = np.atleast_1d(np.asarray(x))
     rows = len(xs)
     numbers = {"level": level, "x": xs, "y": y, "size": size, "tile_size": tile_size, "mpp": mpp, "tissue": tissue}
-    columns: dict[str, Any] = {"slide": pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), [str(slide)])}
+    columns: dict[str, Any] = {"slide": pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), [place_name(slide)])}
     if label is not None:
         numbers["label"] = label
     for name, values in numbers.items():

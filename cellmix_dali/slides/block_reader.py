@@ -16,7 +16,9 @@ from cellmix_dali.slides.damage import BlockCheck
 from cellmix_dali.slides.intervals import IntervalStreams
 from cellmix_dali.slides.jpeg import without_padding
 from cellmix_dali.slides.spliced_blocks import SplicedBlocks
+from cellmix_dali.slides.stored_slide import StoredSlide
 from cellmix_dali.slides.usual_blocks import ITEM_BYTES, UsualHeader, read_usual
+from cellmix_dali.storage.mirror import Mirror, Wanted, held
 from cellmix_dali.storage.open_file import OpenFile
 
 __all__ = ["Block", "BlockReader", "read_blocks"]
@@ -42,9 +44,11 @@ class BlockReader:
         block: Callable[[int, int], bytes | None],
         where: Callable[[int, int], str],
         scans: bool = False,
+        stored: StoredSlide | None = None,
     ) -> None:
         self._table, self._open_file, self._block, self._where = table, open_file, block, where
         self._check = BlockCheck(table.block_width, table.block_height, scans=scans)
+        self._stored = stored
         self._header: UsualHeader | None = None
         self._tries = 0
         # The array lives as long as the table does, and that as long as the reader: who reads must hold the reader.
@@ -164,10 +168,41 @@ def read_blocks(
     list of (uint8 array, SlideError or None)
         See `BlockReader.read`.
     """
-    from cellmix_dali.slides._quick import look_up  # numba takes a second to import
-
     if not len(which):
         return []
+    if all(reader is None or reader._stored is None for reader in readers):
+        return _read_local(readers, which, columns, rows)
+    # All that slides in stores are asked for, in one round of requests.
+    wanted: list[Wanted] = []
+    of: dict[int, list[Mirror]] = {}
+    for number, reader in enumerate(readers):
+        if reader is not None and reader._stored is not None:
+            own = which == number
+            asked = reader._stored.blocks(reader._table, columns[own], rows[own])
+            of[number] = [mirror for mirror, _, _ in asked]
+            wanted += asked
+    with held(wanted) as failed:
+        reasons = {
+            number: next((failed[mirror] for mirror in mirrors if mirror in failed), None)
+            for number, mirrors in of.items()
+        }
+        there = np.array([reasons.get(number) is None for number in range(len(readers))])[which]
+        read = iter(_read_local(readers, which[there], columns[there], rows[there]) if there.any() else ())
+        return [
+            next(read) if is_there else reasons[number]
+            for is_there, number in zip(there.tolist(), which.tolist(), strict=True)
+        ]
+
+
+def _read_local(
+    readers: Sequence[BlockReader | None],
+    which: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    rows: NDArray[np.int64],
+) -> list[Block]:
+    """Read blocks whose bytes are on this machine."""
+    from cellmix_dali.slides._quick import look_up  # numba takes a second to import
+
     tables = np.array([_NO_TABLE if reader is None else reader._address for reader in readers], np.int64)
     offsets, counts = look_up(which, tables, columns, rows)
     of, wanted = _files(readers, which, columns, rows)

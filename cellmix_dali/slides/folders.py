@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..errors import SlideError
 from ..storage.moment import is_folder, refusal
+from ..storage.objects import asked_for
 from .formats import slide_suffixes
 
 __all__ = ["slides_in"]
@@ -30,7 +31,7 @@ def slides_in(folder: Path) -> tuple[list[Path], list[Path]]:
         If there is no slide; a `NotReadError` if the folder cannot be looked into for a reason of the moment.
     """
     try:
-        files = sorted(folder.iterdir())
+        files = sorted(asked_for(folder).iterdir())
     except OSError as error:
         raise refusal(f"Cannot look into the folder {folder}", error, "Check it.") from error
     suffixes = slide_suffixes()

@@ -11,6 +11,7 @@ from cellmix_dali.slides import openslide, samples
 from cellmix_dali.slides.block_table import BlockTable, PlacedBlocks
 from cellmix_dali.slides.levels import Box, Level
 from cellmix_dali.slides.scales import ScaledLevel, true_scales
+from cellmix_dali.slides.stored_slide import StoredSlide
 from cellmix_dali.storage.moment import refusal
 
 __all__ = ["Found", "from_blocks", "through_openslide"]
@@ -36,6 +37,8 @@ class Found:
         Whether OpenSlide draws a blank block from the level below; else blank is white.
     format : str, default ""
         The name of the format that took the file; `look_at` fills it in.
+    stored : StoredSlide or None, default None
+        What of a slide in a store must be there for a read; None for a local file.
     """
 
     path: Path
@@ -51,6 +54,7 @@ class Found:
     pixels: openslide.OpenSlideFile | None
     blanks_from_finer: bool = False
     format: str = ""
+    stored: StoredSlide | None = None
 
 
 def through_openslide(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cellmix_dali.slides.samples import check_block_size
 from cellmix_dali.storage.moment import refusal
+from cellmix_dali.storage.objects import here
 from cellmix_dali.storage.open_file import KeptFile
 
 __all__ = ["BEYOND", "GreyBlocks"]
@@ -55,7 +56,7 @@ class GreyBlocks:
     def __init__(self, path: Path) -> None:
         self._path, self._file = path, KeptFile(path)
         try:
-            with tifffile.TiffFile(path) as file:
+            with here(path), tifffile.TiffFile(path) as file:
                 pages = [page for page in file.pages if isinstance(page, tifffile.TiffPage)]
                 pages += [inner for page in pages for inner in page.pages or () if isinstance(inner, tifffile.TiffPage)]
                 found = [_picture(path, number, page) for number, page in enumerate(pages) if _is_plain(page)]
@@ -110,7 +111,8 @@ class GreyBlocks:
         if not of.counts[number]:
             return np.full((of.block_height, of.block_width), BEYOND, np.uint8)
         try:
-            data = os.pread(self._file.open().number, of.counts[number], of.offsets[number])
+            with here(self._path):
+                data = os.pread(self._file.open().number, of.counts[number], of.offsets[number])
             if len(data) != of.counts[number]:
                 raise ValueError(f"only {len(data)} of its {of.counts[number]} bytes are in the file")
             segment = of.unpack(data, number)[0]

@@ -12,6 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from .._urls import place_name
 from . import Level, open_slide
 from .formats import FORMATS
 from .resolution import check_resolution, mpp_problem, objective_power, slide_mpp
@@ -63,7 +64,7 @@ def inspect_slide(path: str | Path, *, mpp_override: float | None = None) -> dic
         said = None if slide.mpp is None else [v if math.isfinite(v) else None for v in slide.mpp]
         bounds = slide.bounds
         return {
-            "path": str(slide.path),
+            "path": place_name(slide.path),
             "format": slide.format,
             "vendor": slide.vendor,
             "route": slide.route,

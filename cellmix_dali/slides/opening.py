@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from cellmix_dali._arguments import path_of
+from cellmix_dali._urls import url_of
 from cellmix_dali.errors import NotReadError, SlideError
 from cellmix_dali.slides.formats import SlideFile, formats_in_order
 from cellmix_dali.slides.found import Found
+from cellmix_dali.slides.stored import look_at_stored
 from cellmix_dali.storage.moment import MOMENT, probe, refusal
 from cellmix_dali.storage.paths import path_problem
 
@@ -22,7 +24,7 @@ def look_at(path: str | os.PathLike[str]) -> Found:
     Parameters
     ----------
     path : path-like
-        The slide file.
+        The slide file, or the URL of one in a store.
 
     Returns
     -------
@@ -39,6 +41,10 @@ def look_at(path: str | os.PathLike[str]) -> Found:
         If OpenSlide cannot be imported.
     """
     place = path_of("A slide", path).absolute()
+    return _look_at_file(place) if url_of(place) is None else look_at_stored(place, _look_at_file)
+
+
+def _look_at_file(place: Path) -> Found:
     try:
         try:
             return _look_at(place)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from io import BytesIO
 from itertools import repeat
@@ -52,7 +53,7 @@ class Slide:
     Attributes
     ----------
     path : Path
-        The slide file, absolute.
+        The slide file, absolute; of one in a store the local file that stands for it.
     levels : tuple of Level
         Level 0 is the largest. They have their true scales: see `cellmix_dali.slides.scales`.
     file_levels : tuple of int
@@ -95,6 +96,7 @@ class Slide:
         self._scaled = found.scaled
         self._pixels = found.pixels
         self._blanks_from_finer = found.blanks_from_finer
+        self._stored = found.stored
         files = {path for table in found.tables if table for path in table.paths(found.path)}
         self._kept = {path: KeptFile(path) for path in files}
 
@@ -200,6 +202,14 @@ class Slide:
                 f"Level {level} of {self.path} has {table.columns}x{table.rows} blocks; "
                 f"there is none at column {across[at]}, row {down[at]}."
             )
+        if self._stored is None:
+            return self._read_blocks(table, level, across, down)
+        with self._stored.there(table, across, down):
+            return self._read_blocks(table, level, across, down)
+
+    def _read_blocks(
+        self, table: PlacedBlocks, level: int, across: NDArray[np.int64], down: NDArray[np.int64]
+    ) -> list[bytes | None]:
         index = table.numbers(across, down)
         numbers = [0] * len(index) if table.file is None else table.file[index[:, 0]].tolist()
         files, streams = {number: self._file(level, number) for number in set(numbers)}, table.streams
@@ -283,6 +293,7 @@ class Slide:
             block=lambda column, row: self._blocks_of(table, level, (column,), (row,))[0],
             where=partial(table.where, self.path, level),
             scans=scans,
+            stored=self._stored,
         )
 
     def read_region(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
@@ -321,16 +332,24 @@ class Slide:
         downsample = self._scaled[level].file_downsample
         place = round(x * downsample), round(y * downsample)
         exact = all(abs(a / downsample - b) <= _EXACT for a, b in zip(place, (x, y), strict=True))
-        if self._pixels is None or (not exact and self._is_covered(level, x, y, width, height)):
-            pixels = self._assemble(level, x, y, width, height)
-        else:
-            pixels = self._pixels.read_region(self.file_levels[level], place, (width, height))
+        with self._there(level, x, y, width, height):
+            if self._pixels is None or (not exact and self._is_covered(level, x, y, width, height)):
+                pixels = self._assemble(level, x, y, width, height)
+            else:
+                pixels = self._pixels.read_region(self.file_levels[level], place, (width, height))
         of = self.levels[level]
         if x + width > of.width or y + height > of.height:  # beyond it there may be padding, or the rest of a region
             pixels = pixels if pixels.flags.writeable else pixels.copy()
             pixels[max(of.height - y, 0) :] = 255
             pixels[:, max(of.width - x, 0) :] = 255
         return pixels
+
+    def _there(self, level: int, x: int, y: int, width: int, height: int) -> AbstractContextManager[None]:
+        """Have what a region needs on the disk, of a slide in a store."""
+        if self._stored is None:
+            return nullcontext()
+        downsamples = [of.file_downsample for of in self._scaled]
+        return self._stored.region(self._tables, downsamples, level, (x, y, width, height))
 
     def _is_covered(self, level: int, x: int, y: int, width: int, height: int) -> bool:
         # Whether the level's blocks show all of a region, as far as it lies on the level.
@@ -440,9 +459,10 @@ class Slide:
         bands = []
         for y in range(0, level.height, step):
             rows = min(step, level.height - y)
-            pixels = self._band(number, y, rows)
-            if pixels is None:
-                pixels = self.read_region(number, 0, y, level.width, rows)
+            with self._there(number, 0, y, level.width, rows):
+                pixels = self._band(number, y, rows)
+                if pixels is None:
+                    pixels = self.read_region(number, 0, y, level.width, rows)
             bands.append(pixels if factor == 1 else np.asarray(Image.fromarray(pixels).reduce(factor)))
         whole = bands[0] if len(bands) == 1 else np.concatenate(bands)
         return np.array(Image.fromarray(whole).resize(size, Image.Resampling.LANCZOS))
@@ -457,7 +477,8 @@ def open_slide(path: str | os.PathLike[str]) -> Slide:
     Parameters
     ----------
     path : path-like
-        The slide file; of a DICOM slide, any file of its series, which lies in one folder.
+        The slide file; of a DICOM slide, any file of its series, which lies in one folder. Or the URL of a slide in a
+        store (s3://, gs://, az://, https://), which needs the package's extra ``cloud``.
 
     Returns
     -------

@@ -103,7 +103,7 @@ def fit_stains(
         slide_timeout = _arguments.number("slide_timeout", slide_timeout, low=0.0, above_low=True)
     if resume and overwrite:
         raise ArgumentError("resume=True and overwrite=True (--resume, --overwrite): go on, or start anew, not both.")
-    path = home_expanded(_arguments.path_of("The table of stains", out)).absolute()
+    path = home_expanded(_arguments.local_only("The table of stains", out)).absolute()
     if path.suffix != ".parquet" or path.is_dir():
         raise ArgumentError(f"{path} cannot be the table of stains: name a file with the suffix .parquet.")
     if path.exists() and not (resume or overwrite):

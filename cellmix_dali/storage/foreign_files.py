@@ -11,8 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .._urls import url_of
 from ..errors import ArgumentError, CellMixDaliError
 from .moment import MOMENT, refusal
+from .objects import here
 from .paths import path_problem, shown
 
 __all__ = ["map_arrow", "names_in", "read_json", "read_parquet", "reading"]
@@ -44,7 +46,8 @@ def reading(path: Path, what: str, remedy: str) -> Iterator[None]:
     if problem is not None:
         raise ArgumentError(f"{what} cannot be read: {problem}")
     try:
-        yield
+        with here(path, fresh=True):
+            yield
     except CellMixDaliError:
         raise
     except FileNotFoundError as error:
@@ -101,7 +104,9 @@ def map_arrow(path: Path, what: str, remedy: str) -> pa.Table:
     Reading such a column would end the process by a signal (SIGBUS).
     """
     with reading(path, what, remedy):
-        whole = pa.memory_map(str(path)).read_buffer()
+        # What stands for an object may be emptied while it is mapped, which would end the process, too.
+        mapped = url_of(path) is None
+        whole = pa.memory_map(str(path)).read_buffer() if mapped else pa.py_buffer(path.read_bytes())
         table = pa.ipc.open_file(pa.BufferReader(whole)).read_all()
         table.validate()
         require_text(table)

@@ -8,6 +8,7 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
 from ..errors import NotReadError, SlideError
+from .objects import asked_for
 
 __all__ = ["MOMENT", "is_folder", "is_missing", "may_be_file", "moment_of", "probe", "refusal"]
 
@@ -56,6 +57,7 @@ def moment_of(error: BaseException | None) -> int | None:
 
 def is_missing(path: str | Path) -> bool:
     """Whether the system says that there is nothing at a path; not where it cannot say so just now."""
+    path = asked_for(path)
     try:
         Path(path).stat()
     except OSError as error:
@@ -67,6 +69,7 @@ def is_missing(path: str | Path) -> bool:
 
 def is_folder(path: str | Path) -> bool:
     """Whether the system says that there is a folder at a path; not where it cannot say so just now."""
+    path = asked_for(path)
     try:
         return S_ISDIR(Path(path).stat().st_mode)
     except (OSError, ValueError):
@@ -75,6 +78,7 @@ def is_folder(path: str | Path) -> bool:
 
 def may_be_file(path: str | Path) -> bool:
     """Whether there is a plain file at a path, or the system cannot say just now."""
+    path = asked_for(path)
     try:
         return S_ISREG(Path(path).stat().st_mode)
     except OSError as error:

@@ -6,6 +6,10 @@ import os
 import stat
 from pathlib import Path
 
+from .._arguments import path_of_url
+from .._urls import is_url
+from .objects import asked_for
+
 __all__ = ["home_expanded", "is_link", "path_problem", "shown"]
 
 _KINDS = (
@@ -30,7 +34,7 @@ def path_problem(path: str | os.PathLike[str]) -> str | None:
         A sentence for a person, which names the path; None for a regular file, a folder, and a path where there is
         nothing: those have words of their own.
     """
-    place = Path(path)
+    place = asked_for(path)
     text = os.fspath(place)
     if "\0" in text:
         return f"The path {shown(place)} holds a zero byte. Correct it."
@@ -58,7 +62,12 @@ def is_link(path: str | os.PathLike[str]) -> bool:
 
 
 def home_expanded(path: str | os.PathLike[str]) -> Path:
-    """Return a path with "~" or "~name" in the place of a home folder that is known; any other as it is."""
+    """Return a path with "~" or "~name" in the place of a home folder that is known; any other as it is.
+
+    A URL becomes the path that stands for it.
+    """
+    if is_url(path):
+        return path_of_url(path)
     try:
         return Path(path).expanduser()
     except RuntimeError:  # no such user

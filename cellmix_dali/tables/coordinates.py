@@ -17,6 +17,8 @@ import h5py  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 
+from .._arguments import path_of
+from .._urls import place_name
 from ..errors import ArgumentError
 from ..slides import Slide
 from ..slides.resolution import TOLERANCE
@@ -70,7 +72,7 @@ def read_h5(path: str | Path, slide: Slide, *, tile_size: int | None = None) -> 
     ArgumentError
         If the file is not such a file, does not fit the slide, or the tiles would have to be enlarged.
     """
-    place = Path(path)
+    place = path_of("A file of coordinates", path)
     if tile_size is not None and tile_size < 1:
         raise ArgumentError(f"tile_size={tile_size}: a tile has at least 1 pixel on each side.")
     patches = _read(place, slide)
@@ -93,7 +95,7 @@ def read_h5(path: str | Path, slide: Slide, *, tile_size: int | None = None) -> 
     if abs(size - wanted) <= TOLERANCE * wanted:
         size = wanted
     x, y = from_level0(slide, corners, level, size=size).T
-    return TileTable.from_columns(str(slide.path), x=x, y=y, size=size, level=level)
+    return TileTable.from_columns(place_name(slide.path), x=x, y=y, size=size, level=level)
 
 
 def _level_for(path: Path, slide: Slide, side: float, tile_size: int) -> int:

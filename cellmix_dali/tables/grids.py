@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from .._urls import place_name
 from ..errors import ArgumentError
 from ..slides import Slide
 from ..slides.resolution import LevelChoice, choose_level
@@ -76,7 +77,7 @@ def grid_tiles(
     step = round(step * choice.size / tile_size)
     xs, ys = _places(slide, choice, step, edge)
     x, y = np.tile(xs, len(ys)), np.repeat(ys, len(xs))
-    return TileTable.from_columns(str(slide.path), x=x, y=y, size=choice.size, level=choice.level)
+    return TileTable.from_columns(place_name(slide.path), x=x, y=y, size=choice.size, level=choice.level)
 
 
 def _places(slide: Slide, choice: LevelChoice, step: int, edge: Edge) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from .._arguments import path_of
 from ..errors import ArgumentError, unknown_name
+from ..storage.paths import home_expanded
 from .columns import UserTable
 from .tile_table import TileTable
 
@@ -58,7 +60,7 @@ def with_label_column(
     """
     if unmatched not in ("raise", "drop"):
         raise unknown_name("unmatched", unmatched, ("raise", "drop"))
-    place = Path(path).absolute()
+    place = path_of("A file of labels", path).absolute()
     file = UserTable(place, ("slide", "x", "y", "label"), ("level",), integers=("x", "y", "level"))
     keys = [key for key in _KEYS if key == "slide" or key in file]
     ours = pa.table({"slide": table.slide} | {key: getattr(table, key).astype(np.int64) for key in keys[1:]})
@@ -94,7 +96,7 @@ def with_label_column(
 
 def _slide_numbers(file: UserTable, table: TileTable) -> NDArray[np.int32]:
     """For each row of the file, the number of its slide in the table; -1 for another slide."""
-    by_path = {Path(slide).resolve(): number for number, slide in enumerate(table.slides)}
+    by_path = {home_expanded(slide).resolve(): number for number, slide in enumerate(table.slides)}
     names = [Path(slide).name for slide in table.slides]
     by_name = {name: number for number, name in enumerate(names) if names.count(name) == 1}
     encoded = file.table["slide"].cast(pa.string()).dictionary_encode().combine_chunks()
@@ -102,7 +104,7 @@ def _slide_numbers(file: UserTable, table: TileTable) -> NDArray[np.int32]:
     for value in encoded.dictionary.to_pylist():
         if "\0" in value:
             raise ArgumentError(f"{file.path}: the slide {value!r} has a zero byte in its name. Correct it.")
-        slide = Path(value.strip()).expanduser()
+        slide = home_expanded(value.strip())
         number = by_path.get((file.path.parent / slide).resolve())
         if number is None and slide.name == str(slide):
             number = by_name.get(slide.name)

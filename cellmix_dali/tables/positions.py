@@ -8,11 +8,10 @@ along both axes.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._arguments import path_of
 from ..errors import ArgumentError
 from ..slides import Slide
 from .tile_table import TileTable
@@ -122,7 +121,7 @@ def level0_windows(
         If the table has tiles of another slide, or of a level that does not exist.
     """
     for number in np.unique(table.slide):
-        if Path(table.slides[number]).absolute() != slide.path:
+        if path_of("A slide", table.slides[number]).absolute() != slide.path:
             raise ArgumentError(
                 f"The tile table has tiles of {table.slides[number]}, and the slide is {slide.path}: select the rows "
                 "of one slide."

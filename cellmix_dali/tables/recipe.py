@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from .._arguments import integer, number
+from .._arguments import integer, number, path_of
 from ..annotations.frame import Origin, check_origin
 from ..errors import ArgumentError, unknown_name
 from ..slides.resolution import LevelChoice, check_resolution, choose_level
@@ -113,7 +113,7 @@ class TileRecipe:
                 continue
             if not is_folder(folder):
                 raise ArgumentError(f"{name}={str(folder)!r}: there is no such folder. Check the path.")
-            object.__setattr__(self, name, Path(folder).absolute())
+            object.__setattr__(self, name, path_of(name, folder).absolute())
         if self.classes is not None:
             asked: object = self.classes
             given = (asked,) if isinstance(asked, str) else tuple(self.classes)
@@ -140,12 +140,14 @@ class TileRecipe:
         """Return what an index is asked for that serves this recipe, see `cellmix_dali.collection.IndexSettings`."""
         named = isinstance(self.tissue_method, str)
         said = self.mask is not None or (self.annotations is not None and not self.labelled)
+        looked = named and not said and self.tissue > 0
         method = {"tissue_method": self.tissue_method} if named else {}
         return {
             **method,
             **self.resolution(None),
-            "tissue": named and not said and self.tissue > 0,
+            "tissue": looked,
             "tile_size": self.tile_size,
+            **({} if looked else {"thumbnail": 0}),  # nothing is read then but where blocks lie
         }
 
     def choose_level(self, slide: Slide, mpp: float | None = None) -> LevelChoice:

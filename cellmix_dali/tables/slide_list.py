@@ -15,12 +15,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from .._arguments import path_of
+from .._urls import place_name
 from ..collection import CollectionIndex, IndexSettings, make_index
 from ..errors import (
     DAMAGED,
     ArgumentError,
     CellMixDaliError,
     MissingDependencyError,
+    NotReadError,
     SlideError,
     kind_of,
     some_of,
@@ -29,6 +31,7 @@ from ..errors import (
 from ..slides.identity import slide_identity, unique_slides
 from ..slides.pool import OpenSlides
 from ..slides.resolution import MPP_RANGE
+from ..storage.objects import attach_all
 from ..storage.paths import home_expanded, path_problem
 from .columns import UserTable
 from .labels import with_label_column
@@ -154,11 +157,15 @@ def read_slide_list(path: str | Path, *, classes: Sequence[str] | None = None, c
             how = "" if other == name else f", as {other}: both files are one slide"
             table.fail(row, f"{slide} is already in {table.where(first)}{how}. Remove one of the two.")
         slides.append(slide)
+    unread = attach_all(slides if check_files else ())
+    for error in unread.values():
+        if isinstance(error, NotReadError):
+            raise error
     for slide in slides if check_files else ():
         problem = path_problem(slide)
         if problem is not None:
             raise SlideError(f"A slide of {table.path} cannot be read: {problem}")
-    missing = [str(slide) for slide in slides if check_files and not slide.is_file()]
+    missing = [place_name(slide) for slide in slides if check_files and not slide.is_file()]
     if missing:
         raise SlideError(
             f"{len(missing)} of the {len(slides)} slides in {table.path} are not there: "

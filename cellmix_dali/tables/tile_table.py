@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from .._arguments import SHARE_TOLERANCE, path_of
+from .._arguments import SHARE_TOLERANCE, local_only, path_of
+from .._urls import place_name
 from ..errors import ArgumentError
 from ..storage.foreign_files import names_in
 from .tile_columns import INTEGERS, integer_column, label_column, labels_of, slide_column, whole
@@ -98,9 +99,9 @@ class TileTable:
         xs = np.atleast_1d(np.asarray(x))
         rows = len(xs)
         if isinstance(slide, str | Path):
-            names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array([str(slide)]))
+            names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array([place_name(slide)]))
         elif len(slide) == rows:
-            names = pa.array([str(path) for path in slide], pa.string()).dictionary_encode()
+            names = pa.array([place_name(path) for path in slide], pa.string()).dictionary_encode()
         else:
             raise ArgumentError(f"slide has {len(slide)} values, x has {rows}: give one for each tile, or one for all.")
         columns: dict[str, pa.Array] = {"slide": names}
@@ -159,7 +160,7 @@ class TileTable:
         ArgumentError
             If the suffix is not one of those.
         """
-        write_tile_file(self.arrow, Path(path))
+        write_tile_file(self.arrow, local_only("A tile table", path))
 
     @classmethod
     def from_parquet(cls, path: str | Path) -> TileTable:
@@ -173,7 +174,7 @@ class TileTable:
 
     def to_parquet(self, path: str | Path) -> None:
         """Write the table to a Parquet file, whatever its suffix."""
-        pq.write_table(self.arrow, path)
+        pq.write_table(self.arrow, local_only("A tile table", path))
 
     @classmethod
     def concat(cls, tables: Sequence[TileTable]) -> TileTable:

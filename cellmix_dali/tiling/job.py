@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .. import _arguments
+from .._urls import place_name
 from ..errors import DAMAGED, NOT_READ
 from ..jobs.deadline import forget_deadlines
 from ..jobs.executor import Executor, carry_out, make_executor
@@ -132,7 +133,7 @@ def tile_slides(
     if settings.augment is not None:
         augmenter_of(settings.augment, settings.tile_size, settings.augment_seed)  # refuses what cannot be used
     collection = find_slides([sources] if isinstance(sources, str | Path) else sources, settings)
-    folder = Path(out).absolute()
+    folder = _arguments.local_only("The folder of a tiling job", out).absolute()
     slides = collection.slides if shard is None else shard.slides(collection.slides)
     hung = None if shard is None else [f"{slide.number}-" for slide in slides]  # of others, what hangs is theirs
     with Manifest(folder, settings, collection, versions(), resume=resume, shard=shard) as manifest:
@@ -328,12 +329,12 @@ class _Job:
         if slide.number in self.failed or plan is None:
             failure = self.failed.get(slide.number, Failure(""))
             status: Literal["failed", "not read"] = "not read" if failure.kind == NOT_READ else "failed"
-            return SlideResult(slide=str(slide.path), status=status, reason=failure.reason)
+            return SlideResult(slide=place_name(slide.path), status=status, reason=failure.reason)
         parts = self.manifest.done.parts_of(slide.number)
         bad = [tile for part in parts for tile in part.bad]
         shards = [Path(file.path).name for part in parts for file in part.files if file.path.endswith(".tar")]
         return SlideResult(
-            slide=str(slide.path),
+            slide=place_name(slide.path),
             status="done",
             reason=plan.note,
             tiles=plan.tiles if self.settings.coords_only else sum(part.tiles for part in parts),
@@ -378,7 +379,7 @@ class _Job:
             for slide in done:
                 for part in self.manifest.done.parts_of(slide.number):
                     for tile in part.bad:
-                        line = {"slide": str(slide.path), **vars(tile)}
+                        line = {"slide": place_name(slide.path), **vars(tile)}
                         file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
         self._remove_strays(done)
         timing = Timing(

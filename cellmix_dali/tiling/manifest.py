@@ -15,6 +15,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any, ClassVar
 
+from .._urls import place_name
 from ..errors import ArgumentError, NotReadError, some_of
 from ..jobs.asked import differences, fingerprint
 from ..jobs.folder import JobFolder
@@ -234,7 +235,7 @@ class Manifest(JobFolder):
 def _asked(settings: TilingSettings, collection: Collection, versions: Mapping[str, str]) -> dict[str, Any]:
     """What a job is asked for, as JSON values, and its hash."""
     slides: list[Json] = [
-        {"slide": str(slide.path), "name": slide.name, "label": slide.label, "mpp": slide.mpp, **slide.columns}
+        {"slide": place_name(slide.path), "name": slide.name, "label": slide.label, "mpp": slide.mpp, **slide.columns}
         for slide in collection.slides
     ]
     asked: dict[str, Json] = {

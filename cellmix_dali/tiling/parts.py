@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
+from .._urls import place_name
 from ..errors import NotReadError, SlideError, kind_of
 from ..shards import Encoding, ShardWriter, can_copy, copy_blocks, tile_rows, write_tiles
 from ..slides import Slide, open_slide
@@ -94,7 +95,7 @@ def make_part(
     places = (column.tolist() for column in (table.level, table.x, table.y, table.size))
     windows = list(zip(*places, strict=True))
     shares, labels = tissue.tolist(), None if table.label is None else table.label.tolist()
-    path_text, mpp_text = json.dumps(str(slide.path)), json.dumps(plan.mpp)
+    path_text, mpp_text = json.dumps(place_name(slide.path)), json.dumps(plan.mpp)
     augmented = "" if settings.augment is None else f'"augment":{json.dumps(settings.augmentation)},'
     prefix, good, bad = part_prefix(slide, part), [], []
     copied = 0

@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import DAMAGED, NOT_READ
+from .._urls import place_name
+from ..errors import DAMAGED, NOT_READ, NotReadError
 from ..shards import shard_digest
+from ..storage.mirror import attach
 from ..storage.moment import MOMENT, refusal
 from .slides import JobSlide
 
@@ -204,11 +206,17 @@ def inputs_of(slide: JobSlide) -> tuple[Input, ...]:
 
 def _input(path: Path) -> Input:
     try:
+        mirror = attach(path, fresh=True)
+        if mirror is not None:  # the version stands for the time: its own is that of this machine's copy
+            version = int.from_bytes(hashlib.sha256(mirror.of.version.encode()).digest()[:7], "big")
+            return Input(place_name(path), mirror.of.size, version)
         state = path.stat()
+    except NotReadError:
+        raise
     except OSError as error:
         if error.errno in MOMENT:
             raise refusal(f"Cannot look at {path}", error, "") from error
-        return Input(str(path), None, None)
+        return Input(place_name(path), None, None)
     return Input(str(path), state.st_size, state.st_mtime_ns)
 
 

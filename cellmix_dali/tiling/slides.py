@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR
 
-from ..errors import ArgumentError, SlideError
+from ..errors import ArgumentError, NotReadError, SlideError
 from ..slides import slide_suffixes
 from ..slides.folders import slides_in
 from ..slides.identity import Repeats, unique_slides
 from ..storage.moment import MOMENT, is_folder, refusal
+from ..storage.objects import asked_for
 from ..storage.paths import home_expanded, is_link, shown
 from ..tables.slide_list import read_slide_list
 from ..tables.split_columns import SPLIT_COLUMNS
@@ -158,8 +159,15 @@ def find_slides(sources: Sequence[str | Path], settings: TilingSettings) -> Coll
 def _expand(source: str | Path, folders: list[Path]) -> list[Path]:
     """A file as it is; the slides of a folder, or that a pattern meets. Folders in the folder go into `folders`."""
     path = home_expanded(source)
+    if _GLOB & set(path.name) and not _GLOB & set(str(path.parent)):
+        asked_for(path.parent)  # a folder of a store is listed
     try:
+        path = asked_for(path)
         mode = path.stat().st_mode
+    except NotReadError:
+        if path.suffix.lower() in slide_suffixes():
+            return [path]
+        raise
     except OSError as error:
         # One slide of a job is then not read; what a folder holds, or a list, must be known.
         if error.errno in MOMENT and path.suffix.lower() in slide_suffixes():

@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
+from .._arguments import path_of
 from ..annotations.frame import Origin, frame_of
 from ..annotations.origin import annotations_of, refused_shape
 from ..errors import ArgumentError, unknown_name
 from ..slides import Slide
+from ..storage.objects import here
 from ..storage.paths import path_problem
 from .mask import tissue_mask, tissue_share
 from .methods import DEFAULT_METHOD, TissueMethod
@@ -188,12 +190,12 @@ def mask_from_png(path: str | Path, slide: Slide, *, origin: Origin = "bounds") 
     ArgumentError
         If the file is missing, no picture, or of other proportions.
     """
-    path, frame = Path(path), frame_of(slide, origin)
+    path, frame = path_of("A mask", path), frame_of(slide, origin)
     problem = path_problem(path)
     if problem is not None:
         raise ArgumentError(f"Cannot read the mask: {problem}")
     try:
-        with Image.open(path) as picture:
+        with here(path), Image.open(path) as picture:
             if not _in_proportion(*picture.size, frame.width, frame.height):
                 raise refused_shape(path, slide, frame, picture.size)
             pixels = _not_black(picture)
@@ -261,7 +263,7 @@ def mask_from_geojson(
     """
     import shapely  # a tenth of a second, which a job without annotations does not need
 
-    path, first = Path(path), slide.levels[0]
+    path, first = path_of("Annotations", path), slide.levels[0]
     if max_size < 1 or isinstance(classes, str) or (classes is not None and not classes):
         raise ArgumentError(
             f"max_size={max_size}, classes={classes!r}: a mask has 1 pixel or more, and classes are a list of names."

@@ -73,6 +73,8 @@ def test_other_tissue_is_added(copies: list[Path], tmp_path: Path, looked: list[
     for settings in (first, second, first, second):
         index = make_index([slide], out, settings, workers=0)
     assert looked == ["0.svs", "0.svs"]
+    make_index([slide], out, IndexSettings(tile_size=300, thumbnail=0), workers=0)  # on a picture of the same size
+    assert len(looked) == 2
     masks = [index.tissue(slide, method, 1024) for method in ("density", "saturation")]
     assert all(mask is not None for mask in masks)
     assert index.tissue(slide, "density", 999) is None

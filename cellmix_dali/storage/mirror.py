@@ -1,0 +1,406 @@
+"""Objects of stores as local files of their size, of which only what was asked for is there.
+
+All that reads files can read them so: compiled code, OpenSlide, tifffile. What is to be read is fetched first, in one
+round of parallel ranged requests, and held until it was read. The files lie in one folder that all processes of a
+machine share, and are bounded: what was used longest ago is let go of.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import functools
+import json
+import mmap
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._arguments import byte_count, integer
+from .._urls import cache_folder, url_of
+from ..errors import NotReadError
+from .stores import HEAD_BYTES, StoredObject, look, read_range
+
+__all__ = ["CACHE_SIZE", "JOINED", "REQUESTS", "Mirror", "Wanted", "attach", "fetch", "held"]
+
+#: Bytes that all kept objects may take on the disk, where CELLMIX_DALI_STORE_CACHE_SIZE says nothing else.
+CACHE_SIZE = "50GB"
+#: Requests in flight of a process, where CELLMIX_DALI_STORE_REQUESTS says nothing else.
+REQUESTS = 64
+#: Ranges that lie so near to each other, in bytes, are asked for in one request.
+JOINED = 1 << 15
+PAGE = 1 << 12  # bytes that are there together, or not
+_MOST_BYTES = 1 << 20  # of one request; more are cut
+_HEADER = 4096  # bytes of a file of pages before the pages
+_TOUCHED = 30.0  # seconds after which a use is noted again
+_TIDIED = 64  # a part of the bound: after so much was fetched, it is looked whether all fits
+
+#: Ranges of an object that are to be there: their first bytes, and the ones behind their last.
+Wanted: TypeAlias = "tuple[Mirror, NDArray[np.int64], NDArray[np.int64]]"
+
+
+class Mirror:
+    """An object of a store, and what of it lies on the disk.
+
+    Parameters
+    ----------
+    path : Path
+        The file that stands for it.
+    of : StoredObject
+        The version that is read.
+    """
+
+    def __init__(self, path: Path, of: StoredObject) -> None:
+        self.path, self.of = path, of
+        self._map = _begun(path, of)
+        self._have = self._map.pages
+        self._flying: dict[int, Future[None]] = {}
+        self._lock = Lock()
+        self._touched = 0.0
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Keep other processes from letting go of what is there; not of what is not."""
+        number = os.open(_pages_of(self.path), os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(number, fcntl.LOCK_SH)
+            if _said(number) != _header(self.of):
+                raise NotReadError(
+                    f"{self.of.url} has changed since it was opened: another process has read a newer version of it. "
+                    "Start again, so that all is read from one version."
+                )
+            if time.monotonic() - self._touched > _TOUCHED:
+                self._touched = time.monotonic()
+                os.utime(number)
+            yield
+        finally:
+            os.close(number)
+
+    def missing(self, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> tuple[list[tuple[int, int]], list[int]]:
+        """Return the runs of pages that are to be fetched for ranges, and the pages that others fetch just now."""
+        if (ends - starts).sum() >= self.of.size and self.is_whole:
+            return [], []
+        firsts, lasts = np.maximum(starts, 0) // PAGE, np.minimum(ends, self.of.size) // PAGE
+        lasts += np.minimum(ends, self.of.size) % PAGE > 0
+        counts = np.maximum(lasts - firsts, 0)
+        pages = np.repeat(firsts - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts) + np.arange(counts.sum())
+        pages = np.unique(pages[self._have[pages] == 0])
+        flying = [page for page in pages.tolist() if page in self._flying] if self._flying else []
+        if flying:
+            pages = np.setdiff1d(pages, flying)
+        if not pages.size:
+            return [], flying
+        breaks = np.flatnonzero(np.diff(pages) > 1 + JOINED // PAGE)
+        runs = zip(pages[np.r_[0, breaks + 1]].tolist(), (pages[np.r_[breaks, -1]] + 1).tolist(), strict=True)
+        step = _MOST_BYTES // PAGE
+        return [(at, min(at + step, end)) for first, end in runs for at in range(first, end, step)], flying
+
+    def store(self, first: int, data: bytes) -> None:
+        """Keep the bytes of pages, from the page `first` on."""
+        try:
+            number = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                done = 0
+                while done < len(data):
+                    done += os.pwrite(number, memoryview(data)[done:], first * PAGE + done)
+            finally:
+                os.close(number)
+        except OSError as error:
+            raise NotReadError(
+                f"{self.of.url} was not read: what was fetched cannot be kept in {cache_folder()}: {error.strerror}. "
+                "Name another folder or a smaller size (CELLMIX_DALI_STORE_CACHE, CELLMIX_DALI_STORE_CACHE_SIZE)."
+            ) from error
+        self._have[first : first + -(-len(data) // PAGE)] = 1
+
+    def everything(self) -> Wanted:
+        """Return the whole object as what is wanted."""
+        return self, np.zeros(1, np.int64), np.array([self.of.size], np.int64)
+
+    def part(self, start: int, length: int) -> Wanted:
+        """Return one range as what is wanted."""
+        return self, np.array([start], np.int64), np.array([start + length], np.int64)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of the object is on the disk just now."""
+        return bool(self._have.all())
+
+
+_MIRRORS: dict[Path, Mirror] = {}
+
+
+def attach(path: Path, *, fresh: bool = False) -> Mirror | None:
+    """Return the object that a path stands for, as a local file; None for a path of its own.
+
+    Parameters
+    ----------
+    path : Path
+        Any path.
+    fresh : bool, default False
+        Whether to ask the store again whether it is the same version as before.
+
+    Raises
+    ------
+    FileNotFoundError, NotReadError
+        See `cellmix_dali.storage.stores.look`.
+    """
+    url = url_of(path)
+    if url is None:
+        return None
+    mirror = _MIRRORS.get(path)
+    if mirror is not None and not fresh:
+        return mirror
+    begun = mirror is not None or _pages_of(path).exists()
+    found, head = look(url, head=not begun)
+    return enter(path, found, head)
+
+
+def enter(path: Path, found: StoredObject, head: bytes = b"") -> Mirror:
+    """Return an object as a local file, of which a store has just said what it is."""
+    mirror = _MIRRORS.get(path)
+    if mirror is None or mirror.of != found or not path.exists():
+        mirror = _MIRRORS[path] = Mirror(path, found)
+    if head and len(head) in (found.size, HEAD_BYTES):
+        with mirror.holding():
+            mirror.store(0, head)
+    return mirror
+
+
+@contextmanager
+def held(wanted: Sequence[Wanted]) -> Iterator[dict[Mirror, NotReadError]]:
+    """Fetch ranges of objects that are not there, all at once, and keep them there in the block.
+
+    Yields
+    ------
+    dict of Mirror to NotReadError
+        The objects of which something could not be read, and why; empty if all is there.
+    """
+    failed: dict[Mirror, NotReadError] = {}
+    tasks: list[tuple[Mirror, Future[None]]] = []
+    with ExitStack() as stack:
+        for mirror in dict.fromkeys(each[0] for each in wanted):
+            try:
+                stack.enter_context(mirror.holding())
+            except (OSError, NotReadError) as error:
+                failed[mirror] = _unread(mirror, error)
+        for mirror, starts, ends in wanted:
+            if mirror not in failed:
+                tasks += _begin(mirror, starts, ends)
+        for mirror, task in tasks:
+            try:
+                task.result()
+            except (OSError, NotReadError) as error:
+                failed.setdefault(mirror, _unread(mirror, error))
+        yield failed
+    if tasks:
+        _tidy_now_and_then()
+
+
+@contextmanager
+def fetch(wanted: Sequence[Wanted]) -> Iterator[None]:
+    """Fetch ranges of objects, as `held` does; raise the first reason why one could not be read."""
+    with held(wanted) as failed:
+        if failed:
+            raise next(iter(failed.values()))
+        yield
+
+
+def _begin(mirror: Mirror, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> list[tuple[Mirror, Future[None]]]:
+    """Send for what is missing; what another thread of this process fetches just now is waited for."""
+    with mirror._lock:
+        runs, flying = mirror.missing(starts, ends)
+        tasks = list({mirror._flying[page] for page in flying})
+        for first, end in runs:
+            task = _requests().submit(_run, mirror, first, end)
+            mirror._flying.update(dict.fromkeys(range(first, end), task))
+            task.add_done_callback(functools.partial(_landed, mirror, first, end))
+            tasks.append(task)
+    return [(mirror, task) for task in tasks]
+
+
+def _run(mirror: Mirror, first: int, end: int) -> None:
+    data = read_range(mirror.of, first * PAGE, min(end * PAGE, mirror.of.size))
+    mirror.store(first, data)
+    _FETCHED.add(len(data))
+
+
+def _landed(mirror: Mirror, first: int, end: int, task: Future[None]) -> None:
+    with mirror._lock:
+        for page in range(first, end):
+            if mirror._flying.get(page) is task:
+                del mirror._flying[page]
+
+
+def _unread(mirror: Mirror, error: OSError) -> NotReadError:
+    if isinstance(error, NotReadError):
+        return error
+    if isinstance(error, FileNotFoundError):
+        return NotReadError(f"{mirror.of.url} was not read: it, or what was kept of it, is no longer there.")
+    return NotReadError(f"{mirror.of.url} was not read: {error.strerror or error}.")
+
+
+class _Fetched:
+    """Counts what this process has fetched: requests and bytes in all, and bytes since it was last tidied."""
+
+    def __init__(self) -> None:
+        self.requests = self.bytes = self.since = 0
+        self._lock = Lock()
+
+    def add(self, length: int) -> None:
+        with self._lock:
+            self.requests, self.bytes, self.since = self.requests + 1, self.bytes + length, self.since + length
+
+
+_FETCHED = _Fetched()
+
+
+class _Pages:
+    """The pages of an object in shared memory: 1 for each that is there. Unlike `mmap`, it keeps no file open."""
+
+    def __init__(self, number: int, count: int) -> None:
+        self._length = _HEADER + count
+        self._address = _LIBRARY.mmap(None, self._length, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED, number, 0)
+        if self._address == ctypes.c_void_p(-1).value:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        whole = (ctypes.c_uint8 * self._length).from_address(self._address)
+        self.pages: NDArray[np.uint8] = np.ctypeslib.as_array(whole)[_HEADER:]
+
+    def __del__(self) -> None:
+        if self._address not in (None, ctypes.c_void_p(-1).value):
+            _LIBRARY.munmap(self._address, self._length)
+
+
+_LIBRARY = ctypes.CDLL(None, use_errno=True)
+_LIBRARY.mmap.restype = ctypes.c_void_p
+_LIBRARY.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+_LIBRARY.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+
+
+def _requests() -> ThreadPoolExecutor:
+    return _pool(os.getpid())
+
+
+@functools.cache
+def _pool(process: int) -> ThreadPoolExecutor:  # noqa: ARG001 (threads do not live on in a fork)
+    given = os.environ.get("CELLMIX_DALI_STORE_REQUESTS")
+    count = integer("CELLMIX_DALI_STORE_REQUESTS", REQUESTS if given is None else int(given), low=1)
+    return ThreadPoolExecutor(count, thread_name_prefix="cellmix-dali-store")
+
+
+def _pages_of(path: Path) -> Path:
+    """The file that says which pages of an object are there."""
+    return cache_folder() / "pages" / path.relative_to(cache_folder())
+
+
+@functools.cache
+def _boot() -> str:
+    """What is another after the machine was started anew: a file of pages may then say more than the disk has."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _header(of: StoredObject) -> bytes:
+    said = json.dumps({"version": of.version, "size": of.size, "boot": _boot(), "page": PAGE}).encode()
+    return said[:_HEADER].ljust(_HEADER, b" ")
+
+
+def _said(number: int) -> bytes:
+    return os.pread(number, _HEADER, 0)
+
+
+def _begun(path: Path, of: StoredObject) -> _Pages:
+    """The pages of an object that are there; another version, or what a fallen machine left, begins anew."""
+    pages, count = _pages_of(path), max(1, -(-of.size // PAGE))
+    try:
+        for each in (pages, path):
+            each.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        number = os.open(pages, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX)
+            if _said(number) != _header(of) or not path.exists():
+                # The file never becomes shorter: other processes may have it mapped.
+                os.pwrite(number, bytes(max(count, os.fstat(number).st_size - _HEADER)), _HEADER)
+                _emptied(path, of.size)
+                os.pwrite(number, _header(of), 0)
+            fcntl.flock(number, fcntl.LOCK_UN)  # closing does not unlock what stays mapped
+            return _Pages(number, count)
+        finally:
+            os.close(number)
+    except OSError as error:
+        raise NotReadError(
+            f"{of.url} was not read: nothing can be kept in {cache_folder()}: {error.strerror}. Name another folder "
+            "for what is kept of objects (CELLMIX_DALI_STORE_CACHE)."
+        ) from error
+
+
+def _emptied(path: Path, size: int) -> None:
+    """Make a file one hole; its readers go on reading from the same file."""
+    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.truncate(number, 0)
+        os.truncate(number, size)
+    finally:
+        os.close(number)
+
+
+def _tidy_now_and_then() -> None:
+    most = byte_count("CELLMIX_DALI_STORE_CACHE_SIZE", os.environ.get("CELLMIX_DALI_STORE_CACHE_SIZE", CACHE_SIZE))
+    if _FETCHED.since > most // _TIDIED:
+        _FETCHED.since = 0
+        tidy(most)
+
+
+def tidy(most: int) -> None:
+    """Let go of the objects used longest ago until all that is kept takes at most so many bytes of the disk.
+
+    What a process holds just now is left. Only one process tidies at a time.
+    """
+    root = cache_folder() / "pages"
+    with (cache_folder() / "tidying").open("wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        kept = sorted(_kept(root))
+        used = sum(size for _, size, _ in kept)
+        for _, size, pages in kept:
+            if used <= most:
+                return
+            if size and _let_go(pages, cache_folder() / pages.relative_to(root)):
+                used -= size
+
+
+def _kept(root: Path) -> Iterable[tuple[float, int, Path]]:
+    """When each object was used last, the bytes that it takes, and its file of pages."""
+    for folder, _, names in os.walk(root):
+        for name in names:
+            pages = Path(folder, name)
+            try:
+                size = (cache_folder() / pages.relative_to(root)).stat().st_blocks * 512
+                yield pages.stat().st_mtime, size, pages
+            except OSError:
+                continue  # another process has removed it
+
+
+def _let_go(pages: Path, path: Path) -> bool:
+    """Empty an object's file, unless somebody reads from it; say whether that was done."""
+    number = os.open(pages, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.pwrite(number, bytes(os.fstat(number).st_size - _HEADER), _HEADER)
+        _emptied(path, path.stat().st_size)
+    except OSError:
+        return False
+    finally:
+        os.close(number)
+    return True

@@ -1,0 +1,170 @@
+"""A small object store on 127.0.0.1: ranges, conditions and listings as S3 and web servers have them, and faults."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, unquote, urlsplit
+from xml.sax.saxutils import escape
+
+
+@dataclass
+class Asked:
+    """A request that came in."""
+
+    method: str
+    path: str
+    range: tuple[int, int] | None
+    length: int
+
+
+@dataclass
+class StoreServer:
+    """Objects by "bucket/name"; `fault` says what happens to a request, by its number and itself."""
+
+    objects: dict[str, bytes] = field(default_factory=dict)
+    asked: list[Asked] = field(default_factory=list)
+    latency: float = 0.0
+    etags: bool = True
+    fault: Callable[[int, Asked], str | None] = lambda _, __: None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _server: ThreadingHTTPServer = field(init=False)
+
+    def __post_init__(self) -> None:
+        store = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def do_HEAD(self) -> None:
+                store.answer(self)
+
+            def do_GET(self) -> None:
+                store.answer(self)
+
+            def do_PUT(self) -> None:
+                store.answer(self)
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 256
+
+            def handle_error(self, *_: object) -> None:
+                pass  # connections that are cut
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    @property
+    def sent(self) -> int:
+        """Bytes of objects that were asked for."""
+        return sum(each.length for each in self.asked if each.method == "GET")
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        parts = urlsplit(request.path)
+        name = unquote(parts.path).strip("/")
+        if request.command == "PUT":
+            self.objects[name] = request.rfile.read(int(request.headers["Content-Length"]))
+            self._reply(request, 200, {"ETag": _etag(self.objects[name])}, b"")
+            return
+        if "list-type" in parts.query:
+            self._reply(request, 200, {"Content-Type": "application/xml"}, self._listing(name, parts.query))
+            return
+        data = self.objects.get(name)
+        said = request.headers.get("Range")
+        start, end = 0, len(data or b"")
+        if said is not None:
+            first, last = said.removeprefix("bytes=").split("-")
+            start, end = int(first), min(int(last) + 1, end)
+        asked = Asked(request.command, name, None if said is None else (start, end), max(end - start, 0))
+        with self._lock:
+            self.asked.append(asked)
+            fault = self.fault(len(self.asked) - 1, asked)
+        time.sleep(self.latency)
+        if fault == "cut":
+            request.close_connection = True
+            request.connection.close()
+            return
+        if fault == "hang":
+            time.sleep(5)
+        if fault is not None and fault.isdigit():
+            self._reply(request, int(fault), {"Retry-After": "0"}, b"")
+            return
+        if data is None:
+            self._reply(request, 404, {}, b"")
+            return
+        wanted = request.headers.get("If-Match")
+        if wanted is not None and wanted != _etag(data):
+            self._reply(request, 412, {}, b"")
+            return
+        if said is not None and start >= len(data):
+            self._reply(request, 416, {}, b"")
+            return
+        headers = {"Last-Modified": formatdate(1.7e9, usegmt=True), "Accept-Ranges": "bytes"}
+        if self.etags:
+            headers["ETag"] = _etag(data)
+        if said is not None:
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(data)}"
+        body = data[start:end]
+        if fault == "short":  # a whole answer of fewer bytes
+            body = body[: len(body) // 2]
+        self._reply(request, 200 if said is None else 206, headers, body, truncated=fault == "truncate")
+
+    def _reply(
+        self,
+        request: BaseHTTPRequestHandler,
+        status: int,
+        headers: dict[str, str],
+        body: bytes,
+        truncated: bool = False,
+    ) -> None:
+        request.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            request.send_header(name, value)
+        request.end_headers()
+        if request.command != "HEAD":
+            request.wfile.write(body[: len(body) // 2] if truncated else body)
+        if truncated:
+            request.wfile.flush()
+            request.close_connection = True
+
+    def _listing(self, bucket: str, query: str) -> bytes:
+        prefix = parse_qs(query).get("prefix", [""])[0]
+        found, folders = [], set()
+        for name, data in sorted(self.objects.items()):
+            key = name.removeprefix(f"{bucket}/")
+            if name.startswith(f"{bucket}/{prefix}"):
+                inner, slash, _ = key[len(prefix) :].partition("/")
+                if slash:
+                    folders.add(prefix + inner + "/")
+                else:
+                    found.append(
+                        f"<Contents><Key>{escape(key)}</Key><LastModified>2023-11-14T22:13:20.000Z</LastModified>"
+                        f"<ETag>{escape(_etag(data))}</ETag><Size>{len(data)}</Size></Contents>"
+                    )
+        below = "".join(f"<CommonPrefixes><Prefix>{escape(each)}</Prefix></CommonPrefixes>" for each in sorted(folders))
+        return (
+            f'<?xml version="1.0" encoding="UTF-8"?><ListBucketResult><Name>{bucket}</Name><Prefix>{escape(prefix)}'
+            f"</Prefix><KeyCount>{len(found)}</KeyCount><IsTruncated>false</IsTruncated>{''.join(found)}{below}"
+            "</ListBucketResult>"
+        ).encode()
+
+
+def _etag(data: bytes) -> str:
+    return f'"{hashlib.md5(data).hexdigest()}"'
