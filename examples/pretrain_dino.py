@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--batch-size", type=int, default=32, help="regions per batch and rank")
+    parser.add_argument("--batch-size", type=int, default=16, help="regions per batch and rank")
     parser.add_argument("--report-every", type=int, default=50, metavar="STEPS")
     parser.add_argument("--checkpoint", type=Path, help="written while training; gone on from if it is there")
     args = parser.parse_args()

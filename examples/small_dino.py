@@ -12,11 +12,11 @@ from train_classifier import CLASSES
 
 from cellmix_dali import TileRecipe, TileTable, evaluate_loader, lay_tiles, open_slide
 
-TILE, WIDTH, PROTOTYPES = 128, 128, 256
+TILE, WIDTH, PROTOTYPES = 128, 128, 64
 
 
 def make_encoder() -> nn.Module:
-    """Any model that gives features will do, of views of every size; this one has no batch norm."""
+    """Any model that gives features will do, of views of every size."""
     layers: list[nn.Module] = []
     for before, after in ((3, 32), (32, 64), (64, WIDTH)):
         layers += [nn.Conv2d(before, after, 5, stride=2, padding=2), nn.GroupNorm(8, after), nn.GELU()]
@@ -36,8 +36,9 @@ class Prototypes(nn.Module):
 
 
 def make_network() -> nn.Sequential:
-    """The encoder, and a head that compares with prototypes."""
-    head = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.GELU(), nn.Linear(WIDTH, 64))
+    """The encoder, and a head that compares with prototypes; without its batch norm all views would soon be alike."""
+    spread = nn.BatchNorm1d(WIDTH, affine=False)
+    head = nn.Sequential(spread, nn.Linear(WIDTH, WIDTH), nn.GELU(), nn.Linear(WIDTH, 64))
     return nn.Sequential(make_encoder(), head, Prototypes())
 
 

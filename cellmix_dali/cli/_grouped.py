@@ -8,7 +8,7 @@ from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from .._arguments import path_of_url
+from .._arguments import local_only, path_of_url
 from .._urls import is_url
 
 __all__ = ["takes"]
@@ -43,7 +43,7 @@ def takes(**defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None
         def run(**given: Any) -> None:
             for name, value in given.items():
                 if isinstance(value, Path) and is_url(value):
-                    given[name] = path_of_url(value)
+                    given[name] = local_only("Results (--out)", value) if name == "out" else path_of_url(value)
             for name, (kind, names) in groups.items():
                 given[name] = kind(**{each: given.pop(each) for each in names})
             command(**given)

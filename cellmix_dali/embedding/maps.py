@@ -18,7 +18,7 @@ from ..storage.aside import write_aside
 
 __all__ = ["feature_colours", "slide_picture", "similarity", "write_heatmap", "write_tiles_geojson"]
 
-_FIT = 4096  # tiles that principal components are fitted to
+_FIT = 1024  # tiles that principal components are fitted to
 _PANEL = 420  # longer side of a picture's panel
 _GAP, _LINE = 8, 18
 _TILE = 256  # of a pyramid's blocks
@@ -33,7 +33,7 @@ def feature_colours(features: NDArray[Any]) -> NDArray[np.uint8]:
     Parameters
     ----------
     features : float array (n, numbers)
-        Of one slide. Components are fitted to at most 4096 of the tiles, evenly taken, and each is stretched from its
+        Of one slide. Components are fitted to at most 1024 of the tiles, evenly taken, and each is stretched from its
         2nd to its 98th percentile.
 
     Returns
@@ -45,8 +45,7 @@ def feature_colours(features: NDArray[Any]) -> NDArray[np.uint8]:
         return np.empty((0, 3), np.uint8)
     chosen = values[np.unique(np.linspace(0, len(values) - 1, _FIT).astype(np.int64))]
     mean = chosen.mean(axis=0)
-    _, _, axes = np.linalg.svd(chosen - mean, full_matrices=False)
-    axes = axes[:3]
+    axes = _components(chosen - mean)
     axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]  # the sign of a component is free
     found = np.full((len(values), 3), 0.5)
     scores = (values - mean) @ axes.T
@@ -55,6 +54,18 @@ def feature_colours(features: NDArray[Any]) -> NDArray[np.uint8]:
     found[:, : len(axes)] = np.where(high > low, np.clip((scores - low) / spread, 0, 1), 0.5)
     colours: NDArray[np.uint8] = np.rint(255 * found).astype(np.uint8)
     return colours
+
+
+def _components(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The first three principal components of centred values, by the smaller of their two square matrices."""
+    if len(values) < values.shape[1]:
+        _, vectors = np.linalg.eigh(values @ values.T)
+        axes = vectors[:, :-4:-1].T @ values
+        lengths = np.linalg.norm(axes, axis=1)[:, None]
+        return np.where(lengths > 0, axes / np.where(lengths > 0, lengths, 1.0), 0.0)
+    _, vectors = np.linalg.eigh(values.T @ values)
+    found: NDArray[np.float64] = vectors[:, :-4:-1].T
+    return found
 
 
 def similarity(features: NDArray[Any], tile: int) -> NDArray[np.float32]:

@@ -104,8 +104,10 @@ class FeatureModel:
         if self.device.type == "cuda":
             pixels = pixels.pin_memory().to(self.device, non_blocking=True)
             self._scale, self._shift = self._scale.to(self.device), self._shift.to(self.device)
-        changed = pixels.permute(0, 3, 1, 2).to(torch.float32).mul_(self._scale).sub_(self._shift)
-        return changed if self.settings.channels_last else changed.contiguous()
+        pixels = pixels.permute(0, 3, 1, 2)
+        if not self.settings.channels_last:
+            pixels = pixels.contiguous()  # of bytes this takes a quarter of the time
+        return torch.mul(pixels, self._scale).sub_(self._shift)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return the features (n, numbers) of prepared images, float32, on the device."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
+from .._arguments import local_only
 from ..errors import CellMixDaliError
 
 __all__ = ["Aside", "WriteError", "remove_parts", "sync_folder", "write_aside"]
@@ -63,7 +64,7 @@ class Aside:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = path = local_only("A file of results", path)
         self.part = path.with_name(f"{path.name}.{uuid4().hex[:12]}.part")
         with told(path):
             self.file: BinaryIO = self.part.open("xb", buffering=_BUFFER)

@@ -40,6 +40,13 @@ def test_like_features_have_like_colours() -> None:
         assert np.abs(colours[kind == each][:, :2] - means[each][:2]).max() < 30
     apart = [np.abs(means[a] - means[b]).max() for a, b in ((0, 1), (0, 2), (1, 2))]
     assert min(apart) > 100
+    few = random.normal(size=(40, 90)) * np.linspace(9, 1, 90) ** 2
+    _, _, axes = np.linalg.svd(few - few.mean(0), full_matrices=False)
+    scores, found = (few - few.mean(0)) @ axes[:3].T, feature_colours(few).astype(float)
+    within = (found > 0) & (found < 255)
+    for each in range(3):
+        own = within[:, each]
+        assert abs(np.corrcoef(scores[own, each], found[own, each])[0, 1]) > 0.999
     assert feature_colours(np.ones((3, 2), np.float16)).tolist() == [[128, 128, 128]] * 3
     assert feature_colours(np.empty((0, 5))).shape == (0, 3)
 

@@ -261,6 +261,15 @@ def test_a_short_last_batch_is_augmented(table: TileTable, engine: str) -> None:
     assert sum(sizes) == len(table)
 
 
+def test_passes_of_an_evaluation_draw_apart(table: TileTable) -> None:
+    """Test-time augmentation: the answers of several passes over one loader are averaged; the tiles' order stays."""
+    with evaluate_loader(table, batch_size=5, augment=darker) as loader:
+        passes = [[{"tile": b["tile"].clone(), "images": b["images"].clone()} for b in loader] for _ in range(2)]
+    for first, second in zip(*passes, strict=True):
+        assert torch.equal(first["tile"], second["tile"])
+        assert (first["images"] != second["images"]).flatten(1).any(1).all()
+
+
 @pytest.mark.parametrize("method", ["none", "CellMix-Group", "FMix", "SaliencyMix"])
 def test_built_in_ones_by_name(table: TileTable, method: str) -> None:
     """Both engines see the same colours, whatever is mixed afterwards; another recipe is another state."""

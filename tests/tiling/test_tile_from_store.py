@@ -8,11 +8,13 @@ import tarfile
 import numpy as np
 import pytest
 
+from cellmix_dali._arguments import path_of
 from cellmix_dali._urls import place_name
 from cellmix_dali.errors import ArgumentError, NotReadError
 from cellmix_dali.pipelines import read_table
 from cellmix_dali.reading.shards import ShardReader
 from cellmix_dali.shards import open_tiles
+from cellmix_dali.storage.aside import write_aside
 from cellmix_dali.tiling import TilingSettings, tile_slides
 
 SETTINGS = TilingSettings(256, tissue=0.0)
@@ -100,6 +102,16 @@ def test_results_go_to_folders(run, tmp_path, rendered):
     assert code == 2
     assert "results go to folders of this machine" in " ".join(said.split())
     assert not (tmp_path / "s3:").exists()
+
+
+@pytest.mark.usefixtures("store")
+def test_no_file_of_results_is_written_among_what_is_kept_of_objects(tmp_path):
+    with (
+        pytest.raises(ArgumentError, match=r"cannot be written to s3://archive/a\.json"),
+        write_aside(path_of("A file", "s3://archive/a.json")),
+    ):
+        pass
+    assert not (tmp_path / "kept").exists()
 
 
 def test_inspect_takes_a_url(run, archive):
