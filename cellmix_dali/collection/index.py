@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .._arguments import path_of
+from .._urls import is_url, url_of
 from ..errors import ArgumentError, SlideError
 from ..slides import Slide, open_slide
 from ..storage.paths import home_expanded
@@ -156,6 +157,8 @@ class CollectionIndex:
     def _current(self, slide: str | os.PathLike[str]) -> Entry | None:
         """A slide's entry, if the slide is as it was; where not, say so, once."""
         location = location_of(slide)
+        if is_url(slide) or url_of(location) is not None:  # not in it, see `make_index`
+            return None
         entry = self._file.entry(location)
         if entry is None:
             self._tell(f"{slide} is not in {self.path}, so it is opened by its file.")
