@@ -16,8 +16,9 @@ ROOT = Path(__file__).parents[1]
 SOURCES = {
     "cellmix_dali/" + str(path.relative_to(ROOT)).removeprefix("cellmix_dali/")
     for top in ("cellmix_dali", "plugins", "pipelines")
-    for path in (ROOT / top).rglob("*.py")
-} | {"cellmix_dali/py.typed", "cellmix_dali/tiling/report.html.jinja"}
+    for path in (ROOT / top).rglob("*")
+    if path.suffix in (".py", ".jinja")
+} | {"cellmix_dali/py.typed"}
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def test_wheel(built: Path) -> None:
         text = archive.read(metadata).decode()
         (entry_points,) = (name for name in names if name.endswith("/entry_points.txt"))
         assert "cellmix-dali = cellmix_dali.cli:main" in archive.read(entry_points).decode()
-    for extra in ("cuda120", "cuda130", "dev", "peers"):
+    for extra in ("cloud", "cuda120", "cuda130", "dev", "peers"):
         assert f"Provides-Extra: {extra}" in text
     assert "License-Expression: Apache-2.0" in text
     assert "Requires-Python: >=3.10" in text

@@ -30,7 +30,7 @@ _AHEAD = 4  # workers that are forked at once
 _PATIENCE = 5.0  # seconds in which workers that are told to end do so
 # One worker a core, so one thread each.
 _ENVIRONMENT = {f"{of}_NUM_THREADS": "1" for of in ("OMP", "MKL", "OPENBLAS")}
-_NOT_FORKED = ("torch", "nvidia.dali", "cupy", "jax", "tensorflow")  # they have threads, or the GPU
+_NOT_FORKED = ("torch", "nvidia.dali", "cupy", "jax", "tensorflow", "obstore")  # they have threads, or the GPU
 _alone: list[bool] = []
 
 
@@ -190,7 +190,7 @@ class Processes(Executor[TaskT, OutcomeT]):
             with _uninterrupted(), _environment():
                 context = self._context()
                 ours, its = context.Pipe()
-                process = context.Process(target=serve, args=(its, self._do, os.getpid(), _ENVIRONMENT))
+                process = context.Process(target=serve, args=(its, self._do, os.getpid(), dict(os.environ)))
                 try:
                     process.start()
                 finally:

@@ -33,7 +33,7 @@ def serve(connection: Connection[Any, Any], do: Callable[[Any], Any], job: int, 
     job : int
         The process that started this one.
     environment : mapping of str to str
-        Variables to set.
+        Variables to set: those of the job, which a server that was started before does not know.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tarfile
 
 import numpy as np
@@ -102,6 +104,21 @@ def test_results_go_to_folders(run, tmp_path, rendered):
     assert code == 2
     assert "results go to folders of this machine" in " ".join(said.split())
     assert not (tmp_path / "s3:").exists()
+
+
+@pytest.mark.parametrize("kind", ["processes of this one", "the command's"])
+def test_workers_read_from_a_store(archive, rendered, tmp_path, kind):
+    """They are told of credentials that were set late; and no process is forked that has used a store: it would hang."""
+    tile_slides([each.path for each in rendered], tmp_path / "local", SETTINGS, workers=0)
+    if kind == "the command's":
+        code = "from cellmix_dali.cli import main; main()"
+        options = ["--tile-size", "256", "--tissue", "0", "--workers", "2", "--level", "0"]
+        command = [sys.executable, "-c", code, "tile", "s3://archive/in", "--out", str(tmp_path / "stored"), *options]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    else:
+        tile_slides("s3://archive/in", tmp_path / "stored", SETTINGS, workers=2)
+    assert images(tmp_path / "stored") == images(tmp_path / "local")
 
 
 @pytest.mark.usefixtures("store")
