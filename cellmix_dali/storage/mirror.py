@@ -217,13 +217,13 @@ def _begin(mirror: Mirror, starts: NDArray[np.int64], ends: NDArray[np.int64]) -
     """Send for what is missing; what another thread of this process fetches just now is waited for."""
     with mirror._lock:
         runs, flying = mirror.missing(starts, ends)
-        tasks = list({mirror._flying[page] for page in flying})
-        for first, end in runs:
-            task = _requests().submit(_run, mirror, first, end)
-            mirror._flying.update(dict.fromkeys(range(first, end), task))
-            task.add_done_callback(functools.partial(_landed, mirror, first, end))
-            tasks.append(task)
-    return [(mirror, task) for task in tasks]
+        others = {mirror._flying[page] for page in flying}
+        own = {run: _requests().submit(_run, mirror, *run) for run in runs}
+        for run, task in own.items():
+            mirror._flying.update(dict.fromkeys(range(*run), task))
+    for run, task in own.items():  # not under the lock: of a task that is done this calls at once
+        task.add_done_callback(functools.partial(_landed, mirror, *run))
+    return [(mirror, task) for task in (*others, *own.values())]
 
 
 def _run(mirror: Mirror, first: int, end: int) -> None:

@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MissingDependencyError, NotReadError
+from ..errors import ArgumentError, MissingDependencyError, NotReadError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -154,11 +154,20 @@ def _store_of(url: str) -> tuple[ObjectStore, str]:
     """The store of a URL, one for each bucket and process, and the object's name in it."""
     scheme, _, rest = url.partition("://")
     host, _, key = rest.partition("/")
-    return _opened(scheme, host, os.getpid()), key
+    if _process and _process[0] != os.getpid():
+        raise ArgumentError(
+            f"{url} cannot be read in process {os.getpid()}: it is a fork of process {_process[0]}, which has read "
+            "from a store, and the threads that do so are missing here. Start processes by spawn or forkserver, or "
+            "read from stores only after the fork."
+        )
+    return _opened(scheme, host), key
+
+
+_process: list[int] = []  # the one that uses obstore, whose threads do not live on in a fork: it would wait for ever
 
 
 @functools.cache
-def _opened(scheme: str, host: str, process: int) -> ObjectStore:  # noqa: ARG001 (a fork's connections are its own)
+def _opened(scheme: str, host: str) -> ObjectStore:
     try:
         from obstore import store
     except ImportError as error:
@@ -166,6 +175,7 @@ def _opened(scheme: str, host: str, process: int) -> ObjectStore:  # noqa: ARG00
             f"Reading from {scheme}:// needs obstore, which cannot be imported here ({error}). Install it: "
             "pip install 'cellmix-dali[cloud]'."
         ) from error
+    _process[:] = [os.getpid()]
     given = os.environ.get("CELLMIX_DALI_STORE_SECONDS")
     seconds = STORE_SECONDS if given is None else float(given)
     retry: RetryConfig = {
@@ -232,11 +242,6 @@ def _refused(url: str, error: Exception) -> Exception:
         return NotReadError(
             f"{url} was not read: the server does not answer range requests, without which each tile would cost the "
             "whole file. Copy the file, or use another server."
-        )
-    if "fork" in text.lower():
-        return NotReadError(
-            f"{url} was not read: this process is a fork of one that reads from stores, whose connections do not live "
-            "on in it. Start processes by spawn."
         )
     why = _status(error) or ("no answer in time" if "imeout" in text or "TimedOut" in text else "the connection broke")
     return NotReadError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from cellmix_dali._arguments import path_of
-from cellmix_dali.errors import NotReadError
+from cellmix_dali.errors import ArgumentError, NotReadError
 from cellmix_dali.storage import mirror as mirrors
 from cellmix_dali.storage.mirror import attach, fetch, held, tidy
 from cellmix_dali.storage.objects import here, here_folder
@@ -198,6 +199,30 @@ def test_a_folder_is_what_the_store_lists(store):
     del store.objects["b/f/b.txt"]
     here_folder(folder)
     assert [each.name for each in folder.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.usefixtures("store")
+def test_a_fork_of_a_process_that_has_read_says_so(data):
+    """It would wait for ever for threads that are missing in it."""
+    assert read(data, (0, 100)) == [DATA[:100]]
+    told, tells = multiprocessing.Pipe(duplex=False)
+
+    def read_in_the_fork():
+        try:
+            tells.send(read(data, (2_000_000, 2_000_100)))
+        except ArgumentError as error:
+            tells.send(str(error))
+
+    process = multiprocessing.get_context("fork").Process(target=read_in_the_fork)
+    process.start()
+    try:
+        assert told.poll(30), "it hangs"
+        said = told.recv()
+    finally:
+        process.kill()
+        process.join()
+    assert "it is a fork of process" in said
+    assert "by spawn or forkserver" in said
 
 
 def test_nothing_is_left_running(data):

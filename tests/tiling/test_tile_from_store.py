@@ -107,8 +107,9 @@ def test_results_go_to_folders(run, tmp_path, rendered):
 
 
 @pytest.mark.parametrize("kind", ["processes of this one", "the command's"])
-def test_workers_read_from_a_store(archive, rendered, tmp_path, kind):
-    """They are told of credentials that were set late; and no process is forked that has used a store: it would hang."""
+@pytest.mark.usefixtures("archive")
+def test_workers_read_from_a_store(rendered, tmp_path, kind):
+    """They know credentials that were set late; a process that has used a store is not forked: it would hang."""
     tile_slides([each.path for each in rendered], tmp_path / "local", SETTINGS, workers=0)
     if kind == "the command's":
         code = "from cellmix_dali.cli import main; main()"
