@@ -20,18 +20,14 @@ def test_what_is_compiled_is_kept_and_not_compiled_again(
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(_compiled_cache.config, "CACHE_DIR", str(tmp_path))
     for new in (True, False):
-        done = CliRunner().invoke(app, ["warm-up", "augment", "--workers", "1"])
+        done = CliRunner().invoke(app, ["warm-up", "mix", "--workers", "1"])
         assert done.exit_code == 0, (done.output, capfd.readouterr().err)
         words = done.output.split()
-        assert words[:2] == ["augment:", "compiled."]
+        assert words[:2] == ["mix:", "compiled."]
         assert (int(words[2]) > 0) is new
         assert words[3:8] == ["functions", "are", "new", "in", f"{tmp_path}/cellmix_dali,"]
     kept = {path.name.split("-")[0] for path in tmp_path.rglob("*.nbc")}
-    assert {
-        "plugins.engines.cpu_colour.run",
-        "plugins.engines.cpu_coloured.run",
-        "plugins.engines.cpu_blur.run",
-    } <= kept
+    assert {"mixing._exchange.exchanged", "plugins.engines.cpu_kernel.paste", "plugins.engines.cpu_kernel.share"} <= kept
 
 
 def test_what_it_cannot_do_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
