@@ -27,7 +27,7 @@ def test_what_is_compiled_is_kept_and_not_compiled_again(
         assert (int(words[2]) > 0) is new
         assert words[3:8] == ["functions", "are", "new", "in", f"{tmp_path}/cellmix_dali,"]
     kept = {path.name.split("-")[0] for path in tmp_path.rglob("*.nbc")}
-    assert {"mixing._exchange.exchanged", "plugins.engines.cpu_kernel.paste", "plugins.engines.cpu_kernel.share"} <= kept
+    assert {"mixing._exchange.exchanged", "plugins.engines.cpu_kernel.paste"} <= kept
 
 
 def test_what_it_cannot_do_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
