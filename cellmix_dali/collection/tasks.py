@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import nullcontext
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from ..errors import (
-    DAMAGED,
-    NOT_READ,
-    ArgumentError,
-    CellMixDaliError,
-    MissingDependencyError,
-    NotReadError,
-    SlideError,
-)
-from ..jobs.deadline import deadline, where_it_hung
+from ..errors import DAMAGED, NOT_READ, ArgumentError, NotReadError, SlideError
+from ..jobs.attempt import attempt
 from ..jobs.executor import LOST
 from ..slides.found_record import NotKeptError, record_of
 from ..slides.opening import look_at
 from ..slides.slide import Slide
-from ..storage.aside import WriteError
-from ..storage.moment import moment_of
-from ..storage.patience import RETRY_SECONDS, Retry
+from ..storage.patience import RETRY_SECONDS
 from ..tissue.looking import look_for_tissue
 from .entry import Look, mask_key, packed_entry, thumbnail_bytes
 from .settings import IndexSettings
@@ -102,47 +92,22 @@ def do_task(task: IndexTask) -> IndexedSlide:
     WriteError, MissingDependencyError
         If no slide is to blame, and the job must stop.
     """
-    hung = where_it_hung(task.folder, str(task.number))
-    if hung is not None:
-        return _refused(
-            task,
-            f"{task.slide}: the look at it took longer than {task.timeout:g} seconds, so it was given up. It hung "
-            f"here: {hung}. Try the slide alone, on another machine, or with a longer --slide-timeout.",
-        )
-    try:
-        with nullcontext() if task.timeout is None else deadline(task.folder, str(task.number), task.timeout):
-            return _done_at_last(task)
-    except (WriteError, MissingDependencyError):
-        raise
-    except Exception as error:  # whatever a library raises on a strange file must not end the job
-        reason = str(error)
-        if not isinstance(error, CellMixDaliError):
-            reason = f"{task.slide} cannot be opened ({type(error).__name__}: {error})."
-        elif str(task.slide) not in reason:
-            reason = f"{task.slide}: {reason}"
-        if _is_of_the_moment(error):
-            return IndexedSlide(task.slide, fault=reason, kind=NOT_READ)
-        return _refused(task, reason)
+    return attempt(
+        lambda _: _done(task),
+        partial(_refused, task),
+        slide=task.slide,
+        what="look at",
+        cannot=f"{task.slide} cannot be opened",
+        folder=task.folder,
+        key=str(task.number),
+        timeout=task.timeout,
+        retry_seconds=task.retry_seconds,
+    )
 
 
 def lost_task(task: IndexTask) -> IndexedSlide:
     """Return what becomes of a look whose processes died."""
     return _refused(task, f"{task.slide}: {LOST}")
-
-
-def _done_at_last(task: IndexTask) -> IndexedSlide:
-    for pause in Retry(seconds=task.retry_seconds).pauses():
-        try:
-            return _done(task)
-        except Exception as error:
-            if not _is_of_the_moment(error) or isinstance(error, WriteError):
-                raise
-        time.sleep(pause)
-    return _done(task)
-
-
-def _is_of_the_moment(error: Exception) -> bool:
-    return isinstance(error, NotReadError) or moment_of(error) is not None
 
 
 def _done(task: IndexTask) -> IndexedSlide:
@@ -184,14 +149,14 @@ def _look(slide: Slide, task: IndexTask) -> tuple[Look, str]:
     return Look(masks, thumbnail_bytes(picture, settings.thumbnail) if settings.thumbnail else None), ""
 
 
-def _refused(task: IndexTask, reason: str) -> IndexedSlide:
-    """An entry that says why a slide cannot be opened, as long as its file is the same."""
-    try:
-        states = states_of([task.slide])
-    except SlideError:  # not even that can be said
-        return IndexedSlide(task.slide, fault=reason)
-    said = _said(task, states) | {"slide": None, "fault": reason}
-    return IndexedSlide(task.slide, packed_entry(said, (), Look({})), reason)
+def _refused(task: IndexTask, reason: str, kind: str = DAMAGED) -> IndexedSlide:
+    """An entry that says why a slide cannot be opened, as long as its file is the same; none of one not read."""
+    said = reason if str(task.slide) in reason else f"{task.slide}: {reason}"
+    entry = b""
+    if kind != NOT_READ:
+        with suppress(SlideError):  # then not even that can be said
+            entry = packed_entry(_said(task, states_of([task.slide])) | {"slide": None, "fault": said}, (), Look({}))
+    return IndexedSlide(task.slide, entry, said, kind)
 
 
 def _said(task: IndexTask, states: list[dict[str, Any]]) -> dict[str, Any]:

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import json
-import time
-from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from ..errors import (
-    DAMAGED,
-    NOT_READ,
-    ArgumentError,
-    CellMixDaliError,
-    MissingDependencyError,
-    NotReadError,
-    SlideError,
-)
-from ..jobs.deadline import deadline, where_it_hung
+from ..errors import DAMAGED, ArgumentError, SlideError
+from ..jobs.attempt import attempt
 from ..jobs.executor import LOST
 from ..slides import open_slide
-from ..storage.aside import WriteError
-from ..storage.moment import MOMENT, moment_of, refusal
-from ..storage.patience import RETRY_SECONDS, Retry
+from ..storage.moment import MOMENT, refusal
+from ..storage.patience import RETRY_SECONDS
 from ..tables.recipe import SlideFiles
 from .pixels import tissue_pixels
 from .settings import StainSettings
@@ -85,25 +75,17 @@ def do_task(task: StainTask) -> SlideStain:
     WriteError, MissingDependencyError
         If nothing can be written, or a package is missing: no slide is to blame, and the job must stop.
     """
-    hung = where_it_hung(task.folder, task.key)
-    if hung is not None:
-        return _failed(
-            task,
-            f"{task.slide}: the work on it took longer than {task.timeout:g} seconds, so it was given up. It hung "
-            f"here: {hung}. Try the slide alone, on another machine, or with a longer --slide-timeout.",
-        )
-    try:
-        with nullcontext() if task.timeout is None else deadline(task.folder, task.key, task.timeout):
-            return _done_at_last(task)
-    except (WriteError, MissingDependencyError):
-        raise
-    except Exception as error:  # whatever a library raises on a strange file must not end the job
-        reason = str(error)
-        if not isinstance(error, CellMixDaliError):
-            reason = f"The stain of {task.slide} cannot be fitted ({type(error).__name__}: {error})."
-        elif str(task.slide) not in reason:
-            reason = f"{task.slide}: {reason}"
-        return _failed(task, reason, NOT_READ if _is_of_the_moment(error) else DAMAGED)
+    return attempt(
+        lambda _: _done(task),
+        partial(_failed, task),
+        slide=task.slide,
+        what="work on",
+        cannot=f"The stain of {task.slide} cannot be fitted",
+        folder=task.folder,
+        key=task.key,
+        timeout=task.timeout,
+        retry_seconds=task.retry_seconds,
+    )
 
 
 def lost_task(task: StainTask) -> SlideStain:
@@ -135,24 +117,8 @@ def inputs_of(slide: Path, files: SlideFiles, mpp: float | None) -> str:
 
 
 def _failed(task: StainTask, reason: str, kind: str = DAMAGED) -> SlideStain:
-    return SlideStain(str(task.slide), fault=reason, fault_kind=kind)
-
-
-def _done_at_last(task: StainTask) -> SlideStain:
-    """Do a piece of work, if need be again, until it does not fail for a reason of the moment, or time is up."""
-    for pause in Retry(seconds=task.retry_seconds).pauses():
-        try:
-            return _done(task)
-        except Exception as error:
-            if not _is_of_the_moment(error) or isinstance(error, WriteError):
-                raise
-        time.sleep(pause)
-    return _done(task)
-
-
-def _is_of_the_moment(error: Exception) -> bool:
-    """Whether a slide, or its mask or annotations, could not be read for a reason of the moment."""
-    return isinstance(error, NotReadError) or moment_of(error) is not None
+    said = reason if str(task.slide) in reason else f"{task.slide}: {reason}"
+    return SlideStain(str(task.slide), fault=said, fault_kind=kind)
 
 
 def _done(task: StainTask) -> SlideStain:

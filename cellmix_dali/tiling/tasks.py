@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from ..errors import DAMAGED, NOT_READ, CellMixDaliError, MissingDependencyError, NotReadError, SlideError
-from ..jobs.deadline import deadline, where_it_hung
+from ..errors import DAMAGED, SlideError
+from ..jobs.attempt import attempt
 from ..jobs.executor import LOST
 from ..slides import open_slide
-from ..storage.aside import WriteError
-from ..storage.moment import moment_of
-from ..storage.patience import RETRY_SECONDS, Retry
+from ..storage.patience import RETRY_SECONDS
 from .parts import make_part
 from .plans import plan_slide
 from .records import PartRecord, PlanRecord, inputs_of, intact
@@ -112,23 +109,19 @@ def do_task(task: Task) -> Outcome:
     """
     if task.known is not None and intact(task.folder, task.known.files, before=task.before, verify=task.verify):
         return replace(task.known, seconds=0.0)
-    hung = where_it_hung(task.folder, task.key)
-    if hung is not None:
-        return Failure(
-            f"{task.slide.path}: the work on it took longer than {task.timeout:g} seconds, so it was given up. It hung "
-            f"here: {hung}. Try the slide alone, on another machine, or with a longer --slide-timeout."
-        )
     began = time.monotonic()
-    try:
-        with nullcontext() if task.timeout is None else deadline(task.folder, task.key, task.timeout):
-            found = _done_at_last(task)
-    except (WriteError, MissingDependencyError):
-        raise
-    except Exception as error:  # whatever a library raises on a strange file must not end the job
-        known = isinstance(error, CellMixDaliError)
-        reason = str(error) if known else f"{task.slide.path} cannot be tiled ({type(error).__name__}: {error})."
-        return Failure(reason, NOT_READ if _is_of_the_moment(error) else DAMAGED)
-    return found if isinstance(found, Scale) else replace(found, seconds=time.monotonic() - began)
+    found = attempt(
+        lambda last: _done(task, leave_unread=last),
+        Failure,
+        slide=task.slide.path,
+        what="work on",
+        cannot=f"{task.slide.path} cannot be tiled",
+        folder=task.folder,
+        key=task.key,
+        timeout=task.timeout,
+        retry_seconds=task.retry_seconds,
+    )
+    return found if isinstance(found, Scale | Failure) else replace(found, seconds=time.monotonic() - began)
 
 
 def lost_task(task: Task) -> Outcome:
@@ -136,26 +129,7 @@ def lost_task(task: Task) -> Outcome:
     return Failure(f"{task.slide.path}: {LOST}")
 
 
-def _done_at_last(task: Task) -> PlanRecord | PartRecord | Scale:
-    """Do a piece of work, if need be again, until it does not fail for a reason of the moment, or time is up."""
-    for pause in Retry(seconds=task.retry_seconds).pauses():
-        try:
-            return _done(task, leave_unread=False)
-        except (WriteError, MissingDependencyError):
-            raise
-        except Exception as error:
-            if not _is_of_the_moment(error):
-                raise
-        time.sleep(pause)
-    return _done(task, leave_unread=True)
-
-
-def _is_of_the_moment(error: Exception) -> bool:
-    """Whether a slide, or its mask or annotations, could not be read for a reason of the moment."""
-    return isinstance(error, NotReadError) or moment_of(error) is not None
-
-
-def _done(task: Task, *, leave_unread: bool) -> PlanRecord | PartRecord | Scale:
+def _done(task: Task, *, leave_unread: bool) -> Outcome:
     """Do a piece of work."""
     if task.scale_only:
         return Scale(_mpp_of_tiles(task.slide, task.settings))

@@ -197,7 +197,7 @@ def test_what_the_moment_keeps_from_being_read(
         return opened(path)
 
     monkeypatch.setattr(tasks, "open_slide", refuse)
-    monkeypatch.setattr(tasks.time, "sleep", lambda _: None)
+    monkeypatch.setattr("time.sleep", lambda _: None)
     settings, out, most = StainSettings(tile_size=64, tiles=2, mpp=0.5, pixels=1000), tmp_path / "stains.parquet", 4
     assert all(row.fit is not None for row in fit(slides, out, settings).rows)  # it was tried again
     tries.clear()
