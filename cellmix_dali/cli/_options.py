@@ -76,6 +76,28 @@ Workers = Annotated[
         show_default=False,
     ),
 ]
+# Of commands that look at each slide once.
+NamedSlides = Annotated[
+    list[str],
+    typer.Argument(
+        help="Slide files, folders of slides, patterns in quotes such as '/data/**/*.svs', or one CSV list with the "
+        "columns slide[, mpp].",
+        show_default=False,
+    ),
+]
+JobWorkers = Annotated[
+    int | None, typer.Option(min=0, help="Worker processes; by default one per core. 0: none, for debugging.")
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(help="Instead of --workers: a Dask scheduler, tcp://host:port, whose workers share the file system."),
+]
+RetrySeconds = Annotated[
+    float, typer.Option(min=0, help="How long a slide is tried again that cannot be read just now.")
+]
+SlideTimeout = Annotated[
+    float, typer.Option(min=0, help="Seconds that the work on a slide may take. 0: as long as it takes.")
+]
 TileSize = Annotated[
     int | None, data_option(min=32, help="Side in pixels to which tiles are resized; by default their own.")
 ]

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress, ProgressColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
 
 from ..jobs import JobStoppedError
 from ..jobs.signals import Terminated, terminable
 from ..storage.aside import WriteError
 
-__all__ = ["SOME_FAILED", "Display", "duration", "may_end_early", "say"]
+__all__ = ["SOME_FAILED", "Display", "SlidesDisplay", "duration", "may_end_early", "say"]
 
 #: Exit codes.
 SOME_FAILED = 3
@@ -45,6 +45,27 @@ class Display:
     def __exit__(self, *_: object) -> None:
         if self.bars is not None:
             self.bars.stop()
+
+
+class SlidesDisplay(Display):
+    """Shows how far a job is that looks at each slide once: a bar, or a line for each slide that is done."""
+
+    def __init__(self, console: Console) -> None:
+        text = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeElapsedColumn()
+        super().__init__(console, *text)
+        self.told: set[str] = set()  # slides of which it was said what is wrong
+        self._slides = None if self.bars is None else self.bars.add_task("slides", total=None, text="starting")
+
+    def step(self, done: int, count: int, slide: str, *, good: str, fault: str = "", kind: str = "failed") -> None:
+        """Show a slide that is done: what is wrong with it, and of which kind; else what there is of it."""
+        place = f"{done:,} of {count:,}"
+        if fault:
+            say(self.console, f"[red]{kind}:[/] {escape(fault)}")
+            self.told.add(slide)
+        if self.bars is not None and self._slides is not None:
+            self.bars.update(self._slides, total=count, completed=done, text=place)
+        elif not fault:
+            say(self.console, f"{place} slides: {escape(good)}")
 
 
 @contextmanager

@@ -9,12 +9,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from ..errors import ArgumentError
 from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT
-from ._options import Level, Magnification, Mpp, MppOverride, TissueMethodName, make_folder
-from ._telling import SOME_FAILED, Display, may_end_early, say
+from ._options import (
+    Level,
+    Magnification,
+    Mpp,
+    MppOverride,
+    NamedSlides,
+    RetrySeconds,
+    Scheduler,
+    SlideTimeout,
+    TissueMethodName,
+    make_folder,
+)
+from ._telling import SOME_FAILED, SlidesDisplay, may_end_early, say
 
 if TYPE_CHECKING:
     from ..collection.tasks import IndexedSlide
@@ -23,14 +33,7 @@ __all__ = ["index"]
 
 
 def index(
-    slides: Annotated[
-        list[str],
-        typer.Argument(
-            help="Slide files, folders of slides, patterns in quotes such as '/data/**/*.svs', or one CSV list with "
-            "the columns slide[, mpp].",
-            show_default=False,
-        ),
-    ],
+    slides: NamedSlides,
     out: Annotated[Path, typer.Option(help="The index; one that is there is brought up to date.")] = Path(
         "collection.index"
     ),
@@ -59,18 +62,9 @@ def index(
             show_default=False,
         ),
     ] = None,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(
-            help="Instead of --workers: a Dask scheduler, tcp://host:port, whose workers share the file system."
-        ),
-    ] = None,
-    retry_seconds: Annotated[
-        float, typer.Option(min=0, help="How long a slide is tried again that cannot be read just now.")
-    ] = RETRY_SECONDS,
-    slide_timeout: Annotated[
-        float, typer.Option(min=0, help="Seconds that the work on a slide may take. 0: as long as it takes.")
-    ] = SLIDE_TIMEOUT,
+    scheduler: Scheduler = None,
+    retry_seconds: RetrySeconds = RETRY_SECONDS,
+    slide_timeout: SlideTimeout = SLIDE_TIMEOUT,
 ) -> None:
     """Look at every slide once: its levels, where its blocks lie, its tissue.
 
@@ -124,22 +118,8 @@ def index(
         sys.exit(SOME_FAILED)
 
 
-class _Display(Display):
-    """Shows how far the job is: a bar, and a line for each slide that cannot be used."""
-
-    def __init__(self, console: Console) -> None:
-        text = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeElapsedColumn()
-        super().__init__(console, *text)
-        self.told: set[str] = set()
-        self._slides = None if self.bars is None else self.bars.add_task("slides", total=None, text="starting")
-
+class _Display(SlidesDisplay):
     def show(self, done: int, count: int, slide: IndexedSlide) -> None:
         """Show a slide that is done."""
-        if slide.fault:
-            kind = "not read" if slide.kind == "not read" else "without tissue" if slide.opens else "failed"
-            say(self.console, f"[red]{kind}:[/] {escape(slide.fault)}")
-            self.told.add(str(slide.slide))
-        if self.bars is not None and self._slides is not None:
-            self.bars.update(self._slides, total=count, completed=done, text=f"{done:,} of {count:,}")
-        elif not slide.fault:
-            say(self.console, f"{done:,} of {count:,} slides: {escape(slide.slide.name)}")
+        kind = "not read" if slide.kind == "not read" else "without tissue" if slide.opens else "failed"
+        self.step(done, count, str(slide.slide), good=slide.slide.name, fault=slide.fault, kind=kind)

@@ -9,23 +9,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from ..errors import ArgumentError
 from ..stain.methods import METHODS
 from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT
 from ._options import (
     AnnotationsOrigin,
+    JobWorkers,
     Level,
     Magnification,
     MixedResolutions,
     Mpp,
     MppOverride,
+    NamedSlides,
+    RetrySeconds,
+    Scheduler,
+    SlideTimeout,
     TissueMethodName,
     make_folder,
 )
 from ._picture_file import ready_picture_file
-from ._telling import SOME_FAILED, Display, may_end_early, say
+from ._telling import SOME_FAILED, SlidesDisplay, may_end_early, say
 
 if TYPE_CHECKING:
     from ..stain import SlideStain, StainSettings, StainTable
@@ -34,14 +38,7 @@ __all__ = ["stain"]
 
 
 def stain(
-    slides: Annotated[
-        list[str],
-        typer.Argument(
-            help="Slide files, folders of slides, patterns in quotes such as '/data/**/*.svs', or one CSV list with "
-            "the columns slide[, mpp].",
-            show_default=False,
-        ),
-    ],
+    slides: NamedSlides,
     out: Annotated[Path, typer.Option(help="The table of stains, a .parquet file.")] = Path("stains.parquet"),
     method: Annotated[str, typer.Option(help=f"How stains are fitted: {', '.join(METHODS.names())}.")] = "macenko",
     parameter: Annotated[
@@ -90,21 +87,10 @@ def stain(
             help="End with exit code 0, not 3, where the stain of some slides could not be fitted.",
         ),
     ] = False,
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="Worker processes; by default one per core. 0: none, for debugging.")
-    ] = None,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(
-            help="Instead of --workers: a Dask scheduler, tcp://host:port, whose workers share the file system."
-        ),
-    ] = None,
-    retry_seconds: Annotated[
-        float, typer.Option(min=0, help="How long a slide is tried again that cannot be read just now.")
-    ] = RETRY_SECONDS,
-    slide_timeout: Annotated[
-        float, typer.Option(min=0, help="Seconds that the work on a slide may take. 0: as long as it takes.")
-    ] = SLIDE_TIMEOUT,
+    workers: JobWorkers = None,
+    scheduler: Scheduler = None,
+    retry_seconds: RetrySeconds = RETRY_SECONDS,
+    slide_timeout: SlideTimeout = SLIDE_TIMEOUT,
 ) -> None:
     """Fit the stain of each slide on its tissue, for stain normalisation.
 
@@ -198,24 +184,9 @@ def _mpps(given: list[float | None]) -> Any:
     return None if all(mpp is None for mpp in given) else np.array([np.nan if mpp is None else mpp for mpp in given])
 
 
-class _Display(Display):
-    """Shows how far the job is: a bar, or a line for each slide that is done."""
-
-    def __init__(self, console: Console) -> None:
-        text = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeElapsedColumn()
-        super().__init__(console, *text)
-        self.told: set[str] = set()  # slides that could not be fitted, and of which it was said why
-        self._slides = None if self.bars is None else self.bars.add_task("slides", total=None, text="starting")
-
+class _Display(SlidesDisplay):
     def show(self, done: int, count: int, row: SlideStain) -> None:
         """Show a slide that is done."""
-        place = f"{done:,} of {count:,}"
-        if row.fit is None:
-            say(
-                self.console, f"[red]{'not read' if row.fault_kind == 'not read' else 'failed'}:[/] {escape(row.fault)}"
-            )
-            self.told.add(row.slide)
-        if self.bars is not None and self._slides is not None:
-            self.bars.update(self._slides, total=count, completed=done, text=place)
-        elif row.fit is not None:
-            say(self.console, f"{place} slides: {escape(Path(row.slide).name)}, {row.pixels:,} pixels")
+        good = f"{Path(row.slide).name}, {row.pixels:,} pixels"
+        kind = "not read" if row.fault_kind == "not read" else "failed"
+        self.step(done, count, row.slide, good=good, fault=row.fault if row.fit is None else "", kind=kind)

@@ -17,7 +17,7 @@ from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT
 from ..tiling.job_shard import JobShard
 from ..tiling.settings import Align, Format, Subsampling, TilingSettings
 from ._grouped import takes
-from ._options import Device, GridOptions
+from ._options import Device, GridOptions, JobWorkers, Scheduler
 from ._telling import SOME_FAILED, Display, duration, may_end_early, say
 
 if TYPE_CHECKING:
@@ -105,15 +105,8 @@ def tile(
             "same.",
         ),
     ] = False,
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="Worker processes; by default one per core. 0: none, for debugging.")
-    ] = None,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(
-            help="Instead of --workers: a Dask scheduler, tcp://host:port, whose workers share the file system."
-        ),
-    ] = None,
+    workers: JobWorkers = None,
+    scheduler: Scheduler = None,
     retry_seconds: Annotated[
         float,
         typer.Option(
