@@ -162,13 +162,11 @@ class _IndexFolder(JobFolder):
         self._out, self._overwrite = out, overwrite
         self._places: dict[int, tuple[int, int]] = {}
         self._before: IndexFile | None = None
-        self._journal: Journal | None = None
         super().__init__(folder)
 
     def close(self) -> None:
         """Let go of the folder."""
         if self._journal is not None:
-            self._journal.close()
             self._file.close()
         super().close()
 

@@ -105,14 +105,7 @@ class EmbedFolder(JobFolder):
     def __init__(self, folder: Path, asked: Mapping[str, Any], *, resume: bool) -> None:
         self.done: dict[str, SlideRecord] = {}
         self._asked, self._resume = dict(asked), resume
-        self._journal: Journal | None = None
         super().__init__(folder)
-
-    def close(self) -> None:
-        """Let go of the folder."""
-        if self._journal is not None:
-            self._journal.close()
-        super().close()
 
     def begin(self) -> None:
         """Find what is there, or begin anew."""

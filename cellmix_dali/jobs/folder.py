@@ -13,6 +13,7 @@ from ..storage.aside import write_aside
 from ..storage.folder_lock import FolderLock
 from ..storage.foreign_files import reading
 from .asked import is_whole, with_sum
+from .journal import Journal
 
 __all__ = ["JobFolder"]
 
@@ -46,6 +47,9 @@ class JobFolder(ABC):
     format: ClassVar[int]
     also_read: ClassVar[tuple[int | None, ...]] = ()
 
+    #: What is done, from `begin` on, where the job notes that; closed with the folder.
+    _journal: Journal | None = None
+
     def __init__(self, folder: Path, own: Path | None = None) -> None:
         self.folder, self.path = folder, folder / self.name
         self._locks = [FolderLock(folder, self.job, shared=own is not None)]
@@ -65,6 +69,8 @@ class JobFolder(ABC):
 
     def close(self) -> None:
         """Let go of the folder."""
+        if self._journal is not None:
+            self._journal.close()
         for lock in self._locks:
             lock.close()
 

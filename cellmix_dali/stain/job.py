@@ -160,14 +160,7 @@ class _StainFolder(JobFolder):
     def __init__(self, folder: Path, out: Path, settings: StainSettings, *, resume: bool, overwrite: bool) -> None:
         self.done: dict[str, SlideStain] = {}
         self._out, self._asked, self._resume, self._overwrite = out, settings.to_json(), resume, overwrite
-        self._journal: Journal | None = None
         super().__init__(folder)
-
-    def close(self) -> None:
-        """Let go of the folder."""
-        if self._journal is not None:
-            self._journal.close()
-        super().close()
 
     def add(self, row: SlideStain) -> None:
         """Note a slide that is done, safely on the disk."""

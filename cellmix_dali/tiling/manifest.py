@@ -115,16 +115,9 @@ class Manifest(JobFolder):
         self.done, self._shard = Done(), shard
         self.changed: tuple[int, ...] = ()
         self.written: int | None = None
-        self._journal: Journal | None = None
         self._asked = _asked(settings, collection, versions)
         self._collection, self._resume = collection, resume or shard is not None
         super().__init__(folder, None if shard is None else shard.folder(folder))
-
-    def close(self) -> None:
-        """Let go of the folder."""
-        if self._journal is not None:
-            self._journal.close()
-        super().close()
 
     def add(self, record: PlanRecord | PartRecord) -> None:
         """Note a finished piece of work, see `cellmix_dali.jobs.journal`.
