@@ -20,7 +20,7 @@ from ..tables.tile_table import TileTable, require_table
 from .ahead import Ahead
 from .model import FeatureModel, open_model
 from .settings import ModelSettings
-from .stream import Batch, Ended, SlideTiles, batches_of, pieces_of
+from .stream import Batch, Ended, SlideTiles, batches_of, pieces_of, rows_by_slide
 
 __all__ = ["Clock", "SlideFeatures", "embed", "features_of_slides", "slide_features"]
 
@@ -122,7 +122,7 @@ def embed(
         If an argument cannot be used, or a slide cannot be opened at all.
     """
     require_table(table)
-    by_slide = _rows_by_slide(table)
+    by_slide = rows_by_slide(table)
     features, found, faults = [], [], []
     whole = slide_features(
         table, model, settings, tile_size=tile_size, edge=edge, decoder=decoder, num_threads=num_threads
@@ -191,7 +191,7 @@ def slide_features(
         model = open_model(model, settings, size=tile_size)
     elif settings is not None:
         raise ArgumentError("settings with a FeatureModel: it has its own. Give them to open_model.")
-    slides = (SlideTiles(table.slides[int(table.slide[own[0]])], table.select(own)) for own in _rows_by_slide(table))
+    slides = (SlideTiles(table.slides[int(table.slide[own[0]])], table.select(own)) for own in rows_by_slide(table))
     return features_of_slides(
         slides, model, tile_size=tile_size, edge=edge, decoder=decoder, num_threads=num_threads, clock=Clock()
     )
@@ -313,13 +313,6 @@ class _UnderWay:
             downsample=ended.downsample,
             size=ended.size,
         )
-
-
-def _rows_by_slide(table: TileTable) -> list[NDArray[np.int64]]:
-    """Rows of each slide, in the order in which the table meets them."""
-    order = np.argsort(table.slide, kind="stable")
-    parts = np.split(order, np.flatnonzero(np.diff(table.slide[order])) + 1)
-    return sorted((part for part in parts if len(part)), key=lambda part: int(part[0]))
 
 
 def _one_size(table: TileTable) -> int:

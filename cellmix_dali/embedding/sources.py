@@ -26,9 +26,9 @@ from ..tables.recipe import SlideFiles, TileRecipe
 from ..tables.tile_table import TileTable
 from ..tiling import TilingSettings, find_slides
 from ..tiling.records import Input, inputs_of
-from ..tiling.slides import JobSlide
+from ..tiling.slides import JobSlide, numbered
 from ..tissue.thumbnails import thumbnail_of
-from .stream import SlideTiles
+from .stream import SlideTiles, rows_by_slide
 
 __all__ = ["About", "Sources", "find_sources"]
 
@@ -252,9 +252,7 @@ def _table(path: Path) -> TileTable | None:
 def _of_table(table: TileTable, recipe: TileRecipe) -> Sources:
     if not len(table):
         raise ArgumentError("The tile table is empty: there is nothing to embed.")
-    order = np.argsort(table.slide, kind="stable")
-    parts = np.split(order, np.flatnonzero(np.diff(table.slide[order])) + 1)
-    parts = sorted(parts, key=lambda part: int(part[0]))
+    parts = rows_by_slide(table)
     paths = [Path(table.slides[int(table.slide[part[0]])]).expanduser().absolute() for part in parts]
     names = _names(paths)
     slides = tuple(JobSlide(number, path, name) for number, (path, name) in enumerate(zip(paths, names, strict=True)))
@@ -277,14 +275,4 @@ def _thumbnail(opened: Slide, picture: NDArray[np.uint8] | None) -> NDArray[np.u
 
 def _names(paths: Sequence[Path]) -> list[str]:
     """The files' stems, as TRIDENT and CLAM name features; numbered where several are alike."""
-    found: list[str] = []
-    taken: set[str] = set()
-    for path in paths:
-        stem = path.stem.replace("\N{REPLACEMENT CHARACTER}", "_") or "slide"
-        name, count = stem, 1
-        while name.lower() in taken:
-            count += 1
-            name = f"{stem}-{count}"
-        taken.add(name.lower())
-        found.append(name)
-    return found
+    return numbered([path.stem.replace("\N{REPLACEMENT CHARACTER}", "_") or "slide" for path in paths])

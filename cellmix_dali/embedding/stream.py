@@ -22,7 +22,7 @@ from ..tables.positions import to_level0
 from ..tables.tile_table import TileTable
 from .model import FeatureModel
 
-__all__ = ["Batch", "Ended", "SlideTiles", "batches_of", "pieces_of"]
+__all__ = ["Batch", "Ended", "SlideTiles", "batches_of", "pieces_of", "rows_by_slide"]
 
 _AT_ONCE = 64  # tiles that are decoded together
 
@@ -47,6 +47,13 @@ class SlideTiles:
     table: TileTable | None
     error: Exception | None = None
     about: Any = None
+
+
+def rows_by_slide(table: TileTable) -> list[NDArray[np.int64]]:
+    """Return the rows of each slide, in the order in which the table meets them."""
+    order = np.argsort(table.slide, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(table.slide[order])) + 1)
+    return sorted((part for part in parts if len(part)), key=lambda part: int(part[0]))
 
 
 @dataclass(frozen=True, eq=False)

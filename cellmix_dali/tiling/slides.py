@@ -20,7 +20,7 @@ from ..tables.slide_list import read_slide_list
 from ..tables.split_columns import SPLIT_COLUMNS
 from .settings import TilingSettings
 
-__all__ = ["Collection", "JobSlide", "find_slides"]
+__all__ = ["Collection", "JobSlide", "find_slides", "numbered"]
 
 _LISTS = (".csv", ".parquet", ".pq")
 _GLOB = frozenset("*?[")
@@ -191,10 +191,14 @@ def _expand(source: str | Path, folders: list[Path]) -> list[Path]:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """Short names, all different: the files' stems, numbered where several are alike."""
+    """Short names, all different."""
+    return numbered([re.sub(r"[^A-Za-z0-9_-]", "_", path.stem)[:_LONGEST_NAME] or "slide" for path in paths])
+
+
+def numbered(stems: Sequence[str]) -> list[str]:
+    """Return names of files that are all different: numbered where stems are alike."""
     found: list[str] = []
     taken: set[str] = set()
-    stems = [re.sub(r"[^A-Za-z0-9_-]", "_", path.stem)[:_LONGEST_NAME] or "slide" for path in paths]
     own = set(stems)
     counts: dict[str, int] = {}  # up to which each stem's numbers are taken
     for stem in stems:

@@ -30,7 +30,7 @@ from cellmix_dali.embedding import (
     read_features,
 )
 from cellmix_dali.embedding.job import share_of
-from cellmix_dali.embedding.sources import find_sources
+from cellmix_dali.embedding.sources import _names, find_sources
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.storage.aside import WriteError
 from cellmix_dali.tables.coordinates import read_h5
@@ -306,3 +306,7 @@ def test_a_file_of_features_that_is_refused(tmp_path: Path) -> None:
     (tmp_path / "b.h5").write_bytes(b"nothing")
     with pytest.raises(ArgumentError, match="file of features"):
         read_features(tmp_path / "b.h5")
+
+
+def test_a_name_of_its_own_is_not_given_to_another() -> None:
+    assert _names([Path("/a/x.svs"), Path("/b/x.svs"), Path("/c/x-2.svs")]) == ["x", "x-3", "x-2"]
