@@ -70,6 +70,11 @@ class Arm:
         return _strategies(self.curriculum or "off")
 
     @property
+    def recipe(self) -> str | None:
+        """What its augmentation is now, see `recipe_of`; None where there is none."""
+        return None if self.augment is None else recipe_of(self.augment)
+
+    @property
     def options(self) -> tuple[str, ...]:
         """Those of `OPTIONS` that change this arm's training."""
         mixes = self.method != BASELINE

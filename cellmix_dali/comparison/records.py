@@ -106,13 +106,13 @@ class RunRecord:
         """
         if not isinstance(value, Mapping):
             raise _no_record(f"it is {type(value).__name__}, not a JSON object")
+        value = {**_BEFORE, **value}
         names = [each.name for each in fields(cls)]
-        missing = [name for name in names if name not in value and name not in (*_LATER, "also_tested")]
+        missing = [name for name in names if name not in value]
         odd = [str(name) for name in value if name not in names]
         if missing or odd:
             parts = [f"{what} {', '.join(which)}" for what, which in (("it lacks", missing), ("has odd", odd)) if which]
             raise _no_record(" and ".join(parts))
-        curriculum, *later = (value.get(name) for name in ("curriculum", *_LATER))
         epochs = [_figures(f"epochs[{place}]", each) for place, each in enumerate(_list("epochs", value["epochs"]))]
         if not epochs:
             raise _no_record("epochs is empty")
@@ -126,7 +126,7 @@ class RunRecord:
             return cls(
                 arm=_text("arm", value["arm"]),
                 method=_text("method", value["method"]),
-                curriculum=None if curriculum is None else _text("curriculum", curriculum),
+                curriculum=_text_or_none("curriculum", value["curriculum"]),
                 fold=_text("fold", value["fold"]),
                 seed=integer("seed", value["seed"], low=0),
                 candidate=_figures("candidate", value["candidate"]),
@@ -142,15 +142,17 @@ class RunRecord:
                 seconds=_number("seconds", value["seconds"]),
                 also_tested={
                     _text("a key of also_tested", change): _scores(f"also_tested[{change!r}]", scores)
-                    for change, scores in _mapping("also_tested", value.get("also_tested", {})).items()
+                    for change, scores in _mapping("also_tested", value["also_tested"]).items()
                 },
-                **{name: None if text is None else _text(name, text) for name, text in zip(_LATER, later, strict=True)},
+                augment=_text_or_none("augment", value["augment"]),
+                recipe=_text_or_none("recipe", value["recipe"]),
             )
         except ArgumentError as error:
             raise error if str(error).startswith(_NO_RECORD) else _no_record(str(error).split(":")[0]) from error
 
 
-_LATER = "augment", "recipe"  # records of former versions have none
+#: What records of former versions do not say.
+_BEFORE: Mapping[str, Any] = {"augment": None, "recipe": None, "also_tested": {}}
 _NO_RECORD = "This is not a record of a run of a comparison"
 
 
@@ -162,6 +164,10 @@ def _text(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise _no_record(f"{name} is {value!r}, not a text")
     return value
+
+
+def _text_or_none(name: str, value: Any) -> str | None:
+    return None if value is None else _text(name, value)
 
 
 def _list(name: str, value: Any) -> list[Any]:

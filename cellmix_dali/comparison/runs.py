@@ -13,7 +13,7 @@ import torch
 from ..errors import CellMixDaliError
 from ..jobs.executor import LOST
 from ..training import TrainingData, TrainingRun, TrainingSettings, train_and_test
-from .arms import Arm, recipe_of, slug
+from .arms import Arm, slug
 from .records import RunRecord
 from .settings import ComparisonSettings
 
@@ -102,6 +102,7 @@ def do_run(task: Task) -> RunRecord | str:
     torch.set_num_threads(of_all.threads)
     settings = of_all.of_run(run.arm, dict(run.values), run_seed(run.seed, run.fold))
     try:
+        recipe = run.arm.recipe  # before the training: its file may say something else afterwards
         done = train_and_test(replace(task.data, source=_shared(task.data.source, settings)), settings)
     except CellMixDaliError as error:
         return str(error)
@@ -109,7 +110,7 @@ def do_run(task: Task) -> RunRecord | str:
         return f"{type(error).__name__}: {error}"
     finally:
         torch.set_num_threads(threads)
-    return _record(run, done, settings.also_test, time.perf_counter() - started)
+    return _record(run, done, recipe, settings.also_test, time.perf_counter() - started)
 
 
 def lost_run(_: Task) -> RunRecord | str:
@@ -132,7 +133,7 @@ def forget_images() -> None:
     _sources.clear()
 
 
-def _record(run: Run, done: TrainingRun, also_test: Sequence[str], seconds: float) -> RunRecord:
+def _record(run: Run, done: TrainingRun, recipe: str | None, also_test: Sequence[str], seconds: float) -> RunRecord:
     # Records count from 0, as those of former versions do.
     epochs = [
         {name: value for name, value in entry.items() if name != "samples_per_second"} | {"epoch": number}
@@ -143,7 +144,7 @@ def _record(run: Run, done: TrainingRun, also_test: Sequence[str], seconds: floa
         method=run.arm.method,
         curriculum=run.arm.curriculum,
         augment=run.arm.augment,
-        recipe=None if run.arm.augment is None else recipe_of(run.arm.augment),
+        recipe=recipe,
         fold=run.fold,
         seed=run.seed,
         candidate=dict(run.values),

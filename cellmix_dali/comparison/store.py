@@ -13,7 +13,6 @@ from ..jobs.asked import differences
 from ..jobs.folder import JobFolder
 from ..storage.aside import remove_parts, write_aside
 from ..storage.foreign_files import read_json
-from .arms import recipe_of
 from .records import RunRecord
 from .runs import Run
 
@@ -80,7 +79,7 @@ class RunStore(JobFolder):
         arm = run.arm
         if found != (arm.method, arm.curriculum, arm.augment, run.fold, run.seed, dict(run.values)):
             raise ArgumentError(f"{path} is the record of another run.")
-        now = None if arm.augment is None else recipe_of(arm.augment)
+        now = arm.recipe
         if record.recipe != now:
             raise ArgumentError(f"{path} is of a run under another augmentation: {record.recipe}, and not {now}.")
         return record
