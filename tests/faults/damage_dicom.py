@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
-from damage_kinds import Kind
+from damage_kinds import Kind, put, registering, zero
 
 __all__ = ["DICOM_KINDS", "dicom_layout"]
 
@@ -36,18 +34,10 @@ class DicomLayout:
         return self.pixels + 12 + 8
 
 
-Damage: TypeAlias = Callable[[bytearray, DicomLayout], "bytearray | bytes | None"]
 DICOM_KINDS: list[Kind] = []
 
 
-def kind(unseen: str = "") -> Callable[[Damage], Damage]:
-    """Register a kind under its function's name."""
-
-    def register(damage: Damage) -> Damage:
-        DICOM_KINDS.append(Kind(damage.__name__.strip("_"), damage, unseen))  # type: ignore[arg-type]
-        return damage
-
-    return register
+kind = registering(DICOM_KINDS)
 
 
 def dicom_layout(path: Path) -> DicomLayout:
@@ -60,16 +50,6 @@ def dicom_layout(path: Path) -> DicomLayout:
     first = pixels + 20 + table
     items = [first + of for of in struct.unpack_from(f"<{table // 4}I", data, pixels + 20)]
     return DicomLayout(values, pixels, items)
-
-
-def zero(data: bytearray, start: int, length: int) -> bytearray:
-    data[start : start + length] = bytes(min(length, len(data) - start))
-    return data
-
-
-def put(data: bytearray, place: int, value: int, letter: str = "I") -> bytearray:
-    struct.pack_into(f"<{letter}", data, place, value)
-    return data
 
 
 @kind()
@@ -332,7 +312,7 @@ def _number_kinds() -> None:
         def damage(data: bytearray, at: DicomLayout, tag=tag, value=value, letter=letter):
             return put(data, at.values[tag], value, letter)
 
-        DICOM_KINDS.append(Kind(name, damage))  # type: ignore[arg-type]
+        DICOM_KINDS.append(Kind(name, damage))
 
 
 _number_kinds()

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import tifffile
@@ -16,7 +16,7 @@ from PIL import Image
 from slide_files import directory, jpeg, picture, without, write_tiff
 from vendor_files import Region, write_leica, write_philips, write_ventana
 
-__all__ = ["KINDS", "Kind", "Layout", "layout_of", "write_of_vendors", "write_rendered"]
+__all__ = ["KINDS", "Kind", "Layout", "layout_of", "put", "registering", "write_of_vendors", "write_rendered", "zero"]
 
 OFFSETS, COUNTS, TABLES = 324, 325, 347
 APERIO = "Aperio Image Library v12\r\n300x200 (64x64) JPEG/RGB Q=90|AppMag = 40|MPP = 0.25"
@@ -46,7 +46,7 @@ class Layout:
     block: int  # the one that is damaged: column 2, row 1
 
 
-Damage: TypeAlias = Callable[[bytearray, Layout], "bytearray | bytes | None"]
+Damage: TypeAlias = Callable[[bytearray, Any], "bytearray | bytes | None"]
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,32 @@ class Kind:
 KINDS: list[Kind] = []
 
 
-def kind(unseen: str = "") -> Callable[[Damage], Damage]:
-    """Register a kind under its function's name."""
+def registering(kinds: list[Kind]) -> Callable[..., Callable[[Damage], Damage]]:
+    """Return the decorator of the functions that damage one sort of files."""
 
-    def register(damage: Damage) -> Damage:
-        KINDS.append(Kind(damage.__name__.strip("_"), damage, unseen))
-        return damage
+    def kind(unseen: str = "") -> Callable[[Damage], Damage]:
+        """Register a kind under its function's name."""
 
-    return register
+        def register(damage: Damage) -> Damage:
+            kinds.append(Kind(damage.__name__.strip("_"), damage, unseen))
+            return damage
+
+        return register
+
+    return kind
+
+
+kind = registering(KINDS)
+
+
+def zero(data: bytearray, start: int, length: int) -> bytearray:
+    data[start : start + length] = bytes(min(length, len(data) - start))
+    return data
+
+
+def put(data: bytearray, place: int, value: int, letter: str = "I") -> bytearray:
+    struct.pack_into(f"<{letter}", data, place, value)
+    return data
 
 
 def layout_of(path: Path) -> Layout:
@@ -199,11 +217,6 @@ def second_half_never_written(data: bytearray, at: Layout):
 
 
 # -- Zeroed spans --------------------------------------------------------------------------------------------------
-
-
-def zero(data: bytearray, start: int, length: int) -> bytearray:
-    data[start : start + length] = bytes(min(length, len(data) - start))
-    return data
 
 
 @kind()

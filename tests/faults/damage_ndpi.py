@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
-from damage_kinds import Kind
+from damage_kinds import Kind, put, registering, zero
 
 __all__ = ["NDPI_KINDS", "ndpi_layout"]
 
@@ -36,18 +34,10 @@ class NdpiLayout:
         return self.directory + 2 + 12 * self.number + 8
 
 
-Damage: TypeAlias = Callable[[bytearray, NdpiLayout], "bytearray | bytes | None"]
 NDPI_KINDS: list[Kind] = []
 
 
-def kind(unseen: str = "") -> Callable[[Damage], Damage]:
-    """Register a kind under its function's name."""
-
-    def register(damage: Damage) -> Damage:
-        NDPI_KINDS.append(Kind(damage.__name__.strip("_"), damage, unseen))  # type: ignore[arg-type]
-        return damage
-
-    return register
+kind = registering(NDPI_KINDS)
 
 
 def ndpi_layout(path: Path) -> NdpiLayout:
@@ -65,16 +55,6 @@ def ndpi_layout(path: Path) -> NdpiLayout:
     (count,) = struct.unpack_from("<I", data, entries[STARTS] + 4)
     places = [start + of for of in struct.unpack_from(f"<{count}I", data, starts)]
     return NdpiLayout(directory, entries, number, start, value(LENGTH), places, starts)
-
-
-def zero(data: bytearray, start: int, length: int) -> bytearray:
-    data[start : start + length] = bytes(min(length, len(data) - start))
-    return data
-
-
-def put(data: bytearray, place: int, value: int, letter: str = "I") -> bytearray:
-    struct.pack_into(f"<{letter}", data, place, value)
-    return data
 
 
 @kind()
@@ -196,7 +176,7 @@ def _tag_kinds() -> None:
         def damage(data: bytearray, at: NdpiLayout, tag=tag, byte=byte, value=value, letter=letter):
             return put(data, at.entries[tag] + byte, value, letter)
 
-        NDPI_KINDS.append(Kind(name, damage))  # type: ignore[arg-type]
+        NDPI_KINDS.append(Kind(name, damage))
 
 
 _tag_kinds()
