@@ -37,7 +37,7 @@ from cellmix_dali.tables import TileTable
 
 OTHER_KINDS = {".ndpi": (NDPI_KINDS, ndpi_layout), ".dcm": (DICOM_KINDS, dicom_layout)}  # by suffix
 SECONDS = 20  # an alarm ends the child
-LOOKED_AT = 2  # tiles decoded of those that are not what they were
+LOOKED_AT = 6  # tiles decoded of those that are not what they were
 ADDRESSES = 2 << 30  # bytes of address space beyond the parent's
 TABLE_SIDE = 4  # tiles looked at along each side
 
