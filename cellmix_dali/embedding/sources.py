@@ -108,7 +108,7 @@ class Sources:
         return SlideTiles(str(slide.path), None, wrong, About(slide))
 
     def weight(self, slide: JobSlide) -> int:
-        """Return how many tiles a slide has, or, where its tissue decides, places of the grid; 0 of a bad one."""
+        """Return about how many tiles a slide has: of a table, its rows, else the places of its grid; 0 if it is bad."""
         if self.kind == "table":
             return len(self.rows[slide.number])
         try:

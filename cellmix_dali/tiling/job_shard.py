@@ -23,7 +23,7 @@ _MOST = 100_000
 
 @dataclass(frozen=True)
 class JobShard:
-    """Every so-manieth slide of a job, beginning with one of the first.
+    """A part of a job: of 64, the third has the slides 3, 67, 131 and so on.
 
     Attributes
     ----------
