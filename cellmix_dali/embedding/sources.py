@@ -108,7 +108,7 @@ class Sources:
         return SlideTiles(str(slide.path), None, wrong, About(slide))
 
     def weight(self, slide: JobSlide) -> int:
-        """Return about how many tiles a slide has: of a table, its rows, else the places of its grid; 0 if it is bad."""
+        """Return about how many tiles a slide has: its rows of a table, else the places of its grid; 0 if it is bad."""
         if self.kind == "table":
             return len(self.rows[slide.number])
         try:
