@@ -1,8 +1,10 @@
-"""What a test module leaves behind: threads, open files, child processes."""
+"""What a test module leaves behind: threads, open files, child processes, settings of the whole process."""
 
 from __future__ import annotations
 
 import gc
+import os
+import sys
 import threading
 import time
 from collections import Counter
@@ -10,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import numpy as np
 import psutil
 
 __all__ = ["nothing_left_behind"]
@@ -69,10 +72,22 @@ def children() -> Counter[str]:
     return found
 
 
+def settings() -> Counter[str]:
+    """What would change the results of the tests after it: environment, torch's threads, how small numbers may be."""
+    small = np.full(64, 1e-38, np.float32) * np.float32(0.01)
+    found = Counter(f"{name}={value}" for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST")
+    found[f"the smallest numbers are zeros: {not small.any()}"] += 1
+    if torch := sys.modules.get("torch"):
+        found[f"threads of torch: {torch.get_num_threads()}"] += 1
+        found[f"deterministic: {torch.are_deterministic_algorithms_enabled()}"] += 1
+        found[f"dtype: {torch.get_default_dtype()}"] += 1
+    return found
+
+
 @contextmanager
 def nothing_left_behind() -> Iterator[None]:
     """Assert that threads, files and children are, after the block, those that were there before."""
-    looks = {"threads": threads, "files": files, "children": children}
+    looks = {"threads": threads, "files": files, "children": children, "settings": settings}
     before = {what: look() for what, look in looks.items()}
     yield
     deadline = time.monotonic() + _WAIT

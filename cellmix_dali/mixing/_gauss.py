@@ -52,8 +52,9 @@ def blurred(padded):
     Beside it, too, lies nothing.
     """
     found, line = np.empty((SIDE, SIDE), np.float32), np.zeros(SIDE + 2 * REACH, np.float32)
-    row, middle = 4 * SIDE, line.ctypes.data + 4 * REACH
+    row = 4 * SIDE
     for y in range(SIDE):
+        middle = line.ctypes.data + 4 * REACH
         source, target = padded.ctypes.data + (y + REACH) * row, found.ctypes.data + y * row
         for at in range(0, row, 4 * _LANES):
             _weighted(source + at, row, middle + at)

@@ -183,16 +183,15 @@ def _resize(image, shape, own, cubic, planes, kinds, numbers, room, out):
     line, four = np.empty(_RGB * wide + 4, np.float32), np.empty(4 * (size + 1), np.float32)
     corner = image + top * line_bytes + _RGB * left
     changed = changes(numbers, kinds.size)
-    pixels, stride, weights = line.ctypes.data, 4 * by_column.shape[1], by_column.ctypes.data
+    stride = 4 * by_column.shape[1]
     for y in range(0, size, at_once):
         count = min(at_once, size - y)
         for row in range(count):
             number = y + row
             _add_rows(line, corner + lines[number] * line_bytes, line_bytes, down[number], by_row[number], _RGB * wide)
             for x in range(size):
-                _weigh(
-                    pixels + 4 * _RGB * columns[x], weights + stride * x, across[x], four.ctypes.data + 16 * x
-                )  # fmt: skip
+                pixels, weights = line.ctypes.data + 4 * _RGB * columns[x], by_column.ctypes.data + stride * x
+                _weigh(pixels, weights, across[x], four.ctypes.data + 16 * x)
             _split(four, rows, row * size, size)
         here = rows
         if changed:
