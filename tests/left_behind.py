@@ -38,6 +38,7 @@ _LASTING = (
     "tqdm",
     "event_loop",
 )
+_RULING = ("CELLMIX_DALI", "AWS_", "MALLOC_", "MKL_", "NUMBA_", "OMP_", "OPENBLAS_", "PYTHON")  # in the environment
 _OF_DALI = "(_worker)"  # the thread of DALI's dynamic mode
 _WAIT = 10.0
 
@@ -75,7 +76,7 @@ def children() -> Counter[str]:
 def settings() -> Counter[str]:
     """What would change the results of the tests after it: environment, torch's threads, how small numbers may be."""
     small = np.full(64, 1e-38, np.float32) * np.float32(0.01)
-    found = Counter(f"{name}={value}" for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST")
+    found = Counter(f"{name}={value}" for name, value in os.environ.items() if name.startswith(_RULING))
     found[f"the smallest numbers are zeros: {not small.any()}"] += 1
     if torch := sys.modules.get("torch"):
         found[f"threads of torch: {torch.get_num_threads()}"] += 1
