@@ -24,7 +24,7 @@ from ..tables.recipe import TileRecipe
 from ..tables.tile_table import TileTable
 from ..tiling.records import BadTile, file_stamps, inputs_of
 from ..tiling.slides import JobSlide
-from .features import Clock, SlideFeatures, features_of_slides
+from .features import Clock, FeaturesOfSlides, SlideFeatures
 from .files import FORMATS, FeatureFile, files_of, write_features
 from .maps import slide_picture
 from .model import FeatureModel
@@ -182,7 +182,7 @@ class _Job:
         with (
             ThreadPoolExecutor(1, thread_name_prefix="cellmix-dali-features") as writer,
             closing(
-                features_of_slides(
+                FeaturesOfSlides(
                     self._looked_at(todo),
                     self.model,
                     tile_size=self.sources.recipe.tile_size,
