@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -215,7 +216,8 @@ def test_what_nobody_refers_to_any_more_ends_without_being_waited_for() -> None:
 
 
 def test_left_early_no_thread_goes_on(tiles: TileTable) -> None:
-    with closing(slide_features(tiles, FeatureModel(patches()))) as found:
+    without_end = repeat(SlideTiles(tiles.slides[0], tiles.select(np.flatnonzero(tiles.slide == 0))))
+    with closing(FeaturesOfSlides(without_end, FeatureModel(patches()), tile_size=64, clock=Clock())) as found:
         next(found)
         assert reading_ahead()
     assert not reading_ahead()
