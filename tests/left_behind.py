@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 import threading
 import time
 from collections import Counter
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import torch
 
 __all__ = ["nothing_left_behind"]
 
@@ -78,10 +78,9 @@ def settings() -> Counter[str]:
     small = np.full(64, 1e-38, np.float32) * np.float32(0.01)
     found = Counter(f"{name}={value}" for name, value in os.environ.items() if name.startswith(_RULING))
     found[f"the smallest numbers are zeros: {not small.any()}"] += 1
-    if torch := sys.modules.get("torch"):
-        found[f"threads of torch: {torch.get_num_threads()}"] += 1
-        found[f"deterministic: {torch.are_deterministic_algorithms_enabled()}"] += 1
-        found[f"dtype: {torch.get_default_dtype()}"] += 1
+    found[f"threads of torch: {torch.get_num_threads()}"] += 1
+    found[f"deterministic: {torch.are_deterministic_algorithms_enabled()}"] += 1
+    found[f"dtype: {torch.get_default_dtype()}"] += 1
     return found
 
 
