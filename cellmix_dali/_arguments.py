@@ -11,7 +11,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from cellmix_dali._urls import SCHEMES, is_url, objects_folder, parts_of, url_of
+from cellmix_dali._urls import BY_FSSPEC, SCHEMES, is_url, objects_folder, parts_of, url_of
 from cellmix_dali.errors import ArgumentError
 
 __all__ = [
@@ -106,8 +106,11 @@ def path_of_url(place: str | os.PathLike[str]) -> Path:
             "password. Such things would end in tables and logs: name the object alone, and give credentials by the "
             "environment, such as AWS_ACCESS_KEY_ID or AZURE_STORAGE_SAS_TOKEN."
         )
-    if scheme not in SCHEMES:
-        raise ArgumentError(f"{scheme}://{rest} cannot be read: its scheme is not one of {', '.join(SCHEMES)}.")
+    if scheme not in SCHEMES and scheme not in BY_FSSPEC:
+        raise ArgumentError(
+            f"{scheme}://{rest} cannot be read: its scheme is not one of {', '.join(SCHEMES)}, nor one of those that "
+            f"fsspec reads ({', '.join(sorted(BY_FSSPEC))})."
+        )
     names = key.strip("/").split("/") if key.strip("/") else []
     if not host or any(name in ("", ".", "..") or "\0" in name for name in names):
         raise ArgumentError(f"{scheme}://{rest} does not name an object or a folder of objects. Check the URL.")

@@ -17,7 +17,7 @@ from ..errors import ArgumentError
 from ..storage.patience import RETRY_SECONDS
 from ..tiling.job_shard import JobShard
 from ._grouped import takes
-from ._options import GridOptions, model_option, run_option
+from ._options import GridOptions, StoreOptions, model_option, run_option
 from ._telling import SOME_FAILED, Display, duration, may_end_early, say
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ __all__ = ["embed"]
 _SHOWN = 20  # failed slides that are named at the end
 
 
-@takes()
+@takes(StoreOptions)
 def embed(
     slides: Annotated[
         list[str],
