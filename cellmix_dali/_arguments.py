@@ -26,6 +26,7 @@ __all__ = [
     "path_of",
     "path_of_url",
     "tile_shape",
+    "writable_place",
 ]
 
 #: By how much the shares of a soft label may miss 1.
@@ -121,6 +122,18 @@ def local_only(what: str, path: Any) -> Path:
         raise ArgumentError(
             f"{what} cannot be written to {url_of(found)}: results go to folders of this machine. Name one, and copy "
             "it to the store afterwards."
+        )
+    return found
+
+
+def writable_place(what: str, path: Any) -> Path:
+    """Return the path of a folder that is written, which may be in a store; refuse web servers."""
+    found = path_of(what, path)
+    url = url_of(found)
+    if url is not None and url.startswith("http"):
+        raise ArgumentError(
+            f"{what} cannot be written to {url}: web servers take no files. Name a folder of this machine or of a "
+            "store (s3://, gs://, az://)."
         )
     return found
 

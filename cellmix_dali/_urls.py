@@ -75,10 +75,11 @@ def place_name(path: str | os.PathLike[str]) -> str:
 
 def with_urls(text: str) -> str:
     """Return text with URLs in the place of the paths that stand for them."""
-    root = f"{cache_folder()}/{_OBJECTS}/"
+    root = f"{cache_folder()}/"
     if root not in text:
         return text
-    return re.sub(re.escape(root) + f"({'|'.join(SCHEMES)})/", r"\1://", text)
+    # Folders of kept objects, and of results that are sent to a store: see `cellmix_dali.storage.results`.
+    return re.sub(re.escape(root) + rf"(?:{_OBJECTS}|(?:results|sent)/[^/]+)/({'|'.join(SCHEMES)})/", r"\1://", text)
 
 
 def _text(place: str | os.PathLike[str]) -> str:

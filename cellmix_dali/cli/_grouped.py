@@ -14,11 +14,13 @@ from .._urls import is_url
 __all__ = ["takes"]
 
 
-def takes(**defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def takes(*, out_in_stores: bool = False, **defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Let a command take the fields of those of its parameters that are dataclasses as options.
 
     Parameters
     ----------
+    out_in_stores : bool, default False
+        Whether ``--out`` may be a URL.
     **defaults
         Of fields, where the command's differ from the dataclass's.
     """
@@ -43,7 +45,8 @@ def takes(**defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None
         def run(**given: Any) -> None:
             for name, value in given.items():
                 if isinstance(value, Path) and is_url(value):
-                    given[name] = local_only("Results (--out)", value) if name == "out" else path_of_url(value)
+                    local = name == "out" and not out_in_stores
+                    given[name] = local_only("Results (--out)", value) if local else path_of_url(value)
             for name, (kind, names) in groups.items():
                 given[name] = kind(**{each: given.pop(each) for each in names})
             command(**given)

@@ -19,6 +19,7 @@ from ..errors import NOT_READ, ArgumentError, CellMixDaliError, SlideError, kind
 from ..slides import open_slide
 from ..storage.aside import remove_parts, write_aside
 from ..storage.patience import RETRY_SECONDS, Retry
+from ..storage.results import ResultFiles, results_in
 from ..tables.one_resolution import check_one_resolution
 from ..tables.recipe import TileRecipe
 from ..tables.tile_table import TileTable
@@ -36,6 +37,11 @@ from .stream import SlideTiles
 
 __all__ = ["embed_slides", "share_of"]
 
+_FILES = ResultFiles(
+    "embedding job",
+    ("job*/embedding.json", "job*/journal.jsonl"),
+    ("*.h5", "*.parquet", "h5_files/*.h5", "pt_files/*.pt"),
+)
 _WRITING = 2  # slides whose files are being written meanwhile
 _TELL = 0.2  # seconds between two words on how far the job is
 _PICTURES = "pictures"
@@ -68,7 +74,7 @@ def embed_slides(
     sources : str, Path, or sequence of them
         Slides, folders, patterns, a list of slides, or a tile table, see `cellmix_dali.embedding.sources.find_sources`.
     out : str or Path
-        Folder of the features; ``job`` in it keeps the job's records and reports.
+        Folder of the features, or its URL in a store; ``job`` in it keeps the job's records and reports.
     model : FeatureModel
         See `open_model`.
     recipe : TileRecipe, optional
@@ -115,17 +121,21 @@ def embed_slides(
         _check_scale(found)
     model.width(recipe.tile_size)  # refuses what it does not take before there is a folder
     slides = share_of(found, number, of)
-    folder = Path(out).expanduser().absolute()
+    name = "job" if of == 1 else f"job-{number}-of-{of}"
     asked = _asked(found, model, recipe, file_format, (number, of))
-    job_folder = folder / ("job" if of == 1 else f"job-{number}-of-{of}")
-    with EmbedFolder(job_folder, asked, resume=resume) as records:
-        job = _Job(folder, records, found, slides, model, file_format, progress)
-        job.retry_seconds = retry_seconds
-        for place in (folder, *{path.parent for path in files_of(folder, file_format, "name")}):
-            if of == 1 and place.is_dir():
-                remove_parts(place)
-        job.run(decoder=decoder, num_threads=num_threads)
-        return job.finish(notes, asked)
+    with results_in(
+        "The folder of an embedding job", out, _FILES, resume=resume, part="" if of == 1 else f"{number}/{of}"
+    ) as kept:
+        folder = kept.folder
+        with EmbedFolder(folder / name, asked, resume=resume) as records:
+            job = _Job(folder, records, found, slides, model, file_format, progress)
+            job.retry_seconds, job.check = retry_seconds, kept.check
+            for place in (folder, *{path.parent for path in files_of(folder, file_format, "name")}):
+                if of == 1 and place.is_dir():
+                    remove_parts(place)
+            job.run(decoder=decoder, num_threads=num_threads)
+            result = job.finish(notes, asked)
+    return replace(result, folder=kept.place, report=kept.place / name)
 
 
 def share_of(sources: Sources, number: int, of: int) -> tuple[JobSlide, ...]:
@@ -158,6 +168,7 @@ class _Job:
         self.folder, self.records, self.sources, self.slides = folder, records, sources, slides
         self.model, self.file_format, self.progress = model, file_format, progress
         self.retry_seconds = RETRY_SECONDS
+        self.check: Callable[[], None] = lambda: None  # raises where results cannot be kept
         self.outcomes: dict[int, SlideOutcome] = {}
         self.planned: dict[int, int] = {}
         self.ended_tiles = 0
@@ -275,6 +286,7 @@ class _Job:
             self._fail(slide, error)
             return
         self.records.add(record)
+        self.check()
         self._end(slide, SlideOutcome(slide=str(slide.path), status="done", reason=record.note, record=record))
 
     def _fail(self, slide: JobSlide, error: Exception) -> None:
