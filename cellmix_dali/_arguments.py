@@ -11,7 +11,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from cellmix_dali._urls import SCHEMES, is_url, objects_folder, parts_of, url_of
+from cellmix_dali._urls import BY_FSSPEC, SCHEMES, is_url, objects_folder, parts_of, url_of
 from cellmix_dali.errors import ArgumentError
 
 __all__ = [
@@ -107,8 +107,11 @@ def path_of_url(place: str | os.PathLike[str]) -> Path:
             "password. Such things would end in tables and logs: name the object alone, and give credentials by the "
             "environment, such as AWS_ACCESS_KEY_ID or AZURE_STORAGE_SAS_TOKEN."
         )
-    if scheme not in SCHEMES:
-        raise ArgumentError(f"{scheme}://{rest} cannot be read: its scheme is not one of {', '.join(SCHEMES)}.")
+    if scheme not in SCHEMES and scheme not in BY_FSSPEC:
+        raise ArgumentError(
+            f"{scheme}://{rest} cannot be read: its scheme is not one of {', '.join(SCHEMES)}, nor one of those that "
+            f"fsspec reads ({', '.join(sorted(BY_FSSPEC))})."
+        )
     names = key.strip("/").split("/") if key.strip("/") else []
     if not host or any(name in ("", ".", "..") or "\0" in name for name in names):
         raise ArgumentError(f"{scheme}://{rest} does not name an object or a folder of objects. Check the URL.")
@@ -127,13 +130,13 @@ def local_only(what: str, path: Any) -> Path:
 
 
 def writable_place(what: str, path: Any) -> Path:
-    """Return the path of a folder that is written, which may be in a store; refuse web servers."""
+    """Return the path of a folder that is written, which may be in an object store; refuse other URLs."""
     found = path_of(what, path)
     url = url_of(found)
-    if url is not None and url.startswith("http"):
+    if url is not None and url.partition("://")[0] not in ("s3", "gs", "az"):
         raise ArgumentError(
-            f"{what} cannot be written to {url}: web servers take no files. Name a folder of this machine or of a "
-            "store (s3://, gs://, az://)."
+            f"{what} cannot be written to {url}: results go to folders of this machine and to object stores. Name one "
+            "of these (s3://, gs://, az://)."
         )
     return found
 

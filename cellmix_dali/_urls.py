@@ -13,7 +13,17 @@ from pathlib import Path
 
 from cellmix_dali._user_cache import user_cache
 
-__all__ = ["SCHEMES", "cache_folder", "is_url", "objects_folder", "parts_of", "place_name", "url_of", "with_urls"]
+__all__ = [
+    "BY_FSSPEC",
+    "SCHEMES",
+    "cache_folder",
+    "is_url",
+    "objects_folder",
+    "parts_of",
+    "place_name",
+    "url_of",
+    "with_urls",
+]
 
 #: The schemes of URLs that are read, and the store of each.
 SCHEMES = {
@@ -23,6 +33,13 @@ SCHEMES = {
     "https": "a web server that answers range requests",
     "http": "the same, unencrypted",
 }
+#: The schemes of further URLs, which fsspec reads: each where the package is installed that it needs for it.
+BY_FSSPEC = frozenset(
+    (
+        *("box", "dbfs", "dropbox", "dvc", "ftp", "gdrive", "git", "github", "hdfs", "hf", "lakefs", "memory", "oci"),
+        *("ocilake", "oss", "root", "sftp", "smb", "ssh", "tos", "wandb", "webdav", "webhdfs"),
+    )
+)
 _ALIASES = {"s3a": "s3", "gcs": "gs", "azure": "az", "abfs": "az", "abfss": "az", "adl": "az"}
 # pathlib makes one slash of two.
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):/{1,2}(?P<rest>[^/].*|)", re.DOTALL)
@@ -65,7 +82,7 @@ def url_of(path: str | os.PathLike[str]) -> str | None:
     if not isinstance(text, str) or not text.startswith(root):
         return None
     scheme, _, rest = text[len(root) :].partition("/")
-    return f"{scheme}://{rest}" if scheme in SCHEMES and rest else None
+    return f"{scheme}://{rest}" if (scheme in SCHEMES or scheme in BY_FSSPEC) and rest else None
 
 
 def place_name(path: str | os.PathLike[str]) -> str:
@@ -79,7 +96,8 @@ def with_urls(text: str) -> str:
     if root not in text:
         return text
     # Folders of kept objects, and of results that are sent to a store: see `cellmix_dali.storage.results`.
-    return re.sub(re.escape(root) + rf"(?:{_OBJECTS}|(?:results|sent)/[^/]+)/({'|'.join(SCHEMES)})/", r"\1://", text)
+    kinds = "|".join([*SCHEMES, *BY_FSSPEC])
+    return re.sub(re.escape(root) + rf"(?:{_OBJECTS}|(?:results|sent)/[^/]+)/({kinds})/", r"\1://", text)
 
 
 def _text(place: str | os.PathLike[str]) -> str:

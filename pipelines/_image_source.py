@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cellmix_dali._cached import cached_property
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.mixing.targets import Targets, values_by_name
 from cellmix_dali.plugins import PlanSource

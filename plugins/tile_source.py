@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellmix_dali._arguments import integer
+from cellmix_dali._cached import cached_property
 from cellmix_dali.collection import CollectionIndex
 from cellmix_dali.errors import CellMixDaliError, SlideError
 from cellmix_dali.mixing.targets import Targets, values_by_name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 import threading
 import time
 from collections import Counter
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import torch
 
 __all__ = ["nothing_left_behind"]
 
@@ -38,6 +38,7 @@ _LASTING = (
     "tqdm",
     "event_loop",
 )
+_RULING = ("CELLMIX_DALI", "AWS_", "MALLOC_", "MKL_", "NUMBA_", "OMP_", "OPENBLAS_", "PYTHON")  # in the environment
 _OF_DALI = "(_worker)"  # the thread of DALI's dynamic mode
 _WAIT = 10.0
 
@@ -75,12 +76,11 @@ def children() -> Counter[str]:
 def settings() -> Counter[str]:
     """What would change the results of the tests after it: environment, torch's threads, how small numbers may be."""
     small = np.full(64, 1e-38, np.float32) * np.float32(0.01)
-    found = Counter(f"{name}={value}" for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST")
+    found = Counter(f"{name}={value}" for name, value in os.environ.items() if name.startswith(_RULING))
     found[f"the smallest numbers are zeros: {not small.any()}"] += 1
-    if torch := sys.modules.get("torch"):
-        found[f"threads of torch: {torch.get_num_threads()}"] += 1
-        found[f"deterministic: {torch.are_deterministic_algorithms_enabled()}"] += 1
-        found[f"dtype: {torch.get_default_dtype()}"] += 1
+    found[f"threads of torch: {torch.get_num_threads()}"] += 1
+    found[f"deterministic: {torch.are_deterministic_algorithms_enabled()}"] += 1
+    found[f"dtype: {torch.get_default_dtype()}"] += 1
     return found
 
 
@@ -92,11 +92,11 @@ def nothing_left_behind() -> Iterator[None]:
     yield
     deadline = time.monotonic() + _WAIT
     while True:
-        gc.collect()
         left = {what: look() - before[what] for what, look in looks.items()}
         left = {what: more for what, more in left.items() if more}
         if not left:
             return
         if time.monotonic() > deadline:
             raise AssertionError(f"left behind: { {what: dict(more) for what, more in left.items()} }")
-        time.sleep(0.2)
+        gc.collect()  # what is garbage already; not before, as it takes half a second of so large a process
+        time.sleep(0.05)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,3 +95,31 @@ def test_no_address_outlives_its_array(path: Path) -> None:
 def test_a_freed_array_is_found(body: str, found: list[str]) -> None:
     (function,) = functions(f"@compiled()\ndef one(given):\n {body}\n")
     assert [each.split(":")[1].split(",")[0].strip() for each in outlived(function)] == found
+
+
+_CHECKS = """
+import numpy as np
+from cellmix_dali.mixing import Action
+from cellmix_dali.mixing._gauss import blurred
+from cellmix_dali.plugins.colour_stages import KINDS
+from cellmix_dali.plugins.engines.cpu import CompiledOnCpu
+from cellmix_dali.plugins.engines.self_check import blur_check, colour_check, self_check
+from cellmix_dali.plugins.engines.view_check import view_check
+
+engine = CompiledOnCpu()
+for dtype in ("float32", "float16"):
+    self_check(engine, Action("paste"), dtype)
+    view_check(engine, True, dtype)
+for kind in KINDS:
+    colour_check(engine, kind, kind != "stretch")  # which looks at the whole image first
+blur_check(engine)
+flat = blurred(np.pad(np.ones((64, 64), np.float32), ((14, 14), (0, 0)), mode="edge"))
+assert np.allclose(flat[:, 20:-20], 1, atol=1e-5) and flat.max() < 1.001, flat  # zeros lie beside it
+"""
+
+
+def test_freed_memory_that_holds_nonsense_changes_nothing() -> None:
+    """Every compiled pass gives its pixels where the C library overwrites what is freed (`M_PERTURB` of mallopt(3))."""
+    environment = {**os.environ, "GLIBC_TUNABLES": "glibc.malloc.perturb=85:glibc.malloc.tcache_count=0"}
+    end = subprocess.run([sys.executable, "-c", _CHECKS], env=environment, capture_output=True, text=True, timeout=300)
+    assert end.returncode == 0, end.stderr

@@ -13,8 +13,8 @@ PACKAGE = ROOT / "cellmix_dali"
 # From the ground up, in the order of a tile's way. Rooms of one floor know nothing of each other.
 FLOORS = [
     (
-        *("errors", "_arguments", "_compiled", "_compiled_cache", "_compiled_key", "_cores", "_front", "_plain"),
-        *("_random", "_ranks", "_registry", "_urls", "_user_cache"),
+        *("errors", "_arguments", "_cached", "_compiled", "_compiled_cache", "_compiled_key", "_cores", "_front"),
+        *("_plain", "_random", "_ranks", "_registry", "_urls", "_user_cache"),
     ),
     ("storage",),
     ("jobs",),

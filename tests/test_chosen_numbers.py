@@ -36,7 +36,7 @@ CHOSEN: dict[str, dict[str, Any]] = {
     "pipelines.tile": {"_WINDOW_BYTES": 2**24},
     "mixing.saliency": {"_AT_ONCE": 8},
     "sampling._balance": {"_AT_ONCE": 2**22},
-    "shards.table": {"_ROW_GROUP": 2**17},
+    "shards.writing": {"_ROW_GROUP": 2**17},
     "slides.openslide": {"_MOST_HANDLES": 256},
     "slides.slide": {"_BAND_PIXELS": 2**25, "_EXACT": 1 / 1024},
     "slides.tiff": {"_HEADER_BYTES": 65536, "_MOST_HEADER_BYTES": 2**26, "_MOST_SUBIFDS": 64},

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 from cellmix_dali._arguments import fitting_patch_size, integer, mean_loss, number, tile_shape
+from cellmix_dali._cached import cached_property
 from cellmix_dali._random import generator
 from cellmix_dali._ranks import ranks_of
 from cellmix_dali.errors import ArgumentError
@@ -132,3 +135,23 @@ def test_the_clock_refuses_what_lies_outside_an_epoch(start: tuple[int, int]) ->
     with pytest.raises(ArgumentError, match="epoch_size=0"):
         EpochClock(0)
     assert EpochClock(1).epoch_size == 1
+
+
+def test_what_is_found_out_once_is_found_out_for_two_objects_at_the_same_time() -> None:
+    """Neither waits for the other, as they do where a property's lock is that of the class (Python before 3.12)."""
+    both = threading.Barrier(2)
+
+    class Thing:
+        asked = 0
+
+        @cached_property
+        def number(self) -> int:
+            self.asked += 1
+            both.wait(timeout=10)
+            return self.asked
+
+    things = [Thing(), Thing()]
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda thing: thing.number, things)) == [1, 1]
+    assert [thing.number for thing in things] == [1, 1]
+    assert Thing.number.__doc__ is None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, ClassVar, Protocol, get_type_hints
 
 from .._arguments import local_only, path_of_url
 from .._urls import is_url
@@ -14,11 +14,24 @@ from .._urls import is_url
 __all__ = ["takes"]
 
 
-def takes(*, out_in_stores: bool = False, **defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+class Applied(Protocol):
+    """Options that hold for all that a command does, so that it need not hand them on: a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def apply(self) -> None:
+        """Let this process go by them."""
+
+
+def takes(
+    *applied: type[Applied], out_in_stores: bool = False, **defaults: Any
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Let a command take the fields of those of its parameters that are dataclasses as options.
 
     Parameters
     ----------
+    *applied : dataclass
+        Options that the command takes beside its parameters; they are applied before it begins.
     out_in_stores : bool, default False
         Whether ``--out`` may be a URL.
     **defaults
@@ -31,18 +44,17 @@ def takes(*, out_in_stores: bool = False, **defaults: Any) -> Callable[[Callable
         groups: dict[str, tuple[type, list[str]]] = {}
         for name, parameter in signature(command).parameters.items():
             kind = hints[name]
-            if not (isinstance(kind, type) and is_dataclass(kind)):
+            if isinstance(kind, type) and is_dataclass(kind):
+                groups[name] = kind, [field.name for field in fields(kind)]
+                parameters += _options_of(kind, defaults)
+            else:
                 parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY, annotation=kind))
-                continue
-            groups[name] = kind, [field.name for field in fields(kind)]
-            of_fields = get_type_hints(kind, include_extras=True)
-            for field in fields(kind):
-                default = defaults.get(field.name, Parameter.empty if field.default is MISSING else field.default)
-                parameters.append(
-                    Parameter(field.name, Parameter.KEYWORD_ONLY, default=default, annotation=of_fields[field.name])
-                )
+        for kind in applied:
+            parameters += _options_of(kind, defaults)
 
         def run(**given: Any) -> None:
+            for kind in applied:  # before a URL gets its path, which goes by them
+                kind(**{each.name: given.pop(each.name) for each in fields(kind)}).apply()
             for name, value in given.items():
                 if isinstance(value, Path) and is_url(value):
                     local = name == "out" and not out_in_stores
@@ -57,3 +69,11 @@ def takes(*, out_in_stores: bool = False, **defaults: Any) -> Callable[[Callable
         return run
 
     return decorate
+
+
+def _options_of(kind: type, defaults: Mapping[str, Any]) -> Iterator[Parameter]:
+    """A dataclass's fields as parameters."""
+    hints = get_type_hints(kind, include_extras=True)
+    for field in fields(kind):
+        default = defaults.get(field.name, Parameter.empty if field.default is MISSING else field.default)
+        yield Parameter(field.name, Parameter.KEYWORD_ONLY, default=default, annotation=hints[field.name])

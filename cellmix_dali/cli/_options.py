@@ -11,15 +11,16 @@ import typer
 
 from .._arguments import local_only
 from ..errors import ArgumentError
+from ..storage import set_store_cache
 from ..tissue.methods import METHODS
 
 if TYPE_CHECKING:
     from ..tables import TileRecipe
 
 #: Options in the panels of a command's help.
-data_option, grid_option, mixing_option, model_option, run_option = (
+data_option, grid_option, mixing_option, model_option, run_option, store_option = (
     partial(typer.Option, rich_help_panel=panel)
-    for panel in ("Data", "Resolution and tissue", "Mixing", "Model", "Run")
+    for panel in ("Data", "Resolution and tissue", "Mixing", "Model", "Run", "Object stores")
 )
 
 Epochs = Annotated[int, model_option(min=1, help="Passes over the training samples.")]
@@ -141,6 +142,28 @@ TissueMethodName = Annotated[
 MppOverride = Annotated[
     float | None, grid_option(help="Microns per pixel of level 0, where the file says none or a wrong one.")
 ]
+
+
+@dataclass(frozen=True)
+class StoreOptions:
+    """What is kept of slides in object stores, for every command that reads slides."""
+
+    cache: Annotated[
+        Path | None,
+        store_option(
+            help="Folder of this machine for what was read of slides in stores (s3://, https://). By default "
+            "CELLMIX_DALI_STORE_CACHE, or one in the home folder.",
+            show_default=False,
+        ),
+    ] = None
+    cache_size: Annotated[
+        str | None,
+        store_option(help="Bytes that it may take, as 200GB; what was used longest ago goes.", show_default="50GB"),
+    ] = None
+
+    def apply(self) -> None:
+        """Let this process and its workers go by the options."""
+        set_store_cache(self.cache, self.cache_size)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from ._options import (
     Pretrained,
     SkipBadImages,
     SkipBadSlides,
+    StoreOptions,
     TileSize,
     data_option,
     mixing_option,
@@ -169,7 +170,7 @@ def images(
 
 
 @compare.command()
-@takes()
+@takes(StoreOptions)
 def slides(
     slide_list: Annotated[
         Path, typer.Argument(help="CSV with the columns 'slide' (path), 'label', 'fold', and optionally 'patient'.")
@@ -195,7 +196,7 @@ def slides(
 
 
 @compare.command()
-@takes()
+@takes(StoreOptions)
 def tiles(
     folder: Annotated[Path, typer.Argument(help="The folder that `cellmix-dali tile --out` wrote.")],
     asked: CompareOptions,

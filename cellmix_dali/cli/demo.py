@@ -9,7 +9,7 @@ from rich.console import Console
 
 from ..training.settings import check_settings
 from ._grouped import takes
-from ._options import data_option, make_folder
+from ._options import StoreOptions, data_option, make_folder
 from ._training import MixingOptions, ModelOptions, RunOptions, settings_of, train_and_tell
 
 __all__ = ["demo"]
@@ -17,7 +17,7 @@ __all__ = ["demo"]
 _RENDERED_TILE = 256
 
 
-@takes(epochs=12, out=Path("demo-out"))
+@takes(StoreOptions, epochs=12, out=Path("demo-out"))
 def demo(
     slides: Annotated[
         list[Path] | None,

@@ -16,8 +16,9 @@ from .._urls import place_name
 from ..embedding.settings import Amp, FeatureType, ModelSettings, Tokens
 from ..errors import ArgumentError
 from ..storage.patience import RETRY_SECONDS
+from ..tiling.job_shard import JobShard
 from ._grouped import takes
-from ._options import GridOptions, model_option, run_option
+from ._options import GridOptions, StoreOptions, model_option, run_option
 from ._telling import SOME_FAILED, Display, duration, may_end_early, say
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ __all__ = ["embed"]
 _SHOWN = 20  # failed slides that are named at the end
 
 
-@takes(out_in_stores=True)
+@takes(StoreOptions, out_in_stores=True)
 def embed(
     slides: Annotated[
         list[str],
@@ -94,11 +95,12 @@ def embed(
             "--deterministic", help="The same bytes in every run on one machine: batches of one slide each, filled up."
         ),
     ] = False,
-    part: Annotated[
+    shard: Annotated[
         str | None,
         run_option(
-            help="K/N: do the K-th of N parts, as in a job array; slides are dealt by their tiles. By default what "
-            "torchrun says."
+            metavar="N/OF",
+            help="Do a part of the slides alone, 3/64, as in an array of jobs: dealt by their tiles. By default "
+            "what torchrun says.",
         ),
     ] = None,
     resume: Annotated[bool, run_option("--resume", help="Go on with the job in --out.")] = False,
@@ -118,7 +120,7 @@ def embed(
     --skip-bad-slides, if there are tiles), 2 wrong use, 1 the job had to stop (a full disk) and can be resumed.
     """
     console, errors = Console(), Console(stderr=True)
-    share = _share(part)
+    part = _shard(shard)
     settings = ModelSettings(
         weights=weights,
         pretrained=pretrained,
@@ -149,7 +151,7 @@ def embed(
             coordinates=coords,
             resume=resume,
             mixed_resolutions=grid.mixed_resolutions,
-            part=share,
+            shard=part,
             decoder=decoder,
             num_threads=num_threads,
             retry_seconds=retry_seconds,
@@ -160,22 +162,17 @@ def embed(
         sys.exit(SOME_FAILED)
 
 
-def _share(part: str | None) -> tuple[int, int]:
+def _shard(text: str | None) -> JobShard | None:
     """Which part of the slides this process does."""
-    if part is None:
-        try:
-            return int(os.environ.get("RANK", "0")) + 1, int(os.environ.get("WORLD_SIZE", "1"))
-        except ValueError:
-            raise ArgumentError(
-                "The environment variables RANK and WORLD_SIZE are not whole numbers: give --part."
-            ) from None
+    if text is not None:
+        return JobShard.read(text)
     try:
-        number, of = (int(each) for each in part.split("/"))
+        rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     except ValueError:
-        raise ArgumentError(f"--part {part}: give K/N, such as 1/8.") from None
-    if not 1 <= number <= of:
-        raise ArgumentError(f"--part {part}: there is no part {number} of {of}.")
-    return number, of
+        raise ArgumentError(
+            "The environment variables RANK and WORLD_SIZE are not whole numbers: give --shard."
+        ) from None
+    return None if ranks == 1 else JobShard(rank + 1, ranks)
 
 
 def _device(device: str) -> str:

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..errors import ArgumentError
+from ._grouped import takes
+from ._options import StoreOptions
 from ._telling import say
 
 __all__ = ["heatmap"]
@@ -17,6 +19,7 @@ __all__ = ["heatmap"]
 _TIFF, _GEOJSON = (".tif", ".tiff"), (".geojson", ".json")
 
 
+@takes(StoreOptions)
 def heatmap(
     features: Annotated[
         Path,

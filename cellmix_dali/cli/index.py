@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from ..errors import ArgumentError
 from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT
+from ._grouped import takes
 from ._options import (
     Level,
     Magnification,
@@ -21,6 +22,7 @@ from ._options import (
     RetrySeconds,
     Scheduler,
     SlideTimeout,
+    StoreOptions,
     TissueMethodName,
     make_folder,
 )
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["index"]
 
 
+@takes(StoreOptions)
 def index(
     slides: NamedSlides,
     out: Annotated[Path, typer.Option(help="The index; one that is there is brought up to date.")] = Path(

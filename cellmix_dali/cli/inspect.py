@@ -10,7 +10,8 @@ import typer
 from rich.console import Console
 
 from ..slides.stream_kinds import decoder_routes
-from ._options import MppOverride
+from ._grouped import takes
+from ._options import MppOverride, StoreOptions
 
 if TYPE_CHECKING:
     from ..slides.stream_kinds import DecoderRoute
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["inspect"]
 
 
+@takes(StoreOptions)
 def inspect(
     slide: Annotated[Path, typer.Argument(help="A slide file.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,

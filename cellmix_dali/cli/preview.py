@@ -11,7 +11,8 @@ from rich.markup import escape
 
 from ..errors import ArgumentError
 from ..mixing import METHODS, canonical_method, make_mixer
-from ._options import MppOverride, Tissue, TissueMethodName, tile_recipe
+from ._grouped import takes
+from ._options import MppOverride, StoreOptions, Tissue, TissueMethodName, tile_recipe
 from ._picture_file import PictureOut, ready_picture_file
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ _ALL = "all"
 _TILE_SIZE = 256
 
 
+@takes(StoreOptions)
 def preview(
     source: Annotated[
         Path, typer.Argument(help="A slide; a tile table (.parquet, .arrow); or a folder made by `cellmix-dali tile`.")

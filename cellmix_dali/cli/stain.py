@@ -13,6 +13,7 @@ from rich.markup import escape
 from ..errors import ArgumentError
 from ..stain.methods import METHODS
 from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT
+from ._grouped import takes
 from ._options import (
     AnnotationsOrigin,
     JobWorkers,
@@ -25,6 +26,7 @@ from ._options import (
     RetrySeconds,
     Scheduler,
     SlideTimeout,
+    StoreOptions,
     TissueMethodName,
     make_folder,
 )
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["stain"]
 
 
+@takes(StoreOptions)
 def stain(
     slides: NamedSlides,
     out: Annotated[Path, typer.Option(help="The table of stains, a .parquet file.")] = Path("stains.parquet"),

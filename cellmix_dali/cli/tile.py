@@ -17,7 +17,7 @@ from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT
 from ..tiling.job_shard import JobShard
 from ..tiling.settings import Align, Format, Subsampling, TilingSettings
 from ._grouped import takes
-from ._options import Device, GridOptions, JobWorkers, Scheduler
+from ._options import Device, GridOptions, JobWorkers, Scheduler, StoreOptions
 from ._telling import SOME_FAILED, Display, duration, may_end_early, say
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ __all__ = ["tile"]
 _SHOWN = 20  # failed slides that are named at the end
 
 
-@takes(out_in_stores=True)
+@takes(StoreOptions, out_in_stores=True)
 def tile(
     slides: Annotated[
         list[str],

@@ -29,6 +29,7 @@ from ._options import (
     SkipBadImages,
     SkipBadSlides,
     SlideCache,
+    StoreOptions,
     TileSize,
     Workers,
     data_option,
@@ -106,7 +107,7 @@ class DivisionOptions:
 
 
 @train.command()
-@takes()
+@takes(StoreOptions)
 def slides(
     context: typer.Context,
     slide_list: Annotated[
@@ -168,7 +169,7 @@ def slides(
 
 
 @train.command()
-@takes()
+@takes(StoreOptions)
 def tiles(
     context: typer.Context,
     folder: Annotated[Path, typer.Argument(help="The folder that `cellmix-dali tile --out` wrote.")],

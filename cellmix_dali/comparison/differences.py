@@ -1,4 +1,4 @@
-"""Paired differences to training without mixing, with intervals by a bootstrap over folds and seeds."""
+"""Paired differences between arms, or of arms to themselves on changed images, with intervals by a bootstrap."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .._random import generator
 from ..errors import unknown_name
 from .records import BASELINE, SCORES, RunRecord
 
-__all__ = ["METRICS", "PairedDifferences", "Verdict", "bootstrap_interval", "paired_differences"]
+__all__ = ["METRICS", "PairedDifferences", "Verdict", "bootstrap_interval", "changed_differences", "paired_differences"]
 
 Verdict = Literal["better", "worse", "no difference seen", "too few pairs"]
 
@@ -28,7 +28,7 @@ _STREAM = 0x626F6F74  # keeps these draws apart from all others
 
 @dataclass(frozen=True, kw_only=True)
 class PairedDifferences:
-    """An arm against training without mixing: one difference a fold and seed.
+    """An arm against the baseline, or against itself under other circumstances: one difference a fold and seed.
 
     Attributes
     ----------
@@ -105,6 +105,35 @@ def paired_differences(
         _difference(arm, metric, {pair: of[pair] - base[pair] for pair in sorted(of) if pair in base}, len(wanted))
         for arm, of in figures.items()
         if arm != baseline
+    ]
+
+
+def changed_differences(
+    runs: Sequence[RunRecord], change: str, metric: str = "balanced_accuracy"
+) -> list[PairedDifferences]:
+    """Compare what every arm's models find in changed test images with what they find in the images as they are.
+
+    Parameters
+    ----------
+    runs : sequence of RunRecord
+        One for each arm, fold and seed; those that were not tested under the change have no pair.
+    change : str
+        The augmentation, a key of `RunRecord.also_tested`.
+    metric : str, default "balanced_accuracy"
+        One of `METRICS`.
+
+    Returns
+    -------
+    list of PairedDifferences
+        One for each arm that was tested under the change.
+    """
+    pairs: dict[str, dict[tuple[str, int], float]] = {}
+    for run in runs:
+        if change in run.also_tested:
+            pairs.setdefault(run.arm, {})[run.pair] = run.also_tested[change][metric] - run.test[metric]
+    return [
+        _difference(arm, metric, dict(sorted(own.items())), sum(run.arm == arm for run in runs))
+        for arm, own in pairs.items()
     ]
 
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from .acting import Acting
 from .choice import Choice
 from .differences import PairedDifferences
-from .words import METRIC_NAMES, counted, figure, interval, points
+from .words import METRIC_NAMES, arm_name, counted, figure, interval, points
 
 __all__ = ["AlsoTested", "ArmFigures", "Report"]
 
@@ -54,11 +54,14 @@ class AlsoTested:
         In the order of the report's.
     differences : tuple of PairedDifferences
         To the baseline under the same augmentation, in the report's metric.
+    to_unchanged : tuple of PairedDifferences
+        Of every arm to itself on the images as they are, in the report's metric.
     """
 
     change: str
     arms: tuple[ArmFigures, ...]
     differences: tuple[PairedDifferences, ...]
+    to_unchanged: tuple[PairedDifferences, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -66,6 +69,7 @@ class AlsoTested:
             "change": self.change,
             "arms": [asdict(arm) for arm in self.arms],
             "differences": [_difference_json(each) for each in self.differences],
+            "to_unchanged": [_difference_json(each) for each in self.to_unchanged],
         }
 
 
@@ -81,6 +85,8 @@ class Report:
         What the verdicts are about.
     baseline : str
         The arm that the others are compared with.
+    compared : tuple of str
+        What differs among the arms: "mixing", "augmentation".
     folds : tuple of str
         Folds that were tested on.
     seeds : tuple of int
@@ -106,6 +112,7 @@ class Report:
     data: str
     metric: str
     baseline: str
+    compared: tuple[str, ...]
     folds: tuple[str, ...]
     seeds: tuple[int, ...]
     arms: tuple[ArmFigures, ...]
@@ -116,6 +123,11 @@ class Report:
     also_tested: tuple[AlsoTested, ...] = ()
     failed: Mapping[str, str]
     settings: Mapping[str, object]
+
+    @property
+    def against(self) -> str:
+        """The baseline within a sentence."""
+        return arm_name(self.baseline, self.compared)
 
     @property
     def size(self) -> str:
@@ -147,6 +159,7 @@ class Report:
             "data": self.data,
             "metric": self.metric,
             "baseline": self.baseline,
+            "compared": list(self.compared),
             "folds": list(self.folds),
             "seeds": list(self.seeds),
             "arms": [asdict(arm) for arm in self.arms],

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from .acting import Acting
 from .findings import AlsoTested, Report
-from .words import METRIC_NAMES, arm_name, counted, figure, interval, points, share
+from .words import METRIC_NAMES, counted, figure, interval, points, question, share
 
 __all__ = ["markdown", "outcome"]
 
@@ -48,7 +48,7 @@ def outcome(report: Report) -> str:
     verdicts: Counter[str] = Counter(difference.verdict for difference in differences)
     told = ", ".join(f"{verdicts[name]} {name}" for name in _VERDICTS if verdicts[name]) or "nothing to compare"
     text = (
-        f"{report.data}, {report.size}: against {arm_name(report.baseline)}, in {METRIC_NAMES[report.metric]} on the "
+        f"{report.data}, {report.size}: against {report.against}, in {METRIC_NAMES[report.metric]} on the "
         f"test folds: {told}."
     )
     judged = sum(difference.interval is not None for difference in differences)
@@ -73,9 +73,9 @@ def markdown(report: Report, pictures: Sequence[str]) -> str:
     pictures : sequence of str
         Names of the pictures beside it.
     """
-    parts = [f"# Does mixing help? {report.data}", outcome(report)]
+    parts = [f"# {question(report.compared)} {report.data}", outcome(report)]
     if report.differences:
-        parts += [f"## Differences to {arm_name(report.baseline)}", _difference_table(report)]
+        parts += [f"## Differences to {report.against}", _difference_table(report)]
     if "differences.png" in pictures:
         parts.append("![Differences](differences.png)")
     parts += [
@@ -144,23 +144,23 @@ def _figure_table(report: Report) -> str:
 
 
 def _also_table(report: Report, also: AlsoTested) -> str:
-    base = arm_name(report.baseline)
     head = (
         "arm",
         METRIC_NAMES[report.metric],
-        "against unchanged [points]",
-        f"difference to {base}",
+        "difference to unchanged images [points]",
+        "95 % interval",
+        f"difference to {report.against} [points]",
         "95 % interval",
         "verdict",
     )
-    plain = {arm.arm: arm.scores[report.metric][0] for arm in report.arms}
     differences = {each.arm: each for each in also.differences}
+    to_unchanged = {each.arm: each for each in also.to_unchanged}
     rows = []
     for arm in also.arms:
-        mean, deviation = arm.scores[report.metric]
-        told = differences.get(arm.arm)
+        own, told = to_unchanged[arm.arm], differences.get(arm.arm)
         judged = ("", "", "compared with") if told is None else (points(told.mean), interval(told), told.verdict)
-        rows.append((arm.arm, figure(mean, deviation).removesuffix(" %"), points(mean - plain[arm.arm]), *judged))
+        found = figure(*arm.scores[report.metric]).removesuffix(" %")
+        rows.append((arm.arm, found, points(own.mean), interval(own), *judged))
     return _table(head, rows)
 
 

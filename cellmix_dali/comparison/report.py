@@ -17,11 +17,11 @@ from ..pictures import CurriculumRow, DifferenceRow, curricula_picture, differen
 from ..storage.aside import write_aside
 from .acting import how_curricula_acted
 from .choice import Choice, choose, chosen_runs
-from .differences import METRICS, paired_differences
+from .differences import METRICS, changed_differences, paired_differences
 from .findings import AlsoTested, ArmFigures, Report
 from .page import markdown, outcome
 from .records import BASELINE, SCORES, RunRecord
-from .words import METRIC_NAMES, acting_note, arm_name, figure
+from .words import METRIC_NAMES, acting_note, figure
 
 __all__ = ["Report", "print_report", "write_report"]
 
@@ -85,6 +85,8 @@ def write_report(
         data=_data_name(settings),
         metric=metric,
         baseline=baseline,
+        compared=("mixing",) * any(run.method != BASELINE for run in runs)
+        + ("augmentation",) * any(run.augment is not None for run in runs),
         folds=tuple(dict.fromkeys(sorted(run.fold for run in records))),
         seeds=tuple(dict.fromkeys(sorted(run.seed for run in records))),
         arms=tuple(_arm_figures(arm, runs) for arm in dict.fromkeys(run.arm for run in runs)),
@@ -121,7 +123,8 @@ def _also_tested(
         changed = [replace(run, test=run.also_tested[change]) for run in runs if change in run.also_tested]
         arms = tuple(_arm_figures(arm, changed) for arm in dict.fromkeys(run.arm for run in changed))
         differences = paired_differences(changed, metric, baseline=baseline, planned=planned)
-        found.append(AlsoTested(change=change, arms=arms, differences=tuple(differences)))
+        own = changed_differences(runs, change, metric)
+        found.append(AlsoTested(change=change, arms=arms, differences=tuple(differences), to_unchanged=tuple(own)))
     return tuple(found)
 
 
@@ -149,26 +152,34 @@ def _results(choices: Sequence[Choice]) -> str:
     """One line per run that counts."""
     options = list(dict.fromkeys(option for choice in choices for option in choice.candidate))
     head = ["arm", "method", "curriculum", "augment", "fold", "seed", *options, "candidates", "best_epoch"]
-    head += [f"{which}_{score}" for which in ("validation", "test") for score in SCORES] + ["seconds"]
+    changes = list(dict.fromkeys(change for choice in choices for run in choice.runs for change in run.also_tested))
+    tests = ("validation", "test", *(f"test_under_{change}" for change in changes))
+    head += [f"{which}_{score}" for which in tests for score in SCORES] + ["seconds"]
     lines: list[list[object]] = []
     for choice in choices:
         for run in choice.runs:
             line: list[object] = [run.arm, run.method, run.curriculum or "", run.augment or "", run.fold, run.seed]
             line += [run.candidate.get(option, "") for option in options]
             line += [choice.candidates, run.best_epoch + 1]
-            line += [figures[score] for figures in (run.validation, run.test) for score in SCORES]
+            also = (run.also_tested.get(change, {}) for change in changes)
+            line += [figures.get(score, "") for figures in (run.validation, run.test, *also) for score in SCORES]
             lines.append([*line, run.seconds])
     return _csv(head, lines)
 
 
 def _differences(report: Report) -> str:
-    """One line an arm and metric, shares and not points."""
-    head = ["arm", "metric", "mean", "low", "high", "verdict", "over", "pairs", "left_out"]
+    """One line an arm and metric, shares and not points; then those of what was also tested."""
+    head = ["arm", "metric", "mean", "low", "high", "verdict", "over", "pairs", "left_out", "test_under", "against"]
     lines: list[list[object]] = []
-    for each in (*report.differences, *report.other_differences):
+    told = [(each, "", report.baseline) for each in (*report.differences, *report.other_differences)]
+    for also in report.also_tested:
+        told += [(each, also.change, report.baseline) for each in also.differences]
+        told += [(each, also.change, "unchanged images") for each in also.to_unchanged]
+    for each, change, against in told:
         low, high = each.interval or ("", "")
         mean = "" if each.mean is None else each.mean
-        lines.append([each.arm, each.metric, mean, low, high, each.verdict, each.over, len(each.pairs), each.left_out])
+        line = [each.arm, each.metric, mean, low, high, each.verdict, each.over, len(each.pairs), each.left_out]
+        lines.append([*line, change, against])
     return _csv(head, lines)
 
 
@@ -196,11 +207,10 @@ def _draw(out: Path, report: Report, runs: Sequence[RunRecord]) -> list[str]:
     drawn = []
     if rows:
         base = next(arm for arm in report.arms if arm.arm == report.baseline).scores[report.metric]
-        other = arm_name(report.baseline)
-        title = f"{report.data}: {metric} on the test fold, {report.size}; {other} {figure(*base)}"
+        title = f"{report.data}: {metric} on the test fold, {report.size}; {report.against} {figure(*base)}"
         over = {each.over for each in report.differences} - {""}
         note = "interval over the seeds of one fold: it says nothing of other folds" if over == {"seeds"} else ""
-        differences_picture(out / "differences.png", rows, title=title, metric=metric, to=other, note=note)
+        differences_picture(out / "differences.png", rows, title=title, metric=metric, to=report.against, note=note)
         drawn.append("differences.png")
     steered = [
         CurriculumRow(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from .acting import Acting
 from .differences import PairedDifferences
 from .records import BASELINE
 
-__all__ = ["METRIC_NAMES", "acting_note", "arm_name", "counted", "figure", "interval", "points", "share"]
+__all__ = ["METRIC_NAMES", "acting_note", "arm_name", "counted", "figure", "interval", "points", "question", "share"]
 
 #: How a person says the metrics.
 METRIC_NAMES = {
@@ -17,9 +19,17 @@ METRIC_NAMES = {
 }
 
 
-def arm_name(arm: str) -> str:
+def question(compared: Collection[str]) -> str:
+    """What a comparison asks, of what differs among its arms: "mixing", "augmentation"."""
+    what = " and ".join(compared) or "mixing"
+    return f"{'Do' if len(compared) > 1 else 'Does'} {what} help?"
+
+
+def arm_name(arm: str, compared: Collection[str]) -> str:
     """An arm within a sentence."""
-    return "no mixing" if arm == BASELINE else arm
+    if arm != BASELINE:
+        return arm
+    return "neither mixing nor augmentation" if len(compared) > 1 else f"no {next(iter(compared), 'mixing')}"
 
 
 def counted(count: int, what: str) -> str:

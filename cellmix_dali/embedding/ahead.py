@@ -16,7 +16,7 @@ _END = object()
 
 
 class Ahead(Generic[_T]):
-    """Goes through an iterable in a thread, a few things ahead; to be closed.
+    """Goes through an iterable in a thread, a few things ahead; to be closed, or at least stopped.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class Ahead(Generic[_T]):
     def __next__(self) -> _T:
         if self._ended:
             raise StopIteration
-        thing, error = self._queue.get()
+        thing, error = self._get()
         if error is not None:
             self._ended = True
             raise error
@@ -48,9 +48,13 @@ class Ahead(Generic[_T]):
         found: _T = thing
         return found
 
+    def stop(self) -> None:
+        """Stop, and let the thread end by itself: for finalisers, which run in any thread and under any lock."""
+        self._stopped.set()
+
     def close(self) -> None:
         """Stop, and wait for the thread."""
-        self._stopped.set()
+        self.stop()
         self._ended = True
         with suppress(Empty):
             while True:
@@ -68,6 +72,13 @@ class Ahead(Generic[_T]):
         except BaseException as error:  # whoever asks for the next thing has to hear of it
             end = None, error
         self._put(end)
+
+    def _get(self) -> tuple[Any, BaseException | None]:
+        """Wait for a thing; the end where it is stopped meanwhile."""
+        while not self._stopped.is_set():
+            with suppress(Empty):
+                return self._queue.get(timeout=_PAUSE)
+        return _END, None
 
     def _put(self, what: tuple[Any, BaseException | None]) -> bool:
         """Hand a thing over; False where nobody waits any more."""

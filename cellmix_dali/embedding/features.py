@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +22,7 @@ from .model import FeatureModel, open_model
 from .settings import ModelSettings
 from .stream import Batch, Ended, SlideTiles, batches_of, pieces_of, rows_by_slide
 
-__all__ = ["Clock", "SlideFeatures", "embed", "features_of_slides", "slide_features"]
+__all__ = ["Clock", "FeaturesOfSlides", "SlideFeatures", "embed", "slide_features"]
 
 _SLIDES_AHEAD, _PIECES_AHEAD, _BATCHES_AHEAD = 2, 4, 2
 
@@ -124,15 +124,15 @@ def embed(
     require_table(table)
     by_slide = rows_by_slide(table)
     features, found, faults = [], [], []
-    whole = slide_features(
-        table, model, settings, tile_size=tile_size, edge=edge, decoder=decoder, num_threads=num_threads
-    )
-    for slide, own in zip(whole, by_slide, strict=True):
-        if slide.error is not None:
-            raise slide.error
-        features.append(slide.features)
-        found.append(own[slide.rows])
-        faults += [(int(own[row]), why) for row, why in slide.faults]
+    with closing(
+        slide_features(table, model, settings, tile_size=tile_size, edge=edge, decoder=decoder, num_threads=num_threads)
+    ) as whole:
+        for slide, own in zip(whole, by_slide, strict=True):
+            if slide.error is not None:
+                raise slide.error
+            features.append(slide.features)
+            found.append(own[slide.rows])
+            faults += [(int(own[row]), why) for row, why in slide.faults]
     rows = np.concatenate(found)
     order = np.argsort(rows)
     return np.concatenate(features)[order], rows[order], sorted(faults, key=lambda each: each[0])
@@ -147,7 +147,7 @@ def slide_features(
     edge: str = "skip",
     decoder: str = "cpu",
     num_threads: int | None = None,
-) -> Iterator[SlideFeatures]:
+) -> FeaturesOfSlides:
     """Go through the slides of a table, and give the features of each.
 
     Tiles are decoded ahead, by threads, across slides: while the model works at a slide's last tiles, those of the next
@@ -172,10 +172,11 @@ def slide_features(
     num_threads : int, optional
         That decode; by default one per core.
 
-    Yields
-    ------
-    SlideFeatures
-        For each slide; one that cannot be read has an `error`.
+    Returns
+    -------
+    FeaturesOfSlides
+        Iterates over a `SlideFeatures` for each slide; one that cannot be read has an `error`. Leave it by `close` (or
+        `contextlib.closing`) where not all slides are gone through: threads read ahead.
 
     Raises
     ------
@@ -192,22 +193,16 @@ def slide_features(
     elif settings is not None:
         raise ArgumentError("settings with a FeatureModel: it has its own. Give them to open_model.")
     slides = (SlideTiles(table.slides[int(table.slide[own[0]])], table.select(own)) for own in rows_by_slide(table))
-    return features_of_slides(
+    return FeaturesOfSlides(
         slides, model, tile_size=tile_size, edge=edge, decoder=decoder, num_threads=num_threads, clock=Clock()
     )
 
 
-def features_of_slides(
-    slides: Iterable[SlideTiles],
-    model: FeatureModel,
-    *,
-    tile_size: int,
-    edge: str = "skip",
-    decoder: str = "cpu",
-    num_threads: int | None = None,
-    clock: Clock,
-) -> Generator[SlideFeatures, None, None]:
-    """Go through slides as they come, for instance while their tissue is being found; see `slide_features`.
+class FeaturesOfSlides(Iterator[SlideFeatures]):
+    """Goes through slides as they come, for instance while their tissue is being found; see `slide_features`.
+
+    Its threads end with it: at the end of the slides, by `close`, which waits for them, or when nobody refers to it
+    any more.
 
     Parameters
     ----------
@@ -218,25 +213,46 @@ def features_of_slides(
     clock : Clock
         Says where time went.
     """
-    width = model.width(tile_size)
-    threads = usable_cores() if num_threads is None else num_threads
-    with (
-        closing(Ahead(slides, _SLIDES_AHEAD)) as looked_at,
-        closing(
-            Ahead(
-                pieces_of(looked_at, tile_size=tile_size, edge=edge, device=decoder, num_threads=threads), _PIECES_AHEAD
-            )
-        ) as pieces,
-        closing(
-            Ahead(
-                batches_of(pieces, model, across=not model.settings.deterministic, tile_size=tile_size), _BATCHES_AHEAD
-            )
-        ) as batches,
-    ):
-        under_way = _UnderWay(width, model.settings.dtype)
-        clock.lap()
-        for batch, features in _computed(batches, model, clock):
-            yield from under_way.take(batch, features)
+
+    _ahead: tuple[Ahead[Any], ...] = ()
+
+    def __init__(
+        self,
+        slides: Iterable[SlideTiles],
+        model: FeatureModel,
+        *,
+        tile_size: int,
+        edge: str = "skip",
+        decoder: str = "cpu",
+        num_threads: int | None = None,
+        clock: Clock,
+    ) -> None:
+        under_way = _UnderWay(model.width(tile_size), model.settings.dtype)
+        threads = usable_cores() if num_threads is None else num_threads
+        looked_at = Ahead(slides, _SLIDES_AHEAD)
+        decoding = pieces_of(looked_at, tile_size=tile_size, edge=edge, device=decoder, num_threads=threads)
+        pieces = Ahead(decoding, _PIECES_AHEAD)
+        filling = batches_of(pieces, model, across=not model.settings.deterministic, tile_size=tile_size)
+        batches = Ahead(filling, _BATCHES_AHEAD)
+        self._ahead = batches, pieces, looked_at
+        computed = _computed(batches, model, clock)
+        self._found = (found for batch, features in computed for found in under_way.take(batch, features))
+
+    def __next__(self) -> SlideFeatures:
+        try:
+            return next(self._found)
+        except BaseException:  # the end, too
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Stop, and wait for the threads."""
+        for each in self._ahead:
+            each.close()
+
+    def __del__(self) -> None:
+        for each in self._ahead:
+            each.stop()
 
 
 def _computed(batches: Iterable[Batch], model: FeatureModel, clock: Clock) -> Iterator[tuple[Batch, NDArray[Any]]]:

@@ -7,25 +7,25 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._arguments import integer
-from ..errors import NOT_READ, ArgumentError, CellMixDaliError, SlideError, kind_of, unknown_name
-from ..slides import open_slide
+from ..errors import CellMixDaliError, SlideError, kind_of, unknown_name
+from ..jobs.attempt import is_of_the_moment
 from ..storage.aside import remove_parts, write_aside
 from ..storage.patience import RETRY_SECONDS, Retry
 from ..storage.results import ResultFiles, results_in
-from ..tables.one_resolution import check_one_resolution
 from ..tables.recipe import TileRecipe
 from ..tables.tile_table import TileTable
+from ..tiling.job_shard import JobShard
 from ..tiling.records import BadTile, file_stamps, inputs_of
 from ..tiling.slides import JobSlide
-from .features import Clock, SlideFeatures, features_of_slides
+from .asked import asked_for, check_scale, recipe_of, slides_of
+from .features import Clock, FeaturesOfSlides, SlideFeatures
 from .files import FORMATS, FeatureFile, files_of, write_features
 from .maps import slide_picture
 from .model import FeatureModel
@@ -35,7 +35,7 @@ from .report import write_reports
 from .sources import About, Sources, find_sources
 from .stream import SlideTiles
 
-__all__ = ["embed_slides", "share_of"]
+__all__ = ["embed_slides"]
 
 _FILES = ResultFiles(
     "embedding job",
@@ -57,7 +57,7 @@ def embed_slides(
     coordinates: str | Path | None = None,
     resume: bool = False,
     mixed_resolutions: bool = False,
-    part: tuple[int, int] = (1, 1),
+    shard: JobShard | None = None,
     decoder: str = "cpu",
     num_threads: int | None = None,
     retry_seconds: float = RETRY_SECONDS,
@@ -88,8 +88,8 @@ def embed_slides(
         read, or have changed are done again.
     mixed_resolutions : bool, default False
         Whether tiles of different scale are meant where no resolution is asked for.
-    part : tuple of int, default (1, 1)
-        (number, of how many): slides are dealt to the parts by their tiles, and this process does one part.
+    shard : JobShard, optional
+        Do this part of the slides only, which are dealt by their tiles; by default all.
     decoder, num_threads
         See `slide_features`.
     retry_seconds : float, default 60
@@ -112,44 +112,26 @@ def embed_slides(
     if file_format not in FORMATS:
         raise unknown_name("file_format", file_format, FORMATS)
     Retry(seconds=retry_seconds)  # refuses what is no time
-    number, of = integer("part", part[0], low=1), integer("part", part[1], low=1)
-    if number > of:
-        raise ArgumentError(f"part={part}: there is no part {number} of {of}.")
-    recipe, notes = _recipe_of(model, recipe or TileRecipe())
+    recipe, notes = recipe_of(model, recipe or TileRecipe())
     found = find_sources(sources, recipe, coordinates)
     if found.kind == "slides" and recipe.of_any_scale and recipe.level is None and not mixed_resolutions:
-        _check_scale(found)
+        check_scale(found)
     model.width(recipe.tile_size)  # refuses what it does not take before there is a folder
-    slides = share_of(found, number, of)
-    name = "job" if of == 1 else f"job-{number}-of-{of}"
-    asked = _asked(found, model, recipe, file_format, (number, of))
-    with results_in(
-        "The folder of an embedding job", out, _FILES, resume=resume, part="" if of == 1 else f"{number}/{of}"
-    ) as kept:
+    slides = slides_of(found, shard)
+    name = "job" if shard is None else f"job-{shard.number}-of-{shard.of}"
+    asked = asked_for(found, model, recipe, file_format, shard)
+    part = "" if shard is None else str(shard)
+    with results_in("The folder of an embedding job", out, _FILES, resume=resume, part=part) as kept:
         folder = kept.folder
         with EmbedFolder(folder / name, asked, resume=resume) as records:
-            job = _Job(folder, records, found, slides, model, file_format, progress)
-            job.retry_seconds, job.check = retry_seconds, kept.check
+            job = _Job(folder, records, found, slides, model, file_format, retry_seconds, progress)
+            job.check = kept.check
             for place in (folder, *{path.parent for path in files_of(folder, file_format, "name")}):
-                if of == 1 and place.is_dir():
+                if shard is None and place.is_dir():
                     remove_parts(place)
             job.run(decoder=decoder, num_threads=num_threads)
             result = job.finish(notes, asked)
     return replace(result, folder=kept.place, report=kept.place / name)
-
-
-def share_of(sources: Sources, number: int, of: int) -> tuple[JobSlide, ...]:
-    """Return the slides of one part of a job: dealt such that all parts have about as many tiles."""
-    if of == 1:
-        return sources.slides
-    weights = [sources.weight(slide) for slide in sources.slides]
-    loads, share = [0] * of, []
-    for index in sorted(range(len(weights)), key=lambda each: (-weights[each], each)):
-        least = loads.index(min(loads))
-        loads[least] += max(1, weights[index])
-        if least == number - 1:
-            share.append(index)
-    return tuple(sources.slides[index] for index in sorted(share))
 
 
 class _Job:
@@ -163,11 +145,12 @@ class _Job:
         slides: tuple[JobSlide, ...],
         model: FeatureModel,
         file_format: str,
+        retry_seconds: float,
         progress: Callable[[EmbedState], None] | None,
     ) -> None:
         self.folder, self.records, self.sources, self.slides = folder, records, sources, slides
         self.model, self.file_format, self.progress = model, file_format, progress
-        self.retry_seconds = RETRY_SECONDS
+        self.retry_seconds = retry_seconds
         self.check: Callable[[], None] = lambda: None  # raises where results cannot be kept
         self.outcomes: dict[int, SlideOutcome] = {}
         self.planned: dict[int, int] = {}
@@ -193,7 +176,7 @@ class _Job:
         with (
             ThreadPoolExecutor(1, thread_name_prefix="cellmix-dali-features") as writer,
             closing(
-                features_of_slides(
+                FeaturesOfSlides(
                     self._looked_at(todo),
                     self.model,
                     tile_size=self.sources.recipe.tile_size,
@@ -226,7 +209,7 @@ class _Job:
     def _looked_at(self, slides: Sequence[JobSlide]) -> Iterator[SlideTiles]:
         """Find the tiles of slides, ahead of the model: this runs in a thread."""
         for slide in slides:
-            tiles = self.sources.look(slide, self.retry_seconds)
+            tiles = self.sources.look(slide, self.records.folder, self.retry_seconds)
             self.planned[slide.number] = 0 if tiles.table is None else len(tiles.table)
             yield tiles
 
@@ -295,11 +278,8 @@ class _Job:
             path.unlink(missing_ok=True)
         known = isinstance(error, CellMixDaliError)
         reason = str(error) if known else f"{slide.path} cannot be read ({type(error).__name__}: {error})."
-        of_moment = isinstance(error, CellMixDaliError) and kind_of(error) == NOT_READ
-        self._end(
-            slide,
-            SlideOutcome(slide=str(slide.path), status="not read" if of_moment else "failed", reason=reason),
-        )
+        status: Literal["not read", "failed"] = "not read" if is_of_the_moment(error) else "failed"
+        self._end(slide, SlideOutcome(slide=str(slide.path), status=status, reason=reason))
 
     def _end(self, slide: JobSlide, outcome: SlideOutcome) -> None:
         self.outcomes[slide.number] = outcome
@@ -348,56 +328,6 @@ class _Job:
         )
         write_reports(result, asked)
         return result
-
-
-def _recipe_of(model: FeatureModel, recipe: TileRecipe) -> tuple[TileRecipe, tuple[str, ...]]:
-    """The recipe at the model's own resolution, where it asks for none, and what a person should know."""
-    own = model.configuration
-    mean, std = (", ".join(f"{value:g}" for value in of) for of in (own.mean, own.std))
-    notes = [f"normalisation: mean {mean}, std {std} ({own.said_by})", *model.notes]
-    if recipe.of_any_scale and recipe.level is None and own.mpp is not None:
-        recipe = replace(recipe, mpp=own.mpp)
-        notes.append(f"{own.mpp:g} microns per pixel: the model's own")
-    elif recipe.mpp is not None and own.mpp is not None and abs(recipe.mpp - own.mpp) > 0.05 * own.mpp:
-        notes.append(f"the model was made for {own.mpp:g} microns per pixel, and the tiles have {recipe.mpp:g}")
-    if own.size not in (None, recipe.tile_size):
-        notes.append(f"the model was made for images of {own.size} pixels, and the tiles have {recipe.tile_size}")
-    return recipe, tuple(notes)
-
-
-def _check_scale(sources: Sources) -> None:
-    """Refuse slides whose tiles would be of different scale."""
-    known, mpps = [], []
-    for slide in sources.slides if len(sources.slides) > 1 else ():
-        try:
-            with open_slide(slide.path) as opened:
-                mpps.append(sources.recipe.choose_level(opened, slide.mpp).level_mpp)
-        except CellMixDaliError:  # it fails when its turn comes, and is told then
-            continue
-        known.append(slide.path)
-    check_one_resolution(known, mpps)
-
-
-def _asked(
-    sources: Sources, model: FeatureModel, recipe: TileRecipe, file_format: str, part: tuple[int, int]
-) -> dict[str, Any]:
-    """What decides over the features, as JSON values."""
-    tiles: dict[str, Any] = {}
-    for each in fields(recipe):
-        value = getattr(recipe, each.name)
-        plain = isinstance(value, str | int | float | bool | None)
-        tiles[each.name] = value if plain else list(value) if isinstance(value, tuple) else str(value)
-    return {
-        "model": model.name,
-        "weights digest": model.digest(),
-        **{name: value for name, value in model.settings.to_json().items() if name != "weights"},
-        "configuration": model.configuration.to_json(),
-        **tiles,
-        "format": file_format,
-        "part": list(part),
-        **sources.told(),
-        "slides": [str(slide.path) for slide in sources.slides],
-    }
 
 
 def _bad(table: TileTable, row: int, why: CellMixDaliError) -> BadTile:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,11 +13,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..errors import ArgumentError, NotReadError, SlideError
+from ..errors import NOT_READ, ArgumentError, NotReadError, SlideError
+from ..jobs.attempt import attempt
 from ..shards import TILES_FILE, open_tiles
 from ..slides import Slide, open_slide
 from ..slides.resolution import mpp_problem, slide_mpp
-from ..storage.patience import Retry
 from ..tables.coordinates import read_h5
 from ..tables.grids import grid_tiles
 from ..tables.laying import lay_tiles
@@ -94,18 +93,24 @@ class Sources:
     rows: tuple[NDArray[np.int64], ...] = ()
     coordinates: tuple[Path, ...] = ()
 
-    def look(self, slide: JobSlide, retry_seconds: float) -> SlideTiles:
-        """Find a slide's tiles; what is wrong with it is in the answer."""
-        for pause in (*Retry(seconds=retry_seconds).pauses(), None):
-            try:
-                return self._found(slide)
-            except NotReadError as error:
-                wrong: Exception = error
-            except Exception as error:  # whatever a library raises on a strange file must not end the job
-                return SlideTiles(str(slide.path), None, error, About(slide))
-            if pause is not None:
-                time.sleep(pause)
-        return SlideTiles(str(slide.path), None, wrong, About(slide))
+    def look(self, slide: JobSlide, folder: Path, retry_seconds: float) -> SlideTiles:
+        """Find a slide's tiles, in the course of the job in a folder; what is wrong with it is in the answer."""
+
+        def refused(reason: str, kind: str) -> SlideTiles:
+            error = NotReadError(reason) if kind == NOT_READ else SlideError(reason)
+            return SlideTiles(str(slide.path), None, error, About(slide))
+
+        return attempt(
+            lambda _: self._found(slide),
+            refused,
+            slide=slide.path,
+            what="look at",
+            cannot=f"{slide.path} cannot be read",
+            folder=folder,
+            key=str(slide.number),
+            timeout=None,
+            retry_seconds=retry_seconds,
+        )
 
     def weight(self, slide: JobSlide) -> int:
         """Return about how many tiles a slide has: its rows of a table, else the places of its grid; 0 if it is bad."""

@@ -14,7 +14,7 @@ from ..storage.moment import moment_of
 from ..storage.patience import Retry
 from .deadline import deadline, where_it_hung
 
-__all__ = ["attempt"]
+__all__ = ["attempt", "is_of_the_moment"]
 
 _T = TypeVar("_T")
 
@@ -75,7 +75,7 @@ def attempt(
     except Exception as error:  # of any library
         known = isinstance(error, CellMixDaliError)
         reason = str(error) if known else f"{cannot} ({type(error).__name__}: {error})."
-        return refused(reason, NOT_READ if _is_of_the_moment(error) else DAMAGED)
+        return refused(reason, NOT_READ if is_of_the_moment(error) else DAMAGED)
 
 
 def _at_last(work: Callable[[bool], _T], retry_seconds: float) -> _T:
@@ -86,12 +86,12 @@ def _at_last(work: Callable[[bool], _T], retry_seconds: float) -> _T:
         except (WriteError, MissingDependencyError):
             raise
         except Exception as error:
-            if not _is_of_the_moment(error):
+            if not is_of_the_moment(error):
                 raise
         time.sleep(pause)
     return work(True)
 
 
-def _is_of_the_moment(error: Exception) -> bool:
-    """Whether a slide, or its mask or annotations, could not be read for a reason of the moment."""
+def is_of_the_moment(error: Exception) -> bool:
+    """Return whether a slide, or its mask or annotations, could not be read for a reason of the moment."""
     return isinstance(error, NotReadError) or moment_of(error) is not None

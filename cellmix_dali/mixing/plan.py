@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._arguments import IGNORED, SHARE_TOLERANCE
+from .._cached import cached_property
 from ..errors import ArgumentError
 from .mixing_matrix import MixingMatrix
 

@@ -22,21 +22,24 @@ if TYPE_CHECKING:
         tile_augmentation as tile_augmentation,
         tile_classes as tile_classes,
         tile_edge as tile_edge,
-        tile_rows as tile_rows,
         tile_schema as tile_schema,
         tile_stains as tile_stains,
+    )
+    from .writer import ShardWriter as ShardWriter
+    from .writing import (
+        tile_rows as tile_rows,
         with_split_columns as with_split_columns,
         write_tiles as write_tiles,
     )
-    from .writer import ShardWriter as ShardWriter
 
 __getattr__, __dir__, __all__ = front(
     __name__,
     {
         "digest": "shard_digest",
         "encoding": "Encoding can_copy copy_blocks",
-        "table": "TILES_FILE image_sizes is_sharded open_tiles tile_augmentation tile_classes tile_edge tile_rows "
-        "tile_schema tile_stains with_split_columns write_tiles",
+        "table": "TILES_FILE image_sizes is_sharded open_tiles tile_augmentation tile_classes tile_edge tile_schema "
+        "tile_stains",
         "writer": "ShardWriter",
+        "writing": "tile_rows with_split_columns write_tiles",
     },
 )

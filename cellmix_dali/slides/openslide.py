@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cellmix_dali._cached import cached_property
 from cellmix_dali.errors import MissingDependencyError, NotReadError, SlideError
 from cellmix_dali.storage.kept_open import KeptOpen
 from cellmix_dali.storage.moment import refusal
@@ -185,7 +186,7 @@ class _Properties(Mapping[str, str]):
     def __init__(self, file: OpenSlideFile) -> None:
         self._file = file
 
-    @functools.cached_property
+    @cached_property
     def _found(self) -> Mapping[str, str]:
         return dict(self._file.handle().properties)
 

@@ -15,12 +15,13 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cellmix_dali._cached import cached_property
 
 __all__ = ["TiffFile", "TiffPage", "Value"]
 

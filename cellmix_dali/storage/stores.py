@@ -1,4 +1,4 @@
-"""Objects of stores: what they are, and their bytes, by obstore; and what a store's refusals mean for a person."""
+"""Objects of stores: what they are, and their bytes, by obstore or fsspec; and what refusals mean for a person."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from .._urls import BY_FSSPEC
 from ..errors import ArgumentError, MissingDependencyError, NotReadError
+from . import fsspec_stores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -95,6 +97,9 @@ def look(url: str, *, head: bool = True) -> tuple[StoredObject, bytes]:
     MissingDependencyError
         If obstore is not installed.
     """
+    if _is_by_fsspec(url):
+        of = StoredObject(url, *fsspec_stores.look(url, _seconds()))
+        return of, fsspec_stores.read_range(url, 0, min(of.size, HEAD_BYTES), _seconds()) if head and of.size else b""
     store, key = _store_of(url)
     try:
         if not head:
@@ -121,17 +126,20 @@ def read_range(of: StoredObject, start: int, end: int) -> bytes:
     NotReadError
         If they cannot be read just now, or the object has changed.
     """
-    store, key = _store_of(of.url)
-    options: dict[str, Any] = {"range": (start, end)}
-    if of.version.startswith(('"', "W/")):
-        options["if_match"] = of.version
-    try:
-        found = store.get(key, options=options)  # type: ignore[arg-type]
-        meta, data = found.meta, bytes(found.bytes())
-    except Exception as error:  # as above
-        raise _refused(of.url, error) from None
-    if _object(of.url, meta) != of:
-        raise _changed(of.url)
+    if _is_by_fsspec(of.url):
+        data = fsspec_stores.read_range(of.url, start, end, _seconds())
+    else:
+        store, key = _store_of(of.url)
+        options: dict[str, Any] = {"range": (start, end)}
+        if of.version.startswith(('"', "W/")):
+            options["if_match"] = of.version
+        try:
+            found = store.get(key, options=options)  # type: ignore[arg-type]
+            meta, data = found.meta, bytes(found.bytes())
+        except Exception as error:  # as above
+            raise _refused(of.url, error) from None
+        if _object(of.url, meta) != of:
+            raise _changed(of.url)
     if len(data) != end - start:
         raise NotReadError(
             f"{of.url} was not read: the store sent {len(data)} bytes of {end - start} from byte {start} on. Nothing "
@@ -148,6 +156,9 @@ def listed(url: str) -> Iterator[StoredObject]:
     NotReadError
         If the store cannot be asked, or lists nothing, as web servers do.
     """
+    if _is_by_fsspec(url):
+        yield from (StoredObject(*each) for each in fsspec_stores.listed(url, _seconds()))
+        return
     store, key = _store_of(url)
     try:
         found = store.list_with_delimiter(f"{key}/" if key else None)
@@ -242,6 +253,16 @@ def remove(urls: Sequence[str]) -> None:
             raise _refused(url, error, "removed") from None
 
 
+def _is_by_fsspec(url: str) -> bool:
+    return url.partition("://")[0] in BY_FSSPEC
+
+
+def _seconds() -> float:
+    """For how long a request is sent again."""
+    given = os.environ.get("CELLMIX_DALI_STORE_SECONDS")
+    return STORE_SECONDS if given is None else float(given)
+
+
 def _object(url: str, meta: Any) -> StoredObject:
     return StoredObject(url, int(meta["size"]), str(meta["e_tag"] or meta["last_modified"].isoformat()))
 
@@ -272,8 +293,7 @@ def _opened(scheme: str, host: str) -> ObjectStore:
             "pip install 'cellmix-dali[cloud]'."
         ) from error
     _process[:] = [os.getpid()]
-    given = os.environ.get("CELLMIX_DALI_STORE_SECONDS")
-    seconds = STORE_SECONDS if given is None else float(given)
+    seconds = _seconds()
     retry: RetryConfig = {
         "max_retries": 1000 if seconds > 0 else 0,
         "retry_timeout": timedelta(seconds=max(seconds, 0.001)),

@@ -1,9 +1,10 @@
 """A view of an image in one pass, as compiled code: crop, resize, flip, colours, blur, normalise, HWC -> CHW.
 
 A box of the image is resized as Pillow and torchvision do it: by triangle or cubic filters as wide as the pixels are
-apart where it becomes smaller, cut off at the box's border. Rows of the view are made from top to bottom: rows of the
-image are added up into a line of floats, the line's pixels into those of the view. A few rows at a time stay in the
-nearest cache while colours are changed and numbers written; where the view is blurred, all of it is kept in between.
+apart where it becomes smaller, cut off at the box's border. Rows of the view are made from top to bottom, eight at a
+time: rows of the image are added up into eight lines of floats, which lie interleaved, so that pixels of all eight are
+added up at once. They stay in the nearest cache while colours are changed and numbers written; where the view is
+blurred, all of it is kept in between.
 
 Nothing here can raise, see `cpu_normalise`.
 """
@@ -14,12 +15,8 @@ Nothing here can raise, see `cpu_normalise`.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
-from llvmlite import ir
 from numba import carray
-from numba.core import cgutils
-from numba.extending import intrinsic
 from nvidia.dali.plugin.numba import address_as_void_pointer
 
 from cellmix_dali._compiled import compiled
@@ -30,6 +27,7 @@ from .cpu_colour import applied, changes
 from .cpu_coloured import finish
 from .raw_numba import RUN_SAMPLE, SETUP, compiled_callback
 from .vectors import EIGHT, settle
+from .view_vectors import SIXTEEN, WIDE, cross_eight, weigh_columns, weigh_pairs, weigh_rows, widen
 
 __all__ = ["HEAD", "run", "squares"]
 
@@ -42,33 +40,6 @@ _RGB = 3
 _PIXELS = 1024  # of a piece
 _f = np.float32
 _FAST = {"contract", "nnan", "ninf", "nsz"}
-
-
-@intrinsic
-def _weigh(context, line, weights, count, target):
-    """Add up pixels (float32, RGB by RGB), each by its weight; writes R, G, B and one number more."""
-
-    def code(context, builder, signature, arguments):
-        line, weights, count, target = arguments
-        four, number = ir.VectorType(ir.FloatType(), 4), ir.FloatType()
-        total = cgutils.alloca_once(builder, four)
-        builder.store(ir.Constant(four, [0.0] * 4), total)
-        with cgutils.for_range(builder, count) as loop:
-            place = builder.add(line, builder.mul(loop.index, ir.Constant(line.type, 4 * _RGB)))
-            pixel = builder.load(builder.inttoptr(place, four.as_pointer()))
-            pixel.align = 4
-            place = builder.add(weights, builder.mul(loop.index, ir.Constant(line.type, 4)))
-            weight = builder.load(builder.inttoptr(place, number.as_pointer()))
-            empty = ir.Constant(four, ir.Undefined)
-            spread = builder.insert_element(empty, weight, ir.Constant(ir.IntType(32), 0))
-            spread = builder.shuffle_vector(spread, empty, ir.Constant(ir.VectorType(ir.IntType(32), 4), [0] * 4))
-            product = builder.fmul(pixel, spread, flags=["contract"])
-            builder.store(builder.fadd(builder.load(total), product, flags=["contract"]), total)
-        builder.store(builder.load(total), builder.inttoptr(target, four.as_pointer())).align = 4
-        return context.get_dummy_value()
-
-    address = numba.types.int64
-    return numba.types.void(address, address, address, address), code
 
 
 @compiled()
@@ -87,77 +58,108 @@ def _filters(length, size, cubic, flipped):
     """Return where each pixel of the view begins to take pixels of the box, how many, and by which weights."""
     scale = length / size
     wide = max(scale, 1.0)
+    narrow = 1 / wide
     support = 2 * wide if cubic else wide
     firsts, counts = np.empty(size, np.int64), np.empty(size, np.int64)
-    weights = np.zeros((size, int(2 * support) + 3), np.float32)
+    weights, values = np.zeros((size, int(2 * support) + 3), np.float32), np.empty(int(2 * support) + 3, np.float64)
     for place in range(size):
         centre = (place + 0.5) * scale
         first, end = max(int(centre - support + 0.5), 0), min(int(centre + support + 0.5), length)
-        total = 0.0
-        for x in range(first, end):
-            away = (x - centre + 0.5) / wide
-            total += _cubic(away) if cubic else max(1 - abs(away), 0.0)
-        own = size - 1 - place if flipped else place
+        own, total = size - 1 - place if flipped else place, 0.0
         firsts[own], counts[own] = first, end - first
         for x in range(first, end):
-            away = (x - centre + 0.5) / wide
-            weights[own, x - first] = (_cubic(away) if cubic else max(1 - abs(away), 0.0)) / total
+            away = (x - centre + 0.5) * narrow
+            values[x - first] = _cubic(away) if cubic else max(1 - abs(away), 0.0)
+            total += values[x - first]
+        total = 1 / total
+        for x in range(end - first):
+            weights[own, x] = values[x] * total
     return firsts, counts, weights
 
 
 @compiled(fastmath=_FAST)
-def _add_rows(line, image, step, count, weights, length):
-    """Add up so many rows of bytes, each by its weight."""
-    first = carray(address_as_void_pointer(image), length, np.uint8)
-    weight = weights[0]
+def _narrow(image, step, count, weights, length, row, lines):
+    """Add up rows of fewer bytes than `WIDE`, each by its weight: one of eight lines."""
     for x in range(length):
-        line[x] = weight * _f(first[x])
-    row = 1
-    while row + 1 < count:
-        one = carray(address_as_void_pointer(image + row * step), length, np.uint8)
-        two = carray(address_as_void_pointer(image + (row + 1) * step), length, np.uint8)
-        a, b = weights[row], weights[row + 1]
+        lines[x * EIGHT + row] = _f(0)
+    for other in range(count):
+        source = carray(address_as_void_pointer(image + other * step), length, np.uint8)
         for x in range(length):
-            line[x] += a * _f(one[x]) + b * _f(two[x])
-        row += 2
-    if row < count:
-        one = carray(address_as_void_pointer(image + row * step), length, np.uint8)
-        a = weights[row]
-        for x in range(length):
-            line[x] += a * _f(one[x])
+            lines[x * EIGHT + row] += weights[other] * _f(source[x])
 
 
-@compiled(fastmath=_FAST)
-def _split(four, rows, at, count):
-    """Round pixels of four numbers to whole levels, into three lines."""
-    reds, greens, blues = rows[0, at : at + count], rows[1, at : at + count], rows[2, at : at + count]
-    for x in range(count):
-        reds[x] = np.floor(min(max(four[4 * x], _f(0)), _f(255)) + _f(0.5))
-        greens[x] = np.floor(min(max(four[4 * x + 1], _f(0)), _f(255)) + _f(0.5))
-        blues[x] = np.floor(min(max(four[4 * x + 2], _f(0)), _f(255)) + _f(0.5))
+@compiled()
+def _down(corner, step, filters, y, length, floats, piece, lines):
+    """Make eight rows of the view of the box's rows, as wide as the box: numbers of one column lie side by side."""
+    firsts, counts, weights = filters
+    last, stride = firsts.size - 1, 4 * weights.shape[1]
+    if length < WIDE:
+        for row in range(EIGHT):
+            number = min(y + row, last)
+            _narrow(corner + firsts[number] * step, step, counts[number], weights[number], length, row, lines)
+        return
+    ends = y, min(y + EIGHT - 1, last)
+    top = min(firsts[ends[0]], firsts[ends[1]])
+    bottom = max(firsts[ends[0]] + counts[ends[0]], firsts[ends[1]] + counts[ends[1]])
+    x = 0
+    while x < length:
+        first = min(x, length - WIDE)  # the last piece begins earlier: nothing beyond the row is read
+        for row in range(bottom - top):
+            widen(corner + (top + row) * step + first, floats.ctypes.data + 4 * WIDE * row)
+        for row in range(EIGHT):
+            number = min(y + row, last)
+            source, of_row = (
+                floats.ctypes.data + 4 * WIDE * (firsts[number] - top),
+                weights.ctypes.data + stride * number,
+            )
+            weigh_rows(source, of_row, counts[number], piece.ctypes.data + 4 * WIDE * row)
+        for part in range(0, WIDE, EIGHT):
+            to = lines.ctypes.data + 4 * EIGHT * (first + part)
+            cross_eight(piece.ctypes.data + 4 * part, 4 * WIDE, to, 4 * EIGHT)
+        x += WIDE
 
 
-@compiled(fastmath=_FAST)
-def _add_two(target, before, after, weight, count):
-    for x in range(count):
-        target[x] += weight * (before[x] + after[x])
+@compiled()
+def _along(lines, filters, size, columns, rows, at):
+    """Make eight rows of the view of lines as wide as the box: whole levels, into three lines from `at` on."""
+    firsts, counts, weights = filters
+    most, stride, step = counts.max(), 4 * weights.shape[1], columns.shape[1] * 4
+    for x in range(size):
+        # Weights beyond a filter are 0, and numbers beyond the lines.
+        source = lines.ctypes.data + 4 * EIGHT * _RGB * firsts[x]
+        weigh_columns(source, weights.ctypes.data + stride * x, most, columns.ctypes.data + 4 * EIGHT * x, step)
+    whole = size // EIGHT * EIGHT
+    for channel in range(_RGB):
+        # What is left of a row first: it is written with more, where the next row begins.
+        for x in range(whole if whole < size else whole - EIGHT, -1, -EIGHT):
+            source = columns.ctypes.data + step * channel + 4 * EIGHT * x
+            target = rows.ctypes.data + 4 * (channel * rows.shape[1] + at + x)
+            cross_eight(source, 4 * EIGHT, target, 4 * size)
 
 
-@compiled(fastmath=_FAST)
-def _blur(plane, size, y, weights, wide, target):
-    """Blur one row of a plane, down and then along."""
+@compiled()
+def _mirror(plane, size, radius):
+    """Mirror the rows beyond the border, which lie before and after the plane's."""
+    for away in range(1, radius + 1):
+        above, below = radius - away, radius + size - 1 + away
+        like, other = radius + mirrored(-away, size), radius + mirrored(size - 1 + away, size)
+        plane[above * size : (above + 1) * size] = plane[like * size : (like + 1) * size]
+        plane[below * size : (below + 1) * size] = plane[other * size : (other + 1) * size]
+
+
+@compiled()
+def _blur(plane, size, y, weights, wide, target, at):
+    """Blur one row of a plane, down and then along. Rows are written with more, where the next one begins."""
     radius = weights.size - 1
-    middle = wide[radius : radius + size]
-    middle[:] = weights[0] * plane[y * size : (y + 1) * size]
+    for x in range(0, size, SIXTEEN):
+        source, to = plane.ctypes.data + 4 * ((y + radius) * size + x), wide.ctypes.data + 4 * (radius + x)
+        weigh_pairs(source, 4 * size, weights.ctypes.data, radius, to)
     for away in range(1, radius + 1):
-        above, below = mirrored(y - away, size) * size, mirrored(y + away, size) * size
-        _add_two(middle, plane[above : above + size], plane[below : below + size], weights[away], size)
-    for away in range(1, radius + 1):
-        wide[radius - away] = middle[mirrored(-away, size)]
-        wide[radius + size - 1 + away] = middle[mirrored(size - 1 + away, size)]
-    target[:size] = weights[0] * middle
-    for away in range(1, radius + 1):
-        _add_two(target, wide[radius - away :], wide[radius + away :], weights[away], size)
+        wide[radius - away] = wide[radius + mirrored(-away, size)]
+        wide[radius + size - 1 + away] = wide[radius + mirrored(size - 1 + away, size)]
+    for x in range(0, size, SIXTEEN):
+        source, to = wide.ctypes.data + 4 * (radius + x), target.ctypes.data + 4 * (at + x)
+        weigh_pairs(source, 4, weights.ctypes.data, radius, to)
 
 
 @compiled()
@@ -172,33 +174,32 @@ def _write(target, rows, first, count, plane, constants, last):
 
 
 @compiled()
-def _resize(image, shape, own, cubic, planes, kinds, numbers, room, out):
+def _resize(image, shape, own, cubic, planes, radius, kinds, numbers, room, out):
     """Make all rows of the view, change their colours, and write them, or keep them in planes where it is blurred."""
     rows, others, last = room
     target, constants = out
     line_bytes, size, at_once = shape
     top, left, high, wide = own[0], own[1], own[2], own[3]
-    columns, across, by_column = _filters(wide, size, cubic, own[4] > 0)
-    lines, down, by_row = _filters(high, size, cubic, own[5] > 0)
-    line, four = np.empty(_RGB * wide + 4, np.float32), np.empty(4 * (size + 1), np.float32)
+    by_column, by_row = _filters(wide, size, cubic, own[4] > 0), _filters(high, size, cubic, own[5] > 0)
+    length = _RGB * wide
+    lines = np.zeros((length + _RGB * by_column[2].shape[1]) * EIGHT, np.float32)
+    # Rows of the box that eight rows of the view are made of.
+    most = min(high, int(EIGHT * (high / size)) + by_row[2].shape[1])
+    floats, piece = np.empty(most * WIDE, np.float32), np.empty(EIGHT * WIDE, np.float32)
+    columns = np.empty((_RGB, (size + EIGHT) * EIGHT), np.float32)
     corner = image + top * line_bytes + _RGB * left
     changed = changes(numbers, kinds.size)
-    stride = 4 * by_column.shape[1]
     for y in range(0, size, at_once):
         count = min(at_once, size - y)
-        for row in range(count):
-            number = y + row
-            _add_rows(line, corner + lines[number] * line_bytes, line_bytes, down[number], by_row[number], _RGB * wide)
-            for x in range(size):
-                pixels, weights = line.ctypes.data + 4 * _RGB * columns[x], by_column.ctypes.data + stride * x
-                _weigh(pixels, weights, across[x], four.ctypes.data + 16 * x)
-            _split(four, rows, row * size, size)
+        for row in range(0, count, EIGHT):
+            _down(corner, line_bytes, by_row, y + row, length, floats, piece, lines)
+            _along(lines, by_column, size, columns, rows, row * size)
         here = rows
         if changed:
             here, _ = applied(rows, others, count * size, (y * size, size, size), kinds, numbers, kinds.size)
         if planes.size:
             for channel in range(_RGB):
-                planes[channel, y * size : (y + count) * size] = here[channel, : count * size]
+                planes[channel, (radius + y) * size : (radius + y + count) * size] = here[channel, : count * size]
         else:
             _write(target, here, y * size, count * size, size * size, constants, last)
 
@@ -209,27 +210,31 @@ def _one_view(target, image, width, size, settings, kinds):
     constants, numbers = settings[:7], settings[HEAD + kinds.size :]
     cubic, before, sigma = settings[7] > 0, int(settings[8]), settings[15]
     own = settings[9:15].astype(np.int64)
-    at_once = max(1, _PIXELS // size)
+    at_once = max(1, _PIXELS // (size * EIGHT)) * EIGHT
     # A few more: the last vector may reach beyond.
-    length = at_once * size + EIGHT
+    length = at_once * size + SIXTEEN
     room = np.zeros((_RGB, length), np.float32), np.zeros((_RGB, length), np.float32), np.empty(4 * EIGHT, np.uint8)
     blurred = sigma > 0
-    planes = np.empty((_RGB, size * size if blurred else 0), np.float32)
+    radius = int(np.ceil(3 * sigma)) if blurred else 0
+    planes = np.empty((_RGB, (size + 2 * radius) * size + SIXTEEN if blurred else 0), np.float32)
     first = before if blurred else kinds.size
     out = target, constants
     shape = _RGB * width, size, at_once
-    _resize(image, shape, own, cubic, planes, kinds[:first], numbers[: first * NUMBERS], room, out)
+    _resize(image, shape, own, cubic, planes, radius, kinds[:first], numbers[: first * NUMBERS], room, out)
     if blurred:
         rows, others, last = room
-        weights = gaussian_weights(sigma, int(np.ceil(3 * sigma)))
-        wide = np.empty(size + 2 * weights.size, np.float32)
+        weights = gaussian_weights(sigma, radius)
+        wide = np.zeros(size + 2 * radius + SIXTEEN, np.float32)
         kinds, numbers = kinds[first:], numbers[first * NUMBERS :]
         changed = changes(numbers, kinds.size)
+        for channel in range(_RGB):
+            planes[channel, (size + 2 * radius) * size :] = 0
+            _mirror(planes[channel], size, radius)
         for y in range(0, size, at_once):
             count = min(at_once, size - y)
             for row in range(count):
                 for channel in range(_RGB):
-                    _blur(planes[channel], size, y + row, weights, wide, rows[channel, row * size :])
+                    _blur(planes[channel], size, y + row, weights, wide, rows[channel], row * size)
             here = rows
             if changed:
                 here, _ = applied(rows, others, count * size, (y * size, size, size), kinds, numbers, kinds.size)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from rich.console import Console
 from cellmix_dali.comparison.differences import METRICS
 from cellmix_dali.comparison.records import RunRecord
 from cellmix_dali.comparison.report import Report, print_report, write_report
+from cellmix_dali.comparison.words import arm_name, question
 from cellmix_dali.pictures import CurriculumRow, DifferenceRow, curricula_picture, differences_picture
 from cellmix_dali.pictures._style import COLOURS
 
@@ -202,3 +204,55 @@ def test_many_arms_make_tall_pictures(tmp_path: Path) -> None:
             heights.append(picture.height)
         assert share_of(tmp_path / "c.png", COLOURS[0]) > 0.0005
     assert heights[1] > 3.5 * heights[0]
+
+
+def test_what_changed_images_do_is_told_with_an_interval(tmp_path: Path, make_run: Make) -> None:
+    """Of every arm against itself: pairs of one fold and seed, here 0.10 to 0.15 below."""
+    records = []
+    for arm, augment, loss in (("none", None, 0.10), ("hed_jitter", "hed_jitter", 0.02)):
+        for fold in "abc":
+            for seed in (0, 1):
+                run = replace(make_run("none", fold, seed, test=0.6), arm=arm, augment=augment)
+                changed = run.test | {"balanced_accuracy": 0.6 - loss - 0.05 * seed}
+                records.append(replace(run, also_tested={"restained.yaml": changed}))
+    report = write_report(tmp_path, records, settings=SETTINGS, failed={})
+    (also,) = report.also_tested
+    none, jitter = also.to_unchanged
+    assert (none.arm, jitter.arm) == ("none", "hed_jitter")
+    assert none.mean == pytest.approx(-0.125)
+    assert none.verdict == jitter.verdict == "worse"
+    assert none.interval is not None
+    assert -0.15 < none.interval[0] < none.interval[1] < -0.10
+    assert list(none.pairs.values()) == [pytest.approx(of) for of in (-0.10, -0.15) * 3]
+    assert jitter.mean == pytest.approx(-0.045)
+    text = (tmp_path / "report.md").read_text()
+    assert text.startswith("# Does augmentation help? ")
+    assert "against no augmentation, in balanced accuracy" in text
+    assert "| none | 47.5 ± 2.7 | -12.5 | [-14." in text
+    with (tmp_path / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    under = [float(row["test_under_restained.yaml_balanced_accuracy"]) for row in rows if row["arm"] == "none"]
+    assert under == [pytest.approx(value) for value in (0.5, 0.45) * 3]
+    with (tmp_path / "differences.csv").open(newline="") as file:
+        told = {(row["arm"], row["metric"], row["against"]): row for row in csv.DictReader(file) if row["test_under"]}
+    assert set(told) == {
+        ("hed_jitter", "balanced_accuracy", "none"),
+        ("none", "balanced_accuracy", "unchanged images"),
+        ("hed_jitter", "balanced_accuracy", "unchanged images"),
+    }
+    assert float(told["none", "balanced_accuracy", "unchanged images"]["mean"]) == pytest.approx(-0.125)
+
+
+@pytest.mark.parametrize(
+    ("compared", "asked", "against"),
+    [
+        ((), "Does mixing help?", "no mixing"),
+        (("mixing",), "Does mixing help?", "no mixing"),
+        (("augmentation",), "Does augmentation help?", "no augmentation"),
+        (("mixing", "augmentation"), "Do mixing and augmentation help?", "neither mixing nor augmentation"),
+    ],
+)
+def test_words_say_what_is_compared(compared: tuple[str, ...], asked: str, against: str) -> None:
+    assert question(compared) == asked
+    assert arm_name("none", compared) == against
+    assert arm_name("CutMix", compared) == "CutMix"

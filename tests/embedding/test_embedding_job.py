@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 from collections.abc import Callable
@@ -29,13 +30,15 @@ from cellmix_dali.embedding import (
     open_model,
     read_features,
 )
-from cellmix_dali.embedding.job import share_of
-from cellmix_dali.embedding.sources import _names, find_sources
-from cellmix_dali.errors import ArgumentError
+from cellmix_dali.embedding.asked import slides_of
+from cellmix_dali.embedding.sources import Sources, _names, find_sources
+from cellmix_dali.embedding.stream import SlideTiles
+from cellmix_dali.errors import ArgumentError, NotReadError
 from cellmix_dali.storage.aside import WriteError
 from cellmix_dali.tables.coordinates import read_h5
 from cellmix_dali.tables.laying import lay_tiles
-from cellmix_dali.tiling import TilingSettings, tile_slides
+from cellmix_dali.tiling import JobShard, TilingSettings, tile_slides
+from cellmix_dali.tiling.slides import JobSlide
 
 RECIPE = TileRecipe(64, tissue=0.0, mpp=0.5)
 Run = Callable[..., tuple[int, str, str]]
@@ -248,17 +251,33 @@ def test_a_job_goes_on_with_the_same_alone(slides: list[Path], tmp_path: Path) -
     assert len(read_features(out / "slide-3.h5")[0]) == len(laid(slides[1]))
 
 
-def test_parts_are_dealt_by_their_tiles(tiny: list[Path], tmp_path: Path) -> None:
+def test_shards_are_dealt_by_their_tiles(tiny: list[Path], tmp_path: Path) -> None:
     sources = find_sources(tiny, RECIPE)
-    shares = [[slide.number for slide in share_of(sources, number, 2)] for number in (1, 2)]
+    shares = [[slide.number for slide in slides_of(sources, JobShard(number, 2))] for number in (1, 2)]
     assert shares == [[0], [1, 2]]  # 24 tiles, and 15 + 8
     for number in (1, 2):
-        job(tiny, tmp_path / "out", part=(number, 2))
+        job(tiny, tmp_path / "out", shard=JobShard(number, 2))
     job(tiny, tmp_path / "whole")
     assert set(made(tmp_path / "out")) == set(made(tmp_path / "whole"))
     assert {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()} == {"job-1-of-2", "job-2-of-2"}
-    with pytest.raises(ArgumentError, match="no part 3 of 2"):
-        job(tiny, tmp_path / "out", part=(3, 2))
+
+
+@pytest.mark.parametrize("seconds", [0, 60])
+def test_what_the_moment_keeps_from_being_read_is_tried_again(
+    tiny: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """Too few file handles, as the system says it, is of the moment as much as an error of the family."""
+    find, failures = Sources._found, [OSError(errno.EMFILE, "Too many open files"), NotReadError("not now")]
+
+    def found(sources: Sources, slide: JobSlide) -> SlideTiles:
+        if slide.number == 1 and failures:
+            raise failures.pop(0)
+        return find(sources, slide)
+
+    monkeypatch.setattr(Sources, "_found", found)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    statuses = [slide.status for slide in job(tiny, tmp_path / "out", retry_seconds=seconds).slides]
+    assert statuses == (["done", "done", "done"] if seconds else ["done", "not read", "done"])
 
 
 def test_slides_of_one_name_have_files_of_their_own(tiny: list[Path], tmp_path: Path) -> None:
@@ -279,8 +298,8 @@ def test_slides_of_several_scales_are_refused(tiny: list[Path], tmp_path: Path) 
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (("--part", "3"), "give K/N"),
-        (("--part", "3/2"), "no part 3 of 2"),
+        (("--shard", "3"), "such as 3/64"),
+        (("--shard", "3/2"), "from 1 to 2"),
         (("--format", "gif"), "format"),
         (("--amp", "half"), "amp"),
         (("--layers", "a,a"), "each once"),

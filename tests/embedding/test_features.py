@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +18,8 @@ from torch import Tensor, nn
 
 from cellmix_dali import TileTable, open_slide
 from cellmix_dali.embedding import FeatureModel, ModelSettings, embed, slide_features
+from cellmix_dali.embedding.features import Clock, FeaturesOfSlides
+from cellmix_dali.embedding.stream import SlideTiles
 from cellmix_dali.errors import ArgumentError, SlideError
 from cellmix_dali.shards import open_tiles
 from cellmix_dali.tables import to_level0
@@ -179,3 +186,39 @@ def test_tokens_and_layers(tiles: TileTable, settings: dict[str, object], of: ob
     plain: Patches = patches()  # type: ignore[assignment]
     wanted = plain_loop(lambda x: of(plain, x), few, MEAN, STD)  # type: ignore[operator]
     np.testing.assert_allclose(embed(few, model)[0], wanted, atol=1e-5)
+
+
+def reading_ahead() -> list[threading.Thread]:
+    """The threads that read ahead."""
+    return [thread for thread in threading.enumerate() if thread.name == "cellmix-dali-ahead"]
+
+
+def test_what_nobody_refers_to_any_more_ends_without_being_waited_for() -> None:
+    """The collector of garbage runs in any thread, under any lock: who waits there may wait for itself."""
+    asked, go_on = threading.Event(), threading.Event()
+
+    def slides() -> Iterator[SlideTiles]:
+        asked.set()
+        go_on.wait(timeout=60)
+        yield from ()
+
+    found = FeaturesOfSlides(slides(), FeatureModel(patches()), tile_size=32, clock=Clock())
+    assert asked.wait(timeout=10)
+    began = time.monotonic()
+    del found
+    assert time.monotonic() - began < 30  # not the minute that its thread would
+    left = reading_ahead()
+    assert left
+    go_on.set()
+    for thread in left:
+        thread.join(timeout=10)
+    assert not reading_ahead()
+
+
+def test_left_early_no_thread_goes_on(tiles: TileTable) -> None:
+    without_end = repeat(SlideTiles(tiles.slides[0], tiles.select(np.flatnonzero(tiles.slide == 0))))
+    with closing(FeaturesOfSlides(without_end, FeatureModel(patches()), tile_size=64, clock=Clock())) as found:
+        next(found)
+        assert reading_ahead()
+    assert not reading_ahead()
+    assert list(found) == []

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.shards import open_tiles, table as module, tile_rows, write_tiles
+from cellmix_dali.shards import open_tiles, tile_classes, tile_rows, write_tiles, writing
 from cellmix_dali.tables import TileTable
 
 WRITTEN = ("shard", "offset", "bytes", "sha256")
@@ -34,7 +34,7 @@ def rows(number: int, count: int) -> pa.Table:
 
 @pytest.fixture(autouse=True)
 def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_ROW_GROUP", 8)
+    monkeypatch.setattr(writing, "_ROW_GROUP", 8)
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_a_table_is_mapped_and_made_once(folder: Path) -> None:
     assert "tissue" not in again.arrow.column_names
     for name in first.arrow.column_names:
         assert first.arrow[name].to_pylist() == want.arrow[name].to_pylist()
-    assert (first.slides, module.tile_classes(first)) == (want.slides, tuple("abcdef"))
+    assert (first.slides, tile_classes(first)) == (want.slides, tuple("abcdef"))
     del want
     # But for the shards' absolute paths and one copy of text, columns lie in the file.
     assert pa.total_allocated_bytes() - before < 4096

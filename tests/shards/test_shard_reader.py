@@ -18,7 +18,7 @@ from cellmix_dali.errors import ArgumentError, SlideError
 from cellmix_dali.reading import ShardReader, shards as reader_module, tile_reader
 from cellmix_dali.reading.slides import EncodedTile, TileReader
 from cellmix_dali.shards import Encoding, ShardWriter, open_tiles, tile_classes, tile_rows, write_tiles
-from cellmix_dali.shards.table import _CLASSES
+from cellmix_dali.shards.table import CLASSES
 from cellmix_dali.storage import open_file as _open_file
 from cellmix_dali.synthetic import RenderedSlide
 
@@ -257,7 +257,7 @@ def test_what_may_be_verified_and_decoded(folder: Path) -> None:
 def test_names_of_classes_that_cannot_be_read(folder: Path) -> None:
     arrow = open_tiles(folder).arrow
     for stated, names in ((b'["a", "b"]', ("a", "b")), (b"[]", ()), (b"[1]", None), (b'{"a": 1}', None), (b"[", None)):
-        said = TileTable(arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), _CLASSES: stated}))
+        said = TileTable(arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), CLASSES: stated}))
         if names is None:
             with pytest.raises(ArgumentError, match="names of classes that cannot be read"):
                 tile_classes(said)

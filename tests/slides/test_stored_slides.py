@@ -154,7 +154,7 @@ def test_damage_is_told_with_the_url(store, svs):
     [
         ("s3://archive/none.svs", "There is no slide at s3://archive/none.svs"),
         ("s3://archive", "There is no slide|does not name"),
-        ("ftp://host/a.svs", "its scheme is not one of s3, gs, az, https, http"),
+        ("gopher://host/a.svs", "its scheme is not one of s3, gs, az, https, http"),
         ("s3://archive/../a.svs", "does not name an object"),
     ],
 )

@@ -14,6 +14,7 @@ from dataclasses import replace
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psutil
 import pytest
@@ -60,6 +61,7 @@ def cluster() -> Iterator[Any]:
     from distributed import LocalCluster
 
     with (
+        patch.dict(os.environ),  # in which Dask leaves OMP_NUM_THREADS=1
         dask.config.set({"distributed.scheduler.allowed-failures": 1}),
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,  # type: ignore[no-untyped-call]
     ):

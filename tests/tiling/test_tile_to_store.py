@@ -83,9 +83,13 @@ def test_the_command_writes_to_a_store(store, run, slides):
     assert code == 0, out + said
     assert "written to s3://archive/out" in " ".join(out.split())
     assert "report.html" in sent(store)
-    code, _, said = run("tile", str(slides[0]), "--out", "http://host/out")
+
+
+@pytest.mark.parametrize("url", ["http://host/out", "sftp://host/out"])
+def test_what_takes_no_results_says_so(run, slides, url):
+    code, _, said = run("tile", str(slides[0]), "--out", url)
     assert code == 2
-    assert "web servers take no files" in " ".join(said.split())
+    assert "results go to folders of this machine and to object stores" in " ".join(said.split())
 
 
 @pytest.mark.parametrize("where", ["this machine", "another machine"])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 
+from cellmix_dali._cached import cached_property
 from cellmix_dali.errors import SlideError
 from cellmix_dali.slides.ome import Ome
 from cellmix_dali.slides.openslide import detect_format
