@@ -24,9 +24,9 @@ from ..errors import ArgumentError, CellMixDaliError, NotReadError
 from .aside import WriteError, remove_parts, write_aside
 from .folder_lock import FolderLock
 from .paths import home_expanded
-from .stores import StoredObject, all_below, fetch_file, put, remove
+from .stores import StoredObject, all_below, fetch_file, look, put, remove
 
-__all__ = ["ResultFiles", "Results", "results_in"]
+__all__ = ["ResultFiles", "Results", "result_file", "results_in"]
 
 _NOTE = "sent"  # .json, of a part of a job sent-PART.json
 _PAUSE = 0.5  # seconds between two looks at what is finished, or twenty times what a look takes
@@ -146,6 +146,50 @@ def results_in(
         sending.finish()
     finally:
         lock.close()
+
+
+@contextmanager
+def result_file(what: str, out: object) -> Iterator[Path]:
+    """Have a file for a result that may be named by a URL; what is there is there before, and is replaced at the end.
+
+    Parameters
+    ----------
+    what : str
+        What is written, as a sentence begins with it: "The index".
+    out : path-like
+        The file, or its URL.
+
+    Yields
+    ------
+    Path
+        Of this machine.
+
+    Raises
+    ------
+    ArgumentError
+        If it cannot be written there.
+    NotReadError
+        If the store cannot be asked.
+    WriteError
+        If the file cannot be sent.
+    """
+    place = writable_place(what, out)
+    url = url_of(place)
+    if url is None:
+        yield home_expanded(place).absolute()
+        return
+    path = cache_folder().joinpath(_WORK, "file", *url.replace("://", "/", 1).split("/"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fetched = path.with_name(f"{path.name}.fetched")
+    try:
+        fetch_file(look(url, head=False)[0], fetched)
+        fetched.replace(path)
+    except FileNotFoundError:
+        path.unlink(missing_ok=True)
+    yield path
+    with _sending(url), path.open("rb") as file:
+        put(url, file, os.fstat(file.fileno()).st_size)
+    path.unlink()
 
 
 class _Sending(Results):

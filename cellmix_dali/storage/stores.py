@@ -336,7 +336,8 @@ def _status(error: Exception) -> str:
 def _changed(url: str) -> NotReadError:
     return NotReadError(
         f"{url} has changed since it was opened: the store has another version of it now. Nothing was taken from that; "
-        "start again, so that all is read from one version."
+        "start again, so that all is read from one version. Bring an index that knows the former one up to date "
+        "(cellmix-dali index)."
     )
 
 
