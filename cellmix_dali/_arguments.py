@@ -26,6 +26,7 @@ __all__ = [
     "path_of",
     "path_of_url",
     "tile_shape",
+    "writable_place",
 ]
 
 #: By how much the shares of a soft label may miss 1.
@@ -124,6 +125,18 @@ def local_only(what: str, path: Any) -> Path:
         raise ArgumentError(
             f"{what} cannot be written to {url_of(found)}: results go to folders of this machine. Name one, and copy "
             "it to the store afterwards."
+        )
+    return found
+
+
+def writable_place(what: str, path: Any) -> Path:
+    """Return the path of a folder that is written, which may be in an object store; refuse other URLs."""
+    found = path_of(what, path)
+    url = url_of(found)
+    if url is not None and url.partition("://")[0] not in ("s3", "gs", "az"):
+        raise ArgumentError(
+            f"{what} cannot be written to {url}: results go to folders of this machine and to object stores. Name one "
+            "of these (s3://, gs://, az://)."
         )
     return found
 

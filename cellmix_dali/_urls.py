@@ -92,10 +92,12 @@ def place_name(path: str | os.PathLike[str]) -> str:
 
 def with_urls(text: str) -> str:
     """Return text with URLs in the place of the paths that stand for them."""
-    root = f"{cache_folder()}/{_OBJECTS}/"
+    root = f"{cache_folder()}/"
     if root not in text:
         return text
-    return re.sub(re.escape(root) + f"({'|'.join([*SCHEMES, *BY_FSSPEC])})/", r"\1://", text)
+    # Folders of kept objects, and of results that are sent to a store: see `cellmix_dali.storage.results`.
+    kinds = "|".join([*SCHEMES, *BY_FSSPEC])
+    return re.sub(re.escape(root) + rf"(?:{_OBJECTS}|(?:results|sent)/[^/]+)/({kinds})/", r"\1://", text)
 
 
 def _text(place: str | os.PathLike[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, unescape
 
 
 @dataclass
@@ -53,6 +54,12 @@ class StoreServer:
             def do_PUT(self) -> None:
                 store.answer(self)
 
+            def do_POST(self) -> None:
+                store.answer(self)
+
+            def do_DELETE(self) -> None:
+                store.answer(self)
+
         class Server(ThreadingHTTPServer):
             daemon_threads = True
             request_queue_size = 256
@@ -79,9 +86,8 @@ class StoreServer:
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         parts = urlsplit(request.path)
         name = unquote(parts.path).strip("/")
-        if request.command == "PUT":
-            self.objects[name] = request.rfile.read(int(request.headers["Content-Length"]))
-            self._reply(request, 200, {"ETag": _etag(self.objects[name])}, b"")
+        if request.command in ("PUT", "POST", "DELETE"):
+            self._change(request, name, parts.query)
             return
         if "list-type" in parts.query:
             self._reply(request, 200, {"Content-Type": "application/xml"}, self._listing(name, parts.query))
@@ -126,6 +132,30 @@ class StoreServer:
             body = body[: len(body) // 2]
         self._reply(request, 200 if said is None else 206, headers, body, truncated=fault == "truncate")
 
+    def _change(self, request: BaseHTTPRequestHandler, name: str, query: str) -> None:
+        body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
+        with self._lock:
+            self.asked.append(Asked(request.command, name, None, len(body)))
+            fault = self.fault(len(self.asked) - 1, self.asked[-1])
+        if fault is not None:
+            self._reply(request, int(fault), {"Retry-After": "0"}, b"")
+        elif request.command == "PUT":
+            self.objects[name] = body
+            self._reply(request, 200, {"ETag": _etag(body)}, b"")
+        elif request.command == "DELETE":
+            self.objects.pop(name, None)
+            self._reply(request, 204, {}, b"")
+        elif "delete" in parse_qs(query, keep_blank_values=True):
+            keys = [unescape(key) for key in re.findall("<Key>(.*?)</Key>", body.decode())]
+            for key in keys:
+                self.objects.pop(f"{name}/{key}", None)
+            gone = "".join(f"<Deleted><Key>{escape(key)}</Key></Deleted>" for key in keys)
+            self._reply(
+                request, 200, {"Content-Type": "application/xml"}, f"<DeleteResult>{gone}</DeleteResult>".encode()
+            )
+        else:
+            self._reply(request, 400, {}, b"")
+
     def _reply(
         self,
         request: BaseHTTPRequestHandler,
@@ -145,13 +175,14 @@ class StoreServer:
             request.close_connection = True
 
     def _listing(self, bucket: str, query: str) -> bytes:
-        prefix = parse_qs(query).get("prefix", [""])[0]
+        asked = parse_qs(query)
+        prefix, delimiter = asked.get("prefix", [""])[0], asked.get("delimiter")
         found, folders = [], set()
         for name, data in sorted(self.objects.items()):
             key = name.removeprefix(f"{bucket}/")
             if name.startswith(f"{bucket}/{prefix}"):
                 inner, slash, _ = key[len(prefix) :].partition("/")
-                if slash:
+                if slash and delimiter:
                     folders.add(prefix + inner + "/")
                 else:
                     found.append(

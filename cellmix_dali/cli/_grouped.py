@@ -23,13 +23,17 @@ class Applied(Protocol):
         """Let this process go by them."""
 
 
-def takes(*applied: type[Applied], **defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def takes(
+    *applied: type[Applied], out_in_stores: bool = False, **defaults: Any
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Let a command take the fields of those of its parameters that are dataclasses as options.
 
     Parameters
     ----------
     *applied : dataclass
         Options that the command takes beside its parameters; they are applied before it begins.
+    out_in_stores : bool, default False
+        Whether ``--out`` may be a URL.
     **defaults
         Of fields, where the command's differ from the dataclass's.
     """
@@ -53,7 +57,8 @@ def takes(*applied: type[Applied], **defaults: Any) -> Callable[[Callable[..., N
                 kind(**{each.name: given.pop(each.name) for each in fields(kind)}).apply()
             for name, value in given.items():
                 if isinstance(value, Path) and is_url(value):
-                    given[name] = local_only("Results (--out)", value) if name == "out" else path_of_url(value)
+                    local = name == "out" and not out_in_stores
+                    given[name] = local_only("Results (--out)", value) if local else path_of_url(value)
             for name, (kind, names) in groups.items():
                 given[name] = kind(**{each: given.pop(each) for each in names})
             command(**given)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
+from .._urls import place_name
 from ..embedding.settings import Amp, FeatureType, ModelSettings, Tokens
 from ..errors import ArgumentError
 from ..storage.patience import RETRY_SECONDS
@@ -28,7 +29,7 @@ __all__ = ["embed"]
 _SHOWN = 20  # failed slides that are named at the end
 
 
-@takes(StoreOptions)
+@takes(StoreOptions, out_in_stores=True)
 def embed(
     slides: Annotated[
         list[str],
@@ -46,7 +47,9 @@ def embed(
             show_default=False,
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder of the features; a new one, unless --resume.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option(help="Folder of the features, or its URL; a new one, unless --resume.", show_default=False)
+    ],
     tile_size: Annotated[
         int | None, typer.Option(min=1, help="Side of a tile in pixels; by default the model's own, else 224.")
     ] = None,
@@ -229,4 +232,4 @@ def _tell(console: Console, result: EmbedResult, told: set[str]) -> None:
         say(console, f"[red]{len(result.failed):,} of {len(result.slides):,} slides failed[/]")
         for slide in [each for each in result.failed if each.slide not in told][:_SHOWN]:
             say(console, f"  {escape(slide.reason)}")
-    say(console, f"written to {escape(str(result.folder))}")
+    say(console, f"written to {escape(place_name(result.folder))}")

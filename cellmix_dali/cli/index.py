@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["index"]
 
 
-@takes(StoreOptions)
+@takes(StoreOptions, out_in_stores=True)
 def index(
     slides: NamedSlides,
     out: Annotated[Path, typer.Option(help="The index; one that is there is brought up to date.")] = Path(

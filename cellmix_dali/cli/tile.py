@@ -28,7 +28,7 @@ __all__ = ["tile"]
 _SHOWN = 20  # failed slides that are named at the end
 
 
-@takes(StoreOptions)
+@takes(StoreOptions, out_in_stores=True)
 def tile(
     slides: Annotated[
         list[str],
@@ -38,7 +38,12 @@ def tile(
             show_default=False,
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for everything that is made; a new one, unless --resume.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Folder for everything that is made, or its URL (s3://, gs://, az://); a new one, unless --resume."
+        ),
+    ],
     tile_size: Annotated[int, typer.Option(min=1, help="Side of a tile in pixels.")] = 256,
     *,
     grid: GridOptions,
@@ -265,6 +270,6 @@ def _tell(
         also = f", and for {result.unread_tiles:,} of the tiles" if result.unread_tiles else ""
         say(console, f"{len(result.not_read):,} slides could not be read just then{also}: try again with --resume")
     if shard is None:
-        say(console, f"written to {escape(str(result.folder))}: see report.html")
+        say(console, f"written to {escape(place_name(result.folder))}: see report.html")
     else:
         say(console, f"that was part {shard}: when all are done, put them together with --resume instead of --shard")

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ..errors import ArgumentError
 from ..storage.foreign_files import reading
+from ..storage.objects import own_copy
 from .entry import Entry, read_entry
 
 __all__ = ["IndexFile", "finish_index", "hash_of"]
@@ -71,7 +72,7 @@ class IndexFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with reading(path, "The index", _REMEDY), path.open("rb") as file:
+        with reading(path, "The index", _REMEDY), own_copy(path).open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size < _FOOTER.size:
                 raise ValueError("it is too short")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .._arguments import path_of
-from .._urls import is_url, url_of
+from .._urls import is_url
 from ..errors import ArgumentError, SlideError
 from ..slides import Slide, open_slide
 from ..storage.paths import home_expanded
@@ -38,7 +38,8 @@ class CollectionIndex:
 
     When a slide is first opened, its files are compared with what they were: their sizes, times, and first and last
     4096 bytes. A slide that has changed, or is not in the index, is opened by its file, as without an index, and a
-    warning says so; `make_index` with the same file looks at such slides alone.
+    warning says so; `make_index` with the same file looks at such slides alone. Nothing is asked of a store for a slide
+    that lies there: where it has changed, reading from it says so, and one that is not in the index is looked at.
 
     Parameters
     ----------
@@ -157,9 +158,9 @@ class CollectionIndex:
     def _current(self, slide: str | os.PathLike[str]) -> Entry | None:
         """A slide's entry, if the slide is as it was; where not, say so, once."""
         location = location_of(slide)
-        if is_url(slide) or url_of(location) is not None:  # not in it, see `make_index`
-            return None
         entry = self._file.entry(location)
+        if is_url(location) and (entry is None or entry.said["slide"] is not None):
+            return entry  # the store refuses ranges of another version than that of the index
         if entry is None:
             self._tell(f"{slide} is not in {self.path}, so it is opened by its file.")
             return None

@@ -12,8 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from .._arguments import local_only, number, path_of
-from .._urls import url_of
+from .._arguments import number, path_of
 from ..errors import NOT_READ, ArgumentError, NotReadError, SlideError
 from ..jobs.deadline import forget_deadlines
 from ..jobs.executor import carry_out, make_executor
@@ -24,6 +23,7 @@ from ..slides.identity import unique_slides
 from ..storage.aside import told
 from ..storage.paths import home_expanded
 from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT, Retry
+from ..storage.results import result_file
 from .entry import Entry, Look, mask_key, packed_entry, read_entry
 from .file import IndexFile, finish_index, hash_of
 from .index import CollectionIndex
@@ -66,7 +66,7 @@ def make_index(
     slides : sequence of path-like
         Slide files, all different.
     out : str or Path
-        The file.
+        The file, or its URL in a store: it is written on this machine, and then sent.
     settings : IndexSettings, optional
         What is asked for beside where the blocks lie.
     mpps : sequence of (float or None), optional
@@ -104,52 +104,49 @@ def make_index(
     Retry(seconds=retry_seconds)  # refuses what is no time
     if slide_timeout is not None:
         slide_timeout = number("slide_timeout", slide_timeout, low=0.0, above_low=True)
-    path = home_expanded(local_only("The index", out)).absolute()
-    if path.is_dir():
-        raise ArgumentError(f"{path} is a folder: name a file for the index, such as collection.index.")
-    paths = [Path(location_of(home_expanded(path_of("A slide", each)))) for each in slides]
-    stored = next(filter(None, map(url_of, paths)), None)
-    if stored is not None:
-        raise ArgumentError(f"{stored} cannot be in an index: that is of slides in files. Leave out those in stores.")
+    paths = [home_expanded(path_of("A slide", each)).absolute() for each in slides]
     if not paths:
         raise ArgumentError("There is nothing to make an index of: name at least one slide.")
     if mpps is not None and len(mpps) != len(paths):
         raise ArgumentError(f"{len(paths)} slides and {len(mpps)} mpps: give one for each slide.")
     for repeated in unique_slides(paths)[1]:
         raise ArgumentError(f"{repeated} are one slide: leave one out.")
-    folder = path.with_name(f"{path.name}.job")
-    with _IndexFolder(folder, path, overwrite=overwrite) as kept:
-        forget_deadlines(folder)
-        own = [None] * len(paths) if mpps is None else list(mpps)
-        tasks = [
-            IndexTask(folder=folder, settings=settings, number=number, slide=each, mpp=mpp)
-            for number, (each, mpp) in enumerate(zip(paths, own, strict=True))
-        ]
-        left = [task for task in tasks if not kept.has(task)]
-        done = len(tasks) - len(left)
-        if done and progress is not None:
-            progress(done, len(tasks), IndexedSlide(paths[0]))
-        in_vain = False
-        if workers is None and scheduler is None and len(left) < _FEW:
-            workers = 0
-        with closing(make_executor(do_task, lost_task, workers, scheduler, preload=do_task.__module__)) as executor:
-            timeout = slide_timeout if executor.in_processes else None
-            waiting = iter(left)
+    with result_file("The index", out) as path:
+        if path.is_dir():
+            raise ArgumentError(f"{path} is a folder: name a file for the index, such as collection.index.")
+        folder = path.with_name(f"{path.name}.job")
+        with _IndexFolder(folder, path, overwrite=overwrite) as kept:
+            forget_deadlines(folder)
+            own = [None] * len(paths) if mpps is None else list(mpps)
+            tasks = [
+                IndexTask(folder=folder, settings=settings, number=number, slide=each, mpp=mpp)
+                for number, (each, mpp) in enumerate(zip(paths, own, strict=True))
+            ]
+            left = [task for task in tasks if not kept.has(task)]
+            done = len(tasks) - len(left)
+            if done and progress is not None:
+                progress(done, len(tasks), IndexedSlide(paths[0]))
+            in_vain = False
+            if workers is None and scheduler is None and len(left) < _FEW:
+                workers = 0
+            with closing(make_executor(do_task, lost_task, workers, scheduler, preload=do_task.__module__)) as executor:
+                timeout = slide_timeout if executor.in_processes else None
+                waiting = iter(left)
 
-            def next_task() -> IndexTask | None:
-                task, seconds = next(waiting, None), 0.0 if in_vain else retry_seconds
-                return None if task is None else replace(task, retry_seconds=seconds, timeout=timeout)
+                def next_task() -> IndexTask | None:
+                    task, seconds = next(waiting, None), 0.0 if in_vain else retry_seconds
+                    return None if task is None else replace(task, retry_seconds=seconds, timeout=timeout)
 
-            for task, result in carry_out(executor, next_task):
-                in_vain = result.kind == NOT_READ
-                kept.add(task, result)
-                done += 1
-                if progress is not None:
-                    progress(done, len(tasks), result)
-        if left or not path.exists():
-            kept.finish(settings)
-    shutil.rmtree(folder, ignore_errors=True)
-    return CollectionIndex(path)
+                for task, result in carry_out(executor, next_task):
+                    in_vain = result.kind == NOT_READ
+                    kept.add(task, result)
+                    done += 1
+                    if progress is not None:
+                        progress(done, len(tasks), result)
+            if left or not path.exists():
+                kept.finish(settings)
+        shutil.rmtree(folder, ignore_errors=True)
+    return CollectionIndex(out)
 
 
 class _IndexFolder(JobFolder):

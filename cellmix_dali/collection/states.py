@@ -1,4 +1,7 @@
-"""By what a slide's files are told to be the same as before: their sizes, times, first and last bytes."""
+"""By what a slide's files are told to be the same as before: their sizes, times, first and last bytes.
+
+Of an object in a store, size and version: its ETag.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from .._arguments import path_of
+from .._urls import url_of
+from ..errors import SlideError
 from ..slides.identity import slide_identity
+from ..storage.mirror import attach
 from ..storage.moment import refusal
 
 __all__ = ["changed_file", "identity_of", "location_of", "states_of"]
@@ -17,8 +24,9 @@ _ENDS = 4096  # bytes: headers, and the directories that most writers put last
 
 
 def location_of(path: str | os.PathLike[str]) -> str:
-    """Return the name under which a slide stands in an index, and in tile tables: its absolute path."""
-    return str(Path(path).absolute())
+    """Return the name under which a slide stands in an index, and in tile tables: its absolute path, or its URL."""
+    place = path_of("A slide", path)
+    return url_of(place) or str(place.absolute())
 
 
 def identity_of(path: Path) -> list[Any]:
@@ -58,7 +66,11 @@ def changed_file(states: Iterable[Mapping[str, Any]], *, closely: bool = True) -
         If one is not there.
     """
     for state in states:
-        path = Path(state["location"])
+        path = path_of("A slide", state["location"])
+        if url_of(path) is not None:
+            if state != _state(path):
+                return str(state["location"])
+            continue
         found = _stat(path)
         if (state["size"], state["modified"]) != (found.st_size, found.st_mtime_ns):
             return str(path)
@@ -68,6 +80,14 @@ def changed_file(states: Iterable[Mapping[str, Any]], *, closely: bool = True) -
 
 
 def _state(path: Path) -> dict[str, Any]:
+    url = url_of(path)
+    if url is not None:
+        try:
+            mirror = attach(path, fresh=True)
+        except FileNotFoundError as error:
+            raise SlideError(f"There is no slide at {url}. Check the URL.") from error
+        assert mirror is not None
+        return {"location": url, "size": mirror.of.size, "modified": None, "ends": mirror.of.version}
     found = _stat(path)
     try:
         with path.open("rb", buffering=0) as file:

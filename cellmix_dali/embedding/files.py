@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from .._arguments import path_of
 from ..errors import ArgumentError
 from ..storage.aside import write_aside
 from ..storage.foreign_files import reading
@@ -143,7 +144,7 @@ def read_features(path: str | Path) -> tuple[NDArray[Any], NDArray[np.int64]]:
     ArgumentError
         If it is not such a file.
     """
-    place = Path(path)
+    place = path_of("A file of features", path)
     with reading(place, "The file of features", "Make it again with `cellmix-dali embed`."):
         if place.suffix == ".parquet":
             table = pq.read_table(place)
@@ -177,7 +178,7 @@ def read_attributes(path: str | Path) -> dict[str, Any]:
     ArgumentError
         If it does not say the tiles' side and the slide's size, as CLAM's files do not.
     """
-    place = Path(path)
+    place = path_of("A file of features", path)
     with reading(place, "The file of features", "Make it again with `cellmix-dali embed`."):
         if place.suffix == ".parquet":
             told: dict[str, Any] = json.loads((pq.read_schema(place).metadata or {}).get(b"tiles", b"{}"))

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from ..errors import CellMixDaliError, SlideError, kind_of, unknown_name
 from ..jobs.attempt import is_of_the_moment
 from ..storage.aside import remove_parts, write_aside
 from ..storage.patience import RETRY_SECONDS, Retry
+from ..storage.results import ResultFiles, results_in
 from ..tables.recipe import TileRecipe
 from ..tables.tile_table import TileTable
 from ..tiling.job_shard import JobShard
@@ -35,6 +37,11 @@ from .stream import SlideTiles
 
 __all__ = ["embed_slides"]
 
+_FILES = ResultFiles(
+    "embedding job",
+    ("job*/embedding.json", "job*/journal.jsonl"),
+    ("*.h5", "*.parquet", "h5_files/*.h5", "pt_files/*.pt"),
+)
 _WRITING = 2  # slides whose files are being written meanwhile
 _TELL = 0.2  # seconds between two words on how far the job is
 _PICTURES = "pictures"
@@ -67,7 +74,7 @@ def embed_slides(
     sources : str, Path, or sequence of them
         Slides, folders, patterns, a list of slides, or a tile table, see `cellmix_dali.embedding.sources.find_sources`.
     out : str or Path
-        Folder of the features; ``job`` in it keeps the job's records and reports.
+        Folder of the features, or its URL in a store; ``job`` in it keeps the job's records and reports.
     model : FeatureModel
         See `open_model`.
     recipe : TileRecipe, optional
@@ -111,16 +118,20 @@ def embed_slides(
         check_scale(found)
     model.width(recipe.tile_size)  # refuses what it does not take before there is a folder
     slides = slides_of(found, shard)
-    folder = Path(out).expanduser().absolute()
+    name = "job" if shard is None else f"job-{shard.number}-of-{shard.of}"
     asked = asked_for(found, model, recipe, file_format, shard)
-    job_folder = folder / ("job" if shard is None else f"job-{shard.number}-of-{shard.of}")
-    with EmbedFolder(job_folder, asked, resume=resume) as records:
-        job = _Job(folder, records, found, slides, model, file_format, retry_seconds, progress)
-        for place in (folder, *{path.parent for path in files_of(folder, file_format, "name")}):
-            if shard is None and place.is_dir():
-                remove_parts(place)
-        job.run(decoder=decoder, num_threads=num_threads)
-        return job.finish(notes, asked)
+    part = "" if shard is None else str(shard)
+    with results_in("The folder of an embedding job", out, _FILES, resume=resume, part=part) as kept:
+        folder = kept.folder
+        with EmbedFolder(folder / name, asked, resume=resume) as records:
+            job = _Job(folder, records, found, slides, model, file_format, retry_seconds, progress)
+            job.check = kept.check
+            for place in (folder, *{path.parent for path in files_of(folder, file_format, "name")}):
+                if shard is None and place.is_dir():
+                    remove_parts(place)
+            job.run(decoder=decoder, num_threads=num_threads)
+            result = job.finish(notes, asked)
+    return replace(result, folder=kept.place, report=kept.place / name)
 
 
 class _Job:
@@ -140,6 +151,7 @@ class _Job:
         self.folder, self.records, self.sources, self.slides = folder, records, sources, slides
         self.model, self.file_format, self.progress = model, file_format, progress
         self.retry_seconds = retry_seconds
+        self.check: Callable[[], None] = lambda: None  # raises where results cannot be kept
         self.outcomes: dict[int, SlideOutcome] = {}
         self.planned: dict[int, int] = {}
         self.ended_tiles = 0
@@ -257,6 +269,7 @@ class _Job:
             self._fail(slide, error)
             return
         self.records.add(record)
+        self.check()
         self._end(slide, SlideOutcome(slide=str(slide.path), status="done", reason=record.note, record=record))
 
     def _fail(self, slide: JobSlide, error: Exception) -> None:

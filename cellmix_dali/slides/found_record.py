@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cellmix_dali._arguments import path_of
+from cellmix_dali._urls import place_name
 from cellmix_dali.slides.block_places import BlockPlaces
 from cellmix_dali.slides.block_table import BlockGrid, PlacedBlocks
 from cellmix_dali.slides.dicom_streams import FrameStreams
@@ -20,6 +22,9 @@ from cellmix_dali.slides.jpeg import BlockStreams
 from cellmix_dali.slides.levels import Box, Level
 from cellmix_dali.slides.openslide import OpenSlideFile
 from cellmix_dali.slides.scales import ScaledLevel
+from cellmix_dali.slides.stored_slide import StoredSlide
+from cellmix_dali.storage.mirror import enter
+from cellmix_dali.storage.stores import StoredObject
 
 __all__ = ["NotKeptError", "found_of", "record_of"]
 
@@ -53,19 +58,21 @@ def record_of(found: Found, keep: Keep) -> dict[str, Any]:
     """
     return {
         **{name: getattr(found, name) for name in _AS_THEY_ARE},
-        "path": str(found.path),
+        "path": place_name(found.path),
         "bounds": asdict(found.bounds),
         "properties": dict(found.properties),
         "levels": [asdict(of) for of in found.levels],
         "scaled": [asdict(of) for of in found.scaled],
         "tables": [None if of is None else _blocks(of, keep) for of in found.tables],
         "pixels": None if found.pixels is None else [found.pixels.vendor, found.pixels.sizes],
+        "stored": None if found.stored is None else _stored(found.stored, keep),
     }
 
 
 def found_of(record: Mapping[str, Any], arrays: Callable[[int], NDArray[Any]]) -> Found:
     """Return what is known of a slide, from what `record_of` returned and the arrays by their numbers."""
-    path, mpp, pixels = Path(record["path"]), record["mpp"], record["pixels"]
+    path, mpp, pixels = _path(record["path"]), record["mpp"], record["pixels"]
+    stored = record.get("stored")
     return Found(
         **{name: record[name] for name in _AS_THEY_ARE if name not in ("mpp", "notes")},
         mpp=None if mpp is None else (mpp[0], mpp[1]),
@@ -77,15 +84,35 @@ def found_of(record: Mapping[str, Any], arrays: Callable[[int], NDArray[Any]]) -
         scaled=tuple(ScaledLevel(**of) for of in record["scaled"]),
         tables=tuple(None if of is None else _placed(of, arrays) for of in record["tables"]),
         pixels=None if pixels is None else OpenSlideFile(path, pixels[0], _sizes(pixels[1])),
+        stored=None if stored is None else _stored_slide(record["path"], stored, arrays),
     )
+
+
+def _path(name: str) -> Path:
+    return path_of("A slide", name)
+
+
+def _stored(of: StoredSlide, keep: Keep) -> dict[str, Any]:
+    """Which version of an object it is, and what of it is always needed."""
+    if of.is_copied:
+        raise NotKeptError("it is copied from its store before it is read")
+    spans = np.concatenate([np.stack(ranges, 1) for _, *ranges in of.always]).astype(np.uint64)
+    return {"size": of.mirror.of.size, "version": of.mirror.of.version, "always": keep(spans.ravel())}
+
+
+def _stored_slide(url: str, said: Mapping[str, Any], arrays: Callable[[int], NDArray[Any]]) -> StoredSlide:
+    """The slide of that version; nothing is asked of the store, which refuses ranges of another one."""
+    mirror = enter(_path(url), StoredObject(url, said["size"], said["version"]))
+    starts, ends = arrays(said["always"]).reshape(-1, 2).T.astype(np.int64)
+    return StoredSlide(mirror, ((mirror, starts, ends),), is_copied=False)
 
 
 def _blocks(table: PlacedBlocks, keep: Keep) -> dict[str, Any]:
     grid = {of.name: getattr(table, of.name) for of in fields(BlockGrid)}
     return grid | {
         "streams": _streams(table.streams),
-        "path": None if table.path is None else str(table.path),
-        "files": [str(path) for path in table.files],
+        "path": None if table.path is None else place_name(table.path),
+        "files": [place_name(path) for path in table.files],
         "file": None if table.file is None else keep(table.file),
         "covered": None if table.covered is None else asdict(table.covered),
         "places": keep(table.places.packed),
@@ -98,8 +125,8 @@ def _placed(said: Mapping[str, Any], arrays: Callable[[int], NDArray[Any]]) -> P
     packed: NDArray[np.uint64] = arrays(said["places"])
     grid |= {
         "streams": _streams_of(said["streams"]),
-        "path": None if said["path"] is None else Path(said["path"]),
-        "files": tuple(map(Path, said["files"])),
+        "path": None if said["path"] is None else _path(said["path"]),
+        "files": tuple(map(_path, said["files"])),
         "file": None if said["file"] is None else arrays(said["file"]),
         "covered": _box(said["covered"]),
     }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -10,10 +12,11 @@ from pathlib import Path
 from .._arguments import path_of_url
 from .._urls import cache_folder, is_url, url_of
 from ..errors import NotReadError, SlideError
+from .aside import write_aside
 from .mirror import Mirror, attach, enter, fetch
 from .stores import listed
 
-__all__ = ["asked_for", "attach_all", "here", "here_folder"]
+__all__ = ["asked_for", "attach_all", "here", "here_folder", "own_copy"]
 
 
 _FOLDERS: set[Path] = set()  # that were listed by this process
@@ -61,6 +64,31 @@ def asked_for(path: str | os.PathLike[str]) -> Path:
             if not url.startswith("http") and here_folder(place):
                 _FOLDERS.add(place)
     return place
+
+
+def own_copy(path: Path) -> Path:
+    """Return a file that may stay mapped into memory: of an object a copy that nobody lets go of, made once.
+
+    It counts beside what is kept of objects; another version of the object takes its place.
+
+    Raises
+    ------
+    FileNotFoundError, NotReadError
+        See `here`.
+    """
+    mirror = attach(path, fresh=True)
+    if mirror is None:
+        return path
+    names = [hashlib.sha256(text.encode()).hexdigest()[:20] for text in (mirror.of.url, mirror.of.version)]
+    copy = cache_folder().joinpath("copies", *names)
+    if not copy.exists():
+        copy.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with here(path), path.open("rb") as file, write_aside(copy) as own:
+            shutil.copyfileobj(file, own)
+        for other in copy.parent.iterdir():
+            if other != copy and not other.name.endswith(".part"):
+                other.unlink(missing_ok=True)
+    return copy
 
 
 def here_folder(path: Path) -> list[Mirror]:

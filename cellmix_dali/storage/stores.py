@@ -8,23 +8,35 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .._urls import BY_FSSPEC
 from ..errors import ArgumentError, MissingDependencyError, NotReadError
 from . import fsspec_stores
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from obstore.store import ObjectStore, RetryConfig
 
-__all__ = ["HEAD_BYTES", "STORE_SECONDS", "StoredObject", "listed", "look", "read_range"]
+__all__ = [
+    "HEAD_BYTES",
+    "STORE_SECONDS",
+    "StoredObject",
+    "all_below",
+    "fetch_file",
+    "listed",
+    "look",
+    "put",
+    "read_range",
+    "remove",
+]
 
 #: Bytes that the first look at an object brings with it.
 HEAD_BYTES = 1 << 16
 #: For how long a request is sent again, by default: CELLMIX_DALI_STORE_SECONDS says otherwise.
 STORE_SECONDS = 30.0
+_ONE_REQUEST, _PART_BYTES = 1 << 25, 1 << 23
 _TIMEOUT = timedelta(seconds=30)  # of one request
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(milliseconds=100), timedelta(seconds=5)
 _CREDENTIALS = {
@@ -157,6 +169,90 @@ def listed(url: str) -> Iterator[StoredObject]:
         yield _object(root + str(meta["path"]), meta)
 
 
+def all_below(url: str) -> Iterator[StoredObject]:
+    """List all objects whose names begin with a folder's, those of its folders among them.
+
+    Raises
+    ------
+    NotReadError
+        See `listed`.
+    """
+    store, key = _store_of(url)
+    root = url[: len(url) - len(key)] if key else f"{url}/"
+    try:
+        for some in store.list(f"{key}/" if key else None):
+            for meta in some:
+                yield _object(root + str(meta["path"]), meta)
+    except Exception as error:  # as above
+        raise _refused(url, error) from None
+
+
+def put(url: str, file: BinaryIO, size: int) -> str:
+    """Write an object: it is there in full when this returns, and as it was before until then.
+
+    Parameters
+    ----------
+    url : str
+        The object.
+    file : binary file
+        From where it stands, `size` bytes are written.
+    size : int
+        At most `_ONE_REQUEST` bytes are sent in one request, more in parts.
+
+    Returns
+    -------
+    str
+        Its version, see `StoredObject`.
+
+    Raises
+    ------
+    NotReadError
+        If the store cannot be written to just now, or not by this login.
+    """
+    store, key = _store_of(url)
+    try:
+        if size <= _ONE_REQUEST:
+            done = store.put(key, file.read(size), use_multipart=False)
+        else:
+            done = store.put(key, file, use_multipart=True, chunk_size=_PART_BYTES)
+        if done["e_tag"]:
+            return str(done["e_tag"])
+        return _object(url, store.head(key)).version
+    except Exception as error:  # as above
+        raise _refused(url, error, "written") from None
+
+
+def fetch_file(of: StoredObject, path: Path) -> None:
+    """Write an object to a file; its folder must be there.
+
+    Raises
+    ------
+    FileNotFoundError, NotReadError
+        See `read_range`.
+    """
+    with path.open("wb") as file:
+        for start in range(0, of.size, _PART_BYTES):
+            file.write(read_range(of, start, min(start + _PART_BYTES, of.size)))
+
+
+def remove(urls: Sequence[str]) -> None:
+    """Remove objects, all of one store; those that are not there are no error.
+
+    Raises
+    ------
+    NotReadError
+        If the store refuses.
+    """
+    for url in urls:
+        store, key = _store_of(url)
+        try:
+            store.delete(key)
+        except FileNotFoundError:
+            continue
+        except Exception as error:  # as above
+            raise _refused(url, error, "removed") from None
+
+
 def _is_by_fsspec(url: str) -> bool:
     return url.partition("://")[0] in BY_FSSPEC
 
@@ -240,11 +336,12 @@ def _status(error: Exception) -> str:
 def _changed(url: str) -> NotReadError:
     return NotReadError(
         f"{url} has changed since it was opened: the store has another version of it now. Nothing was taken from that; "
-        "start again, so that all is read from one version."
+        "start again, so that all is read from one version. Bring an index that knows the former one up to date "
+        "(cellmix-dali index)."
     )
 
 
-def _refused(url: str, error: Exception) -> Exception:
+def _refused(url: str, error: Exception, done: str = "read") -> Exception:
     """What a store's refusal means; never in its own words, which may hold addresses with signatures."""
     if isinstance(error, FileNotFoundError):
         return FileNotFoundError(2, f"there is no such object: {url}")
@@ -255,16 +352,16 @@ def _refused(url: str, error: Exception) -> Exception:
     if kind in ("PermissionDeniedError", "UnauthenticatedError") or any(word in text for word in _NO_LOGIN):
         said = _status(error)
         return NotReadError(
-            f"{url} was not read: the store does not take this login{f' ({said})' if said else ', or there is none'}. "
-            f"{login}"
+            f"{url} was not {done}: the store does not take this login"
+            f"{f' ({said})' if said else ', or there is none'}. {login}"
         )
     if kind == "NotSupportedError" or "NotPartial" in text:
         return NotReadError(
-            f"{url} was not read: the server does not answer range requests, without which each tile would cost the "
+            f"{url} was not {done}: the server does not answer range requests, without which each tile would cost the "
             "whole file. Copy the file, or use another server."
         )
     why = _status(error) or ("no answer in time" if "imeout" in text or "TimedOut" in text else "the connection broke")
     return NotReadError(
-        f"{url} was not read: {why}. It was tried again for as long as CELLMIX_DALI_STORE_SECONDS says "
+        f"{url} was not {done}: {why}. It was tried again for as long as CELLMIX_DALI_STORE_SECONDS says "
         f"({STORE_SECONDS:g} by default). Nothing says that the file is damaged. Check the connection to the store."
     )

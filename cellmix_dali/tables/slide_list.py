@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from .._arguments import path_of
-from .._urls import place_name, url_of
+from .._urls import place_name
 from ..collection import CollectionIndex, IndexSettings, make_index
 from ..errors import (
     DAMAGED,
@@ -331,16 +331,13 @@ def _index_of(
     if isinstance(index, CollectionIndex) or (index is None and workers == 0):
         return index
     settings = IndexSettings(**recipe.looks_for())
-    local = [number for number, path in enumerate(slide_list.slides) if url_of(path) is None]  # no others in an index
-    if not local:
-        return None
 
     def made(place: str | Path) -> CollectionIndex:
         return make_index(
-            [slide_list.slides[number] for number in local],
+            slide_list.slides,
             place,
             settings,
-            mpps=[mpps[number] for number in local],
+            mpps=mpps,
             workers=workers,
             progress=None if progress is None else lambda done, count, _: progress(done, count),
         )

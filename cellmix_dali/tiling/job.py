@@ -19,18 +19,19 @@ import pyarrow.parquet as pq
 
 from .. import _arguments
 from .._urls import place_name
-from ..errors import DAMAGED, NOT_READ
-from ..jobs.deadline import forget_deadlines
+from ..errors import DAMAGED, NOT_READ, ArgumentError
+from ..jobs.deadline import TIMEOUTS, forget_deadlines
 from ..jobs.executor import Executor, carry_out, make_executor
 from ..shards import TILES_FILE, tile_schema, with_split_columns, write_tiles
 from ..storage.aside import remove_parts, write_aside
 from ..storage.moment import may_be_file
 from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT, Retry
+from ..storage.results import ResultFiles, results_in
 from ..tables.one_resolution import check_one_resolution
 from ._versions import versions
 from .augmented import augmenter_of
-from .job_shard import JobShard
-from .manifest import Manifest
+from .job_shard import JOURNALS, JobShard
+from .manifest import JOURNAL, MANIFEST, Manifest
 from .outcome import JobState, TilingResult
 from .parts import PARTS, PLANS, SHARDS, part_file, plan_file
 from .plans import OVERVIEWS
@@ -45,6 +46,7 @@ __all__ = ["BAD_TILES", "tile_slides"]
 
 BAD_TILES = "bad_tiles.jsonl"
 _FOLDERS = (SHARDS, PARTS, PLANS, OVERVIEWS)
+_FILES = ResultFiles("tiling job", (MANIFEST, JOURNAL, f"{JOURNALS}/*"), (f"{SHARDS}/*.tar",), (f"{TIMEOUTS}/*",))
 _REASONS = 5  # of bad tiles that the report shows for a slide
 
 
@@ -75,8 +77,9 @@ def tile_slides(
     sources : str, Path, or sequence of them
         Slide files, folders, patterns, or one list of slides, see `cellmix_dali.tiling.find_slides`.
     out : str or Path
-        The job's folder: ``shards/``, ``tiles.parquet``, ``overviews/``, ``report.html``, ``report.json``,
-        ``bad_tiles.jsonl``, ``manifest.json``, and the tables of slides and parts in ``plans/`` and ``parts/``.
+        The job's folder, or its URL in a store, to which files are sent as they are finished: ``shards/``,
+        ``tiles.parquet``, ``overviews/``, ``report.html``, ``report.json``, ``bad_tiles.jsonl``, ``manifest.json``, and
+        the tables of slides and parts in ``plans/`` and ``parts/``.
     settings : TilingSettings, optional
         What is asked for.
     resume : bool, default False
@@ -133,28 +136,41 @@ def tile_slides(
     if settings.augment is not None:
         augmenter_of(settings.augment, settings.tile_size, settings.augment_seed)  # refuses what cannot be used
     collection = find_slides([sources] if isinstance(sources, str | Path) else sources, settings)
-    folder = _arguments.local_only("The folder of a tiling job", out).absolute()
     slides = collection.slides if shard is None else shard.slides(collection.slides)
     hung = None if shard is None else [f"{slide.number}-" for slide in slides]  # of others, what hangs is theirs
-    with Manifest(folder, settings, collection, versions(), resume=resume, shard=shard) as manifest:
-        for name in ("", *_FOLDERS):
-            (folder / name).mkdir(exist_ok=True)
-            if shard is None:  # else others may be writing
-                remove_parts(folder / name)
-        forget_deadlines(folder, hung)
-        with closing(make_executor(do_task, lost_task, workers, scheduler, preload=WORK)) as executor:
-            job = _Job(folder, settings, collection, manifest, executor, progress, retry_seconds)
-            job.own = slides
-            job.timeout = slide_timeout if executor.in_processes else None
-            job.verify = verify
-            if settings.of_any_scale and not mixed_resolutions:
-                job.check_scale()
-            job.run()
-            count = executor.workers
-        forget_deadlines(folder, hung)
-        results = job.finish(began, workers=count) if shard is None else list(map(job.result, slides))
+    with results_in(
+        "The folder of a tiling job",
+        out,
+        _FILES,
+        resume=resume or shard is not None,
+        part="" if shard is None else str(shard),
+        whole=verify,
+    ) as kept:
+        folder = kept.folder
+        if kept.in_store and scheduler is not None:
+            raise ArgumentError(
+                f"{place_name(kept.place)} cannot be written to by the workers of a scheduler: give them a folder that "
+                "they share, or let each host do a part (shard=) to that URL."
+            )
+        with Manifest(folder, settings, collection, versions(), resume=resume, shard=shard) as manifest:
+            for name in ("", *_FOLDERS):
+                (folder / name).mkdir(exist_ok=True)
+                if shard is None:  # else others may be writing
+                    remove_parts(folder / name)
+            forget_deadlines(folder, hung)
+            with closing(make_executor(do_task, lost_task, workers, scheduler, preload=WORK)) as executor:
+                job = _Job(folder, settings, collection, manifest, executor, progress, retry_seconds)
+                job.own, job.check = slides, kept.check
+                job.timeout = slide_timeout if executor.in_processes else None
+                job.verify = verify
+                if settings.of_any_scale and not mixed_resolutions:
+                    job.check_scale()
+                job.run()
+                count = executor.workers
+            forget_deadlines(folder, hung)
+            results = job.finish(began, workers=count) if shard is None else list(map(job.result, slides))
     changed = tuple(collection.slides[number].path for number in manifest.changed)
-    return TilingResult(folder, tuple(results), changed, job.empty_classes, collection.repeats, collection.folders)
+    return TilingResult(kept.place, tuple(results), changed, job.empty_classes, collection.repeats, collection.folders)
 
 
 class _Job:
@@ -178,6 +194,7 @@ class _Job:
         self.began = time.monotonic()
         self.retry_seconds, self.in_vain = retry_seconds, False
         self.timeout: float | None = None
+        self.check: Callable[[], None] = lambda: None  # raises where results cannot be kept
         self.verify = False
         self.failed: dict[int, Failure] = {}
         self.failed_part: dict[int, int] = {}
@@ -216,6 +233,7 @@ class _Job:
             assert not isinstance(outcome, Scale)
             if outcome != task.known:
                 self.manifest.add(outcome)
+                self.check()
             if outcome.seconds:
                 self.kept_slides.discard(number)
             if isinstance(outcome, PlanRecord):

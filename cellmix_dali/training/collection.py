@@ -99,7 +99,7 @@ def collection_data(
         raise ArgumentError(f"All tiles are of one class ({', '.join(names)}): there is nothing to tell apart.")
     sides = division.of(table, names)
     routes = {}
-    known = CollectionIndex(index) if index is not None and index.exists() else None  # none of slides in stores alone
+    known = None if index is None else CollectionIndex(index)
     for path in table.slides:
         with open_slide(path) if known is None else known.open(path) as slide:
             routes[path] = f"{slide.route}: {slide.reason}"

@@ -101,3 +101,27 @@ def test_a_list_is_tiled(archive: str, rendered: list[RenderedSlide], tmp_path: 
 def test_what_is_not_there_is_said(archive: str) -> None:
     with pytest.raises(SlideError, match=r"There is no slide at s3://archive/none\.svs"):
         open_slide(f"{archive}/none.svs")
+
+
+def test_tiles_go_to_the_store_and_a_job_goes_on_from_there(
+    archive: str, rendered: list[RenderedSlide], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shards in one request, and in parts; what was sent is known again by its ETag on another machine."""
+    monkeypatch.setattr(stores, "_ONE_REQUEST", 50_000)
+    settings, slides = TilingSettings(256, tissue=0.0, format="png"), [slide.path for slide in rendered]
+    local = tile_slides(slides, tmp_path / "local", settings, workers=0)
+    result = tile_slides(slides, f"{archive}/out", settings, workers=0)
+    shards = sorted((tmp_path / "local" / "shards").glob("*.tar"))
+    assert shards[0].stat().st_size > 50_000
+    assert result.tiles == local.tiles > 0
+    monkeypatch.setenv("CELLMIX_DALI_STORE_CACHE", str(tmp_path / "another machine"))
+    again = tile_slides(slides, f"{archive}/out", settings, workers=0, resume=True)
+    assert not again.changed
+    stored = {of.url.rpartition("/")[2]: of for of in stores.all_below(f"{archive}/out") if of.url.endswith(".tar")}
+    assert set(stored) == {path.name for path in shards}
+    for path in shards:
+        copy = tmp_path / f"copy of {path.name}"
+        stores.fetch_file(stored[path.name], copy)
+        assert copy.read_bytes() == path.read_bytes()
+    stores.remove([of.url for of in stored.values()])
+    assert not [of for of in stores.all_below(f"{archive}/out") if of.url.endswith(".tar")]

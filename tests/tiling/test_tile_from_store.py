@@ -97,10 +97,8 @@ def test_shards_in_a_store_are_read_by_ranges(archive, rendered, tmp_path, monke
     assert all(isinstance(each, NotReadError) for each in found)
 
 
-def test_results_go_to_folders(run, tmp_path, rendered):
-    with pytest.raises(ArgumentError, match="cannot be written to s3://archive/out: results go to folders"):
-        tile_slides(rendered[0].path, "s3://archive/out", SETTINGS, workers=0)
-    code, _, said = run("tile", str(rendered[0].path), "--out", "s3://archive/out")
+def test_what_is_not_written_to_stores_says_so(run, tmp_path, rendered):
+    code, _, said = run("stain", str(rendered[0].path), "--out", "s3://archive/out")
     assert code == 2
     assert "results go to folders of this machine" in " ".join(said.split())
     assert not (tmp_path / "s3:").exists()

@@ -1,0 +1,59 @@
+"""Features in a store: the same bytes as in a folder, and going on from there on another machine."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from test_embedding_job import job
+
+from cellmix_dali.embedding import read_features
+from cellmix_dali.storage import results
+
+OUT = "s3://archive/out"
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing catches it."""
+
+
+def features(found):
+    return {name: of for name, of in found.items() if name.endswith((".h5", ".pt", ".parquet"))}
+
+
+def in_store(store):
+    return {name.removeprefix("archive/out/"): of for name, of in list(store.objects.items()) if "/out/" in name}
+
+
+@pytest.mark.parametrize("file_format", ["trident", "clam", "parquet"])
+def test_features_in_a_store_are_those_of_a_folder(store, rendered, tmp_path, monkeypatch, file_format):
+    slides, local = [each.path for each in rendered], tmp_path / "local"
+    job(slides, local, file_format=file_format)
+    expected = {of.relative_to(local).as_posix(): of.read_bytes() for of in local.rglob("*") if of.is_file()}
+
+    monkeypatch.setattr(results, "_PAUSE", 0.02)
+    monkeypatch.setattr(results, "_AGAIN", 0.0)
+
+    def end(state):
+        until = time.monotonic() + 10
+        while state.slides_done and not features(in_store(store)) and time.monotonic() < until:
+            time.sleep(0.01)
+        if state.slides_done:
+            raise Killed
+
+    with pytest.raises(Killed):
+        job(slides, OUT, file_format=file_format, progress=end)
+    monkeypatch.setenv("CELLMIX_DALI_STORE_CACHE", str(tmp_path / "another"))
+    before = features(in_store(store))
+    count = len(store.asked)
+    result = job(slides, OUT, file_format=file_format, resume=True)
+    assert features(in_store(store)) == features(expected)
+    assert before
+    assert set(in_store(store)) == {*expected, "sent.json"}
+    again = {of.path for of in store.asked[count:] if of.method == "PUT"}
+    first = [f"archive/out/{name}" for name in before if slides[0].stem in name]
+    assert first
+    assert not again & set(first)  # it is not made again
+    if file_format == "trident":
+        found, coords = read_features(f"{OUT}/{rendered[0].path.stem}.h5")
+        assert len(found) == len(coords) == result.slides[0].record.tiles
