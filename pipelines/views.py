@@ -117,7 +117,7 @@ class ViewLoader(Loader[TileSource]):
             return torch.cat(parts).to(dtype)
         samples, *shape = parts[0].shape
         whole = self._memory.tensor((len(parts) * samples, *shape), dtype)
-        for target, part in zip(whole.split(samples), parts, strict=True):
+        for target, part in zip(torch.split(whole, samples), parts, strict=True):
             target.copy_(part)
         return whole
 
