@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .._urls import url_of
 from ..collection import IndexSettings, make_index
 from ..tables.recipe import TileRecipe
 from .slides import Collection
 
-__all__ = ["index_made"]
+__all__ = ["index_slides"]
 
 
-def index_made(collection: Collection, recipe: TileRecipe, place: Path, **how: Any) -> Path | None:
+def index_slides(collection: Collection, recipe: TileRecipe, place: Path, **how: Any) -> None:
     """Make the index of a job's slides, or bring it up to date.
 
     Parameters
@@ -26,16 +25,7 @@ def index_made(collection: Collection, recipe: TileRecipe, place: Path, **how: A
         The file.
     **how
         Of `cellmix_dali.collection.make_index`: workers and patience.
-
-    Returns
-    -------
-    Path or None
-        The file; None where all slides are in stores, which are in no index.
     """
-    slides = [slide for slide in collection.slides if url_of(slide.path) is None]
-    if not slides:
-        return None
-    mpps = [recipe.mpp_override if slide.mpp is None else slide.mpp for slide in slides]
+    mpps = [recipe.mpp_override if slide.mpp is None else slide.mpp for slide in collection.slides]
     settings = IndexSettings(**recipe.looks_for(look=True))
-    make_index([slide.path for slide in slides], place, settings, mpps=mpps, **how)
-    return place
+    make_index([slide.path for slide in collection.slides], place, settings, mpps=mpps, **how)

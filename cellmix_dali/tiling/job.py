@@ -31,7 +31,7 @@ from ..storage.results import ResultFiles, results_in
 from ..tables.one_resolution import check_one_resolution
 from ._versions import versions
 from .augmented import augmenter_of
-from .indexed import index_made
+from .indexed import index_slides
 from .job_shard import JOURNALS, JobShard
 from .manifest import JOURNAL, MANIFEST, Manifest
 from .outcome import JobState, TilingResult
@@ -172,7 +172,7 @@ def tile_slides(
             forget_deadlines(folder, hung)
             if place is not None and shard is None:
                 patience = {"retry_seconds": retry_seconds, "slide_timeout": slide_timeout}
-                place = index_made(collection, settings, place, workers=workers, scheduler=scheduler, **patience)
+                index_slides(collection, settings, place, workers=workers, scheduler=scheduler, **patience)
             with (
                 closing(make_executor(do_task, lost_task, workers, scheduler, preload=WORK)) as executor,
                 closing(_Job(folder, settings, collection, manifest, executor, progress, retry_seconds)) as job,

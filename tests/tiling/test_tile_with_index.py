@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from store_server import StoreServer
 from tiling_jobs import SMALL, assert_same, tree
 
 from cellmix_dali.collection import CollectionIndex
@@ -83,3 +84,15 @@ def test_a_slide_that_cannot_be_opened_fails_alone(slides: list[Path], tmp_path:
     bad.write_bytes(b"II*\0" + bytes(100))
     result = tile_slides([slides[0], bad], tmp_path / "out", SMALL, index=tmp_path / "collection.index", workers=0)
     assert [slide.status for slide in result.slides] == ["done", "failed"]
+
+
+def test_slides_and_index_may_lie_in_a_store(store: StoreServer, slides: list[Path], tmp_path: Path) -> None:
+    for path in slides:
+        store.objects[f"archive/in/{path.name}"] = path.read_bytes()
+    place = "s3://archive/collection.index"
+    stored = tile_slides("s3://archive/in", tmp_path / "stored", SMALL, index=place, workers=0)
+    assert "archive/collection.index" in store.objects
+    again = tile_slides("s3://archive/in", tmp_path / "again", SMALL, index=place, workers=0)
+    plain = tile_slides(slides, tmp_path / "plain", SMALL, workers=0)
+    assert stored.tiles == again.tiles == plain.tiles
+    assert_same(tiles(tmp_path / "stored"), tiles(tmp_path / "again"))
