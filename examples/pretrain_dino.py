@@ -12,24 +12,26 @@ from __future__ import annotations
 
 import argparse
 import copy
+import math
 import os
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from small_dino import PROTOTYPES, TILE, dino_loss, make_network, probe
+from small_dino import TILE, balanced, dino_loss, make_network, probe
 from torch.nn.parallel import DistributedDataParallel
 
 from cellmix_dali import view_loader
 from cellmix_dali.augment import View
 from cellmix_dali.sampling import Places, PlaceSettings, tissue_of_slides
 
-AUGMENT = ["flip", {"hed_jitter": {"alpha": 0.3, "beta": 0.02}},
-           {"colour_jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.3, "hue": 30}},
+AUGMENT = ["flip", {"hed_jitter": {"alpha": 0.1, "beta": 0.01}},
+           {"colour_jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.2, "hue": 10}},
            {"greyscale": {"p": 0.2}}, {"gaussian_blur": {"p": 0.2}}]  # fmt: skip
+RATE, WARM = 2e-3, 40  # of learning; steps until it is reached
 VIEWS = (
     View("global", 64, count=2, scale=(0.3, 1.0), augment=AUGMENT),
-    View("local", 32, count=4, scale=(0.05, 0.3), augment=AUGMENT),
+    View("local", 32, count=4, scale=(0.1, 0.4), augment=AUGMENT),
 )
 
 
@@ -52,40 +54,39 @@ def main() -> None:
 
     torch.manual_seed(0)
     network = make_network()
-    teacher, centre, done = copy.deepcopy(network).requires_grad_(False), torch.zeros(PROTOTYPES), 0
+    teacher, done = copy.deepcopy(network).requires_grad_(False), 0
     student = DistributedDataParallel(network) if dist.is_initialized() else network
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.04)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=0.04)
     if args.checkpoint is not None and args.checkpoint.exists():
         state = torch.load(args.checkpoint, weights_only=True)
         for part, own in ((network, "student"), (teacher, "teacher"), (optimizer, "optimizer"), (loader, "loader")):
             part.load_state_dict(state[own])
-        centre, done = state["centre"], state["done"]
+        done = state["done"]
     with loader:
         while done < args.steps:
             total = 0.0
             for batch in loader:
+                falling = 0.5 + 0.5 * math.cos(math.pi * done / args.steps)
+                optimizer.param_groups[0]["lr"] = RATE * falling * min(1.0, (done + 1) / WARM)
                 with torch.no_grad():
-                    wanted = teacher(batch["global"])
+                    wanted = balanced(teacher(batch["global"]))
                 both = torch.cat([student(batch["global"]), student(batch["local"])])
-                loss = dino_loss(both, wanted, centre, len(batch["tile"]))
+                loss = dino_loss(both, wanted, len(batch["tile"]))
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 with torch.no_grad():
-                    mean = wanted.mean(dim=0)
-                    if dist.is_initialized():
-                        dist.all_reduce(mean)
-                        mean /= dist.get_world_size()
-                    centre = 0.9 * centre + 0.1 * mean
                     for own, new in zip(teacher.parameters(), network.parameters(), strict=True):
-                        own.lerp_(new, 0.01)
+                        own.lerp_(new, 0.05 * falling)
                 total, done = total + loss.item(), done + 1
             if first:
                 print(f"step {done}: loss {total / len(loader):.3f}; {loader.timing()}", flush=True)
                 if args.checkpoint is not None:
                     parts = {"student": network, "teacher": teacher, "optimizer": optimizer, "loader": loader}
                     saved = {name: part.state_dict() for name, part in parts.items()}
-                    torch.save({**saved, "centre": centre, "done": done}, args.checkpoint)
+                    aside = args.checkpoint.with_suffix(".part")
+                    torch.save({**saved, "done": done}, aside)
+                    aside.replace(args.checkpoint)  # a kill leaves the former one
     if first:
         by_features, by_colour = probe(slides, teacher[0], args.folder / "pca.png")
         print(f"k-NN on {slides[-1].name}: {by_features:.1%} right by features, {by_colour:.1%} by colours alone")

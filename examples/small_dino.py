@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn import functional
@@ -42,10 +43,23 @@ def make_network() -> nn.Sequential:
     return nn.Sequential(make_encoder(), head, Prototypes())
 
 
-def dino_loss(student: Tensor, teacher: Tensor, centre: Tensor, batch: int) -> Tensor:
-    """The cross-entropy of all pairs of a teacher's and another student's view."""
-    targets = functional.softmax((teacher - centre) / 0.04, dim=1).split(batch)
-    views = functional.log_softmax(student / 0.1, dim=1).split(batch)
+def balanced(scores: Tensor, rounds: int = 3) -> Tensor:
+    """What the teacher wants of each view: shares of prototypes, each as much used as others over all ranks' views.
+
+    Sinkhorn-Knopp centring, as DINOv2's. With DINO's moving mean the loss falls, rises, and falls again.
+    """
+    shares = torch.exp((scores - 1) / 0.05)  # cosines are at most 1
+    for _ in range(rounds):
+        used = shares.sum(dim=0)
+        if dist.is_initialized():
+            dist.all_reduce(used)
+        shares = functional.normalize(shares / used, p=1, dim=1)
+    return shares
+
+
+def dino_loss(student: Tensor, wanted: Tensor, batch: int) -> Tensor:
+    """The cross-entropy of all pairs of what a teacher's view wants and another student's view."""
+    targets, views = wanted.split(batch), functional.log_softmax(student / 0.1, dim=1).split(batch)
     pairs = [(t, s) for n, t in enumerate(targets) for m, s in enumerate(views) if n != m]
     return torch.stack([-(t * s).sum(dim=1).mean() for t, s in pairs]).mean()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from cellmix_dali.storage.patience import RETRY_SECONDS
 from cellmix_dali.tables.tile_table import TileTable, require_table
 
 from ._augment_trial import try_augmentation
+from ._lent_memory import LentMemory
 from ._view_graph import made_views, view_outputs
 from .augmenting import told
 from .graph import GraphKeywords, GraphOptions, source_pipeline
@@ -70,7 +71,7 @@ class ViewLoader(Loader[TileSource]):
         follows_group: bool = False,
     ) -> None:
         self.views = views
-        self._places, self._cast = places, cast
+        self._places, self._cast, self._memory = places, cast, LentMemory()
         names = [view.name for view in views for _ in range(view.count)]
         self._groups: dict[str, list[int]] = {}
         for number, name in enumerate(names):
@@ -91,9 +92,7 @@ class ViewLoader(Loader[TileSource]):
     def _fetch(self) -> dict[str, Tensor]:
         """Take the iterator's next batch, its views put together by their names."""
         batch = super()._fetch()
-        found = {name: self._together(batch, "", numbers) for name, numbers in self._groups.items()}
-        if self._cast is not None:
-            found = {name: views.to(self._cast) for name, views in found.items()}
+        found = {name: self._together(batch, "", numbers, self._cast) for name, numbers in self._groups.items()}
         if self._boxes:
             for name, numbers in self._groups.items():
                 found[f"{name}_boxes"] = self._together(batch, " box", numbers).long()
@@ -108,11 +107,19 @@ class ViewLoader(Loader[TileSource]):
             found["slide"], found["place"] = slide, torch.stack(place, dim=1)
         return {**found, "labels": batch["labels"], "tile": batch["tile"]}
 
-    @staticmethod
-    def _together(batch: dict[str, Tensor], suffix: str, numbers: Iterable[int]) -> Tensor:
+    def _together(
+        self, batch: dict[str, Tensor], suffix: str, numbers: Sequence[int], cast: torch.dtype | None = None
+    ) -> Tensor:
         """Outputs of some views, one view of all samples after the other."""
         parts = [batch[f"{number}{suffix}"] for number in numbers]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        dtype = parts[0].dtype if cast is None else cast
+        if len(parts) == 1 or parts[0].device.type != "cpu":
+            return torch.cat(parts).to(dtype)
+        samples, *shape = parts[0].shape
+        whole = self._memory.tensor((len(parts) * samples, *shape), dtype)
+        for target, part in zip(torch.split(whole, samples), parts, strict=True):
+            target.copy_(part)
+        return whole
 
 
 def view_loader(

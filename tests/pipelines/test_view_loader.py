@@ -145,6 +145,17 @@ def test_threads_and_workers_change_nothing(table: TileTable) -> None:
     assert same(*found)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_batches_that_are_kept_stay_as_they_are(table: TileTable, dtype: str) -> None:
+    """Memory is lent again only when nothing holds it."""
+    with loader(table, dtype=dtype) as batches:
+        kept = list(batches)
+        copies = [{name: of.clone() for name, of in batch.items()} for batch in kept]
+        for batch in batches:
+            del batch
+    assert same(kept, copies)
+
+
 def test_ranks_share_the_regions_and_draw_by_themselves(table: TileTable) -> None:
     found = []
     for rank in range(2):
