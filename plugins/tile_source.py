@@ -23,7 +23,7 @@ from cellmix_dali.sampling import EpochOrder
 from cellmix_dali.sampling.place_table import OtherPlaces, PlaceOrder
 from cellmix_dali.shards import is_sharded
 from cellmix_dali.slides.ppm import ppm
-from cellmix_dali.storage.moment import is_missing
+from cellmix_dali.storage.moment import first_missing
 from cellmix_dali.storage.patience import RETRY_SECONDS, Retry
 from cellmix_dali.tables.tile_table import TileTable, require_table
 
@@ -202,9 +202,9 @@ class TileSource(Source):
             flips=flips,
             targets=values_by_name(targets, len(table), table),
         )
-        for path in () if is_sharded(table) else table.slides:  # at once, not in the middle of an epoch
-            if is_missing(path):
-                raise SlideError(f"There is no slide at {path}. The tile table names it: correct the path there.")
+        missing = None if is_sharded(table) else first_missing(table.slides)  # at once, not in the middle of an epoch
+        if missing is not None:
+            raise SlideError(f"There is no slide at {missing}. The tile table names it: correct the path there.")
         self.table, self.balance, self.verify = table, balance, verify
         retry = Retry(seconds=retry_seconds)
         lenient = on_error == "replace"

@@ -137,7 +137,7 @@ class Mirror:
 _MIRRORS: dict[Path, Mirror] = {}
 
 
-def attach(path: Path, *, fresh: bool = False) -> Mirror | None:
+def attach(path: Path, *, fresh: bool = False, with_beginning: bool = True) -> Mirror | None:
     """Return the object that a path stands for, as a local file; None for a path of its own.
 
     Parameters
@@ -146,6 +146,8 @@ def attach(path: Path, *, fresh: bool = False) -> Mirror | None:
         Any path.
     fresh : bool, default False
         Whether to ask the store again whether it is the same version as before.
+    with_beginning : bool, default True
+        Whether an object that nothing is kept of yet brings its beginning with it.
 
     Raises
     ------
@@ -159,8 +161,8 @@ def attach(path: Path, *, fresh: bool = False) -> Mirror | None:
     if mirror is not None and not fresh:
         return mirror
     begun = mirror is not None or _pages_of(path).exists()
-    found, head = look(url, head=not begun)
-    return enter(path, found, head)
+    found, beginning = look(url, head=with_beginning and not begun)
+    return enter(path, found, beginning)
 
 
 def enter(path: Path, found: StoredObject, head: bytes = b"") -> Mirror:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
+from .._arguments import path_of_url
+from .._urls import is_url
 from ..errors import NotReadError, SlideError
-from .objects import asked_for
+from .objects import asked_for, attach_all
 
-__all__ = ["MOMENT", "is_folder", "is_missing", "may_be_file", "moment_of", "probe", "refusal"]
+__all__ = ["MOMENT", "first_missing", "is_folder", "is_missing", "may_be_file", "moment_of", "probe", "refusal"]
 
 _LOGIN = "Check that you may read the file, and that your login to the file server is still valid."
 _ADVICE = {
@@ -65,6 +68,12 @@ def is_missing(path: str | Path) -> bool:
     except ValueError:  # a zero byte in it
         return True
     return False
+
+
+def first_missing(paths: Sequence[str]) -> str | None:
+    """Return the first of many paths at which there is nothing, see `is_missing`; stores are asked for all at once."""
+    attach_all(path_of_url(path) for path in paths if is_url(path))
+    return next((path for path in paths if is_missing(path)), None)
 
 
 def is_folder(path: str | Path) -> bool:

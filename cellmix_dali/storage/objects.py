@@ -123,7 +123,7 @@ def attach_all(paths: Iterable[Path]) -> dict[Path, OSError]:
 
     def ask(path: Path) -> OSError | None:
         try:
-            attach(path)
+            attach(path, with_beginning=False)
         except (SlideError, FileNotFoundError) as error:
             return error
         return None

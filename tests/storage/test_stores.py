@@ -16,6 +16,7 @@ from cellmix_dali._arguments import path_of
 from cellmix_dali.errors import ArgumentError, NotReadError
 from cellmix_dali.storage import mirror as mirrors
 from cellmix_dali.storage.mirror import attach, fetch, held, tidy
+from cellmix_dali.storage.moment import first_missing
 from cellmix_dali.storage.objects import here, here_folder
 
 DATA = np.random.default_rng(1).integers(0, 256, 3_000_001, np.uint8).tobytes()
@@ -229,3 +230,21 @@ def test_nothing_is_left_running(data):
     read(data, (0, 10))
     names = {thread.name.rpartition("_")[0] for thread in threading.enumerate()}
     assert "cellmix-dali-look" not in names
+
+
+def test_many_objects_are_asked_for_at_once_and_the_missing_one_is_named(store, monkeypatch):
+    names = [f"{number}.bin" for number in range(40)]
+    store.objects |= {f"b/{name}": DATA[:9] for name in names if name != "30.bin"}
+    together, asked, look = threading.Barrier(8), [], mirrors.look
+
+    def with_others(url, *, head):
+        asked.append(url)
+        if len(asked) <= len(names):
+            together.wait(20)  # until eight ask at the same time
+        return look(url, head=head)
+
+    monkeypatch.setattr(mirrors, "look", with_others)
+    urls = [f"s3://b/{name}" for name in names]
+    assert first_missing(urls) == "s3://b/30.bin"
+    assert {each.method for each in store.asked[:40]} == {"HEAD"}
+    assert first_missing(urls[:30]) is None
