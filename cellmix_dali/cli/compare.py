@@ -22,6 +22,7 @@ from ._options import (
     Device,
     Epochs,
     ImageSize,
+    IndexFile,
     Model,
     Only,
     Pretrained,
@@ -178,6 +179,7 @@ def slides(
     asked: CompareOptions,
     tiles: RecipeOptions,
     skip_bad_slides: SkipBadSlides = False,
+    index: IndexFile = None,
 ) -> None:
     """Compare on tiles of a list of slides with a column 'fold', as `compare images` does."""
     recipe = tiles.recipe()
@@ -190,6 +192,8 @@ def slides(
             recipe=recipe,
             mixed_resolutions=tiles.mixed_resolutions,
             skip_bad_slides=skip_bad_slides,
+            index=index or asked.out / "collection.index",
+            workers=asked.workers,
         ),
         asked,
     )

@@ -94,6 +94,14 @@ def tile(
             help="With --resume: read all that is done and compare digests; else sizes and times of files decide.",
         ),
     ] = False,
+    index: Annotated[
+        Path | None,
+        typer.Option(
+            help="Index of the slides (cellmix-dali index), made there or brought up to date: they are opened by it, "
+            "and its tissue is not looked for again.",
+            show_default=False,
+        ),
+    ] = None,
     shard: Annotated[
         str | None,
         typer.Option(
@@ -184,6 +192,7 @@ def tile(
             resume=resume,
             verify=verify,
             shard=part,
+            index=index,
             mixed_resolutions=grid.mixed_resolutions,
             workers=workers,
             scheduler=scheduler,

@@ -27,7 +27,7 @@ from .states import changed_file, location_of
 if TYPE_CHECKING:
     import shapely
 
-__all__ = ["CollectionIndex", "index_at"]
+__all__ = ["CollectionIndex", "index_at", "open_with"]
 
 
 class CollectionIndex:
@@ -176,6 +176,11 @@ class CollectionIndex:
                 return
             self._told.add(what)
         warnings.warn(f"{what} Bring the index up to date: cellmix-dali index, with the same --out.", stacklevel=4)
+
+
+def open_with(index: CollectionIndex | None, slide: str | os.PathLike[str]) -> Slide:
+    """Open a slide by an index, or by its file where there is none; raises as `open_slide` does."""
+    return open_slide(slide) if index is None else index.open(slide)
 
 
 def index_at(index: CollectionIndex | str | os.PathLike[str]) -> CollectionIndex:

@@ -138,6 +138,8 @@ class ComparedSlides:
     recipe : TileRecipe
         Which tiles.
     mixed_resolutions, skip_bad_slides : bool
+    index : Path, optional
+    workers : int or None
         See `cellmix_dali.training.collection_data`.
     """
 
@@ -145,6 +147,8 @@ class ComparedSlides:
     recipe: TileRecipe
     mixed_resolutions: bool = False
     skip_bad_slides: bool = False
+    index: Path | None = None
+    workers: int | None = 0
 
     @property
     def size(self) -> int:
@@ -162,6 +166,8 @@ class ComparedSlides:
                 division=division,
                 mixed_resolutions=self.mixed_resolutions,
                 skip_bad_slides=self.skip_bad_slides,
+                index=self.index,
+                workers=self.workers,
                 progress=checking,
             )
 

@@ -85,8 +85,8 @@ def lay_tiles(
     look : bool, default False
         Whether to measure tissue and make the picture of the slide where no tile depends on them.
     index : CollectionIndex, optional
-        What is known of the slides: tissue that is found in it is not looked for, and then there is no picture, unless
-        `look`.
+        What is known of the slides: tissue that is found in it is not looked for. With `look`, the picture is then the
+        index's, where it has one.
 
     Returns
     -------
@@ -145,6 +145,12 @@ def _labelled(slide: Slide, recipe: TileRecipe, grid: TileTable, path: Path | No
     return grid.with_labels(labels).select(labels >= 0), told
 
 
+def _picture(slide: Slide, size: int, index: CollectionIndex | None) -> NDArray[np.uint8]:
+    """A picture of the slide, for a person."""
+    kept = None if index is None else index.thumbnail(slide.path)
+    return thumbnail_of(slide, size)[0] if kept is None else kept
+
+
 def _tissue(
     slide: Slide, recipe: TileRecipe, files: SlideFiles, grid: TileTable, look: bool, index: CollectionIndex | None
 ) -> tuple[NDArray[np.uint8] | None, TissueMask, str]:
@@ -154,7 +160,7 @@ def _tissue(
         size, method = thumbnail_size(slide, grid), recipe.tissue_method
         known = index.tissue(slide.path, method, size) if index is not None and isinstance(method, str) else None
         if known is not None:
-            return thumbnail_of(slide, size)[0] if look else None, known, ""
+            return _picture(slide, size, index) if look else None, known, ""
         return *look_for_tissue(slide, size, method), ""
     shown, origin = thumbnail_of(slide, thumbnail_size(slide, grid))[0] if look else None, recipe.annotations_origin
     if files.mask is not None:

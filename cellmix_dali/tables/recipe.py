@@ -136,11 +136,17 @@ class TileRecipe:
         """Whether no resolution is asked for, so that tiles of several slides may differ in scale."""
         return self.mpp is None and self.magnification is None
 
-    def looks_for(self) -> dict[str, Any]:
-        """Return what an index is asked for that serves this recipe, see `cellmix_dali.collection.IndexSettings`."""
+    def looks_for(self, *, look: bool = False) -> dict[str, Any]:
+        """Return what an index is asked for that serves this recipe, see `cellmix_dali.collection.IndexSettings`.
+
+        Parameters
+        ----------
+        look : bool, default False
+            Whether tissue is measured where no tile depends on it, too.
+        """
         named = isinstance(self.tissue_method, str)
         said = self.mask is not None or (self.annotations is not None and not self.labelled)
-        looked = named and not said and self.tissue > 0
+        looked = named and not said and (look or self.tissue > 0)
         method = {"tissue_method": self.tissue_method} if named else {}
         return {
             **method,

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from .. import _arguments
 from .._urls import place_name
+from ..collection import CollectionIndex
 from ..errors import DAMAGED, NOT_READ, ArgumentError
 from ..jobs.deadline import TIMEOUTS, forget_deadlines
 from ..jobs.executor import Executor, carry_out, make_executor
@@ -30,6 +31,7 @@ from ..storage.results import ResultFiles, results_in
 from ..tables.one_resolution import check_one_resolution
 from ._versions import versions
 from .augmented import augmenter_of
+from .indexed import index_slides
 from .job_shard import JOURNALS, JobShard
 from .manifest import JOURNAL, MANIFEST, Manifest
 from .outcome import JobState, TilingResult
@@ -39,7 +41,7 @@ from .records import PartRecord, PlanRecord
 from .report import JobReport, SlideResult, Timing, write_report
 from .settings import Json, TilingSettings
 from .slides import Collection, JobSlide, find_slides
-from .tasks import Failure, Outcome, Scale, Task, do_task, lost_task
+from .tasks import Failure, Outcome, Scale, Task, do_task, forget_index, lost_task
 from .work import WORK
 
 __all__ = ["BAD_TILES", "tile_slides"]
@@ -59,6 +61,7 @@ def tile_slides(
     verify: bool = False,
     shard: JobShard | None = None,
     mixed_resolutions: bool = False,
+    index: str | Path | None = None,
     workers: int | None = None,
     scheduler: str | None = None,
     retry_seconds: float = RETRY_SECONDS,
@@ -66,6 +69,8 @@ def tile_slides(
     progress: Callable[[JobState], None] | None = None,
 ) -> TilingResult:
     """Tile slides into shards, with a table of all tiles and a report.
+
+    What is to be made is in the settings; how the job runs, which changes no byte, is said by keyword arguments.
 
     The result is the same, byte for byte, whatever the engine and however often the job was interrupted, except for
     what stands under ``timing`` in ``report.json``.
@@ -97,6 +102,10 @@ def tile_slides(
         Whether tiles of different scale are meant. Without it, and where the settings ask for neither an mpp nor a
         magnification, slides whose tiles' mpps differ by more than 5 %, or are known for some slides only, are refused
         before anything is tiled.
+    index : str or Path, optional
+        File of an index of the slides, see `cellmix_dali.collection`. Unless this is a `shard`, it is made there first,
+        or brought up to date, by the same workers. Slides are then opened by it, and tissue that it knows is not looked
+        for again; overviews show its pictures.
     workers : int, optional
         Worker processes on this machine; by default one per core. 0: none, this process does all.
     scheduler : str, optional
@@ -136,6 +145,9 @@ def tile_slides(
     if settings.augment is not None:
         augmenter_of(settings.augment, settings.tile_size, settings.augment_seed)  # refuses what cannot be used
     collection = find_slides([sources] if isinstance(sources, str | Path) else sources, settings)
+    place = None if index is None else _arguments.path_of("The index", index).expanduser().absolute()
+    if place is not None and shard is not None:
+        CollectionIndex(place)  # which says what is wrong
     slides = collection.slides if shard is None else shard.slides(collection.slides)
     hung = None if shard is None else [f"{slide.number}-" for slide in slides]  # of others, what hangs is theirs
     with results_in(
@@ -158,9 +170,14 @@ def tile_slides(
                 if shard is None:  # else others may be writing
                     remove_parts(folder / name)
             forget_deadlines(folder, hung)
-            with closing(make_executor(do_task, lost_task, workers, scheduler, preload=WORK)) as executor:
-                job = _Job(folder, settings, collection, manifest, executor, progress, retry_seconds)
-                job.own, job.check = slides, kept.check
+            if place is not None and shard is None:
+                patience = {"retry_seconds": retry_seconds, "slide_timeout": slide_timeout}
+                index_slides(collection, settings, place, workers=workers, scheduler=scheduler, **patience)
+            with (
+                closing(make_executor(do_task, lost_task, workers, scheduler, preload=WORK)) as executor,
+                closing(_Job(folder, settings, collection, manifest, executor, progress, retry_seconds)) as job,
+            ):
+                job.own, job.check, job.index = slides, kept.check, place
                 job.timeout = slide_timeout if executor.in_processes else None
                 job.verify = verify
                 if settings.of_any_scale and not mixed_resolutions:
@@ -194,6 +211,7 @@ class _Job:
         self.began = time.monotonic()
         self.retry_seconds, self.in_vain = retry_seconds, False
         self.timeout: float | None = None
+        self.index: Path | None = None
         self.check: Callable[[], None] = lambda: None  # raises where results cannot be kept
         self.verify = False
         self.failed: dict[int, Failure] = {}
@@ -205,6 +223,10 @@ class _Job:
         self.kept_slides: set[int] = set(range(len(self.slides)))  # none of whose work was done by this run
         self.left: dict[int, int] = {}  # tiles of each slide that are not made yet
         self.tiles = self.tiles_done = self.tiles_now = 0
+
+    def close(self) -> None:
+        """Let go of what this process holds for its tasks."""
+        forget_index()
 
     def check_scale(self) -> None:
         """Refuse slides whose tiles would be of different scale; the workers look, as a slide may crash a library."""
@@ -249,6 +271,7 @@ class _Job:
             verify=self.verify,
             retry_seconds=0.0 if self.in_vain else self.retry_seconds,
             timeout=self.timeout,
+            index=self.index,
         )
 
     def _was_read(self, outcome: Outcome) -> None:

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .._urls import place_name
+from ..collection import CollectionIndex
+from ..collection.index import open_with
 from ..errors import NotReadError, SlideError, kind_of
 from ..shards import Encoding, ShardWriter, can_copy, copy_blocks, tile_rows, write_tiles
-from ..slides import Slide, open_slide
+from ..slides import Slide
 from ..slides.jpeg import parse_header
 from ..stain import StainChange
 from ..tables.tile_table import TileTable
@@ -56,7 +58,14 @@ def part_file(folder: Path, slide: JobSlide, part: int) -> Path:
 
 
 def make_part(
-    slide: JobSlide, settings: TilingSettings, folder: Path, plan: PlanRecord, part: int, *, leave_unread: bool = True
+    slide: JobSlide,
+    settings: TilingSettings,
+    folder: Path,
+    plan: PlanRecord,
+    part: int,
+    *,
+    leave_unread: bool = True,
+    index: CollectionIndex | None = None,
 ) -> PartRecord:
     """Make the tiles of a part of a slide.
 
@@ -74,6 +83,8 @@ def make_part(
         Which part.
     leave_unread : bool, default True
         Whether to leave out, and note, tiles that cannot be read for a reason of the moment.
+    index : CollectionIndex, optional
+        What is known of the slides.
 
     Returns
     -------
@@ -99,7 +110,10 @@ def make_part(
     augmented = "" if settings.augment is None else f'"augment":{json.dumps(settings.augmentation)},'
     prefix, good, bad = part_prefix(slide, part), [], []
     copied = 0
-    with open_slide(slide.path) as opened, ShardWriter(folder / SHARDS, prefix, max_tiles=settings.shard_size) as out:
+    with (
+        open_with(index, slide.path) as opened,
+        ShardWriter(folder / SHARDS, prefix, max_tiles=settings.shard_size) as out,
+    ):
         change = None if settings.stains is None else change_of(settings.stains, settings.stain_target, slide.path)
         for row, made, was_copied in _tiles(opened, table, settings, change):
             level, x, y, size = windows[row]

@@ -6,9 +6,11 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..collection import CollectionIndex
+from ..collection.index import open_with
 from ..errors import ArgumentError
 from ..shards import tile_rows, write_tiles
-from ..slides import Slide, open_slide
+from ..slides import Slide
 from ..slides.resolution import mpp_problem, slide_mpp
 from ..storage.aside import write_aside
 from ..tables.laying import lay_tiles
@@ -26,7 +28,13 @@ __all__ = ["OVERVIEWS", "plan_slide"]
 OVERVIEWS = "overviews"
 
 
-def plan_slide(slide: JobSlide, settings: TilingSettings, folder: Path, inputs: Sequence[Input]) -> PlanRecord:
+def plan_slide(
+    slide: JobSlide,
+    settings: TilingSettings,
+    folder: Path,
+    inputs: Sequence[Input],
+    index: CollectionIndex | None = None,
+) -> PlanRecord:
     """Look at a slide: choose its tiles, and draw its overview picture.
 
     Parameters
@@ -37,6 +45,8 @@ def plan_slide(slide: JobSlide, settings: TilingSettings, folder: Path, inputs: 
         The job's folder, with its subfolders.
     inputs : sequence of Input
         State of the slide's files.
+    index : CollectionIndex, optional
+        What is known of the slides.
 
     Returns
     -------
@@ -50,12 +60,12 @@ def plan_slide(slide: JobSlide, settings: TilingSettings, folder: Path, inputs: 
         If a file cannot be written.
     """
     override = settings.mpp_override if slide.mpp is None else slide.mpp
-    with open_slide(slide.path) as opened:
+    with open_with(index, slide.path) as opened:
         choice = settings.choose_level(opened, override)
         if settings.align == "blocks":
             check_aligned(opened, choice.level, choice.size)
         files = SlideFiles(slide.mask, slide.annotations)
-        laid = lay_tiles(opened, settings, label=slide.label, mpp=override, files=files, look=True)
+        laid = lay_tiles(opened, settings, label=slide.label, mpp=override, files=files, look=True, index=index)
         table, mask, note = laid.table, laid.mask, "; ".join(each for each in (laid.empty, *laid.notes) if each)
         assert laid.picture is not None
         assert mask is not None

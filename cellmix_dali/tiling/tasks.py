@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
+from ..collection import CollectionIndex
+from ..collection.index import open_with
 from ..errors import DAMAGED, SlideError
 from ..jobs.attempt import attempt
 from ..jobs.executor import LOST
-from ..slides import open_slide
 from ..storage.patience import RETRY_SECONDS
 from .parts import make_part
 from .plans import plan_slide
@@ -18,7 +20,7 @@ from .records import PartRecord, PlanRecord, inputs_of, intact
 from .settings import TilingSettings
 from .slides import JobSlide
 
-__all__ = ["Failure", "Outcome", "Scale", "Task", "do_task", "lost_task"]
+__all__ = ["Failure", "Outcome", "Scale", "Task", "do_task", "forget_index", "lost_task"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Task:
         How long work is tried again that cannot be done for a reason of the moment.
     timeout : float or None
         Seconds after which the process at work ends itself.
+    index : Path or None
+        File of an index of the slides, which is there.
     """
 
     folder: Path
@@ -61,6 +65,7 @@ class Task:
     scale_only: bool = False
     retry_seconds: float = RETRY_SECONDS
     timeout: float | None = None
+    index: Path | None = None
 
     @property
     def key(self) -> str:
@@ -124,6 +129,17 @@ def do_task(task: Task) -> Outcome:
     return found if isinstance(found, Scale | Failure) else replace(found, seconds=time.monotonic() - began)
 
 
+@functools.lru_cache(maxsize=1)
+def _index(path: Path) -> CollectionIndex:
+    """A job's index, which a process opens once."""
+    return CollectionIndex(path)
+
+
+def forget_index() -> None:
+    """Let go of the index of a job that this process did."""
+    _index.cache_clear()
+
+
 def lost_task(task: Task) -> Outcome:
     """Return what becomes of work whose processes died."""
     return Failure(f"{task.slide.path}: {LOST}")
@@ -131,24 +147,27 @@ def lost_task(task: Task) -> Outcome:
 
 def _done(task: Task, *, leave_unread: bool) -> Outcome:
     """Do a piece of work."""
+    index = None if task.index is None else _index(task.index)
     if task.scale_only:
-        return Scale(_mpp_of_tiles(task.slide, task.settings))
+        return Scale(_mpp_of_tiles(task.slide, task.settings, index))
     before = inputs_of(task.slide)
     if task.plan is None:
-        found: PlanRecord | PartRecord = plan_slide(task.slide, task.settings, task.folder, before)
+        found: PlanRecord | PartRecord = plan_slide(task.slide, task.settings, task.folder, before, index)
     else:
         assert task.part is not None
         if before != task.plan.inputs:
             raise SlideError(_CHANGED.format(path=task.slide.path))
-        found = make_part(task.slide, task.settings, task.folder, task.plan, task.part, leave_unread=leave_unread)
+        found = make_part(
+            task.slide, task.settings, task.folder, task.plan, task.part, leave_unread=leave_unread, index=index
+        )
     if inputs_of(task.slide) != before:
         raise SlideError(_CHANGED.format(path=task.slide.path))
     return found
 
 
-def _mpp_of_tiles(slide: JobSlide, settings: TilingSettings) -> float | None:
+def _mpp_of_tiles(slide: JobSlide, settings: TilingSettings, index: CollectionIndex | None) -> float | None:
     """Microns per pixel of a slide's finished tiles, where they are a level as it is."""
-    with open_slide(slide.path) as opened:
+    with open_with(index, slide.path) as opened:
         return settings.choose_level(opened, slide.mpp).level_mpp
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from cellmix_dali import TileRecipe, TileTable
 from cellmix_dali.comparison import ComparedSlides, ComparedTiles, ComparisonSettings, compare
+from cellmix_dali.comparison.records import RunRecord
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.synthetic import render_slides
 
@@ -25,6 +28,11 @@ def listed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows = [[slide.path, "ab"[number % 2], number // 2] for number, slide in enumerate(slides)]
         csv.writer(file).writerows([["slide", "label", "fold"], *rows])
     return folder / "slides.csv"
+
+
+def comparable(record: RunRecord) -> dict[str, Any]:
+    """A record without what is of the moment."""
+    return {name: value for name, value in record.to_json().items() if name not in ("seconds", "epochs")}
 
 
 def names(table: TileTable | None) -> set[str]:
@@ -59,6 +67,11 @@ def test_a_comparison_on_slides_goes_on(listed: Path, tmp_path: Path) -> None:
     again = compare(settings, tmp_path, workers=0)
     assert again.records == done.records
     assert {path: path.read_bytes() for path in tmp_path.glob("runs/*/*.json")} == kept
+    # With an index, which workers read, too, they are the same runs.
+    indexed = replace(settings.data, index=tmp_path / "of" / "collection.index", workers=0)
+    by_index = compare(replace(settings, data=indexed), tmp_path / "by index", workers=1)
+    assert [comparable(record) for record in by_index.records] == [comparable(record) for record in done.records]
+    assert indexed.index.exists()
     other = ComparisonSettings(
         **vars(settings) | {"data": ComparedSlides(place=listed, recipe=TileRecipe(64, tissue=0))}
     )
