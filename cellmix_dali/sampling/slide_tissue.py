@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from .._arguments import integer, number
 from ..errors import ArgumentError, SlideError
 from ..slides import open_slide
+from ..slides.resolution import check_resolution, slide_mpp
 from ..storage.aside import write_aside
 from ..tissue.methods import DEFAULT_METHOD, TissueMethod
 from ..tissue.slide_mask import find_tissue
@@ -154,8 +155,9 @@ def tissue_of_slides(
     ArgumentError
         If a slide comes twice, none is left, or an argument cannot be used.
     SlideError
-        If a slide cannot be read, has no tissue, or does not say its resolution.
+        If a slide cannot be read, has no tissue, does not say its resolution, or says one that no slide has.
     """
+    check_resolution(1, mpp_override=mpp_override)
     paths = [str(path) for path in slides]
     if len(set(paths)) != len(paths):
         raise ArgumentError(f"{len(paths) - len(set(paths))} slide(s) come more than once: give each once.")
@@ -187,10 +189,7 @@ def tissue_of_slides(
 def _looked_at(path: str, mpp_override: float | None, tint: TintFilter, method: str | TissueMethod) -> SlideTissue:
     """Open one slide and look at its overview."""
     with open_slide(path) as slide:
-        given = slide.mpp if mpp_override is None else (mpp_override, mpp_override)
-        if given is None:
-            raise SlideError(f"{path} does not say its resolution (microns per pixel): give mpp_override.")
-        finest = (given[0] + given[1]) / 2
+        finest = slide_mpp(slide, mpp_override)
         picture = slide.thumbnail(_MASK_SIZE)
         mask = find_tissue(slide, thumbnail=picture, method=method)
         if not mask.pixels.any():

@@ -19,10 +19,12 @@ from cellmix_dali.sampling import (
     TintFilter,
     open_tissue,
     save_tissue,
+    slide_tissue,
     slide_weights,
     tissue_of_slides,
 )
 from cellmix_dali.sampling.place_table import OtherPlaces, PlaceOrder, PlaceTable
+from cellmix_dali.slides import Slide, open_slide
 from cellmix_dali.synthetic import RenderedSlide
 
 
@@ -183,6 +185,29 @@ def test_what_is_known_of_slides_is_kept(rendered: list[RenderedSlide], tmp_path
     )
     assert left == [read[0]]
     assert len(refused) == 1
+
+
+@pytest.mark.parametrize(
+    ("mpp", "word"),
+    [(None, "does not say its mpp"), ((0.005, 0.005), "which no slide has"), ((0.5, 1.0), "not square")],
+)
+def test_resolutions_that_cannot_be_believed_are_refused(
+    rendered: list[RenderedSlide], monkeypatch: pytest.MonkeyPatch, mpp: tuple[float, float] | None, word: str
+) -> None:
+    """Else a tile would be the whole slide, and the slide would nearly never be drawn."""
+
+    def opened(path: str) -> Slide:
+        slide = open_slide(path)
+        slide.mpp = mpp
+        return slide
+
+    monkeypatch.setattr(slide_tissue, "open_slide", opened)
+    with pytest.raises(SlideError, match=word):
+        tissue_of_slides([rendered[0].path])
+    (found,) = tissue_of_slides([rendered[0].path], mpp_override=0.3)
+    assert found.levels[0][2] == 0.3
+    with pytest.raises(ArgumentError, match=r"mpp_override=0\.005"):
+        tissue_of_slides([rendered[0].path], mpp_override=0.005)
 
 
 def test_a_table_without_an_end() -> None:
