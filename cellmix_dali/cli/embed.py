@@ -95,6 +95,14 @@ def embed(
             "--deterministic", help="The same bytes in every run on one machine: batches of one slide each, filled up."
         ),
     ] = False,
+    index: Annotated[
+        Path | None,
+        run_option(
+            help="Index of the slides (cellmix-dali index), made there or brought up to date: they are opened by it, "
+            "and its tissue is not looked for again.",
+            show_default=False,
+        ),
+    ] = None,
     shard: Annotated[
         str | None,
         run_option(
@@ -151,6 +159,7 @@ def embed(
             coordinates=coords,
             resume=resume,
             mixed_resolutions=grid.mixed_resolutions,
+            index=index,
             shard=part,
             decoder=decoder,
             num_threads=num_threads,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Any
 
+from ..collection.index import open_with
 from ..errors import CellMixDaliError
-from ..slides import open_slide
 from ..tables.one_resolution import check_one_resolution
 from ..tables.recipe import TileRecipe
 from ..tiling.job_shard import JobShard
@@ -51,7 +51,7 @@ def check_scale(sources: Sources) -> None:
     known, mpps = [], []
     for slide in sources.slides if len(sources.slides) > 1 else ():
         try:
-            with open_slide(slide.path) as opened:
+            with open_with(sources.index, slide.path) as opened:
                 mpps.append(sources.recipe.choose_level(opened, slide.mpp).level_mpp)
         except CellMixDaliError:  # it fails when its turn comes, and is told then
             continue

@@ -14,6 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from .._arguments import path_of
+from ..collection import CollectionIndex
 from ..errors import CellMixDaliError, SlideError, kind_of, unknown_name
 from ..jobs.attempt import is_of_the_moment
 from ..storage.aside import remove_parts, write_aside
@@ -21,6 +23,7 @@ from ..storage.patience import RETRY_SECONDS, Retry
 from ..storage.results import ResultFiles, results_in
 from ..tables.recipe import TileRecipe
 from ..tables.tile_table import TileTable
+from ..tiling.indexed import index_slides
 from ..tiling.job_shard import JobShard
 from ..tiling.records import BadTile, file_stamps, inputs_of
 from ..tiling.slides import JobSlide
@@ -57,6 +60,7 @@ def embed_slides(
     coordinates: str | Path | None = None,
     resume: bool = False,
     mixed_resolutions: bool = False,
+    index: str | Path | None = None,
     shard: JobShard | None = None,
     decoder: str = "cpu",
     num_threads: int | None = None,
@@ -88,6 +92,9 @@ def embed_slides(
         read, or have changed are done again.
     mixed_resolutions : bool, default False
         Whether tiles of different scale are meant where no resolution is asked for.
+    index : str or Path, optional
+        File of an index of the slides, see `cellmix_dali.collection`: they are opened by it, and tissue that it knows
+        is not looked for. Unless this is a `shard`, it is made there first, or brought up to date.
     shard : JobShard, optional
         Do this part of the slides only, which are dealt by their tiles; by default all.
     decoder, num_threads
@@ -114,6 +121,11 @@ def embed_slides(
     Retry(seconds=retry_seconds)  # refuses what is no time
     recipe, notes = recipe_of(model, recipe or TileRecipe())
     found = find_sources(sources, recipe, coordinates)
+    if index is not None:
+        place = path_of("The index", index).expanduser().absolute()
+        if shard is None:
+            index_slides(found.slides, found.recipe, place, retry_seconds=retry_seconds)
+        found = replace(found, index=CollectionIndex(place))
     if found.kind == "slides" and recipe.of_any_scale and recipe.level is None and not mixed_resolutions:
         check_scale(found)
     model.width(recipe.tile_size)  # refuses what it does not take before there is a folder

@@ -13,10 +13,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..collection import CollectionIndex
+from ..collection.index import open_with
 from ..errors import NOT_READ, ArgumentError, NotReadError, SlideError
 from ..jobs.attempt import attempt
 from ..shards import TILES_FILE, open_tiles
-from ..slides import Slide, open_slide
+from ..slides import Slide
 from ..slides.resolution import mpp_problem, slide_mpp
 from ..tables.coordinates import read_h5
 from ..tables.grids import grid_tiles
@@ -84,6 +86,8 @@ class Sources:
         Of each slide in the table.
     coordinates : tuple of Path
         Each slide's file of them.
+    index : CollectionIndex or None
+        What is known of the slides: they are opened by it, and tissue that it knows is not looked for.
     """
 
     kind: Literal["slides", "table", "coordinates"]
@@ -92,6 +96,7 @@ class Sources:
     table: TileTable | None = None
     rows: tuple[NDArray[np.int64], ...] = ()
     coordinates: tuple[Path, ...] = ()
+    index: CollectionIndex | None = None
 
     def look(self, slide: JobSlide, folder: Path, retry_seconds: float) -> SlideTiles:
         """Find a slide's tiles, in the course of the job in a folder; what is wrong with it is in the answer."""
@@ -117,7 +122,7 @@ class Sources:
         if self.kind == "table":
             return len(self.rows[slide.number])
         try:
-            with open_slide(slide.path) as opened:
+            with open_with(self.index, slide.path) as opened:
                 return len(self._grid(opened, slide))
         except Exception:  # it is told when its turn comes
             return 0
@@ -150,29 +155,30 @@ class Sources:
             return self._of_table(slide)
         override = self.recipe.mpp_override if slide.mpp is None else slide.mpp
         note, inputs, picture = "", inputs_of(slide), None
-        with open_slide(slide.path) as opened:
+        with open_with(self.index, slide.path) as opened:
             if self.kind == "coordinates":
                 table = self._grid(opened, slide)
             else:
                 files = SlideFiles(slide.mask, slide.annotations)
-                laid = lay_tiles(opened, self.recipe, label=slide.label, mpp=override, files=files)
+                laid = lay_tiles(opened, self.recipe, label=slide.label, mpp=override, files=files, index=self.index)
                 table, note = laid.table, "; ".join(each for each in (laid.empty, *laid.notes) if each)
                 picture = laid.picture
+            if picture is None and self.index is not None:
+                picture = self.index.thumbnail(slide.path)
             thumbnail = _thumbnail(opened, picture)
             known = override is not None or mpp_problem(opened) is None
             mpp = slide_mpp(opened, override) if known else None
             level, window = (int(table.level[0]), int(table.size[0])) if len(table) else (0, 0)
             tile_mpp = None if mpp is None else mpp * opened.levels[level].downsample * window / self.recipe.tile_size
-        return SlideTiles(
-            str(slide.path), table, None, About(slide, inputs, mpp, tile_mpp or None, level, window, note, thumbnail)
-        )
+        about = About(slide, inputs, mpp, tile_mpp or None, level, window, note, thumbnail)
+        return SlideTiles(str(slide.path), table, None, about, self.index)
 
     def _of_table(self, slide: JobSlide) -> SlideTiles:
         assert self.table is not None
         table = self.table.select(self.rows[slide.number])
         mpp, inputs, thumbnail = None, inputs_of(slide), None
         try:
-            with open_slide(slide.path) as opened:
+            with open_with(self.index, slide.path) as opened:
                 mpp = slide_mpp(opened, self.recipe.mpp_override) if mpp_problem(opened) is None else None
                 downsample = opened.levels[int(table.level[0])].downsample
                 thumbnail = _thumbnail(opened, None)
@@ -180,12 +186,8 @@ class Sources:
             downsample = 1.0
         window = int(table.size[0])
         tile_mpp = None if mpp is None else mpp * downsample * window / self.recipe.tile_size
-        return SlideTiles(
-            str(slide.path),
-            table,
-            None,
-            About(slide, inputs, mpp, tile_mpp, int(table.level[0]), window, thumbnail=thumbnail),
-        )
+        about = About(slide, inputs, mpp, tile_mpp, int(table.level[0]), window, thumbnail=thumbnail)
+        return SlideTiles(str(slide.path), table, None, about, self.index)
 
 
 def find_sources(

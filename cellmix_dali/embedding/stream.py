@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..collection import CollectionIndex
+from ..collection.index import open_with
 from ..errors import ArgumentError, MissingDependencyError, SlideError
 from ..pipelines import decoded_tiles
 from ..plugins.decode import decoded, undecodable
 from ..reading.shards import ShardReader
 from ..shards.table import image_sizes, is_sharded
-from ..slides import Slide, open_slide
+from ..slides import Slide
 from ..storage.moment import is_missing
 from ..tables.positions import to_level0
 from ..tables.tile_table import TileTable
@@ -41,12 +43,15 @@ class SlideTiles:
         Why not.
     about : object
         Whatever is to come with it.
+    index : CollectionIndex or None
+        What is known of the slides.
     """
 
     slide: str
     table: TileTable | None
     error: Exception | None = None
     about: Any = None
+    index: CollectionIndex | None = None
 
 
 def rows_by_slide(table: TileTable) -> list[NDArray[np.int64]]:
@@ -120,12 +125,12 @@ def pieces_of(
         error = tiles.error
         try:
             if tiles.table is not None:
-                coords, downsample, size = _places(tiles.slide, tiles.table)
+                coords, downsample, size = _places(tiles)
                 if is_sharded(tiles.table):
                     found = _of_shards(tiles.table, tile_size)
                 else:
                     found = _of_slide(
-                        tiles.slide,
+                        tiles,
                         tiles.table,
                         tile_size=tile_size,
                         edge=edge,
@@ -183,9 +188,11 @@ def batches_of(
 _Found: TypeAlias = "Iterator[tuple[NDArray[np.int64], NDArray[np.uint8], tuple[tuple[int, SlideError], ...]]]"
 
 
-def _of_slide(path: str, table: TileTable, *, tile_size: int, edge: str, device: str, num_threads: int) -> _Found:
+def _of_slide(
+    tiles: SlideTiles, table: TileTable, *, tile_size: int, edge: str, device: str, num_threads: int
+) -> _Found:
     """Tiles of a slide, level by level."""
-    with open_slide(path) as slide:
+    with open_with(tiles.index, tiles.slide) as slide:
         for level in np.unique(table.level).tolist():
             own = np.flatnonzero(table.level == level)
             found = decoded_tiles(
@@ -230,8 +237,10 @@ def _of_shards(table: TileTable, tile_size: int) -> _Found:
         reader.close()
 
 
-def _places(path: str, table: TileTable) -> tuple[NDArray[np.int64], float, tuple[int, int]]:
+def _places(tiles: SlideTiles) -> tuple[NDArray[np.int64], float, tuple[int, int]]:
     """Where tiles lie on level 0, the downsample of their level, and the size of level 0."""
+    path, table = tiles.slide, tiles.table
+    assert table is not None
     if is_sharded(table) and is_missing(Path(path)):
         if table.level.any():
             raise SlideError(
@@ -239,7 +248,7 @@ def _places(path: str, table: TileTable) -> tuple[NDArray[np.int64], float, tupl
                 "lie on level 0. Correct the path in the table."
             )
         return table.positions, 1.0, (0, 0)
-    with open_slide(path) as slide:
+    with open_with(tiles.index, path) as slide:
         return to_level0(slide, table.positions, table.level), _downsample(slide, table), _size(slide)
 
 

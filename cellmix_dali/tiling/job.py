@@ -172,7 +172,7 @@ def tile_slides(
             forget_deadlines(folder, hung)
             if place is not None and shard is None:
                 patience = {"retry_seconds": retry_seconds, "slide_timeout": slide_timeout}
-                index_slides(collection, settings, place, workers=workers, scheduler=scheduler, **patience)
+                index_slides(slides, settings, place, look=True, workers=workers, scheduler=scheduler, **patience)
             with (
                 closing(make_executor(do_task, lost_task, workers, scheduler, preload=WORK)) as executor,
                 closing(_Job(folder, settings, collection, manifest, executor, progress, retry_seconds)) as job,

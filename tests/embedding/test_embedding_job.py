@@ -18,6 +18,7 @@ import torch
 from stand_ins import damage_block, patches, told
 
 from cellmix_dali import TileRecipe, TileTable, open_slide
+from cellmix_dali.collection import CollectionIndex
 from cellmix_dali.embedding import (
     EmbedResult,
     EmbedState,
@@ -35,6 +36,7 @@ from cellmix_dali.embedding.sources import Sources, _names, find_sources
 from cellmix_dali.embedding.stream import SlideTiles
 from cellmix_dali.errors import ArgumentError, NotReadError
 from cellmix_dali.storage.aside import WriteError
+from cellmix_dali.tables import laying
 from cellmix_dali.tables.coordinates import read_h5
 from cellmix_dali.tables.laying import lay_tiles
 from cellmix_dali.tiling import JobShard, TilingSettings, tile_slides
@@ -278,6 +280,21 @@ def test_what_the_moment_keeps_from_being_read_is_tried_again(
     monkeypatch.setattr(time, "sleep", lambda _: None)
     statuses = [slide.status for slide in job(tiny, tmp_path / "out", retry_seconds=seconds).slides]
     assert statuses == (["done", "done", "done"] if seconds else ["done", "not read", "done"])
+
+
+def test_features_by_an_index_are_the_same(tiny: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe, place = TileRecipe(64, tissue=0.1, mpp=0.5), tmp_path / "collection.index"
+    job(tiny, tmp_path / "plain", recipe=recipe)
+    job(tiny, tmp_path / "first", recipe=recipe, index=place)
+    assert len(CollectionIndex(place)) == len(tiny)
+
+    def never(*_: object) -> None:
+        raise AssertionError("looked for tissue that the index knows")
+
+    monkeypatch.setattr(laying, "look_for_tissue", never)
+    for number in (1, 2):
+        job(tiny, tmp_path / "second", recipe=recipe, index=place, shard=JobShard(number, 2))
+    assert made(tmp_path / "plain") == made(tmp_path / "first") == made(tmp_path / "second")
 
 
 def test_slides_of_one_name_have_files_of_their_own(tiny: list[Path], tmp_path: Path) -> None:
