@@ -65,7 +65,7 @@ LEFT_OUT: dict[str, dict[tuple[str, str], str]] = {
     "cellmix_dali/tables/coordinates.py": {("index", "level"): "a list's own method"},
     "cellmix_dali/tables/splits.py": {("some_of", "shown"): A_KIND_OF_ITS_OWN},
     "cellmix_dali/tissue/looking.py": {("find_tissue", "max_size"): "of the picture, which is made already"},
-    "cellmix_dali/tiling/job.py": {("SlideResult", "shards"): "of slides without tiles"},
+    "cellmix_dali/tiling/finishing.py": {("SlideResult", "shards"): "of slides without tiles"},
     "cellmix_dali/tiling/parts.py": {("write_tiles", "augmented"): "said by the table of all parts"},
     "cellmix_dali/tiling/plans.py": {("file_stamps", "known"): A_KIND_OF_ITS_OWN},
     "cellmix_dali/tiling/records.py": {("refusal", "path"): AN_ERROR_OF_THE_SYSTEM},

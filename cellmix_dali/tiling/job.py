@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timezone
-from itertools import chain
 from pathlib import Path
-from typing import Literal
-
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from .. import _arguments
 from .._urls import place_name
@@ -23,20 +16,19 @@ from ..collection import CollectionIndex
 from ..errors import DAMAGED, NOT_READ, ArgumentError
 from ..jobs.deadline import TIMEOUTS, forget_deadlines
 from ..jobs.executor import Executor, carry_out, make_executor
-from ..shards import TILES_FILE, tile_schema, with_split_columns, write_tiles
-from ..storage.aside import remove_parts, write_aside
+from ..storage.aside import remove_parts
 from ..storage.moment import may_be_file
 from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT, Retry
 from ..storage.results import ResultFiles, results_in
 from ..tables.one_resolution import check_one_resolution
 from ._versions import versions
 from .augmented import augmenter_of
+from .finishing import FOLDERS, put_together, slide_result
 from .indexed import index_slides
 from .job_shard import JOURNALS, JobShard
 from .manifest import JOURNAL, MANIFEST, Manifest
 from .outcome import JobState, TilingResult
-from .parts import PARTS, PLANS, SHARDS, part_file, plan_file
-from .plans import OVERVIEWS
+from .parts import SHARDS
 from .records import PartRecord, PlanRecord
 from .report import JobReport, SlideResult, Timing, write_report
 from .settings import Json, TilingSettings
@@ -44,12 +36,9 @@ from .slides import Collection, JobSlide, find_slides
 from .tasks import Failure, Outcome, Scale, Task, do_task, forget_index, lost_task
 from .work import WORK
 
-__all__ = ["BAD_TILES", "tile_slides"]
+__all__ = ["tile_slides"]
 
-BAD_TILES = "bad_tiles.jsonl"
-_FOLDERS = (SHARDS, PARTS, PLANS, OVERVIEWS)
 _FILES = ResultFiles("tiling job", (MANIFEST, JOURNAL, f"{JOURNALS}/*"), (f"{SHARDS}/*.tar",), (f"{TIMEOUTS}/*",))
-_REASONS = 5  # of bad tiles that the report shows for a slide
 
 
 def tile_slides(
@@ -165,7 +154,7 @@ def tile_slides(
                 "they share, or let each host do a part (shard=) to that URL."
             )
         with Manifest(folder, settings, collection, versions(), resume=resume, shard=shard) as manifest:
-            for name in ("", *_FOLDERS):
+            for name in ("", *FOLDERS):
                 (folder / name).mkdir(exist_ok=True)
                 if shard is None:  # else others may be writing
                     remove_parts(folder / name)
@@ -366,63 +355,16 @@ class _Job:
 
     def result(self, slide: JobSlide) -> SlideResult:
         """Return what became of a slide."""
-        plan = self.manifest.done.plans.get(slide.number)
-        if slide.number in self.failed or plan is None:
-            failure = self.failed.get(slide.number, Failure(""))
-            status: Literal["failed", "not read"] = "not read" if failure.kind == NOT_READ else "failed"
-            return SlideResult(slide=place_name(slide.path), status=status, reason=failure.reason)
-        parts = self.manifest.done.parts_of(slide.number)
-        bad = [tile for part in parts for tile in part.bad]
-        shards = [Path(file.path).name for part in parts for file in part.files if file.path.endswith(".tar")]
-        return SlideResult(
-            slide=place_name(slide.path),
-            status="done",
-            reason=plan.note,
-            tiles=plan.tiles if self.settings.coords_only else sum(part.tiles for part in parts),
-            bad_tiles=len(bad),
-            unread_tiles=sum(part.unread for part in parts),
-            bad_tile_reasons=tuple(
-                f"level {tile.level}, x {tile.x}, y {tile.y}: {tile.reason}" for tile in bad[:_REASONS]
-            ),
-            tiles_copied=sum(part.copied for part in parts),
-            tiles_encoded=sum(part.encoded for part in parts),
-            bytes=sum(part.bytes for part in parts),
-            mpp=plan.mpp,
-            level=plan.level,
-            window=plan.window,
-            tile_size=self.settings.tile_size,
-            route=plan.route,
-            shards=tuple(shards),
-            overview=plan.overview,
-            tissue_mm2=plan.tissue_mm2,
-            seconds=plan.seconds + sum(part.seconds for part in parts),
-        )
+        return slide_result(slide, self.settings, self.manifest.done, self.failed.get(slide.number))
 
     def finish(self, began: datetime, workers: int) -> list[SlideResult]:
         """Write what is about all slides: the table, the bad tiles, the report, the manifest."""
         results = [self.result(slide) for slide in self.slides]
         done = [slide for slide in self.slides if slide.number not in self.failed]
-        met: set[int] = set()
-        labelled = self.classes is not None
-        said = tuple(self.slides[0].columns)
-        none = tile_schema(labelled=labelled, sharded=not self.settings.coords_only, said=said).empty_table()
-        write_tiles(
-            self.folder / TILES_FILE,
-            chain([none], self._all_rows(done, met)),
-            classes=self.classes,
-            edge=self.settings.edge,
-            stains=self.settings.normalisation,
-            augmented=self.settings.augmentation,
-        )
+        columns = tuple(self.slides[0].columns)
+        met = put_together(self.folder, self.settings, self.manifest.done, done, classes=self.classes, columns=columns)
         if self.classes is not None:
             self.empty_classes = tuple(name for label, name in enumerate(self.classes) if label not in met)
-        with write_aside(self.folder / BAD_TILES) as file:
-            for slide in done:
-                for part in self.manifest.done.parts_of(slide.number):
-                    for tile in part.bad:
-                        line = {"slide": place_name(slide.path), **vars(tile)}
-                        file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
-        self._remove_strays(done)
         timing = Timing(
             started=began.isoformat(timespec="seconds"),
             seconds=time.monotonic() - self.began,
@@ -438,30 +380,3 @@ class _Job:
     def _asked(self) -> dict[str, Json]:
         """The settings as the report shows them, with the names of the labels wherever they come from."""
         return {**self.settings.to_json(), "classes": None if self.classes is None else list(self.classes)}
-
-    def _all_rows(self, done: Sequence[JobSlide], met: set[int]) -> Iterator[pa.Table]:
-        """Rows of all slides, one piece of work after the other; adds the labels that are met."""
-        for slide in done:
-            for table in self._rows(slide):
-                if self.classes is not None:
-                    met.update(pc.unique(table["label"]).to_pylist())
-                yield with_split_columns(table, slide.columns)
-
-    def _rows(self, slide: JobSlide) -> Iterator[pa.Table]:
-        """Rows of a slide's finished tiles."""
-        if self.settings.coords_only:
-            yield pq.read_table(plan_file(self.folder, slide))
-        else:
-            for part in self.manifest.done.parts_of(slide.number):
-                yield pq.read_table(part_file(self.folder, slide, part.part))
-
-    def _remove_strays(self, done: Sequence[JobSlide]) -> None:
-        """Remove what belongs to no slide that is done: of slides that failed, or changed since an earlier run."""
-        wanted = set()
-        for slide in done:
-            wanted |= {file.path for file in self.manifest.done.plans[slide.number].files}
-            wanted |= {file.path for part in self.manifest.done.parts_of(slide.number) for file in part.files}
-        for name in _FOLDERS:
-            for file in (self.folder / name).iterdir():
-                if f"{name}/{file.name}" not in wanted:
-                    file.unlink(missing_ok=True)
