@@ -23,7 +23,7 @@ else:
         """
 
         def __init__(self, find: Callable[[Any], Any]) -> None:
-            self._find, self.__doc__ = find, find.__doc__
+            self.func, self.__doc__ = find, find.__doc__
 
         def __set_name__(self, owner: type, name: str) -> None:
             self._name = name
@@ -32,4 +32,4 @@ else:
             if thing is None:
                 return self
             # What is in the dictionary already comes from there: Python asks here only as long as it is not.
-            return thing.__dict__.setdefault(self._name, self._find(thing))
+            return thing.__dict__.setdefault(self._name, self.func(thing))

@@ -86,6 +86,14 @@ NamedSlides = Annotated[
         show_default=False,
     ),
 ]
+JobIndex = Annotated[
+    Path | None,
+    typer.Option(
+        help="Index of the slides (cellmix-dali index), made there or brought up to date: they are opened by it, and "
+        "its tissue is not looked for again. With --shard it must be there.",
+        show_default=False,
+    ),
+]
 JobWorkers = Annotated[
     int | None, typer.Option(min=0, help="Worker processes; by default one per core. 0: none, for debugging.")
 ]

@@ -18,7 +18,7 @@ from ..errors import ArgumentError
 from ..storage.patience import RETRY_SECONDS
 from ..tiling.job_shard import JobShard
 from ._grouped import takes
-from ._options import GridOptions, StoreOptions, model_option, run_option
+from ._options import GridOptions, JobIndex, StoreOptions, model_option, run_option
 from ._telling import SOME_FAILED, Display, duration, may_end_early, say
 
 if TYPE_CHECKING:
@@ -95,14 +95,7 @@ def embed(
             "--deterministic", help="The same bytes in every run on one machine: batches of one slide each, filled up."
         ),
     ] = False,
-    index: Annotated[
-        Path | None,
-        run_option(
-            help="Index of the slides (cellmix-dali index), made there or brought up to date: they are opened by it, "
-            "and its tissue is not looked for again.",
-            show_default=False,
-        ),
-    ] = None,
+    index: JobIndex = None,
     shard: Annotated[
         str | None,
         run_option(

@@ -17,7 +17,7 @@ from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT
 from ..tiling.job_shard import JobShard
 from ..tiling.settings import Align, Format, Subsampling, TilingSettings
 from ._grouped import takes
-from ._options import Device, GridOptions, JobWorkers, Scheduler, StoreOptions
+from ._options import Device, GridOptions, JobIndex, JobWorkers, Scheduler, StoreOptions
 from ._telling import SOME_FAILED, Display, duration, may_end_early, say
 
 if TYPE_CHECKING:
@@ -94,14 +94,7 @@ def tile(
             help="With --resume: read all that is done and compare digests; else sizes and times of files decide.",
         ),
     ] = False,
-    index: Annotated[
-        Path | None,
-        typer.Option(
-            help="Index of the slides (cellmix-dali index), made there or brought up to date: they are opened by it, "
-            "and its tissue is not looked for again.",
-            show_default=False,
-        ),
-    ] = None,
+    index: JobIndex = None,
     shard: Annotated[
         str | None,
         typer.Option(
