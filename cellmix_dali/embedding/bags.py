@@ -19,6 +19,8 @@ from .._arguments import integer
 from .._random import generator
 from ..errors import ArgumentError, some_of, unknown_name
 from ..pipelines import read_table
+from ..storage.objects import asked_for
+from ..storage.paths import home_expanded
 from ..tables.slide_list import SlideList
 from ..tables.tile_table import TileTable, require_table
 from .ahead import Ahead
@@ -68,8 +70,9 @@ class FeatureBags(Bags):
 
     def __init__(self, folder: str | Path, *, kept_bytes: int = 1 << 30) -> None:
         self._left = integer("kept_bytes", kept_bytes, low=0)
-        place = Path(folder).expanduser()
-        place = place / "h5_files" if (place / "h5_files").is_dir() else place
+        place = asked_for(home_expanded(folder))
+        inner = asked_for(place / "h5_files")
+        place = inner if inner.is_dir() else place
         self._files = tuple(sorted([*place.glob("*.h5"), *place.glob("*.parquet")]))
         if not self._files:
             raise ArgumentError(f"There are no features in {place}: make them with `cellmix-dali embed`.")

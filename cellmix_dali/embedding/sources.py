@@ -20,6 +20,8 @@ from ..jobs.attempt import attempt
 from ..shards import TILES_FILE, open_tiles
 from ..slides import Slide
 from ..slides.resolution import mpp_problem, slide_mpp
+from ..storage.objects import asked_for
+from ..storage.paths import home_expanded
 from ..tables.coordinates import read_h5
 from ..tables.grids import grid_tiles
 from ..tables.laying import lay_tiles
@@ -212,7 +214,7 @@ def find_sources(
         If nothing is named, or coordinates are missing for all slides.
     """
     named = [sources] if isinstance(sources, str | Path) else list(sources)
-    table = _table(Path(named[0]).expanduser()) if len(named) == 1 else None
+    table = _table(asked_for(home_expanded(named[0]))) if len(named) == 1 else None
     if table is not None:
         if coordinates is not None:
             raise ArgumentError(
@@ -224,7 +226,8 @@ def find_sources(
     slides = tuple(replace(slide, name=name) for slide, name in zip(found, names, strict=True))
     if coordinates is None:
         return Sources("slides", slides, recipe)
-    folder = Path(coordinates).expanduser().absolute()
+    folder = asked_for(home_expanded(coordinates).absolute())
+    asked_for(folder / "patches")
     if not folder.is_dir():
         raise ArgumentError(f"coordinates={str(folder)!r}: there is no such folder. Check the path.")
     files = tuple(_coordinates_of(folder, slide.path) for slide in slides)
@@ -260,7 +263,8 @@ def _of_table(table: TileTable, recipe: TileRecipe) -> Sources:
     if not len(table):
         raise ArgumentError("The tile table is empty: there is nothing to embed.")
     parts = rows_by_slide(table)
-    paths = [Path(table.slides[int(table.slide[part[0]])]).expanduser().absolute() for part in parts]
+    named = (table.slides[int(table.slide[part[0]])] for part in parts)
+    paths = [home_expanded(name).absolute() for name in named]
     names = _names(paths)
     slides = tuple(JobSlide(number, path, name) for number, (path, name) in enumerate(zip(paths, names, strict=True)))
     return Sources("table", slides, recipe, table, tuple(parts))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,6 +19,7 @@ from ..reading.shards import ShardReader
 from ..shards.table import image_sizes, is_sharded
 from ..slides import Slide
 from ..storage.moment import is_missing
+from ..storage.paths import home_expanded
 from ..tables.positions import to_level0
 from ..tables.tile_table import TileTable
 from .model import FeatureModel
@@ -241,7 +241,7 @@ def _places(tiles: SlideTiles) -> tuple[NDArray[np.int64], float, tuple[int, int
     """Where tiles lie on level 0, the downsample of their level, and the size of level 0."""
     path, table = tiles.slide, tiles.table
     assert table is not None
-    if is_sharded(table) and is_missing(Path(path)):
+    if is_sharded(table) and is_missing(home_expanded(path)):
         if table.level.any():
             raise SlideError(
                 f"There is no slide at {path}, so it is not known where its tiles of level {int(table.level.max())} "

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import pytest
 from test_embedding_job import job
 
-from cellmix_dali.embedding import read_features
+from cellmix_dali import TileRecipe
+from cellmix_dali.embedding import FeatureBags, read_features
 from cellmix_dali.storage import results
+from cellmix_dali.tiling import TilingSettings, tile_slides
 
 OUT = "s3://archive/out"
 
@@ -62,3 +65,36 @@ def test_features_in_a_store_are_those_of_a_folder(store, rendered, tmp_path, mo
     if file_format == "trident":
         found, coords = read_features(f"{OUT}/{rendered[0].path.stem}.h5")
         assert len(found) == len(coords) == result.slides[0].record.tiles
+
+
+def test_tables_shards_coordinates_and_bags_are_read_from_a_store(store, rendered, tmp_path):
+    for each in rendered:
+        store.objects[f"archive/in/{each.path.name}"] = each.path.read_bytes()
+    settings = {"tile_size": 256, "tissue": 0.0}
+    job("s3://archive/in", "s3://archive/features", recipe=TileRecipe(**settings))
+    local = tmp_path / "local"
+    job([each.path for each in rendered], local, recipe=TileRecipe(**settings))
+    want = {path.name: read_features(path) for path in sorted(local.glob("*.h5"))}
+    assert len(want) == 2
+
+    def same(folder):
+        for name, (features_, coords) in want.items():
+            found, places = read_features(f"{folder}/{name}")
+            np.testing.assert_array_equal(places, coords)
+            np.testing.assert_allclose(found, features_, atol=1e-5)
+
+    same("s3://archive/features")
+    # A table whose slides lie in a store, and which does so itself; finished tiles; coordinates.
+    for name, coords_only in (("table", True), ("shards", False)):
+        of = TilingSettings(**settings, coords_only=coords_only)
+        tile_slides("s3://archive/in", f"s3://archive/{name}", of, workers=0)
+        job(f"s3://archive/{name}", tmp_path / name, recipe=TileRecipe(**settings))
+        if coords_only:
+            same(tmp_path / name)
+        else:  # JPEG once more, of what was JPEG
+            assert {path.name for path in (tmp_path / name).glob("*.h5")} == set(want)
+    job("s3://archive/in", tmp_path / "by", recipe=TileRecipe(**settings), coordinates="s3://archive/features")
+    same(tmp_path / "by")
+    bags, here = FeatureBags("s3://archive/features"), FeatureBags(local)
+    assert bags.names == here.names
+    assert [bags.count(number) for number in (0, 1)] == [here.count(number) for number in (0, 1)]
