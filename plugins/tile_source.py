@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from cellmix_dali._arguments import integer
 from cellmix_dali._cached import cached_property
+from cellmix_dali._urls import is_url
 from cellmix_dali.collection import CollectionIndex
+from cellmix_dali.collection.index import index_at
 from cellmix_dali.errors import CellMixDaliError, SlideError
 from cellmix_dali.mixing.targets import Targets, values_by_name
 from cellmix_dali.reading import EncodedTile, MaskReader, ShardReader, TileMasks, TileReader, tile_reader
@@ -202,7 +204,10 @@ class TileSource(Source):
             flips=flips,
             targets=values_by_name(targets, len(table), table),
         )
-        missing = None if is_sharded(table) else first_missing(table.slides)  # at once, not in the middle of an epoch
+        known = None if index is None else index_at(index)
+        # At once, not in the middle of an epoch; but a store is not asked for each slide that an index has.
+        asked = [slide for slide in table.slides if known is None or not is_url(slide) or slide not in known]
+        missing = None if is_sharded(table) else first_missing(asked)
         if missing is not None:
             raise SlideError(f"There is no slide at {missing}. The tile table names it: correct the path there.")
         self.table, self.balance, self.verify = table, balance, verify
@@ -210,7 +215,7 @@ class TileSource(Source):
         lenient = on_error == "replace"
         if parts is None:
             reader = tile_reader(
-                table, edge=edge, lenient=lenient, retry=retry, verify=verify, slide_cache=slide_cache, index=index
+                table, edge=edge, lenient=lenient, retry=retry, verify=verify, slide_cache=slide_cache, index=known
             )
         else:
             reader = parts.reader

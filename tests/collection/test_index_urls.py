@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from store_server import StoreServer
 
+from cellmix_dali import TileSource, TileTable, grid_tiles
 from cellmix_dali.collection import CollectionIndex, IndexSettings, index as index_module, make_index
-from cellmix_dali.errors import ArgumentError, NotReadError
+from cellmix_dali.errors import ArgumentError, NotReadError, SlideError
 from cellmix_dali.pipelines import read_tiles
 from cellmix_dali.slides import open_slide
 from cellmix_dali.synthetic import RenderedSlide
@@ -89,3 +90,30 @@ def test_an_index_that_is_not_in_the_store(urls: list[str]) -> None:
         CollectionIndex("s3://archive/none.index")
     assert len(make_index(urls, "s3://archive/new.index", workers=0)) == 2
     assert len(make_index(urls[:1], "s3://archive/new.index", workers=0)) == 2  # the others stay in it
+
+
+def test_a_loader_asks_for_no_slide_that_the_index_has(
+    store: StoreServer, urls: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = make_index(urls, tmp_path / "a.index", workers=0)
+    table = TileTable.concat([grid_tiles(index.open(url), 256) for url in urls])
+    options = {"batch_size": 4, "shuffle": False, "num_workers": 1, "retry_seconds": 0.0}
+    monkeypatch.setenv("CELLMIX_DALI_STORE_CACHE", str(tmp_path / "another machine"))
+    count = len(store.asked)
+    source = TileSource(table, index=index.path, **options)
+    began = [of for of in store.asked[count:] if of.method == "HEAD"]
+    assert began == []
+    source.close()
+    with pytest.raises(SlideError, match=r"There is no slide at s3://archive/none\.svs"):
+        TileSource(
+            TileTable.from_columns(["s3://archive/none.svs"] * 4, x=[0] * 4, y=[0] * 4, size=[256] * 4, level=[0] * 4),
+            index=index.path,
+            **options,
+        )
+    # One that is there no longer is told when it is read.
+    del store.objects[urls[0].removeprefix("s3://")]
+    monkeypatch.setenv("CELLMIX_DALI_STORE_CACHE", str(tmp_path / "a third machine"))
+    source = TileSource(table, index=index.path, **options)
+    with pytest.raises(NotReadError, match=rf"{urls[0]} was not read: it, or what was kept of it, is no longer there"):
+        source.deliver(0, 0)
+    source.close()
