@@ -145,8 +145,18 @@ class CollectionIndex:
         return shapely.union_all(runs)
 
     def thumbnail(self, slide: str | os.PathLike[str]) -> NDArray[np.uint8] | None:
-        """Return a small picture of a slide, uint8 (height, width, 3); None where the index has none."""
-        content = self._entry(slide).thumbnail()
+        """Return a small picture of a slide, uint8 (height, width, 3).
+
+        None where the index has none, or the slide has changed.
+
+        Raises
+        ------
+        ArgumentError
+            If the slide is not in the index.
+        """
+        self._entry(slide)
+        entry = self._current(slide)
+        content = None if entry is None else entry.thumbnail()
         return None if content is None else np.asarray(Image.open(BytesIO(content)).convert("RGB"))
 
     def _entry(self, slide: str | os.PathLike[str]) -> Entry:

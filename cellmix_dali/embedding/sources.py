@@ -24,13 +24,12 @@ from ..storage.objects import asked_for
 from ..storage.paths import home_expanded
 from ..tables.coordinates import read_h5
 from ..tables.grids import grid_tiles
-from ..tables.laying import lay_tiles
+from ..tables.laying import lay_tiles, picture_of
 from ..tables.recipe import SlideFiles, TileRecipe
 from ..tables.tile_table import TileTable
 from ..tiling import TilingSettings, find_slides
 from ..tiling.records import Input, inputs_of
 from ..tiling.slides import JobSlide, numbered
-from ..tissue.thumbnails import thumbnail_of
 from .stream import SlideTiles, rows_by_slide
 
 __all__ = ["About", "Sources", "find_sources"]
@@ -165,9 +164,7 @@ class Sources:
                 laid = lay_tiles(opened, self.recipe, label=slide.label, mpp=override, files=files, index=self.index)
                 table, note = laid.table, "; ".join(each for each in (laid.empty, *laid.notes) if each)
                 picture = laid.picture
-            if picture is None and self.index is not None:
-                picture = self.index.thumbnail(slide.path)
-            thumbnail = _thumbnail(opened, picture)
+            thumbnail = _thumbnail(picture_of(opened, _SHOWN, self.index) if picture is None else picture)
             known = override is not None or mpp_problem(opened) is None
             mpp = slide_mpp(opened, override) if known else None
             level, window = (int(table.level[0]), int(table.size[0])) if len(table) else (0, 0)
@@ -183,7 +180,7 @@ class Sources:
             with open_with(self.index, slide.path) as opened:
                 mpp = slide_mpp(opened, self.recipe.mpp_override) if mpp_problem(opened) is None else None
                 downsample = opened.levels[int(table.level[0])].downsample
-                thumbnail = _thumbnail(opened, None)
+                thumbnail = _thumbnail(picture_of(opened, _SHOWN, self.index))
         except SlideError:  # finished tiles need no slide; who needs it, says so
             downsample = 1.0
         window = int(table.size[0])
@@ -276,10 +273,9 @@ def _coordinates_of(folder: Path, slide: Path) -> Path:
     return next((place for place in places if place.is_file()), places[0])
 
 
-def _thumbnail(opened: Slide, picture: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-    """A small picture of a slide, of the one on which its tissue was looked for, where there is one."""
-    whole = thumbnail_of(opened, _SHOWN)[0] if picture is None else picture
-    image = Image.fromarray(whole)
+def _thumbnail(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture of a slide made small."""
+    image = Image.fromarray(picture)
     image.thumbnail((_SHOWN, _SHOWN), Image.Resampling.BOX)
     return np.asarray(image)
 

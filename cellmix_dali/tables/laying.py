@@ -21,7 +21,7 @@ from .positions import level0_windows
 from .recipe import SlideFiles, TileRecipe
 from .tile_table import TileTable
 
-__all__ = ["LaidTiles", "lay_tiles"]
+__all__ = ["LaidTiles", "lay_tiles", "picture_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,9 +145,24 @@ def _labelled(slide: Slide, recipe: TileRecipe, grid: TileTable, path: Path | No
     return grid.with_labels(labels).select(labels >= 0), told
 
 
-def _picture(slide: Slide, size: int, index: CollectionIndex | None) -> NDArray[np.uint8]:
-    """A picture of the slide, for a person."""
-    kept = None if index is None else index.thumbnail(slide.path)
+def picture_of(slide: Slide, size: int, index: CollectionIndex | None) -> NDArray[np.uint8]:
+    """Return a picture of a slide, for a person: the index's, where it has one of it, else one of so many pixels.
+
+    Parameters
+    ----------
+    slide : Slide
+        An open slide.
+    size : int
+        Pixels of the longer side, at most, of a picture that is made.
+    index : CollectionIndex or None
+        What is known of the slides.
+
+    Returns
+    -------
+    uint8 array (height, width, 3)
+        Grey where the slide cannot be read.
+    """
+    kept = None if index is None or slide.path not in index else index.thumbnail(slide.path)
     return thumbnail_of(slide, size)[0] if kept is None else kept
 
 
@@ -160,7 +175,7 @@ def _tissue(
         size, method = thumbnail_size(slide, grid), recipe.tissue_method
         known = index.tissue(slide.path, method, size) if index is not None and isinstance(method, str) else None
         if known is not None:
-            return _picture(slide, size, index) if look else None, known, ""
+            return picture_of(slide, size, index) if look else None, known, ""
         return *look_for_tissue(slide, size, method), ""
     shown, origin = thumbnail_of(slide, thumbnail_size(slide, grid))[0] if look else None, recipe.annotations_origin
     if files.mask is not None:

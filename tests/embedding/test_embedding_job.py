@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import time
+import warnings
 from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,7 +19,7 @@ import torch
 from stand_ins import damage_block, patches, told
 
 from cellmix_dali import TileRecipe, TileTable, open_slide
-from cellmix_dali.collection import CollectionIndex
+from cellmix_dali.collection import CollectionIndex, IndexSettings, make_index
 from cellmix_dali.embedding import (
     EmbedResult,
     EmbedState,
@@ -295,6 +296,27 @@ def test_features_by_an_index_are_the_same(tiny: list[Path], tmp_path: Path, mon
     for number in (1, 2):
         job(tiny, tmp_path / "second", recipe=recipe, index=place, shard=JobShard(number, 2))
     assert made(tmp_path / "plain") == made(tmp_path / "first") == made(tmp_path / "second")
+
+
+@pytest.mark.parametrize("tissue", [0.0, 0.1])
+def test_a_slide_that_the_index_lacks_is_opened_by_its_file(tiny: list[Path], tmp_path: Path, tissue: float) -> None:
+    """One that has changed since, too: a shard makes no index, so both can be."""
+    recipe, place, changed = TileRecipe(64, tissue=tissue, mpp=0.5), tmp_path / "collection.index", tmp_path / "a.svs"
+    changed.write_bytes(tiny[1].read_bytes())
+    make_index([tiny[0], changed], place, IndexSettings(mpp=0.5, tile_size=64), workers=0)
+    changed.write_bytes(tiny[0].read_bytes())
+    slides = [tiny[0], tiny[1], changed]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for number in (1, 2):
+            assert not job(slides, tmp_path / "out", recipe=recipe, index=place, shard=JobShard(number, 2)).failed
+    said = " ".join(str(warning.message) for warning in told)
+    assert f"{tiny[1]} is not in {place}, so it is opened by its file" in said
+    assert f"{changed} has changed since {place} was made" in said
+    job(slides, tmp_path / "plain", recipe=recipe)
+    assert made(tmp_path / "out") == made(tmp_path / "plain")
+    (found,), (want,) = ((tmp_path / of).glob("job*/pictures/a.jpg") for of in ("out", "plain"))
+    assert found.read_bytes() == want.read_bytes()  # not of what the index knew
 
 
 def test_slides_of_one_name_have_files_of_their_own(tiny: list[Path], tmp_path: Path) -> None:
