@@ -11,7 +11,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from cellmix_dali._urls import BY_FSSPEC, SCHEMES, is_url, objects_folder, parts_of, url_of
+from cellmix_dali._urls import BY_FSSPEC, KNOWN_SCHEMES, SCHEMES, is_url, objects_folder, parts_of, url_of
 from cellmix_dali.errors import ArgumentError
 
 __all__ = [
@@ -107,7 +107,7 @@ def path_of_url(place: str | os.PathLike[str]) -> Path:
             "password. Such things would end in tables and logs: name the object alone, and give credentials by the "
             "environment, such as AWS_ACCESS_KEY_ID or AZURE_STORAGE_SAS_TOKEN."
         )
-    if scheme not in SCHEMES and scheme not in BY_FSSPEC:
+    if scheme not in KNOWN_SCHEMES:
         raise ArgumentError(
             f"{scheme}://{rest} cannot be read: its scheme is not one of {', '.join(SCHEMES)}, nor one of those that "
             f"fsspec reads ({', '.join(sorted(BY_FSSPEC))})."

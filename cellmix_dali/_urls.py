@@ -15,6 +15,7 @@ from cellmix_dali._user_cache import user_cache
 
 __all__ = [
     "BY_FSSPEC",
+    "KNOWN_SCHEMES",
     "SCHEMES",
     "cache_folder",
     "is_url",
@@ -40,6 +41,8 @@ BY_FSSPEC = frozenset(
         *("ocilake", "oss", "root", "sftp", "smb", "ssh", "tos", "wandb", "webdav", "webhdfs"),
     )
 )
+#: All of them.
+KNOWN_SCHEMES = BY_FSSPEC | SCHEMES.keys()
 _ALIASES = {"s3a": "s3", "gcs": "gs", "azure": "az", "abfs": "az", "abfss": "az", "adl": "az"}
 # pathlib makes one slash of two.
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):/{1,2}(?P<rest>[^/].*|)", re.DOTALL)
@@ -82,7 +85,7 @@ def url_of(path: str | os.PathLike[str]) -> str | None:
     if not isinstance(text, str) or not text.startswith(root):
         return None
     scheme, _, rest = text[len(root) :].partition("/")
-    return f"{scheme}://{rest}" if (scheme in SCHEMES or scheme in BY_FSSPEC) and rest else None
+    return f"{scheme}://{rest}" if scheme in KNOWN_SCHEMES and rest else None
 
 
 def place_name(path: str | os.PathLike[str]) -> str:
@@ -96,7 +99,7 @@ def with_urls(text: str) -> str:
     if root not in text:
         return text
     # Folders of kept objects, and of results that are sent to a store: see `cellmix_dali.storage.results`.
-    kinds = "|".join([*SCHEMES, *BY_FSSPEC])
+    kinds = "|".join(KNOWN_SCHEMES)
     return re.sub(re.escape(root) + rf"(?:{_OBJECTS}|(?:results|sent)/[^/]+)/({kinds})/", r"\1://", text)
 
 

@@ -206,8 +206,8 @@ class TileSource(Source):
         )
         known = None if index is None else index_at(index)
         # At once, not in the middle of an epoch; but a store is not asked for each slide that an index has.
-        asked = [slide for slide in table.slides if known is None or not is_url(slide) or slide not in known]
-        missing = None if is_sharded(table) else first_missing(asked)
+        slides = () if is_sharded(table) else table.slides
+        missing = first_missing([each for each in slides if known is None or not is_url(each) or each not in known])
         if missing is not None:
             raise SlideError(f"There is no slide at {missing}. The tile table names it: correct the path there.")
         self.table, self.balance, self.verify = table, balance, verify

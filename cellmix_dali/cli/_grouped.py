@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, get_type_hints
+from typing import Any, ClassVar, Protocol, TypeVar, get_type_hints
 
 from .._arguments import local_only, path_of_url
 from .._urls import is_url
 
 __all__ = ["takes"]
+
+_T = TypeVar("_T")
 
 
 class Applied(Protocol):
@@ -41,11 +43,11 @@ def takes(
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         hints = get_type_hints(command, include_extras=True)
         parameters: list[Parameter] = []
-        groups: dict[str, tuple[type, list[str]]] = {}
+        groups: dict[str, type] = {}
         for name, parameter in signature(command).parameters.items():
             kind = hints[name]
             if isinstance(kind, type) and is_dataclass(kind):
-                groups[name] = kind, [field.name for field in fields(kind)]
+                groups[name] = kind
                 parameters += _options_of(kind, defaults)
             else:
                 parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY, annotation=kind))
@@ -54,13 +56,13 @@ def takes(
 
         def run(**given: Any) -> None:
             for kind in applied:  # before a URL gets its path, which goes by them
-                kind(**{each.name: given.pop(each.name) for each in fields(kind)}).apply()
+                _taken(kind, given).apply()
             for name, value in given.items():
                 if isinstance(value, Path) and is_url(value):
                     local = name == "out" and not out_in_stores
                     given[name] = local_only("Results (--out)", value) if local else path_of_url(value)
-            for name, (kind, names) in groups.items():
-                given[name] = kind(**{each: given.pop(each) for each in names})
+            for name, group in groups.items():
+                given[name] = _taken(group, given)
             command(**given)
 
         run.__name__, run.__doc__, run.__module__ = command.__name__, command.__doc__, command.__module__
@@ -69,6 +71,11 @@ def takes(
         return run
 
     return decorate
+
+
+def _taken(kind: type[_T], given: dict[str, Any]) -> _T:
+    """A dataclass, of its fields, which are no longer among those given."""
+    return kind(**{field.name: given.pop(field.name) for field in fields(kind)})  # type: ignore[arg-type]
 
 
 def _options_of(kind: type, defaults: Mapping[str, Any]) -> Iterator[Parameter]:

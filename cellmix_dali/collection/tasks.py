@@ -10,9 +10,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from .._urls import place_name
 from ..errors import DAMAGED, NOT_READ, ArgumentError, NotReadError, SlideError
-from ..jobs.attempt import attempt
+from ..jobs.attempt import attempt, naming
 from ..jobs.executor import LOST
 from ..slides.found_record import NotKeptError, record_of
 from ..slides.opening import look_at
@@ -152,7 +151,7 @@ def _look(slide: Slide, task: IndexTask) -> tuple[Look, str]:
 
 def _refused(task: IndexTask, reason: str, kind: str = DAMAGED) -> IndexedSlide:
     """An entry that says why a slide cannot be opened, as long as its file is the same; none of one not read."""
-    said = reason if place_name(task.slide) in reason else f"{place_name(task.slide)}: {reason}"
+    said = naming(task.slide, reason)
     entry = b""
     if kind != NOT_READ:
         with suppress(SlideError):  # then not even that can be said

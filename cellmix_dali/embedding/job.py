@@ -19,6 +19,7 @@ from ..collection import CollectionIndex
 from ..errors import CellMixDaliError, SlideError, kind_of, unknown_name
 from ..jobs.attempt import is_of_the_moment
 from ..storage.aside import remove_parts, write_aside
+from ..storage.paths import home_expanded
 from ..storage.patience import RETRY_SECONDS, Retry
 from ..storage.results import ResultFiles, results_in
 from ..tables.recipe import TileRecipe
@@ -122,10 +123,12 @@ def embed_slides(
     recipe, notes = recipe_of(model, recipe or TileRecipe())
     found = find_sources(sources, recipe, coordinates)
     if index is not None:
-        place = path_of("The index", index).expanduser().absolute()
+        place = home_expanded(path_of("The index", index)).absolute()
         if shard is None:
-            index_slides(found.slides, found.recipe, place, retry_seconds=retry_seconds)
-        found = replace(found, index=CollectionIndex(place))
+            known = index_slides(found.slides, found.recipe, place, retry_seconds=retry_seconds)
+        else:
+            known = CollectionIndex(place)
+        found = replace(found, index=known)
     if found.kind == "slides" and recipe.of_any_scale and recipe.level is None and not mixed_resolutions:
         check_scale(found)
     model.width(recipe.tile_size)  # refuses what it does not take before there is a folder

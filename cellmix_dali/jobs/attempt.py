@@ -8,13 +8,14 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TypeVar
 
+from .._urls import place_name
 from ..errors import DAMAGED, NOT_READ, CellMixDaliError, MissingDependencyError, NotReadError
 from ..storage.aside import WriteError
 from ..storage.moment import moment_of
 from ..storage.patience import Retry
 from .deadline import deadline, where_it_hung
 
-__all__ = ["attempt", "is_of_the_moment"]
+__all__ = ["attempt", "is_of_the_moment", "naming"]
 
 _T = TypeVar("_T")
 
@@ -90,6 +91,12 @@ def _at_last(work: Callable[[bool], _T], retry_seconds: float) -> _T:
                 raise
         time.sleep(pause)
     return work(True)
+
+
+def naming(slide: Path, reason: str) -> str:
+    """Return a reason that names its slide, as tables do."""
+    name = place_name(slide)
+    return reason if name in reason else f"{name}: {reason}"
 
 
 def is_of_the_moment(error: Exception) -> bool:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import DAMAGED, ArgumentError, SlideError
-from ..jobs.attempt import attempt
+from ..jobs.attempt import attempt, naming
 from ..jobs.executor import LOST
 from ..slides import open_slide
 from ..storage.moment import MOMENT, refusal
@@ -117,8 +117,7 @@ def inputs_of(slide: Path, files: SlideFiles, mpp: float | None) -> str:
 
 
 def _failed(task: StainTask, reason: str, kind: str = DAMAGED) -> SlideStain:
-    said = reason if str(task.slide) in reason else f"{task.slide}: {reason}"
-    return SlideStain(str(task.slide), fault=said, fault_kind=kind)
+    return SlideStain(str(task.slide), fault=naming(task.slide, reason), fault_kind=kind)
 
 
 def _done(task: StainTask) -> SlideStain:

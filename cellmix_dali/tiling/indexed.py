@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..collection import IndexSettings, make_index
+from ..collection import CollectionIndex, IndexSettings, make_index
 from ..tables.recipe import TileRecipe
 from .slides import JobSlide
 
@@ -15,8 +15,8 @@ __all__ = ["index_slides"]
 
 def index_slides(
     slides: Sequence[JobSlide], recipe: TileRecipe, place: Path, *, look: bool = False, **how: Any
-) -> None:
-    """Make the index of a job's slides, or bring it up to date.
+) -> CollectionIndex:
+    """Make the index of a job's slides, or bring it up to date, and open it.
 
     Parameters
     ----------
@@ -33,4 +33,4 @@ def index_slides(
     """
     mpps = [recipe.mpp_override if slide.mpp is None else slide.mpp for slide in slides]
     settings = IndexSettings(**recipe.looks_for(look=look))
-    make_index([slide.path for slide in slides], place, settings, mpps=mpps, **how)
+    return make_index([slide.path for slide in slides], place, settings, mpps=mpps, **how)

@@ -18,6 +18,7 @@ from ..jobs.deadline import TIMEOUTS, forget_deadlines
 from ..jobs.executor import Executor, carry_out, make_executor
 from ..storage.aside import remove_parts
 from ..storage.moment import may_be_file
+from ..storage.paths import home_expanded
 from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT, Retry
 from ..storage.results import ResultFiles, results_in
 from ..tables.one_resolution import check_one_resolution
@@ -134,7 +135,7 @@ def tile_slides(
     if settings.augment is not None:
         augmenter_of(settings.augment, settings.tile_size, settings.augment_seed)  # refuses what cannot be used
     collection = find_slides([sources] if isinstance(sources, str | Path) else sources, settings)
-    place = None if index is None else _arguments.path_of("The index", index).expanduser().absolute()
+    place = None if index is None else home_expanded(_arguments.path_of("The index", index)).absolute()
     if place is not None and shard is not None:
         CollectionIndex(place)  # which says what is wrong
     slides = collection.slides if shard is None else shard.slides(collection.slides)

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..collection import CollectionIndex
+from ..collection.index import open_with
 from ..errors import ArgumentError
-from ..slides import open_slide
 from ..slides.pool import SLIDE_CACHE
 from ..tables.recipe import TileRecipe
 from ..tables.slide_list import read_slide_list, tiles_of_slides
@@ -101,7 +101,7 @@ def collection_data(
     routes = {}
     known = None if index is None else CollectionIndex(index)
     for path in table.slides:
-        with open_slide(path) if known is None else known.open(path) as slide:
+        with open_with(known, path) as slide:
             routes[path] = f"{slide.route}: {slide.reason}"
     return TrainingData(
         source=TileSamples(
