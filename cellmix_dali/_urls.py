@@ -98,7 +98,7 @@ def with_urls(text: str) -> str:
     root = f"{cache_folder()}/"
     if root not in text:
         return text
-    # Folders of kept objects, and of results that are sent to a store: see `cellmix_dali.storage.results`.
+    # Folders of kept objects, and of results that are sent to a store: see `cellmix_dali.storage.sending`.
     kinds = "|".join(KNOWN_SCHEMES)
     return re.sub(re.escape(root) + rf"(?:{_OBJECTS}|(?:results|sent)/[^/]+)/({kinds})/", r"\1://", text)
 

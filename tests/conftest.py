@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -78,24 +79,43 @@ def only_openslide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StoreServer]:
-    """An object store on 127.0.0.1, for s3:// and http://, and an empty folder for what is kept of its objects."""
+def read_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Make s3:// and gs:// mean the server at an address, with an empty folder for what is kept of its objects."""
     from cellmix_dali.storage import stores
 
-    server = StoreServer()
-    for name, value in {
-        "CELLMIX_DALI_STORE_CACHE": str(tmp_path / "kept"),
-        "CELLMIX_DALI_STORE_SECONDS": "1",
-        "AWS_ENDPOINT_URL": server.address,
-        "AWS_ACCESS_KEY_ID": "key-that-nobody-sees",
-        "AWS_SECRET_ACCESS_KEY": "secret-that-nobody-sees",
-        "AWS_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
+    def use(address: str) -> None:
+        key = {
+            "gcs_base_url": address,
+            "disable_oauth": True,
+            "client_email": "",
+            "private_key": "secret-that-nobody-sees",
+            "private_key_id": "key-that-nobody-sees",
+        }
+        (tmp_path / "google.json").write_text(json.dumps(key))
+        for name, value in {
+            "CELLMIX_DALI_STORE_CACHE": str(tmp_path / "kept"),
+            "AWS_ENDPOINT_URL": address,
+            "AWS_ACCESS_KEY_ID": "key-that-nobody-sees",
+            "AWS_SECRET_ACCESS_KEY": "secret-that-nobody-sees",
+            "AWS_REGION": "us-east-1",
+            "GOOGLE_BASE_URL": address,
+            "GOOGLE_SERVICE_ACCOUNT": str(tmp_path / "google.json"),
+        }.items():
+            monkeypatch.setenv(name, value)
+        stores._opened.cache_clear()
+
+    yield use
     stores._opened.cache_clear()
+
+
+@pytest.fixture
+def store(read_from: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> Iterator[StoreServer]:
+    """An object store on 127.0.0.1, for s3://, gs:// and http://."""
+    server = StoreServer()
+    monkeypatch.setenv("CELLMIX_DALI_STORE_SECONDS", "1")
+    read_from(server.address)
     yield server
     server.close()
-    stores._opened.cache_clear()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A small object store on 127.0.0.1: ranges, conditions and listings as S3 and web servers have them, and faults."""
+"""A small object store on 127.0.0.1: ranges, conditions, listings and parts as S3, Google and web servers have them."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ class StoreServer:
     latency: float = 0.0
     etags: bool = True
     fault: Callable[[int, Asked], str | None] = lambda _, __: None
+    parts: dict[str, dict[int, bytes]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _server: ThreadingHTTPServer = field(init=False)
 
@@ -137,15 +138,18 @@ class StoreServer:
         with self._lock:
             self.asked.append(Asked(request.command, name, None, len(body)))
             fault = self.fault(len(self.asked) - 1, self.asked[-1])
+        asked = {key: of[0] for key, of in parse_qs(query, keep_blank_values=True).items()}
         if fault is not None:
             self._reply(request, int(fault), {"Retry-After": "0"}, b"")
+        elif "uploadId" in asked or "uploads" in asked:
+            self._change_in_parts(request, name, asked, body)
         elif request.command == "PUT":
             self.objects[name] = body
             self._reply(request, 200, {"ETag": _etag(body)}, b"")
         elif request.command == "DELETE":
             self.objects.pop(name, None)
             self._reply(request, 204, {}, b"")
-        elif "delete" in parse_qs(query, keep_blank_values=True):
+        elif "delete" in asked:
             keys = [unescape(key) for key in re.findall("<Key>(.*?)</Key>", body.decode())]
             for key in keys:
                 self.objects.pop(f"{name}/{key}", None)
@@ -155,6 +159,24 @@ class StoreServer:
             )
         else:
             self._reply(request, 400, {}, b"")
+
+    def _change_in_parts(self, request: BaseHTTPRequestHandler, name: str, asked: dict[str, str], body: bytes) -> None:
+        key, xml = f"{name} {asked.get('uploadId', 'one')}", {"Content-Type": "application/xml"}
+        if request.command == "PUT":
+            with self._lock:
+                self.parts[key][int(asked["partNumber"])] = body
+            self._reply(request, 200, {"ETag": _etag(body)}, b"")
+        elif request.command == "DELETE":
+            self.parts.pop(key)
+            self._reply(request, 204, {}, b"")
+        elif "uploads" in asked:
+            self.parts[key] = {}
+            said = f"<InitiateMultipartUploadResult><UploadId>one</UploadId><Key>{escape(name)}</Key>"
+            self._reply(request, 200, xml, f"{said}</InitiateMultipartUploadResult>".encode())
+        else:
+            self.objects[name] = b"".join(of for _, of in sorted(self.parts.pop(key).items()))
+            said = f"<CompleteMultipartUploadResult><ETag>{escape(_etag(self.objects[name]))}</ETag>"
+            self._reply(request, 200, xml, f"{said}</CompleteMultipartUploadResult>".encode())
 
     def _reply(
         self,

@@ -21,7 +21,8 @@ from ..jobs.attempt import is_of_the_moment
 from ..storage.aside import remove_parts, write_aside
 from ..storage.paths import home_expanded
 from ..storage.patience import RETRY_SECONDS, Retry
-from ..storage.results import ResultFiles, results_in
+from ..storage.results import results_in
+from ..storage.sending import ResultFiles
 from ..tables.recipe import TileRecipe
 from ..tables.tile_table import TileTable
 from ..tiling.indexed import index_slides

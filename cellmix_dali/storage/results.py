@@ -1,4 +1,4 @@
-"""Folders of results in stores: written in a folder of this machine, and sent from there as files are finished.
+"""Results that go to a folder of this machine, or to one in a store.
 
 A file is in the store in full or not at all, as an object is. Beside the results lies a note of what was sent, by which
 a job goes on from any machine: small files are fetched, and large ones stand in its folder as holes of their size.
@@ -6,95 +6,19 @@ a job goes on from any machine: small files are fetched, and large ones stand in
 
 from __future__ import annotations
 
-import json
 import os
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import astuple, dataclass
-from fnmatch import fnmatch
+from contextlib import contextmanager
 from pathlib import Path
-from shutil import rmtree
-from threading import Event, Thread
 
 from .._arguments import path_of, writable_place
 from .._urls import cache_folder, url_of
-from ..errors import ArgumentError, CellMixDaliError, NotReadError
-from .aside import WriteError, remove_parts, write_aside
 from .folder_lock import FolderLock
 from .paths import home_expanded
-from .stores import StoredObject, all_below, fetch_file, look, put, remove
+from .sending import WORK, ResultFiles, Results, SentResults, sending
+from .stores import fetch_file, look, put
 
-__all__ = ["ResultFiles", "Results", "result_file", "results_in"]
-
-_NOTE = "sent"  # .json, of a part of a job sent-PART.json
-_PAUSE = 0.5  # seconds between two looks at what is finished, or twenty times what a look takes
-_AGAIN = 30.0  # seconds after which a file is sent again that goes on growing: a journal
-_AT_ONCE = 16  # files that are sent, or fetched
-_WAITING = 8 << 30  # bytes that may wait to be sent: then the job waits
-_WORK = "results"  # folder of the machine's copies
-
-
-@dataclass(frozen=True)
-class ResultFiles:
-    """What a job's files are to one that goes on with it; patterns of names within its folder.
-
-    Attributes
-    ----------
-    job : str
-        What works in the folder, for messages: "tiling job".
-    records : tuple of str
-        By which it is seen whether there is a job.
-    large : tuple of str
-        Not read again by the job: once sent, this machine keeps none of their bytes.
-    left_out : tuple of str
-        Not results.
-    """
-
-    job: str
-    records: tuple[str, ...]
-    large: tuple[str, ...]
-    left_out: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Sent:
-    """A file as it was sent, and the version that the store had then."""
-
-    bytes: int
-    modified: int
-    version: str
-    hollow: bool = False
-
-
-class Results:
-    """A folder of results.
-
-    Attributes
-    ----------
-    folder : Path
-        Where they are written.
-    place : Path
-        Where they are to be found: the same folder, or the path that stands for a URL.
-    """
-
-    def __init__(self, folder: Path, place: Path) -> None:
-        self.folder, self.place = folder, place
-
-    @property
-    def in_store(self) -> bool:
-        """Whether they go to a store."""
-        return self.folder != self.place
-
-    def check(self) -> None:
-        """Say whether all could be sent until now, and wait where too much is left.
-
-        Raises
-        ------
-        WriteError
-            If something cannot be sent.
-        """
+__all__ = ["result_file", "results_in"]
 
 
 @contextmanager
@@ -137,13 +61,13 @@ def results_in(
         folder = home_expanded(path_of(what, out)).absolute()
         yield Results(folder, folder)
         return
-    sending = _Sending(url, place, files, part.replace("/", "-of-"))
-    lock = FolderLock(sending.own, f"{files.job} that writes there from this machine")
+    sent = SentResults(url, place, files, part.replace("/", "-of-"))
+    lock = FolderLock(sent.own, f"{files.job} that writes there from this machine")
     try:
-        sending.restore(resume=resume, whole=whole)
-        with sending.under_way():
-            yield sending
-        sending.finish()
+        sent.restore(resume=resume, whole=whole)
+        with sent.under_way():
+            yield sent
+        sent.finish()
     finally:
         lock.close()
 
@@ -178,7 +102,7 @@ def result_file(what: str, out: object) -> Iterator[Path]:
     if url is None:
         yield home_expanded(place).absolute()
         return
-    path = cache_folder().joinpath(_WORK, "file", *url.replace("://", "/", 1).split("/"))
+    path = cache_folder().joinpath(WORK, "file", *url.replace("://", "/", 1).split("/"))
     path.parent.mkdir(parents=True, exist_ok=True)
     fetched = path.with_name(f"{path.name}.fetched")
     try:
@@ -187,216 +111,6 @@ def result_file(what: str, out: object) -> Iterator[Path]:
     except FileNotFoundError:
         path.unlink(missing_ok=True)
     yield path
-    with _sending(url), path.open("rb") as file:
+    with sending(url), path.open("rb") as file:
         put(url, file, os.fstat(file.fileno()).st_size)
     path.unlink()
-
-
-class _Sending(Results):
-    """Sends what is finished in a folder, in a thread."""
-
-    def __init__(self, url: str, place: Path, files: ResultFiles, part: str) -> None:
-        below = Path(part or "whole", *url.replace("://", "/", 1).split("/"))
-        super().__init__(cache_folder() / _WORK / below, place)
-        self.own = cache_folder() / _NOTE / below
-        self._url, self._files = url, files
-        self._note_name = f"{_NOTE}-{part}.json" if part else f"{_NOTE}.json"
-        self._sent: dict[str, _Sent] = {}
-        self._last: dict[str, float] = {}
-        self._error: CellMixDaliError | None = None
-        self._waiting, self._noted = 0, 0.0
-        self._end = Event()
-
-    def check(self) -> None:
-        while self._error is None and self._waiting > _WAITING:
-            time.sleep(0.1)
-        if self._error is not None:
-            raise self._error
-
-    @contextmanager
-    def under_way(self) -> Iterator[None]:
-        """Send in the background what is finished in the block."""
-        thread = Thread(target=self._run, name="cellmix-dali-results", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._end.set()
-            thread.join()
-
-    def _run(self) -> None:
-        pause = _PAUSE
-        while not self._end.wait(pause):
-            began = time.monotonic()
-            try:
-                self._send(self._ready())
-                if time.monotonic() - self._noted > _AGAIN:
-                    self._send_note()
-            except (CellMixDaliError, OSError) as error:
-                self._error = error if isinstance(error, CellMixDaliError) else _not_sent(self._url, error)
-                return
-            pause = max(_PAUSE, 20 * (time.monotonic() - began))
-
-    def finish(self) -> None:
-        """Send what is left, remove what is no longer there, and let go of the folder."""
-        self.check()
-        # The records of the job last: what they name is there when they are.
-        self._send([of for of in self._ready(last=True) if not self._is_record(of[0])])
-        self._send([of for of in self._ready(last=True) if self._is_record(of[0])])
-        with _sending(self._url):
-            gone = [name for name in self._sent if not (self.folder / name).exists()]
-            remove([f"{self._url}/{name}" for name in gone])
-            for name in gone:
-                del self._sent[name]
-            self._send_note()
-        rmtree(self.folder, ignore_errors=True)
-        rmtree(self.own, ignore_errors=True)
-
-    def _is_record(self, name: str) -> bool:
-        return any(fnmatch(name, each) for each in self._files.records)
-
-    def _is_large(self, name: str) -> bool:
-        return any(fnmatch(name, each) for each in self._files.large)
-
-    def _ready(self, *, last: bool = False) -> list[tuple[str, int, int]]:
-        """Finished files that are not in the store as they are: names, bytes, times."""
-        found, now = [], time.monotonic()
-        for folder, _, names in os.walk(self.folder):
-            for file in names:
-                path = Path(folder, file)
-                name = path.relative_to(self.folder).as_posix()
-                if file.endswith(".part") or any(fnmatch(name, each) for each in self._files.left_out):
-                    continue
-                try:
-                    state = path.stat()
-                except FileNotFoundError:
-                    continue
-                sent = self._sent.get(name)
-                if sent is not None and (sent.bytes, sent.modified) == (state.st_size, state.st_mtime_ns):
-                    continue
-                if last or sent is None or now - self._last.get(name, 0.0) > _AGAIN:
-                    found.append((name, state.st_size, state.st_mtime_ns))
-        self._waiting = sum(size for _, size, _ in found)
-        return found
-
-    def _send(self, ready: list[tuple[str, int, int]]) -> None:
-        """Send files, all at once; then large ones need no room here any more."""
-        if not ready:
-            return
-        sent: dict[str, _Sent] = {}
-
-        def send(name: str) -> None:
-            try:
-                file = (self.folder / name).open("rb")
-            except FileNotFoundError:  # removed by the job meanwhile
-                return
-            with file:
-                state = os.fstat(file.fileno())
-                version = put(f"{self._url}/{name}", file, state.st_size)
-            sent[name] = _Sent(state.st_size, state.st_mtime_ns, version, self._is_large(name))
-            self._waiting -= state.st_size
-
-        with _sending(self._url), ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="cellmix-dali-sending") as pool:
-            for task in [pool.submit(send, name) for name, _, _ in sorted(ready)]:
-                task.result()
-        self._sent.update(sent)
-        self._last.update(dict.fromkeys(sent, time.monotonic()))
-        self._keep_note()  # before anything is a hole
-        for name, of in sent.items():
-            if of.hollow:
-                _hollow(self.folder / name, of)
-
-    def _said(self) -> bytes:
-        return json.dumps({"files": {name: astuple(of) for name, of in sorted(self._sent.items())}}).encode()
-
-    def _keep_note(self) -> None:
-        with write_aside(self.own / self._note_name) as file:
-            file.write(self._said())
-
-    def _send_note(self) -> None:
-        self._keep_note()
-        with _sending(self._url), (self.own / self._note_name).open("rb") as file:
-            put(f"{self._url}/{self._note_name}", file, os.fstat(file.fileno()).st_size)
-        self._noted = time.monotonic()
-
-    def restore(self, *, resume: bool, whole: bool) -> None:
-        """Make this machine's folder what is in the store, where that is not older."""
-        there = {of.url.removeprefix(f"{self._url}/"): of for of in all_below(self._url)}
-        own = _read_note(self.own / self._note_name) if (self.own / self._note_name).exists() else {}
-        if own and not there and not resume:  # somebody has removed it all, to begin anew
-            rmtree(self.folder, ignore_errors=True)
-            own = {}
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for folder, _, _ in list(os.walk(self.folder)):
-            remove_parts(Path(folder))
-        notes = sorted(name for name in there if fnmatch(name, f"{_NOTE}*.json"))
-        theirs: dict[str, _Sent] = {}
-        for name in notes:
-            path = self.own / f"theirs-{name}"
-            fetch_file(there[name], path)
-            known = _read_note(path)
-            theirs.update({each: of for each, of in known.items() if _is(there.get(each), of)})
-        strange = sorted(set(there) - set(notes) - set(theirs) - set(own))
-        if strange and not notes and not own:
-            raise ArgumentError(
-                f"{self._url} is not empty (it has {strange[0]}) and holds no {self._files.job}: name another place."
-            )
-        wanted = {}
-        for name in {*theirs, *own}:
-            path, mine, of = self.folder / name, own.get(name), theirs.get(name)
-            if path.exists() and mine is not None and _is(there.get(name), mine):
-                self._sent[name] = mine  # this machine's is the same, or newer
-            elif of is not None and (resume or self._is_record(name)):
-                wanted[name] = of
-            elif mine is not None and mine.hollow:  # only a hole is left of it
-                path.unlink(missing_ok=True)
-        if whole:
-            wanted |= {name: of for name, of in self._sent.items() if of.hollow}
-
-        def bring(name: str, of: _Sent) -> None:
-            path = self.folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            hollow = self._is_large(name) and not whole
-            if hollow:
-                path.touch()
-            else:
-                fetch_file(there[name], path)
-            self._sent[name] = _Sent(of.bytes, of.modified, of.version, hollow)
-            _hollow(path, of) if hollow else os.utime(path, ns=(of.modified, of.modified))
-
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="cellmix-dali-fetching") as pool:
-            for task in [pool.submit(bring, name, of) for name, of in wanted.items()]:
-                task.result()
-        self._keep_note()
-
-
-def _is(there: StoredObject | None, of: _Sent) -> bool:
-    """Whether an object is the one that was sent."""
-    return there is not None and (there.size, there.version) == (of.bytes, of.version)
-
-
-def _read_note(path: Path) -> dict[str, _Sent]:
-    """What was sent; a note that is damaged says nothing."""
-    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {str(name): _Sent(*of) for name, of in json.loads(path.read_bytes())["files"].items()}
-    return {}
-
-
-def _hollow(path: Path, of: _Sent) -> None:
-    """Make a file one hole of its size and time."""
-    with suppress(FileNotFoundError):
-        os.truncate(path, 0)
-        os.truncate(path, of.bytes)
-        os.utime(path, ns=(of.modified, of.modified))
-
-
-@contextmanager
-def _sending(url: str) -> Iterator[None]:
-    try:
-        yield
-    except NotReadError as error:
-        raise _not_sent(url, error) from error
-
-
-def _not_sent(url: str, error: Exception) -> WriteError:
-    return WriteError(f"Results cannot be sent to {url}: {error} What was not sent is kept here: go on with --resume.")

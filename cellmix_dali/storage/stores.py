@@ -48,6 +48,11 @@ _CREDENTIALS = {
     "AZURE_SKIP_SIGNATURE=true for a public container.",
     "https": "The server asks for a login, or does not show this file to everybody: ask its owner for an object store.",
 }
+_ENDPOINTS = {  # variables that name another server than the vendor's
+    "s3": ("AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+    "gs": ("GOOGLE_BASE_URL",),
+    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+}
 _STATUS = re.compile(r"status code: (\d{3} ?[A-Za-z ]*)")
 _NO_LOGIN = ("169.254.169.254", "metadata.google.internal", "MissingCredential", "Missing AccessKeyId")
 
@@ -299,8 +304,8 @@ def _opened(scheme: str, host: str) -> ObjectStore:
         "retry_timeout": timedelta(seconds=max(seconds, 0.001)),
         "backoff": {"init_backoff": _FIRST_PAUSE, "max_backoff": _LONGEST_PAUSE, "base": 2},
     }
-    endpoint = os.environ.get("AWS_ENDPOINT_URL", "") + os.environ.get("AWS_ENDPOINT", "")
-    plain = scheme == "http" or (scheme == "s3" and endpoint.startswith("http://"))
+    endpoints = [os.environ.get(name, "") for name in _ENDPOINTS.get(scheme, ())]
+    plain = scheme == "http" or any(endpoint.startswith("http://") for endpoint in endpoints)
     client: Any = {"timeout": _TIMEOUT, **({"allow_http": True} if plain else {})}
     if scheme in ("http", "https"):
         return store.HTTPStore.from_url(f"{scheme}://{host}", client_options=client, retry_config=retry)

@@ -20,7 +20,8 @@ from ..storage.aside import remove_parts
 from ..storage.moment import may_be_file
 from ..storage.paths import home_expanded
 from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT, Retry
-from ..storage.results import ResultFiles, results_in
+from ..storage.results import results_in
+from ..storage.sending import ResultFiles
 from ..tables.one_resolution import check_one_resolution
 from ._versions import versions
 from .augmented import augmenter_of

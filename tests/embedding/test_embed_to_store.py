@@ -10,7 +10,7 @@ from test_embedding_job import job
 
 from cellmix_dali import TileRecipe
 from cellmix_dali.embedding import FeatureBags, read_features
-from cellmix_dali.storage import results
+from cellmix_dali.storage import sending
 from cellmix_dali.tiling import TilingSettings, tile_slides
 
 OUT = "s3://archive/out"
@@ -34,8 +34,8 @@ def test_features_in_a_store_are_those_of_a_folder(store, rendered, tmp_path, mo
     job(slides, local, file_format=file_format)
     expected = {of.relative_to(local).as_posix(): of.read_bytes() for of in local.rglob("*") if of.is_file()}
 
-    monkeypatch.setattr(results, "_PAUSE", 0.02)
-    monkeypatch.setattr(results, "_AGAIN", 0.0)
+    monkeypatch.setattr(sending, "_PAUSE", 0.02)
+    monkeypatch.setattr(sending, "_AGAIN", 0.0)
 
     def noted():
         """Whether the store has features, and what says that they are whole."""

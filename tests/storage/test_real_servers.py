@@ -1,12 +1,12 @@
-"""S3 as a server of other people speaks it: moto's, where it is on the PATH (pip install 'moto[s3,server]')."""
+"""S3 as a server of other people speaks it: moto's."""
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -28,29 +28,16 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def archive(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    rendered: list[RenderedSlide],
-) -> Iterator[str]:
+def archive(read_from: Callable[[str], None], rendered: list[RenderedSlide]) -> Iterator[str]:
     """A bucket with the rendered slides and a list of them."""
     from obstore.store import S3Store
 
-    command = shutil.which("moto_server")
-    if command is None:
-        pytest.skip("moto_server is not installed")
     port = free_port()
-    for name, value in {
-        "CELLMIX_DALI_STORE_CACHE": str(tmp_path / "kept"),
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_ACCESS_KEY_ID": "key-of-a-test",
-        "AWS_SECRET_ACCESS_KEY": "secret-of-a-test",
-        "AWS_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    stores._opened.cache_clear()
+    read_from(f"http://127.0.0.1:{port}")
     server = subprocess.Popen(
-        [command, "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         deadline = time.monotonic() + 60
@@ -72,7 +59,6 @@ def archive(
     finally:
         server.kill()
         server.wait()
-        stores._opened.cache_clear()
 
 
 def test_pixels_are_those_of_the_file(archive: str, rendered: list[RenderedSlide]) -> None:

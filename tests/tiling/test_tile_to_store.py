@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 
 import pytest
 
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.shards import open_tiles
-from cellmix_dali.storage import results
+from cellmix_dali.storage import sending
 from cellmix_dali.storage.aside import WriteError
 from cellmix_dali.tiling import TilingSettings, tile_slides
 from cellmix_dali.tiling.job_shard import JobShard
@@ -95,8 +99,8 @@ def test_what_takes_no_results_says_so(run, slides, url):
 @pytest.mark.parametrize("where", ["this machine", "another machine"])
 @pytest.mark.parametrize("verify", [False, True])
 def test_a_job_goes_on_from_the_store(store, slides, local, tmp_path, monkeypatch, where, verify):
-    monkeypatch.setattr(results, "_PAUSE", 0.02)
-    monkeypatch.setattr(results, "_AGAIN", 0.0)
+    monkeypatch.setattr(sending, "_PAUSE", 0.02)
+    monkeypatch.setattr(sending, "_AGAIN", 0.0)
     interrupted(store, slides)
     assert "manifest.json" in sent(store)
     if where == "another machine":
@@ -123,6 +127,37 @@ def test_a_finished_job_is_left_as_it_is_and_refused_without_resume(store, slide
     tile_slides(slides, OUT, SETTINGS, workers=0, resume=True)
     again = {of.path for of in store.asked[count:] if of.method == "PUT" and of.path.endswith((".tar", ".parquet"))}
     assert again <= {"archive/out/tiles.parquet"}
+    check_same(store, local)
+
+
+@pytest.mark.parametrize(("sent_before", "where"), [(0, "this machine"), (1, "another"), (4, "another")])
+def test_a_process_that_is_killed_while_it_sends_is_gone_on_with(
+    store, slides, local, tmp_path, monkeypatch, sent_before, where
+):
+    code = (
+        "import sys; from cellmix_dali.tiling import TilingSettings, tile_slides\n"
+        "settings = TilingSettings(256, tissue=0.0, shard_size=8)\n"
+        "tile_slides(sys.argv[2:], sys.argv[1], settings, workers=0)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, OUT, *map(str, slides)], stderr=subprocess.PIPE)
+
+    def kill(_, asked):
+        if asked.method == "PUT" and sum(each.method == "PUT" for each in store.asked) > sent_before:
+            os.kill(process.pid, signal.SIGKILL)
+            return "503"
+        return None
+
+    store.fault = kill
+    assert process.communicate(timeout=120)[1] == b""
+    assert process.returncode == -signal.SIGKILL
+    store.fault = lambda _, __: None
+    assert len(sent(store)) <= sent_before
+    if where == "another":
+        another_machine(monkeypatch, tmp_path)
+    if sent(store).keys() - {"sent.json"}:
+        with pytest.raises(ArgumentError, match=r"--resume"):
+            tile_slides(slides, OUT, TilingSettings(128, tissue=0.0), workers=0)
+    tile_slides(slides, OUT, SETTINGS, workers=0, resume=True)
     check_same(store, local)
 
 
@@ -165,7 +200,7 @@ def test_a_store_that_stays_away_ends_the_job_which_goes_on(store, slides, local
 
 
 def test_large_files_need_no_room_here_once_they_are_sent(store, slides, tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "_PAUSE", 0.02)
+    monkeypatch.setattr(sending, "_PAUSE", 0.02)
     interrupted(store, slides)
     folder = tmp_path / "kept" / "results" / "whole" / "s3" / "archive" / "out"
     note = json.loads((tmp_path / "kept/sent/whole/s3/archive/out/sent.json").read_bytes())["files"]
@@ -185,7 +220,7 @@ def test_a_place_with_other_things_is_refused(store, slides):
 
 
 def test_what_was_removed_from_the_store_is_begun_anew(store, slides, local, monkeypatch):
-    monkeypatch.setattr(results, "_PAUSE", 0.02)
+    monkeypatch.setattr(sending, "_PAUSE", 0.02)
     interrupted(store, slides)
     store.objects.clear()
     tile_slides(slides, OUT, SETTINGS, workers=0)
