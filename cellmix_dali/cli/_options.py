@@ -44,6 +44,18 @@ Model = Annotated[
     ),
 ]
 Pretrained = Annotated[bool, model_option("--pretrained", help="Begin with timm's weights, which it downloads.")]
+Mean = Annotated[
+    tuple[float, float, float] | None,
+    model_option(
+        metavar="R G B",
+        help="Mean by which images are normalised, in [0, 1]; by default what the model says of itself, or ImageNet's.",
+        show_default=False,
+    ),
+]
+Std = Annotated[
+    tuple[float, float, float] | None,
+    model_option(metavar="R G B", help="Standard deviation, likewise.", show_default=False),
+]
 SkipBadImages = Annotated[
     bool,
     data_option(

@@ -16,9 +16,11 @@ from ._options import (
     BatchSize,
     Device,
     Epochs,
+    Mean,
     Model,
     Pretrained,
     Probability,
+    Std,
     Threshold,
     mixing_option,
     model_option,
@@ -109,6 +111,8 @@ class ModelOptions:
     batch_size: BatchSize = 32
     model: Model = "small_cnn"
     pretrained: Pretrained = False
+    mean: Mean = None
+    std: Std = None
     learning_rate: Annotated[
         float | None, model_option(help="Highest of the schedule; by default the model's own.")
     ] = None

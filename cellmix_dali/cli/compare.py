@@ -23,11 +23,13 @@ from ._options import (
     Epochs,
     ImageSize,
     IndexFile,
+    Mean,
     Model,
     Only,
     Pretrained,
     SkipBadImages,
     SkipBadSlides,
+    Std,
     StoreOptions,
     TileSize,
     data_option,
@@ -112,6 +114,8 @@ class CompareOptions:
     batch_size: BatchSize = 32
     model: Model = "small_cnn"
     pretrained: Pretrained = False
+    mean: Mean = None
+    std: Std = None
     learning_rate: Annotated[
         str | None,
         model_option(
@@ -274,6 +278,8 @@ def _settings(data: ComparedData, asked: CompareOptions, console: Console) -> Co
         batch_size=asked.batch_size,
         model=asked.model,
         pretrained=asked.pretrained,
+        mean=asked.mean,
+        std=asked.std,
         weight_decay=asked.weight_decay,
         device=asked.device,
         threads=asked.threads,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["ComparisonSettings"]
 
 # All runs of a comparison have these in common.
-_COMMON = ("epochs", "batch_size", "model", "pretrained", "weight_decay", "device", "threads")
+_COMMON = ("epochs", "batch_size", "model", "pretrained", "mean", "std", "weight_decay", "device", "threads")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class ComparisonSettings:
         So many runs of everything: seeds 0, 1, ...
     learning_rate, p, threshold : sequence of float
         Values to choose among by the validation images.
-    epochs, batch_size, model, pretrained, weight_decay, device
+    epochs, batch_size, model, pretrained, mean, std, weight_decay, device
         See `cellmix_dali.training.TrainingSettings`.
     threads : int
         Of PyTorch and DALI, per run.
@@ -62,6 +62,8 @@ class ComparisonSettings:
     batch_size: int = 32
     model: str = "small_cnn"
     pretrained: bool = False
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
     weight_decay: float = 1e-2
     device: str = "cpu"
     threads: int = 1
@@ -127,6 +129,10 @@ class ComparisonSettings:
     def common(self) -> dict[str, object]:
         """Return what all runs of a comparison have in common, as JSON values."""
         common = self.data.common() | {name: getattr(self, name) for name in _COMMON}
+        for name in ("mean", "std"):
+            given = common.pop(name)
+            if given is not None or ":" in self.model:  # our own models say nothing: ImageNet's, as ever
+                common[name] = given or "the model's"
         if self.also_test:
             common["also_test"] = {change: recipe_of(change) for change in self.also_test}
         # The former version's name: its folders go on.

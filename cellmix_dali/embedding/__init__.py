@@ -2,7 +2,7 @@
 
 `embed` and `slide_features` take a table of tiles. Tiles are decoded ahead of the model, across slides (`stream`),
 so that it has full batches and does not wait where a slide ends. `model` makes one of all kinds of models: a module
-that takes pixels as its own configuration says (`configuration`) and returns one vector for each tile.
+that takes pixels as its own configuration says and returns one vector for each tile.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from .._front import front
 
 if TYPE_CHECKING:
     from .bags import BagLoader as BagLoader, FeatureBags as FeatureBags, TileBags as TileBags, bag_loader as bag_loader
-    from .configuration import ModelConfiguration as ModelConfiguration
     from .features import SlideFeatures as SlideFeatures, embed as embed, slide_features as slide_features
     from .files import read_features as read_features
     from .job import embed_slides as embed_slides
@@ -31,7 +30,6 @@ __getattr__, __dir__, __all__ = front(
     __name__,
     {
         "bags": "BagLoader FeatureBags TileBags bag_loader",
-        "configuration": "ModelConfiguration",
         "features": "SlideFeatures embed slide_features",
         "files": "read_features",
         "job": "embed_slides",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from importlib import import_module
 from pathlib import Path
@@ -15,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..errors import ArgumentError, CellMixDaliError, MissingDependencyError
+from ..training.configuration import ModelConfiguration
 from ..training.models import make_model, own_model
-from .configuration import ModelConfiguration
 from .settings import ModelSettings
 
 __all__ = ["FeatureModel", "open_model"]
@@ -67,7 +66,7 @@ class FeatureModel:
     ) -> None:
         self.settings = settings or ModelSettings()
         self.name = type(module).__name__ if name is None else name
-        self.configuration = configuration or _configuration_of(module)
+        self.configuration = configuration or ModelConfiguration.of_module(module)
         self.notes: tuple[str, ...] = ()
         try:
             self.device = torch.device(self.settings.device)
@@ -257,15 +256,6 @@ class _Outputs(nn.Module):
                 f"tokens={tokens!r}: the model has no tokens, its output is {tuple(out.shape)}. Use tokens='output'."
             )
         return out
-
-
-def _configuration_of(module: Any) -> ModelConfiguration:
-    """What a module says of itself."""
-    for name in ("data_config", "pretrained_cfg", "default_cfg"):
-        values = getattr(module, name, None)
-        if isinstance(values, Mapping) and values:
-            return ModelConfiguration.of(values, f"the model's own {name}")
-    return ModelConfiguration()
 
 
 def _timm_size(name: str) -> int:

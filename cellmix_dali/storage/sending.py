@@ -263,13 +263,13 @@ class SentResults(Results):
         def bring(name: str, of: _Sent) -> None:
             path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            hollow = self._is_large(name) and not whole
-            if hollow:
+            as_hole = self._is_large(name) and not whole
+            if as_hole:
                 path.touch()
             else:
                 fetch_file(there[name], path)
-            self._sent[name] = _Sent(of.bytes, of.modified, of.version, hollow)
-            _hollow(path, of) if hollow else os.utime(path, ns=(of.modified, of.modified))
+            self._sent[name] = _Sent(of.bytes, of.modified, of.version, as_hole)
+            _hollow(path, of) if as_hole else os.utime(path, ns=(of.modified, of.modified))
 
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="cellmix-dali-fetching") as pool:
             for task in [pool.submit(bring, name, of) for name, of in wanted.items()]:

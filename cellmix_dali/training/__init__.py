@@ -11,6 +11,7 @@ from .._front import front
 
 if TYPE_CHECKING:
     from .collection import collection_data as collection_data
+    from .configuration import ModelConfiguration as ModelConfiguration
     from .data import Samples as Samples, TrainingData as TrainingData
     from .demo import RENDERED_TILE as RENDERED_TILE, rendered_data as rendered_data, slide_data as slide_data
     from .division import Division as Division
@@ -34,6 +35,7 @@ __getattr__, __dir__, __all__ = front(
     __name__,
     {
         "collection": "collection_data",
+        "configuration": "ModelConfiguration",
         "data": "Samples TrainingData",
         "demo": "RENDERED_TILE rendered_data slide_data",
         "division": "Division",

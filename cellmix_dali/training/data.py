@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
+from .configuration import ModelConfiguration
+
 if TYPE_CHECKING:
     from ..curriculum import Curriculum
     from ..pipelines import Loader
@@ -36,6 +38,8 @@ class Making:
         Of CellMix's methods.
     fault_file : Path, optional
         Where bad samples are listed.
+    normalisation : ModelConfiguration
+        What images are normalised by.
     """
 
     settings: TrainingSettings
@@ -43,6 +47,7 @@ class Making:
     batch_size: int
     curriculum: Curriculum | None = None
     fault_file: Path | None = None
+    normalisation: ModelConfiguration = field(default_factory=ModelConfiguration)
 
 
 class Samples(Protocol[S]):

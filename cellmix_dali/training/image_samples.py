@@ -122,6 +122,8 @@ class ImageSamples:
             "image_size": self.size,
             "device": settings.device,
             "engine": settings.engine,
+            "mean": making.normalisation.mean,
+            "std": making.normalisation.std,
             "cache": self.kept,
             **_threads(settings),
         }

@@ -102,7 +102,10 @@ def run_training(
             data, settings, listener=Listener(on_batch, on_epoch, on_timing), keep=keep, fault_file=out / "faults.jsonl"
         )
     saved = {"model": run.state, "name": settings.model, "classes": data.classes, "size": data.source.size}
-    torch.save(saved | {"epoch": run.best_epoch}, out / "model.pt")
+    normalised = {name: run.normalisation.to_json()[name] for name in ("mean", "std", "from")}
+    torch.save(
+        saved | {"epoch": run.best_epoch, "mean": normalised["mean"], "std": normalised["std"]}, out / "model.pt"
+    )
     _draw(data, settings, run, out, console)
     figures = {
         name: dict(tested.scores) | {"confusion": tested.confusion.tolist()} for name, tested in run.tested.items()
@@ -113,6 +116,7 @@ def run_training(
         "split": data.split,
         "samples": {"unit": unit, **counts, "size": data.source.size},
         "settings": told,
+        "normalisation": normalised,
         "parameters": run.parameters,
         "epochs": run.epochs,
         "final": {"epoch": run.best_epoch} | figures,

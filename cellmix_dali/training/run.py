@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from ..augment import augmentation
+from .configuration import ModelConfiguration
 from .data import Making, TrainingData
 from .epochs import Entry, Epochs, Listener, Optimisation
 from .keeping import Kept
@@ -63,6 +64,8 @@ class TrainingRun:
         Of "validation" and "test", so far as they are there; of "test, NAME" for each of ``settings.also_test``.
     told : dict
         What the source says of its samples, see `cellmix_dali.training.data.Samples.report`.
+    normalisation : ModelConfiguration
+        What images were normalised by.
     """
 
     epochs: list[Entry]
@@ -72,6 +75,7 @@ class TrainingRun:
     parameters: int
     tested: dict[str, TestedSet]
     told: dict[str, Any]
+    normalisation: ModelConfiguration
 
 
 def train_and_test(
@@ -109,10 +113,10 @@ def train_and_test(
     source = data.source
     curriculum, listener = check_settings(settings, source.size), listener or Listener()
     batch, _ = fitting_batch_size(settings.batch_size, data.counts["train"])
-    making = Making(settings, len(data.classes), batch, curriculum, fault_file)
     device = torch.device("cuda" if settings.device == "gpu" else "cpu")
     torch.manual_seed(settings.seed)
     model = make_model(settings.model, len(data.classes), source.size, pretrained=settings.pretrained).to(device)
+    making = Making(settings, len(data.classes), batch, curriculum, fault_file, settings.normalisation(model))
     earlier: dict[str, Any] = {}
     with ExitStack() as stack:
         loader: Any = stack.enter_context(source.train_loader(data.train, making))
@@ -153,6 +157,7 @@ def train_and_test(
         parameters=sum(value.numel() for value in model.parameters()),
         tested=tested,
         told=told,
+        normalisation=making.normalisation,
     )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from ..curriculum import Curriculum
 from ..errors import ArgumentError, unknown_name
 from ..mixing import METHODS, canonical_method, make_mixer, mixes
+from .configuration import ModelConfiguration
 from .models import check_model, default_learning_rate
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ class TrainingSettings:
         "small_cnn", "vit", "timm:NAME", or "module:callable": see `cellmix_dali.training.models.make_model`.
     pretrained : bool
         Whether a timm model begins with timm's weights.
+    mean, std : tuple of 3 floats, optional
+        By which images are normalised, of R, G and B in [0, 1]; by default what the model says of itself, see
+        `cellmix_dali.training.ModelConfiguration.of_module`, or else ImageNet's.
     learning_rate : float, optional
         Highest of the schedule; by default the model's own.
     schedule : str
@@ -95,6 +99,8 @@ class TrainingSettings:
     stain_target: str = "median"
     model: str = "small_cnn"
     pretrained: bool = False
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
     learning_rate: float | None = None
     schedule: str = "one-cycle"
     weight_decay: float = 1e-2
@@ -138,6 +144,18 @@ class TrainingSettings:
             )
         return Compose([normalisation, own]), normalisation
 
+    def normalisation(self, model: object = None) -> ModelConfiguration:
+        """Return what images are normalised by: what is set, or what the model says of itself.
+
+        Raises
+        ------
+        ArgumentError
+            If a value cannot be used.
+        """
+        told = ModelConfiguration.of_module(model)
+        given = {name: of for name in ("mean", "std") if (of := getattr(self, name)) is not None}
+        return replace(told, **given, said_by=f"{' and '.join(given)} as given") if given else told
+
     @property
     def highest_rate(self) -> float:
         """The learning rate, the model's own where none is set."""
@@ -180,6 +198,7 @@ def check_settings(settings: TrainingSettings, size: int | None) -> Curriculum |
 
         if not isinstance(augmentation(change), Augmentation) and settings.stains is not None:
             raise ArgumentError(f"also_test={change!r} is a function, and stains are normalised before it: {_MAKE_ONE}")
+    settings.normalisation()
     check_model(settings.model, size or _ANY_SIZE, pretrained=settings.pretrained)
     curriculum = _curriculum(settings, size) if settings.steered and size is not None else None
     _check_machine(settings)

@@ -126,6 +126,8 @@ class TileSamples:
             "batch_size": making.batch_size,
             "device": settings.device,
             "engine": settings.engine,
+            "mean": making.normalisation.mean,
+            "std": making.normalisation.std,
             "num_threads": settings.threads,
             "tile_size": self.size,
             "edge": self.edge,

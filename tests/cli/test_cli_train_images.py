@@ -63,9 +63,12 @@ def report_of(out: Path) -> dict[str, Any]:
 
 
 def test_a_run_on_folds_learns_and_keeps_the_best_epoch(run: Run, images: Path, tmp_path: Path) -> None:
-    code, out, err = run(*by_folds(images), "--epochs", 4, "--out", tmp_path)
+    normalised = "--mean", 0.6, 0.4, 0.5, "--std", 0.3, 0.2, 0.25
+    code, out, err = run(*by_folds(images), "--epochs", 4, *normalised, "--out", tmp_path)
     assert (code, err) == (0, "")
     report = report_of(tmp_path)
+    told = {"mean": [0.6, 0.4, 0.5], "std": [0.3, 0.2, 0.25], "from": "mean and std as given"}
+    assert report["normalisation"] == told
     assert report["samples"] == {"unit": "images", "train": 48, "validation": 24, "test": 24, "size": 64}
     assert report["classes"] == ["blue", "red"]
     assert report["final"]["test"]["balanced_accuracy"] > 0.9
@@ -176,6 +179,7 @@ def test_a_bad_image_stops_the_run_or_is_left_out(run: Run, images: Path, tmp_pa
         (["{parts}", "--method", "CutMix", "--threshold", "1"], "--threshold does not go with --method"),
         (["{parts}", "--method", "none", "--patch-size", "32"], "--patch-size does not go with --method"),
         (["{parts}", "--pretrained"], "no pretrained weights"),
+        (["{parts}", "--std", "0.5", "0", "0.5"], "std"),
         (["{parts}", "--out", "{folds}/out"], "give another --out"),
     ],
 )

@@ -24,7 +24,6 @@ from cellmix_dali.embedding import (
     EmbedResult,
     EmbedState,
     FeatureModel,
-    ModelConfiguration,
     ModelSettings,
     embed,
     embed_slides,
@@ -42,6 +41,7 @@ from cellmix_dali.tables.coordinates import read_h5
 from cellmix_dali.tables.laying import lay_tiles
 from cellmix_dali.tiling import JobShard, TilingSettings, tile_slides
 from cellmix_dali.tiling.slides import JobSlide
+from cellmix_dali.training import ModelConfiguration
 
 RECIPE = TileRecipe(64, tissue=0.0, mpp=0.5)
 Run = Callable[..., tuple[int, str, str]]

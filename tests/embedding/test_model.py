@@ -12,8 +12,9 @@ import torch
 from stand_ins import Patches, patches, plain_loop
 
 from cellmix_dali import TileTable
-from cellmix_dali.embedding import FeatureModel, ModelConfiguration, ModelSettings, embed, open_model, slide_features
+from cellmix_dali.embedding import FeatureModel, ModelSettings, embed, open_model, slide_features
 from cellmix_dali.errors import ArgumentError, MissingDependencyError
+from cellmix_dali.training import ModelConfiguration
 
 OWN = {"mean": [0.7, 0.6, 0.5], "std": [0.2, 0.25, 0.3], "input_size": [3, 64, 64], "mpp": 0.5}
 

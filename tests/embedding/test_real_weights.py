@@ -11,7 +11,8 @@ from stand_ins import plain_loop
 from torch import Tensor, nn
 
 from cellmix_dali import grid_tiles, open_slide
-from cellmix_dali.embedding import FeatureModel, ModelConfiguration, ModelSettings, embed
+from cellmix_dali.embedding import FeatureModel, ModelSettings, embed
+from cellmix_dali.training import ModelConfiguration
 
 MEAN, STD = (0.498,) * 3, (0.502,) * 3
 

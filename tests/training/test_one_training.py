@@ -80,6 +80,58 @@ def test_a_model_of_ones_own(data: TrainingData[TileTable], monkeypatch: pytest.
         check_settings(TrainingSettings(model=name, pretrained=True), 256)
 
 
+def telling_model(num_classes: int) -> torch.nn.Module:
+    """Says what images it takes, and keeps the darkest and the brightest number that it was given."""
+    model = own_model(num_classes)
+    model.data_config = {"mean": (0.0, 0.25, 0.5), "std": (0.5, 1.0, 2.0)}  # type: ignore[assignment]
+    model.register_buffer("seen", torch.tensor([torch.inf] * 3 + [-torch.inf] * 3))
+
+    def look(_: torch.nn.Module, given: tuple[torch.Tensor]) -> None:
+        low, high = given[0].amin(dim=(0, 2, 3)), given[0].amax(dim=(0, 2, 3))
+        model.seen[:3], model.seen[3:] = model.seen[:3].minimum(low), model.seen[3:].maximum(high)
+
+    model.register_forward_pre_hook(look)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("given", "mean", "std"),
+    [
+        ({}, (0.0, 0.25, 0.5), (0.5, 1.0, 2.0)),
+        ({"std": (1.0, 2.0, 4.0)}, (0.0, 0.25, 0.5), (1.0, 2.0, 4.0)),
+        ({"mean": (0.1, 0.2, 0.3), "std": (1.0, 2.0, 4.0)}, (0.1, 0.2, 0.3), (1.0, 2.0, 4.0)),
+    ],
+)
+def test_images_are_normalised_as_the_model_says_or_as_given(
+    data: TrainingData[TileTable],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: dict[str, tuple[float, float, float]],
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    name = f"{Path(__file__).stem}:telling_model"
+    settings = TrainingSettings(**vars(QUICK) | {"epochs": 1, "best": False, "model": name, **given})
+    report = run_training(data, settings, tmp_path, Console(quiet=True))
+    assert (report["normalisation"]["mean"], report["normalisation"]["std"]) == (list(mean), list(std))
+    assert report["normalisation"]["from"] == (
+        f"{' and '.join(given)} as given" if given else "the model's own data_config"
+    )
+    saved = torch.load(tmp_path / "model.pt", weights_only=True)
+    assert (saved["mean"], saved["std"]) == (list(mean), list(std))
+    seen = saved["model"]["seen"].view(2, 3) * torch.tensor(std) + torch.tensor(mean)  # as shares of 255
+    levels = seen * 255
+    assert torch.allclose(levels, levels.round(), atol=2e-2)  # the pixels' own numbers
+    assert 0 <= levels.round().min() < 150 < levels.round().max() <= 255
+
+
+@pytest.mark.parametrize(("name", "value"), [("mean", (0.5, 0.5)), ("std", (0.5, 0.0, 0.5)), ("mean", "grey")])
+def test_normalisation_that_cannot_be(name: str, value: object) -> None:
+    with pytest.raises(ArgumentError, match=name):
+        check_settings(TrainingSettings(**{name: value}), 256)  # type: ignore[arg-type]
+
+
 def slides_of(count: int, **columns: list[str]) -> TileTable:
     """Ten tiles of each slide, the slides' classes by turns."""
     import pyarrow as pa

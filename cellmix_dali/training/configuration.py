@@ -78,6 +78,21 @@ class ModelConfiguration:
             raise ArgumentError(f"{said_by} cannot be used: {error}") from error
 
     @classmethod
+    def of_module(cls, module: object) -> ModelConfiguration:
+        """Read what a module says of itself: ``data_config``, ``pretrained_cfg`` or ``default_cfg``, as timm's do.
+
+        Raises
+        ------
+        ArgumentError
+            If a value cannot be used.
+        """
+        for name in ("data_config", "pretrained_cfg", "default_cfg"):
+            values = getattr(module, name, None)
+            if isinstance(values, Mapping) and values:
+                return cls.of(values, f"the model's own {name}")
+        return cls()
+
+    @classmethod
     def beside(cls, path: Path, inside: str = "") -> ModelConfiguration:
         """Read the configuration in a model's file, or in the JSON file of its name."""
         place = path.with_suffix(".json")
