@@ -51,10 +51,8 @@ LEFT_OUT: dict[str, dict[tuple[str, str], str]] = {
         ("check_resolution", "level"): A_KIND_OF_ITS_OWN,
         ("check_resolution", "mpp"): A_KIND_OF_ITS_OWN,
     },
-    "cellmix_dali/slides/slide.py": {
-        ("block_reader", "height"): A_KIND_OF_ITS_OWN,
-        ("refusal", "path"): AN_ERROR_OF_THE_SYSTEM,
-    },
+    "cellmix_dali/slides/slide.py": {("block_reader", "height"): A_KIND_OF_ITS_OWN},
+    "cellmix_dali/slides/slide_blocks.py": {("refusal", "path"): AN_ERROR_OF_THE_SYSTEM},
     "cellmix_dali/slides/stream_kinds.py": {("DecoderRoute", "difference"): "of routes that nothing was tried on"},
     "cellmix_dali/slides/tiff_directories.py": {("refusal", "path"): AN_ERROR_OF_THE_SYSTEM},
     "cellmix_dali/stain/tasks.py": {

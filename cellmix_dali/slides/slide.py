@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from io import BytesIO
-from itertools import repeat
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Literal
@@ -18,17 +16,12 @@ from PIL import Image
 
 from cellmix_dali.errors import ArgumentError, SlideError
 from cellmix_dali.slides.block_reader import BlockReader
-from cellmix_dali.slides.block_table import PlacedBlocks
 from cellmix_dali.slides.damage import BlockCheck
 from cellmix_dali.slides.found import Found
 from cellmix_dali.slides.host_jpeg import decode_into
-from cellmix_dali.slides.intervals import IntervalStreams
-from cellmix_dali.slides.jp2 import CODESTREAM, bare_codestream
-from cellmix_dali.slides.jpeg import without_padding
 from cellmix_dali.slides.levels import Level
 from cellmix_dali.slides.opening import look_at
-from cellmix_dali.storage.moment import refusal
-from cellmix_dali.storage.open_file import KeptFile, OpenFile
+from cellmix_dali.slides.slide_blocks import SlideBlocks
 
 __all__ = ["Slide", "open_slide"]
 
@@ -92,13 +85,11 @@ class Slide:
         self.reason = found.reason
         self.vendor: str | None = found.vendor
         self.format = found.format
-        self._tables = found.tables
+        self._blocks = SlideBlocks(found)
         self._scaled = found.scaled
         self._pixels = found.pixels
         self._blanks_from_finer = found.blanks_from_finer
         self._stored = found.stored
-        files = {path for table in found.tables if table for path in table.paths(found.path)}
-        self._kept = {path: KeptFile(path) for path in files}
 
     def __reduce__(self) -> tuple[type[Slide], tuple[Path]]:
         return Slide, (self.path,)
@@ -117,8 +108,7 @@ class Slide:
 
     def close(self) -> None:
         """Close the files that this process holds open; a later read opens them again."""
-        for kept in self._kept.values():
-            kept.close()
+        self._blocks.close()
         if self._pixels is not None:
             self._pixels.close()
 
@@ -126,19 +116,12 @@ class Slide:
     def nbytes(self) -> int:
         """Bytes of memory that the tables of its blocks take, about; of an index's slide they lie in its file."""
         said = sum(map(len, self._said.values()))
-        return _OTHER_BYTES + said + sum(of.nbytes for of in self._tables if of is not None)
+        return _OTHER_BYTES + said + self._blocks.nbytes
 
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that blocks are read from; none on the openslide route."""
-        return tuple(self._kept)
-
-    def _file(self, level: int, number: int = 0) -> OpenFile:
-        path = self._table(level).paths(self.path)[number]
-        try:
-            return self._kept[path].open()
-        except OSError as error:
-            raise refusal(f"Cannot open {path}", error, "Check that the slide is still there.") from error
+        return self._blocks.files
 
     def _level(self, level: int) -> Level:
         if not 0 <= level < len(self.levels):
@@ -150,16 +133,6 @@ class Slide:
         self._level(level)
         of = self._scaled[level]
         return of.file_width, of.file_height
-
-    def _table(self, level: int) -> PlacedBlocks:
-        self._level(level)
-        table = self._tables[level] if self._tables else None
-        if table is None:
-            which = f"Level {level} of {self.path}" if self._tables else str(self.path)
-            raise SlideError(
-                f"{which} has no blocks to hand out. {self.reason} Read its pixels with read_region instead."
-            )
-        return table
 
     def blocks(self, level: int, columns: Sequence[int], rows: Sequence[int]) -> list[bytes | None]:
         """Read encoded blocks as complete streams.
@@ -187,67 +160,8 @@ class Slide:
         ArgumentError
             If there is no such level or block.
         """
-        return self._blocks_of(self._table(level), level, columns, rows)
-
-    def _blocks_of(
-        self, table: PlacedBlocks, level: int, columns: Sequence[int], rows: Sequence[int]
-    ) -> list[bytes | None]:
-        across, down = np.asarray(columns, np.int64), np.asarray(rows, np.int64)
-        if across.shape != down.shape or across.ndim != 1:
-            raise ArgumentError(f"blocks needs as many columns as rows, not {across.shape} and {down.shape}.")
-        outside = (across < 0) | (across >= table.columns) | (down < 0) | (down >= table.rows)
-        if outside.any():
-            at = int(outside.argmax())
-            raise ArgumentError(
-                f"Level {level} of {self.path} has {table.columns}x{table.rows} blocks; "
-                f"there is none at column {across[at]}, row {down[at]}."
-            )
-        if self._stored is None:
-            return self._read_blocks(table, level, across, down)
-        with self._stored.there(table, across, down):
-            return self._read_blocks(table, level, across, down)
-
-    def _read_blocks(
-        self, table: PlacedBlocks, level: int, across: NDArray[np.int64], down: NDArray[np.int64]
-    ) -> list[bytes | None]:
-        index = table.numbers(across, down)
-        numbers = [0] * len(index) if table.file is None else table.file[index[:, 0]].tolist()
-        files, streams = {number: self._file(level, number) for number in set(numbers)}, table.streams
-        found: list[bytes | None] = []
-        places = *(of.tolist() for of in table.places.take(index)), numbers
-        for offsets, counts, number in zip(*places, strict=True):
-            if not any(counts):
-                found.append(None)
-                continue
-            file = files[number]
-            try:
-                pieces = list(map(os.pread, repeat(file.number), counts, offsets))
-                block = b"".join(pieces) if len(pieces) > 1 else pieces[0]
-                if len(block) != sum(counts):
-                    raise ValueError(f"only {len(block)} of its {sum(counts)} bytes are in the file")
-                if isinstance(streams, IntervalStreams):
-                    first = int(table.places.take(slice(1))[0][0])
-                    before = [os.pread(file.number, 2, at - 2) if at != first else b"" for at in offsets]
-                    found.append(streams.splice(pieces, before))
-                elif streams is not None:
-                    found.append(without_padding(streams.join(block)))
-                elif table.compression == "jpeg":
-                    if not block.startswith(b"\xff\xd8"):
-                        raise ValueError(f"no JPEG starts here (bytes {block[:4].hex(' ')})")
-                    found.append(without_padding(block))
-                else:
-                    stream = bare_codestream(block)
-                    if not stream.startswith(CODESTREAM):
-                        raise ValueError(f"no JPEG 2000 starts here (bytes {block[:4].hex(' ')})")
-                    found.append(stream)
-            except (OSError, ValueError) as error:
-                at = len(found)
-                raise refusal(
-                    f"Cannot read {table.where(self.path, level, int(across[at]), int(down[at]))}",
-                    error,
-                    "Copy the slide again from its source, or leave this place out.",
-                ) from error
-        return found
+        self._level(level)
+        return self._blocks.read(level, columns, rows)
 
     def block(self, level: int, column: int, row: int) -> bytes | None:
         """Read one encoded block: `blocks` for a single place."""
@@ -277,24 +191,8 @@ class Slide:
         ArgumentError
             If there is no such level, or no block of that height.
         """
-        table = self._table(level)
-        if height is not None:
-            step = table.row_step
-            if step is None or height < step or height % step:
-                raise ArgumentError(
-                    f"height={height}: level {level} of {self.path} has blocks of {table.block_height} pixels"
-                    + ("" if step is None else f", or of any multiple of {step}")
-                    + "."
-                )
-            table = table.of_height(height)
-        return BlockReader(
-            table,
-            open_file=partial(self._file, level),
-            block=lambda column, row: self._blocks_of(table, level, (column,), (row,))[0],
-            where=partial(table.where, self.path, level),
-            scans=scans,
-            stored=self._stored,
-        )
+        self._level(level)
+        return self._blocks.reader(level, scans=scans, height=height)
 
     def read_region(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         """Read pixels.
@@ -349,11 +247,11 @@ class Slide:
         if self._stored is None:
             return nullcontext()
         downsamples = [of.file_downsample for of in self._scaled]
-        return self._stored.region(self._tables, downsamples, level, (x, y, width, height))
+        return self._stored.region(self._blocks.tables, downsamples, level, (x, y, width, height))
 
     def _is_covered(self, level: int, x: int, y: int, width: int, height: int) -> bool:
         # Whether the level's blocks show all of a region, as far as it lies on the level.
-        if not self._tables or self._tables[level] is None:
+        if self._blocks.of(level) is None:
             return False
         of = self.levels[level]
         part = of.shown
@@ -362,7 +260,7 @@ class Slide:
 
     def _assemble(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         # The region from its blocks, decoded here.
-        table, canvas = self._table(level), np.full((height, width, 3), 255, np.uint8)
+        table, canvas = self._blocks.table(level), np.full((height, width, 3), 255, np.uint8)
         wide, high = table.block_width, table.block_height
         shown = self.levels[level].shown
         x, y = x - shown.x, y - shown.y  # as the grid counts
@@ -380,7 +278,7 @@ class Slide:
         return canvas
 
     def _decode(self, level: int, column: int, row: int) -> NDArray[np.uint8]:
-        table = self._table(level)
+        table = self._blocks.table(level)
         stream = self.block(level, column, row)
         if stream is None:
             size = table.block_width, table.block_height
@@ -408,7 +306,7 @@ class Slide:
 
         Several times as fast as OpenSlide. Blank and damaged blocks are left to it, which says how they look.
         """
-        table = self._tables[level] if self._tables else None
+        table = self._blocks.of(level)
         if table is None or table.compression != "jpeg" or table.covered is not None or table.row_step is not None:
             return None
         of = self._scaled[level]

@@ -277,7 +277,7 @@ def test_a_table_that_a_disk_has_damaged_shows_no_other_pixels(rendered: list[Re
     rows, whole = np.arange(4), path.read_bytes()
     want = [content(tile) for tile in TileReader(table, slots=1).read(rows)]
     with open_slide(slide) as opened:
-        place = whole.index(opened._tables[0].places.packed.tobytes())
+        place = whole.index(opened._blocks.tables[0].places.packed.tobytes())
     refused = 0
     for bit in range(0, 4 * 64, 5):
         data = bytearray(whole)

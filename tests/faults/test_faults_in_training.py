@@ -59,7 +59,7 @@ def equal(one: Batch, other: Batch) -> bool:
 def place_of(path: Path, row: int) -> tuple[int, bytes]:
     """Where the one block of a tile lies in its file, and its stream's bytes there."""
     with open_slide(path) as slide:
-        table = slide._tables[0]
+        table = slide._blocks.tables[0]
         index = (row % 16) // 4 * table.columns + row % 4
         offset, count = int(table.offsets[index]), int(table.counts[index])
     return offset, path.read_bytes()[offset : offset + count]

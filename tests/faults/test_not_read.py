@@ -205,7 +205,7 @@ def test_a_bad_place_of_a_disk_costs_its_time_once(way: str, folder: Path, monke
         path, place = Path(reader._paths[1]), int(reader._offset[8]) + 50
     else:
         path = folder / "slides" / "1.tiff"
-        place = int(reader.slide(1)._tables[0].offsets[2]) + 50
+        place = int(reader.slide(1)._blocks.tables[0].offsets[2]) + 50
     with monkeypatch.context() as patch:
         sector = BadSector(patch, path, place)
         for number in range(4):

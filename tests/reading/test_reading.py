@@ -75,7 +75,9 @@ def test_slides_that_are_not_there_or_damaged_among_others(rendered: list[Render
     first = [content(tile) for tile in reader.read(np.arange(8))]
     reader.read(np.arange(8))
     with open_slide(good[1]) as slide:
-        offset = int(slide._tables[0].offsets[slide._tables[0].columns])  # of the block in column 0, row 1
+        offset = int(
+            slide._blocks.tables[0].offsets[slide._blocks.tables[0].columns]
+        )  # of the block in column 0, row 1
     with good[1].open("r+b") as file:  # the reader's open file is this one
         file.seek(offset + 2000)
         file.write(bytes(300))

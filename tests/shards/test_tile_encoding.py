@@ -89,14 +89,14 @@ def test_damaged_and_blank_blocks(rendered: list[RenderedSlide], tmp_path: Path)
     path = tmp_path / "slide.tiff"
     path.write_bytes(rendered[1].path.read_bytes())
     with open_slide(path) as slide:
-        table = slide._tables[0]
+        table = slide._blocks.tables[0]
         offset, count = int(table.offsets[2]), int(table.counts[2])
         good = slide.blocks(0, [0, 1, 3], [0, 0, 0])
     with path.open("r+b") as file:
         file.seek(offset + count // 2)
         file.write(bytes(200))
     with open_slide(path) as slide:
-        slide._tables[0].places.packed[1] = 0
+        slide._blocks.tables[0].places.packed[1] = 0
         found = copy_blocks(slide, 0, np.array([0, 256, 512, 768]), np.zeros(4, np.int64))
     assert found[0] == good[0]
     assert found[1] is None

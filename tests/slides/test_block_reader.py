@@ -157,7 +157,7 @@ def test_memory_is_what_the_blocks_take(tmp_path: Path, monkeypatch: pytest.Monk
         reader.read(columns[:1], rows[:1])
         assert taken == []
         file, header = reader._usual()
-        counts = slide._table(0).counts
+        counts = slide._blocks.table(0).counts
         for longer in (-3, 0, 5):
             header.longer = longer
             most = usual_blocks._MOST_BYTES

@@ -104,5 +104,5 @@ def test_opening_over_and_over_is_told_once(rendered: list[RenderedSlide], monke
 def test_a_block_takes_eight_bytes(rendered: list[RenderedSlide]) -> None:
     with _open_slides.open_slide(rendered[0].path) as slide:
         blocks = sum(of.columns * of.rows for of in slide.levels if of.columns and of.rows)
-        assert sum(of.nbytes for of in slide._tables if of is not None) == 8 * blocks
+        assert sum(of.nbytes for of in slide._blocks.tables if of is not None) == 8 * blocks
         assert slide.nbytes > 8 * blocks

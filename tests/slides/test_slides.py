@@ -180,7 +180,7 @@ def test_blocks_with_a_place_but_no_bytes_look_as_in_openslide(tmp_path, decode,
     path = two_levels(tmp_path / "slide.tiff", **({"description": APERIO} if aperio else {}))
     with open_slide(path) as slide:
         assert "no bytes" not in slide.reason
-        counts = [int(slide._tables[0].counts[4]), int(slide._tables[1].counts[1])]
+        counts = [int(slide._blocks.tables[0].counts[4]), int(slide._blocks.tables[1].counts[1])]
     raw = path.read_bytes()
     for count in counts:
         assert raw.count(count.to_bytes(4, "little")) == 1
@@ -196,7 +196,7 @@ def test_blocks_with_a_place_but_no_bytes_look_as_in_openslide(tmp_path, decode,
 def test_a_level_that_lost_all_its_byte_counts_is_damaged(tmp_path):
     path = write_tiff(tmp_path / "slide.tiff", [directory(FINE)])
     with open_slide(path) as slide:
-        counts = slide._tables[0].counts.astype("<u4").tobytes()
+        counts = slide._blocks.tables[0].counts.astype("<u4").tobytes()
     raw = path.read_bytes()
     assert raw.count(counts) == 1
     path.write_bytes(raw.replace(counts, bytes(len(counts))))
@@ -379,7 +379,7 @@ def test_blocks_beyond_the_end_are_refused(tmp_path):
     # The directories lie before the blocks, so that a cut takes blocks only.
     path = two_levels(tmp_path / "slide.tiff")
     with open_slide(path) as slide:
-        offset = slide._tables[1].offsets[3]
+        offset = slide._blocks.tables[1].offsets[3]
     raw = path.read_bytes().replace(int(offset).to_bytes(4, "little"), (10**8).to_bytes(4, "little"))
     path.write_bytes(raw)
     with pytest.raises(SlideError, match=r"truncated or damaged: 1 of the 6 blocks of level 1.*number 3"):
@@ -581,13 +581,13 @@ def test_closing(tmp_path):
 
 def _in_child(slide, file, answers):
     own = slide._pixels.handle()
-    answers.put((id(own), slide._file(0) is not file, slide.block(0, 2, 2), slide.read_region(1, 7, 7, 30, 30)))
+    answers.put((id(own), slide._blocks._file(0) is not file, slide.block(0, 2, 2), slide.read_region(1, 7, 7, 30, 30)))
 
 
 def test_a_forked_child_opens_its_own_handles(tmp_path):
     slide = open_slide(two_levels(tmp_path / "slide.tiff"))
     block, region = slide.block(0, 2, 2), slide.read_region(1, 7, 7, 30, 30)
-    handle, file = slide._pixels.handle(), slide._file(0)
+    handle, file = slide._pixels.handle(), slide._blocks._file(0)
     context = multiprocessing.get_context("fork")
     answers = context.SimpleQueue()
     child = context.Process(target=_in_child, args=(slide, file, answers))

@@ -139,7 +139,7 @@ def test_a_slide_pickles_as_its_place(svs):
 def test_damage_is_told_with_the_url(store, svs):
     path, url = svs
     data = bytearray(path.read_bytes())
-    table = open_slide(path)._tables[0]
+    table = open_slide(path)._blocks.tables[0]
     offset = int(table.offsets[5])
     data[offset : offset + 40] = bytes(40)
     store.objects["archive/a folder/slide.svs"] = bytes(data)

@@ -91,7 +91,7 @@ def test_tiles_that_are_not_read_are_told_from_damaged_ones_and_made_by_a_job_th
         return make(slide, settings, folder, plan, part, **how)
 
     with open_slide(slides[1]) as slide:
-        place = int(slide._tables[0].offsets[9]) + 50  # in the second tile of the second part
+        place = int(slide._blocks.tables[0].offsets[9]) + 50  # in the second tile of the second part
     monkeypatch.setattr(tasks, "make_part", make_part)
     with monkeypatch.context() as patch:
         sector = BadSector(patch, slides[1], place)

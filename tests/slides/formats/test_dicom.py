@@ -195,7 +195,7 @@ def test_an_error_names_the_file_in_which_the_frame_lies(tmp_path: Path) -> None
     paths = written(tmp_path, *concatenation(ONE, 3), LOWER)
     with open_slide(paths[0]) as slide:
         reader = slide.block_reader(0)
-        table, lower = slide._tables[0], slide._tables[1]
+        table, lower = slide._blocks.tables[0], slide._blocks.tables[1]
         for path, offset in (
             (paths[1], table.offsets[12]),
             (paths[2], table.offsets[24]),
@@ -448,7 +448,7 @@ def test_damage_to_the_items_of_a_frame_is_told(tmp_path: Path) -> None:
     with open_slide(path) as slide:
         reader = slide.block_reader(0)
         read_all(slide, reader)  # the usual header is known from here on
-        offset = int(slide._tables[0].offsets[6])
+        offset = int(slide._blocks.tables[0].offsets[6])
         for at, put in ((0, b"\0"), (3, b"\xe1"), (4, b"\x55"), (7, b"\x01"), (4, b"\0\0\0\0")):
             changed = bytearray(content)
             changed[offset + at : offset + at + len(put)] = put
