@@ -1,7 +1,7 @@
 """Changes of colour as compiled code: all stages of a sample in one pass over its pixels.
 
 A row's channels lie in three lines of floats that stay in the nearest cache; each stage is a few plain loops over them,
-which LLVM makes vectors of. Logarithms and powers are polynomials (below): they are off by less than 0.01 levels.
+which LLVM makes vectors of. Logarithms and powers are those of `cpu_curves`.
 
 Nothing here can raise, see `cpu_normalise`.
 """
@@ -28,113 +28,25 @@ from ..colour_stages import (
     NUMBERS,
     TO_XYZ,
 )
+from .cpu_curves import FAST, level, levels, light, root, rough_log2, unlight, unroot
 from .cpu_kernel import same_shape
 from .raw_numba import RUN_SAMPLE, compiled_callback
-from .vectors import EIGHT, as_float, as_int, join_eight, split_eight
+from .vectors import EIGHT, join_eight, split_eight
 
 __all__ = ["applied", "changes", "run", "same_shape", "split_row"]
 
 _AFFINE, _DENSITY, _LAB, _HSV, _SOLARISE, _STRETCH, _NOISE, _STAIN = (KINDS.index(kind) for kind in KINDS)
 _RGB = 3
 _f = np.float32
-# Numbers are never NaN or infinite; sums of many may be put together as is fastest.
-_FAST = {"contract", "nnan", "ninf", "nsz"}
-_SUMS = _FAST | {"reassoc"}
+_SUMS = FAST | {"reassoc"}  # sums of many numbers may be put together as is fastest
 
-# Least greatest errors (Remez), over a power of two's middle: 1.6e-6 of log2(1 + t) / t, 2.6e-6 of 2 ** t.
-_L0, _L1, _L2 = _f(1.442696306775401), _f(-0.7213676920124945), _f(0.4806486923650528)
-_L3, _L4, _L5 = _f(-0.35918487747351846), _f(0.2951000483589263), _f(-0.2709767569537153)
-_L6 = _f(0.17616500085285444)
-_E0, _E1, _E2 = _f(1.0000001510392669), _f(0.6931210358515351), _f(0.24021865626096153)
-_E3, _E4 = _f(0.05592202572692417), _f(0.009685706143177389)
-# The same with fewer terms: 7.3e-5 and 7.6e-5, the second times 255.
-_R0, _R1, _R2 = _f(1.4426558411656538), _f(-0.7204624659593566), _f(0.4846485981816497)
-_R3, _R4 = _f(-0.39246081361958063), _f(0.2611670007056694)
-_S0, _S1 = _f(255 * 0.9999244964938641), _f(255 * 0.6931053259455691)
-_S2, _S3 = _f(255 * 0.24263996251465175), _f(255 * 0.0560058094958945)
 _NATURAL, _LOG_255 = _f(0.6931471805599453), _f(7.994353436858858)
-_ROUNDING = _f(1.5 * 2**23)  # added and taken away again, it leaves a whole number
-_HALF_ROOT = np.int32(0x3F3504F3)  # the bits of sqrt(0.5)
-
 _DARK, _LEAST = _f(DARKEST), _f(LEAST_DEVIATION)
 _PER_LEVEL, _LEVELS = _f(1 / 255), _f(255)
 _TO, _FROM = TO_XYZ.astype(np.float32), FROM_XYZ.astype(np.float32)
-_LINEAR, _TENTH = _f(0.04045), _f(1 / 12.92)
 
 
-@compiled(inline="always", fastmath=_FAST)
-def _log2(x):
-    """The logarithm of a number that is above 0 and normal."""
-    bits = as_int(x)
-    power = np.int32(np.int32(bits - _HALF_ROOT) >> np.int32(23))
-    t = as_float(np.int32(bits - np.int32(power << np.int32(23)))) - _f(1)
-    return _f(power) + t * (
-        _L0 + t * (_L1 + t * (_L2 + t * (_L3 + t * (_L4 + t * (_L5 + t * _L6)))))
-    )  # fmt: skip
-
-
-@compiled(inline="always", fastmath=_FAST)
-def _exp2(x):
-    """A power of two; what is below 2 ** -126 becomes that, what is above 2 ** 126 too."""
-    x = min(max(x, _f(-126)), _f(126))
-    shifted = x + _ROUNDING
-    t = x - (shifted - _ROUNDING)
-    value = _E0 + t * (_E1 + t * (_E2 + t * (_E3 + t * _E4)))
-    return as_float(as_int(value) + (as_int(shifted) << np.int32(23)))
-
-
-@compiled(inline="always", fastmath=_FAST)
-def _rough_log2(x):
-    """The logarithm of a number that is above 0 and normal, to 3e-5."""
-    bits = as_int(x)
-    power = np.int32(np.int32(bits - _HALF_ROOT) >> np.int32(23))
-    t = as_float(np.int32(bits - np.int32(power << np.int32(23)))) - _f(1)
-    return _f(power) + t * (_R0 + t * (_R1 + t * (_R2 + t * (_R3 + t * _R4))))
-
-
-@compiled(inline="always", fastmath=_FAST)
-def _levels(x):
-    """255 times a power of two, at most 255, to 0.02."""
-    x = min(max(x, _f(-100)), _f(0))
-    shifted = x + _ROUNDING
-    t = x - (shifted - _ROUNDING)
-    value = _S0 + t * (_S1 + t * (_S2 + t * _S3))
-    return as_float(as_int(value) + (as_int(shifted) << np.int32(23)))
-
-
-@compiled(inline="always", fastmath=_FAST)
-def _level(x):
-    return min(max(x, _f(0)), _LEVELS)
-
-
-@compiled(inline="always", fastmath=_FAST)
-def _root(x):
-    """What LAB takes of X, Y and Z."""
-    cube = _exp2(_log2(max(x, _f(1e-6))) * _f(1 / 3))
-    return cube if x > _f(0.008856) else _f(7.787) * x + _f(16 / 116)
-
-
-@compiled(inline="always", fastmath=_FAST)
-def _unroot(x):
-    return x * x * x if x > _f(6 / 29) else (x - _f(16 / 116)) * _f(1 / 7.787)
-
-
-@compiled(inline="always", fastmath=_FAST)
-def _light(x):
-    """How much light a level stands for (sRGB), from 0 to 1."""
-    x *= _PER_LEVEL
-    curved = _exp2(_f(2.4) * _log2(max((x + _f(0.055)) * _f(1 / 1.055), _DARK)))
-    return curved if x > _LINEAR else x * _TENTH
-
-
-@compiled(inline="always", fastmath=_FAST)
-def _unlight(x):
-    x = min(max(x, _f(0)), _f(1))
-    curved = _f(1.055) * _exp2(_f(1 / 2.4) * _log2(max(x, _DARK))) - _f(0.055)
-    return _LEVELS * (curved if x > _f(0.0031308) else x * _f(12.92))
-
-
-@compiled(fastmath=_FAST)
+@compiled(fastmath=FAST)
 def _into(reds, greens, blues, count, m, offset, target):
     """``target = m @ (red, green, blue) + offset``, one channel of it."""
     a, b, c = m[0], m[1], m[2]
@@ -142,29 +54,29 @@ def _into(reds, greens, blues, count, m, offset, target):
         target[x] = a * reds[x] + b * greens[x] + c * blues[x] + offset
 
 
-@compiled(fastmath=_FAST)
+@compiled(fastmath=FAST)
 def _adjust(channel, count, scale, shift, low, high):
     for x in range(count):
         channel[x] = min(max(scale * channel[x] + shift, low), high)
 
 
-@compiled(fastmath=_FAST)
+@compiled(fastmath=FAST)
 def _affine(rows, others, count, numbers):
     reds, greens, blues = rows[0], rows[1], rows[2]
     for channel in range(_RGB):
         target, offset = others[channel], numbers[10 + channel]
         a, b, c = numbers[1 + 3 * channel], numbers[2 + 3 * channel], numbers[3 + 3 * channel]
         for x in range(count):
-            target[x] = _level(a * reds[x] + b * greens[x] + c * blues[x] + offset)
+            target[x] = level(a * reds[x] + b * greens[x] + c * blues[x] + offset)
 
 
-@compiled(fastmath=_FAST)
+@compiled(fastmath=FAST)
 def _amounts(rows, others, count, numbers):
     """How much there is of each stain; in powers of two until the scale."""
     for channel in range(_RGB):
         row = rows[channel]
         for x in range(count):
-            row[x] = _rough_log2(max(row[x], _LEVELS * _DARK))
+            row[x] = rough_log2(max(row[x], _LEVELS * _DARK))
     for channel in range(_RGB):
         target = others[channel]
         # Densities are natural logarithms of 255 / level.
@@ -179,7 +91,7 @@ def _amounts(rows, others, count, numbers):
             target[x] = max(offset - a * reds[x] - b * greens[x] - c * blues[x], floor)
 
 
-@compiled(fastmath=_FAST)
+@compiled(fastmath=FAST)
 def _densities_back(rows, others, count, numbers):
     """From amounts of stains, scaled and shifted, to levels."""
     binary = _f(-1.4426950408889634)
@@ -190,16 +102,16 @@ def _densities_back(rows, others, count, numbers):
         offset = binary * (m[0] * numbers[16] + m[1] * numbers[17] + m[2] * numbers[18])
         reds, greens, blues = rows[0], rows[1], rows[2]
         for x in range(count):
-            target[x] = _levels(a * reds[x] + b * greens[x] + c * blues[x] + offset)
+            target[x] = levels(a * reds[x] + b * greens[x] + c * blues[x] + offset)
 
 
-@compiled(fastmath=_FAST)
+@compiled(fastmath=FAST)
 def _stain(rows, others, count, numbers):
     """From levels to levels by logarithms of levels plus 1."""
     for channel in range(_RGB):
         row = rows[channel]
         for x in range(count):
-            row[x] = _rough_log2(row[x] + _f(1))
+            row[x] = rough_log2(row[x] + _f(1))
     reds, greens, blues, binary = rows[0], rows[1], rows[2], _f(1.4426950408889634)
     for channel in range(_RGB):
         target = others[channel]
@@ -209,20 +121,20 @@ def _stain(rows, others, count, numbers):
         offset = binary * numbers[10 + channel] - (a + b + c) * _LOG_255
         for x in range(count):
             sum_of = a * reds[x] + b * greens[x] + c * blues[x] + offset
-            target[x] = _level(_levels(sum_of - _f(0.01)) * _f(1.0069555500567189) - _f(1))
+            target[x] = level(levels(sum_of - _f(0.01)) * _f(1.0069555500567189) - _f(1))
 
 
-@compiled(fastmath=_FAST)
+@compiled(fastmath=FAST)
 def _to_lab(rows, others, count):
     for channel in range(_RGB):
         row = rows[channel]
         for x in range(count):
-            row[x] = _light(row[x])
+            row[x] = light(row[x])
     for channel in range(_RGB):
         target = others[channel]
         _into(rows[0], rows[1], rows[2], count, _TO[channel], _f(0), target)
         for x in range(count):
-            target[x] = _root(target[x])
+            target[x] = root(target[x])
     xs, ys, zs = others[0], others[1], others[2]
     for x in range(count):
         first, second, third = xs[x], ys[x], zs[x]
@@ -231,23 +143,23 @@ def _to_lab(rows, others, count):
         zs[x] = _f(200) * (second - third) + _f(128)
 
 
-@compiled(fastmath=_FAST)
+@compiled(fastmath=FAST)
 def _from_lab(rows, others, count):
     lights, reddish, yellowish = rows[0], rows[1], rows[2]
     for x in range(count):
         light, a, b = lights[x], reddish[x], yellowish[x]
         y = (light * _f(1 / 2.55) + _f(16)) * _f(1 / 116)
-        lights[x] = _unroot(y + (a - _f(128)) * _f(1 / 500))
-        reddish[x] = _unroot(y)
-        yellowish[x] = _unroot(y - (b - _f(128)) * _f(1 / 200))
+        lights[x] = unroot(y + (a - _f(128)) * _f(1 / 500))
+        reddish[x] = unroot(y)
+        yellowish[x] = unroot(y - (b - _f(128)) * _f(1 / 200))
     for channel in range(_RGB):
         target = others[channel]
         _into(rows[0], rows[1], rows[2], count, _FROM[channel], _f(0), target)
         for x in range(count):
-            target[x] = _unlight(target[x])
+            target[x] = unlight(target[x])
 
 
-@compiled(fastmath=_FAST)
+@compiled(fastmath=FAST)
 def _to_hsv(rows, count):
     reds, greens, blues = rows[0], rows[1], rows[2]
     for x in range(count):
@@ -263,7 +175,7 @@ def _to_hsv(rows, count):
         blues[x] = value
 
 
-@compiled(inline="always", fastmath=_FAST)
+@compiled(inline="always", fastmath=FAST)
 def _around(turn, hue, saturation, value):
     """One channel of a colour: that of a hue so many sixths of the circle on."""
     k = turn + hue * _f(1 / 30)
@@ -272,7 +184,7 @@ def _around(turn, hue, saturation, value):
     return value - value * saturation * _PER_LEVEL * min(max(min(k, _f(4) - k), _f(0)), _f(1))
 
 
-@compiled(fastmath=_FAST)
+@compiled(fastmath=FAST)
 def _from_hsv(rows, count):
     reds, greens, blues = rows[0], rows[1], rows[2]
     for x in range(count):
@@ -282,7 +194,7 @@ def _from_hsv(rows, count):
         blues[x] = _around(_f(1), hue, saturation, value)
 
 
-@compiled(fastmath=_FAST)
+@compiled(fastmath=FAST)
 def _solarise(rows, count, threshold):
     for channel in range(_RGB):
         row = rows[channel]
@@ -298,7 +210,7 @@ def _hashed(bits):
     return bits ^ ((bits >> np.int32(16)) & np.int32(0xFFFF))
 
 
-@compiled(fastmath=_FAST)
+@compiled(fastmath=FAST)
 def _noise(rows, count, sigma, key, place):
     """Add noise; `place` is that of `applied`."""
     first, across, width = place
@@ -312,7 +224,7 @@ def _noise(rows, count, sigma, key, place):
                 bits = _hashed(np.int32(start + np.int32(_RGB * np.int32(x))) ^ mixed)
                 total = (bits & byte) + ((bits >> np.int32(8)) & byte)
                 total += ((bits >> np.int32(16)) & byte) + ((bits >> np.int32(24)) & byte)
-                row[x] = _level(row[x] + factor * (_f(total) - _f(NOISE_MIDDLE)))
+                row[x] = level(row[x] + factor * (_f(total) - _f(NOISE_MIDDLE)))
 
 
 @compiled(inline="always")
