@@ -39,8 +39,8 @@ ImageSize = Annotated[int, data_option(help="Side in pixels to which images are 
 Model = Annotated[
     str,
     model_option(
-        help="small_cnn or vit (small ones), timm:NAME where timm is installed, or MODULE:CALLABLE of your own, which "
-        "takes the number of classes."
+        help="small_cnn or vit (small ones); where timm is installed timm:NAME, hf-hub:ORG/NAME or the folder of such "
+        "a model; or MODULE:CALLABLE of your own, which takes the number of classes."
     ),
 ]
 Pretrained = Annotated[bool, model_option("--pretrained", help="Begin with timm's weights, which it downloads.")]

@@ -42,8 +42,9 @@ def embed(
     model: Annotated[
         str,
         model_option(
-            help="timm:NAME, MODULE:CALLABLE of your own, which takes nothing and returns a module (or a module and a "
-            "dict with mean, std, input_size, mpp), or a file: TorchScript (.pt) or torch.export (.pt2).",
+            help="timm:NAME, hf-hub:ORG/NAME or the folder of such a model, MODULE:CALLABLE of your own, which takes "
+            "nothing and returns a module (or a module and a dict with mean, std, input_size, mpp), or a file: "
+            "TorchScript (.pt) or torch.export (.pt2).",
             show_default=False,
         ),
     ],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import nullcontext, suppress
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,12 @@ from torch import Tensor, nn
 
 from ..errors import ArgumentError, CellMixDaliError, MissingDependencyError
 from ..training.configuration import ModelConfiguration
-from ..training.models import make_model, own_model
+from ..training.models import own_model
+from ..training.timm_models import timm_model
 from .settings import ModelSettings
 
 __all__ = ["FeatureModel", "open_model"]
 
-_TIMM = "timm:"
-_USUAL_SIZE = 224
 _FILES = (".pt", ".ts", ".jit", ".torchscript", ".pt2")
 _HEADS = ("head", "fc", "classifier", "_fc")  # layers of a classifier, which features do not need
 
@@ -159,7 +157,8 @@ def open_model(name: str, settings: ModelSettings | None = None, *, size: int | 
     Parameters
     ----------
     name : str
-        ``timm:NAME``; ``module:callable``, a function of yours without arguments that returns a module, or a module and
+        ``timm:NAME``, ``hf-hub:ORG/NAME`` or a folder, see `cellmix_dali.training.timm_models.timm_model`;
+        ``module:callable``, a function of yours without arguments that returns a module, or a module and
         a dict of its configuration (``mean``, ``std``, ``input_size``, ``mpp``); or a file of TorchScript (``.pt``,
         ``.ts``) or of `torch.export` (``.pt2``), with its configuration in a JSON file of its name, or in its own
         extra file ``config.json``.
@@ -180,18 +179,24 @@ def open_model(name: str, settings: ModelSettings | None = None, *, size: int | 
         If it is timm's, and timm is not installed.
     """
     settings = settings or ModelSettings()
-    if settings.pretrained and not name.startswith(_TIMM):
-        raise ArgumentError(f"pretrained=True: the model {name!r} is not timm's. Give its weights as a file.")
     configuration: ModelConfiguration | None = None
-    path = Path(name).expanduser()
+    path, of_timm = Path(name).expanduser(), timm_model(name)
+    if settings.pretrained and of_timm is None:
+        raise ArgumentError(f"pretrained=True: the model {name!r} is not timm's. Give its weights as a file.")
     if path.suffix.lower() in _FILES:
         if not path.is_file():
             raise ArgumentError(f"There is no model at {path}. Check the path.")
         module, configuration = _from_file(path, settings.device)
         if settings.layers:
             raise ArgumentError(f"layers: the model in {path} shows none. Save one that returns them.")
-    elif name.startswith(_TIMM):
-        module = make_model(name, 0, size or _timm_size(name), pretrained=settings.pretrained)
+    elif of_timm is not None:
+        of_timm.check()
+        if not (of_timm.has_weights or settings.pretrained or settings.weights):
+            raise ArgumentError(
+                f"The model {name} has no weights: its features would be of random numbers. Give them by "
+                "--weights FILE (weights), or take timm's by --pretrained (pretrained=True)."
+            )
+        module = of_timm.make(0, size or of_timm.own_size(), pretrained=settings.pretrained)
     elif ":" in name:
         made = _made(name)
         module, told = made if isinstance(made, tuple) else (made, None)
@@ -199,7 +204,8 @@ def open_model(name: str, settings: ModelSettings | None = None, *, size: int | 
             configuration = ModelConfiguration.of(told, f"the configuration of {name}")
     else:
         raise ArgumentError(
-            f"The model {name!r} is not known: give timm:NAME, module:callable, or a file ({', '.join(_FILES)})."
+            f"The model {name!r} is not known: give timm:NAME, hf-hub:ORG/NAME, the folder of such a model, "
+            f"module:callable, or a file ({', '.join(_FILES)})."
         )
     if not callable(module):
         raise ArgumentError(f"The model {name!r} makes a {type(module).__name__}: expected a torch.nn.Module.")
@@ -256,16 +262,6 @@ class _Outputs(nn.Module):
                 f"tokens={tokens!r}: the model has no tokens, its output is {tuple(out.shape)}. Use tokens='output'."
             )
         return out
-
-
-def _timm_size(name: str) -> int:
-    """The side of images that a model of timm is made for."""
-    try:
-        timm = import_module("timm")
-    except ImportError:  # `make_model` says it better
-        return _USUAL_SIZE
-    told = timm.get_pretrained_cfg(name.removeprefix(_TIMM)) if timm.is_model(name.removeprefix(_TIMM)) else None
-    return int(told.input_size[-1]) if told is not None else _USUAL_SIZE
 
 
 def _made(name: str) -> Any:

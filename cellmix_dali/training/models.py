@@ -1,11 +1,12 @@
-"""The models that `--model` names: two small ones of ours, any of timm's, or a function of yours."""
+"""The models that `--model` names: two small ones of ours, any that timm makes, or a function of yours."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ArgumentError, MissingDependencyError, unknown_name
+from ..errors import ArgumentError, unknown_name
+from .timm_models import HUB, TIMM, timm_model
 
 if TYPE_CHECKING:
     from torch import nn
@@ -15,7 +16,7 @@ __all__ = ["MODELS", "check_model", "default_learning_rate", "make_model", "own_
 #: Our own models, and the learning rates (AdamW) that suit them when they are trained from nothing.
 MODELS = {"small_cnn": 3e-3, "vit": 1e-3}
 _FORMERLY = {"cnn": "small_cnn"}
-_TIMM, _OTHER_RATE = "timm:", 3e-4
+_OTHER_RATE = 3e-4
 _VIT_PATCH = 16
 
 
@@ -29,16 +30,13 @@ def check_model(name: str, image_size: int, *, pretrained: bool = False) -> None
     MissingDependencyError
         If it is timm's, and timm is not installed.
     """
-    if name.startswith(_TIMM):
-        timm, wanted = _timm(), name.removeprefix(_TIMM)
-        if not timm.is_model(wanted):
-            near = timm.list_models(f"*{wanted}*")[:5]
-            hint = f" Some that are like it: {', '.join(near)}." if near else " timm.list_models() tells all."
-            raise ArgumentError(f"timm has no model {wanted!r}.{hint}")
-        return
     name = _FORMERLY.get(name, name)
+    of_timm = None if name in MODELS else timm_model(name)
+    if of_timm is not None:
+        of_timm.check()
+        return
     if name not in MODELS and ":" not in name:
-        raise unknown_name("model", name, (*MODELS, f"{_TIMM}NAME", "MODULE:CALLABLE"))
+        raise unknown_name("model", name, (*MODELS, f"{TIMM}NAME", f"{HUB}ORG/NAME", "FOLDER", "MODULE:CALLABLE"))
     if pretrained:
         raise ArgumentError(f"The model {name!r} has no pretrained weights: leave --pretrained out, or use timm:NAME.")
     if ":" in name:
@@ -64,14 +62,14 @@ def make_model(name: str, num_classes: int, image_size: int, *, pretrained: bool
     Parameters
     ----------
     name : str
-        "small_cnn", "vit", "timm:NAME", or "module:callable": a function of yours that takes the number of classes and
-        returns a model.
+        "small_cnn", "vit", what `cellmix_dali.training.timm_models.timm_model` knows ("timm:NAME", "hf-hub:ORG/NAME", a
+        folder), or "module:callable": a function of yours that takes the number of classes and returns a model.
     num_classes : int
         Number of classes.
     image_size : int
         Side of the images in pixels.
     pretrained : bool, default False
-        Of timm's models: begin with timm's weights, which it downloads.
+        Of timm's own models: begin with timm's weights, which it downloads. Models of a hub or a folder have theirs.
 
     Raises
     ------
@@ -85,18 +83,13 @@ def make_model(name: str, num_classes: int, image_size: int, *, pretrained: bool
     name = _FORMERLY.get(name, name)
     if name == "small_cnn":
         return small_cnn(num_classes)
-    if name not in MODELS and not name.startswith(_TIMM):
-        own: nn.Module = own_model(name)(num_classes)
-        return own
     if name == "vit":
         return SmallViT(num_classes, image_size, patch=_VIT_PATCH)
-    timm, wanted = _timm(), name.removeprefix(_TIMM)
-    options: dict[str, Any] = {"pretrained": pretrained, "num_classes": num_classes}
-    try:
-        model: nn.Module = timm.create_model(wanted, img_size=image_size, **options)
-    except TypeError:  # convolutional networks take any size, and no such argument
-        model = timm.create_model(wanted, **options)
-    return model
+    of_timm = timm_model(name)
+    if of_timm is not None:
+        return of_timm.make(num_classes, image_size, pretrained=pretrained)
+    own: nn.Module = own_model(name)(num_classes)
+    return own
 
 
 def own_model(place: str) -> Any:
@@ -123,13 +116,3 @@ def own_model(place: str) -> Any:
     if not callable(found):
         raise ArgumentError(f"The model {place!r} is not a function but a {type(found).__name__}.")
     return found
-
-
-def _timm() -> Any:
-    try:
-        return import_module("timm")
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"--model timm:NAME needs timm, which cannot be imported ({error}). Install it (pip install timm), or use "
-            f"one of {', '.join(MODELS)}."
-        ) from error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -147,13 +149,40 @@ def test_images_that_a_model_does_not_take(few: TileTable) -> None:
         embed(few, FeatureModel(patches()), ModelSettings())
 
 
-def test_models_of_timm(few: TileTable) -> None:
+def test_models_of_timm(few: TileTable, tmp_path: Path) -> None:
     try:
         import timm
     except ImportError as error:
         with pytest.raises(MissingDependencyError, match="timm"):
             open_model("timm:vit_tiny_patch16_224")
         pytest.skip(f"timm is not installed ({error})")
-    model = open_model("timm:vit_tiny_patch16_224", size=64)
+    name = "timm:vit_tiny_patch16_224"
+    with pytest.raises(ArgumentError, match=r"has no weights: its features would be of random numbers"):
+        open_model(name)
+    torch.save(timm.create_model("vit_tiny_patch16_224", img_size=64, num_classes=0).state_dict(), tmp_path / "w.pth")
+    model = open_model(name, ModelSettings(weights=tmp_path / "w.pth"), size=64)
     assert model.configuration.mean == tuple(timm.get_pretrained_cfg("vit_tiny_patch16_224").mean)
     assert embed(few, model)[0].shape == (6, 192)
+
+
+def test_a_model_without_weights_is_refused_and_a_hub_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for timm, which tests need not install."""
+    asked = []
+
+    def create_model(name: str, **options: Any) -> torch.nn.Module:
+        asked.append((name, options))
+        return patches()
+
+    package: Any = types.ModuleType("timm")
+    package.create_model, package.is_model = create_model, lambda name: name == "vit"
+    package.get_pretrained_cfg = lambda _: types.SimpleNamespace(input_size=(3, 32, 32))
+    monkeypatch.setitem(sys.modules, "timm", package)
+    with pytest.raises(ArgumentError, match=r"timm:vit has no weights: its features would be of random numbers"):
+        open_model("timm:vit")
+    assert asked == []
+    open_model("timm:vit", ModelSettings(pretrained=True))
+    open_model("hf-hub:lab/one", size=64)
+    assert asked == [
+        ("vit", {"img_size": 32, "pretrained": True, "num_classes": 0}),
+        ("hf-hub:lab/one", {"img_size": 64, "pretrained": True, "num_classes": 0}),
+    ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import itertools
 import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -272,37 +271,6 @@ def test_our_models_learn_and_begin_alike_with_one_seed(name: str) -> None:
 def test_models_that_cannot_be_made(name: str, size: int, pretrained: bool, words: str) -> None:
     with pytest.raises(ArgumentError, match=words):
         check_model(name, size, pretrained=pretrained)
-
-
-def test_timm_is_asked_for_by_name_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(MissingDependencyError, match="pip install timm"):
-        check_model("timm:resnet18", 64)
-
-
-def test_a_model_of_timm_gets_classes_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a stand-in for the package, which tests need not install: what it is asked for."""
-    asked = []
-
-    def create_model(name: str, **options: object) -> nn.Module:
-        if name == "resnet" and "img_size" in options:
-            raise TypeError("unexpected keyword argument 'img_size'")
-        asked.append((name, options))
-        return nn.Linear(1, 1)
-
-    package = types.ModuleType("timm")
-    package.create_model = create_model  # type: ignore[attr-defined]
-    package.is_model = lambda name: name in ("vit", "resnet")  # type: ignore[attr-defined]
-    package.list_models = lambda pattern: ["resnet"] * (pattern == "*res*")  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "timm", package)
-    make_model("timm:vit", 7, 96, pretrained=True)
-    make_model("timm:resnet", 3, 64)
-    assert asked == [
-        ("vit", {"img_size": 96, "pretrained": True, "num_classes": 7}),
-        ("resnet", {"pretrained": False, "num_classes": 3}),
-    ]
-    with pytest.raises(ArgumentError, match=r"no model 'res'\. Some that are like it: resnet"):
-        check_model("timm:res", 64)
 
 
 def test_the_log_has_a_line_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
