@@ -1,4 +1,4 @@
-"""Models that timm makes: what it is asked for, by a stand-in for the package, and timm itself where it is installed."""
+"""Models that timm makes: what it is asked for, by a stand-in, and timm itself where it is installed."""
 
 from __future__ import annotations
 
