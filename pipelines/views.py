@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -21,19 +22,20 @@ from cellmix_dali.plugins.normalise import DTYPES
 from cellmix_dali.plugins.place_source import PlaceSource
 from cellmix_dali.reading.slides import SLIDE_CACHE
 from cellmix_dali.sampling.places import Places
+from cellmix_dali.storage.buffers import BufferPool
 from cellmix_dali.storage.patience import RETRY_SECONDS
 from cellmix_dali.tables.tile_table import TileTable, require_table
 
 from ._augment_trial import try_augmentation
-from ._lent_memory import LentMemory
 from ._view_graph import made_views, view_outputs
 from .augmenting import told
 from .graph import GraphKeywords, GraphOptions, source_pipeline
 from .loader import Loader
 
-__all__ = ["ViewLoader", "view_loader"]
+__all__ = ["ViewLoader", "host_tensor", "view_loader"]
 
 _STEPS = 1000
+_MEMORY = 1 << 30  # bytes of batches' memory that are kept while nobody uses them
 _BFLOAT16 = "bfloat16"  # DALI has no such type: it is cast at hand-over
 
 
@@ -71,7 +73,7 @@ class ViewLoader(Loader[TileSource]):
         follows_group: bool = False,
     ) -> None:
         self.views = views
-        self._places, self._cast, self._memory = places, cast, LentMemory()
+        self._places, self._cast, self._memory = places, cast, BufferPool(_MEMORY)
         names = [view.name for view in views for _ in range(view.count)]
         self._groups: dict[str, list[int]] = {}
         for number, name in enumerate(names):
@@ -116,10 +118,16 @@ class ViewLoader(Loader[TileSource]):
         if len(parts) == 1 or parts[0].device.type != "cpu":
             return torch.cat(parts).to(dtype)
         samples, *shape = parts[0].shape
-        whole = self._memory.tensor((len(parts) * samples, *shape), dtype)
+        whole = host_tensor(self._memory, (len(parts) * samples, *shape), dtype)
         for target, part in zip(torch.split(whole, samples), parts, strict=True):
             target.copy_(part)
         return whole
+
+
+def host_tensor(memory: BufferPool, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Return a tensor on the host whose numbers are not set; its memory goes back when nothing holds it any more."""
+    size = math.prod(shape) * dtype.itemsize
+    return torch.from_numpy(memory.take(size)).view(dtype).view(shape) if size else torch.empty(shape, dtype=dtype)
 
 
 def view_loader(
