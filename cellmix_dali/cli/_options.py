@@ -102,7 +102,7 @@ JobIndex = Annotated[
     Path | None,
     typer.Option(
         help="Index of the slides (cellmix-dali index), made there or brought up to date: they are opened by it, and "
-        "its tissue is not looked for again. With --shard it must be there.",
+        "its tissue is not looked for again. With --shard it must be there already.",
         show_default=False,
     ),
 ]

@@ -16,6 +16,7 @@ from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT
 from ._grouped import takes
 from ._options import (
     AnnotationsOrigin,
+    JobIndex,
     JobWorkers,
     Level,
     Magnification,
@@ -90,6 +91,7 @@ def stain(
             help="End with exit code 0, not 3, where the stain of some slides could not be fitted.",
         ),
     ] = False,
+    index: JobIndex = None,
     workers: JobWorkers = None,
     scheduler: Scheduler = None,
     retry_seconds: RetrySeconds = RETRY_SECONDS,
@@ -136,6 +138,7 @@ def stain(
             resume=resume,
             overwrite=overwrite,
             mixed_resolutions=mixed_resolutions,
+            index=index,
             workers=workers,
             scheduler=scheduler,
             retry_seconds=retry_seconds,

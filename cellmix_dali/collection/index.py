@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import warnings
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ from .states import changed_file, location_of
 if TYPE_CHECKING:
     import shapely
 
-__all__ = ["CollectionIndex", "index_at", "open_with"]
+__all__ = ["CollectionIndex", "forget_indexes", "index_at", "job_index", "open_with"]
 
 
 class CollectionIndex:
@@ -191,6 +192,17 @@ class CollectionIndex:
 def open_with(index: CollectionIndex | None, slide: str | os.PathLike[str]) -> Slide:
     """Open a slide by an index, or by its file where there is none; raises as `open_slide` does."""
     return open_slide(slide) if index is None else index.open(slide)
+
+
+@functools.lru_cache(maxsize=1)
+def job_index(path: Path) -> CollectionIndex:
+    """Return the index of a job's slides, which a process at work opens once."""
+    return CollectionIndex(path)
+
+
+def forget_indexes() -> None:
+    """Let go of the index of a job that this process did."""
+    job_index.cache_clear()
 
 
 def index_at(index: CollectionIndex | str | os.PathLike[str]) -> CollectionIndex:

@@ -23,9 +23,9 @@ from ..storage.paths import home_expanded
 from ..storage.patience import RETRY_SECONDS, Retry
 from ..storage.results import results_in
 from ..storage.sending import ResultFiles
+from ..tables.indexed import index_slides
 from ..tables.recipe import TileRecipe
 from ..tables.tile_table import TileTable
-from ..tiling.indexed import index_slides
 from ..tiling.job_shard import JobShard
 from ..tiling.records import BadTile, file_stamps, inputs_of
 from ..tiling.slides import JobSlide
@@ -126,7 +126,8 @@ def embed_slides(
     if index is not None:
         place = home_expanded(path_of("The index", index)).absolute()
         if shard is None:
-            known = index_slides(found.slides, found.recipe, place, retry_seconds=retry_seconds)
+            paths, mpps = [slide.path for slide in found.slides], [slide.mpp for slide in found.slides]
+            known = index_slides(paths, mpps, found.recipe, place, retry_seconds=retry_seconds)
         else:
             known = CollectionIndex(place)
         found = replace(found, index=known)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from .. import _arguments
+from ..collection.index import forget_indexes
 from ..errors import NOT_READ, ArgumentError, NotReadError
 from ..jobs.asked import differences
 from ..jobs.deadline import forget_deadlines
@@ -20,6 +21,7 @@ from ..slides.identity import unique_slides
 from ..storage.moment import may_be_file
 from ..storage.paths import home_expanded, shown
 from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT, Retry
+from ..tables.indexed import index_slides
 from ..tables.one_resolution import check_one_resolution
 from ..tables.slide_list import SlideList
 from .settings import StainSettings
@@ -40,6 +42,7 @@ def fit_stains(
     resume: bool = False,
     overwrite: bool = False,
     mixed_resolutions: bool = False,
+    index: str | Path | None = None,
     workers: int | None = None,
     scheduler: str | None = None,
     retry_seconds: float = RETRY_SECONDS,
@@ -69,6 +72,9 @@ def fit_stains(
     mixed_resolutions : bool, default False
         Whether slides of different mpp are meant where the settings ask for neither an mpp nor a magnification. Without
         it they are refused before anything is fitted.
+    index : str or Path, optional
+        File of an index of the slides, see `cellmix_dali.collection`. It is made there first, or brought up to date;
+        slides are opened by it, and tissue that it knows is not looked for again. Stains are the same.
     workers : int, optional
         Worker processes on this machine; by default one per core. 0: none, this process does all.
     scheduler : str, optional
@@ -112,9 +118,14 @@ def fit_stains(
             "(overwrite=True), or give another file."
         )
     folder = path.with_name(f"{path.name}.job")
-    tasks = _tasks(slides, folder, settings)
+    place = None if index is None else home_expanded(_arguments.path_of("The index", index)).absolute()
+    tasks = [replace(task, index=place) for task in _tasks(slides, folder, settings)]
     with _StainFolder(folder, path, settings, resume=resume, overwrite=overwrite) as kept:
         forget_deadlines(folder)
+        if place is not None:
+            how: Any = {"workers": workers, "scheduler": scheduler, "slide_timeout": slide_timeout}
+            paths, mpps = [task.slide for task in tasks], [task.mpp for task in tasks]
+            index_slides(paths, mpps, settings, place, look=True, retry_seconds=retry_seconds, **how)
         with closing(make_executor(do_task, lost_task, workers, scheduler)) as executor:
             job = _Job(tasks, kept, executor, progress, retry_seconds, slide_timeout)
             if settings.of_any_scale and not mixed_resolutions and len(tasks) > 1:
@@ -122,6 +133,7 @@ def fit_stains(
             job.run()
         table = StainTable([job.rows[task.number] for task in tasks], settings.to_json())
         table.save(path)
+        forget_indexes()
         shutil.rmtree(folder, ignore_errors=True)
     return table
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from .._random import generator
+from ..collection import CollectionIndex
 from ..errors import ArgumentError, NotReadError, SlideError
 from ..slides import Slide
 from ..tables import lay_tiles
@@ -40,7 +41,12 @@ class TissuePixels(NamedTuple):
 
 
 def tissue_pixels(
-    slide: Slide, settings: StainSettings, *, mpp: float | None = None, files: SlideFiles | None = None
+    slide: Slide,
+    settings: StainSettings,
+    *,
+    mpp: float | None = None,
+    files: SlideFiles | None = None,
+    index: CollectionIndex | None = None,
 ) -> TissuePixels:
     """Take pixels of a slide's tissue: as many from each of some tiles, drawn by the seed.
 
@@ -57,6 +63,8 @@ def tissue_pixels(
         Microns per pixel of its first level, instead of the settings' `mpp_override`.
     files : SlideFiles, optional
         Its mask and annotations; by default those that have its name in the settings' folders.
+    index : CollectionIndex, optional
+        What is known of the slides: tissue that it knows is not looked for.
 
     Returns
     -------
@@ -70,7 +78,7 @@ def tissue_pixels(
     SlideError
         If it cannot be read; a `NotReadError` if the moment is to blame.
     """
-    laid = lay_tiles(slide, settings, mpp=mpp, files=files, look=True)
+    laid = lay_tiles(slide, settings, mpp=mpp, files=files, look=True, index=index)
     table, mask = laid.table, laid.mask
     assert mask is not None
     if not len(table):

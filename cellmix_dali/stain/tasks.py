@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from ..collection.index import job_index, open_with
 from ..errors import DAMAGED, ArgumentError, SlideError
 from ..jobs.attempt import attempt, naming
 from ..jobs.executor import LOST
-from ..slides import open_slide
 from ..storage.moment import MOMENT, refusal
 from ..storage.patience import RETRY_SECONDS
 from ..tables.recipe import SlideFiles
@@ -44,6 +44,8 @@ class StainTask:
         How long work is tried again that cannot be done for a reason of the moment.
     timeout : float or None
         Seconds after which the process at work ends itself.
+    index : Path or None
+        File of an index of the slides, which is there.
     """
 
     folder: Path
@@ -55,6 +57,7 @@ class StainTask:
     scale_only: bool = False
     retry_seconds: float = RETRY_SECONDS
     timeout: float | None = None
+    index: Path | None = None
 
     @property
     def key(self) -> str:
@@ -122,13 +125,13 @@ def _failed(task: StainTask, reason: str, kind: str = DAMAGED) -> SlideStain:
 
 def _done(task: StainTask) -> SlideStain:
     """Do a piece of work."""
-    name = str(task.slide)
+    name, index = str(task.slide), None if task.index is None else job_index(task.index)
     if task.scale_only:
-        with open_slide(task.slide) as opened:
+        with open_with(index, task.slide) as opened:
             return SlideStain(name, mpp=task.settings.choose_level(opened, task.mpp).level_mpp)
     before = inputs_of(task.slide, task.files, task.mpp)
-    with open_slide(task.slide) as opened:
-        found = tissue_pixels(opened, task.settings, mpp=task.mpp, files=task.files)
+    with open_with(index, task.slide) as opened:
+        found = tissue_pixels(opened, task.settings, mpp=task.mpp, files=task.files, index=index)
     if inputs_of(task.slide, task.files, task.mpp) != before:
         raise SlideError(f"{name} or its mask or annotations changed while its stain was fitted. Go on with --resume.")
     try:

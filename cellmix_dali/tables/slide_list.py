@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .._arguments import path_of
 from .._urls import place_name
-from ..collection import CollectionIndex, IndexSettings, make_index
+from ..collection import CollectionIndex
 from ..errors import (
     DAMAGED,
     ArgumentError,
@@ -34,6 +34,7 @@ from ..slides.resolution import MPP_RANGE
 from ..storage.objects import attach_all
 from ..storage.paths import home_expanded, path_problem
 from .columns import UserTable
+from .indexed import index_slides
 from .labels import with_label_column
 from .laying import lay_tiles
 from .one_resolution import check_one_resolution
@@ -330,14 +331,13 @@ def _index_of(
     """The index of the slides, made or brought up to date if need be; None where none is asked for."""
     if isinstance(index, CollectionIndex) or (index is None and workers == 0):
         return index
-    settings = IndexSettings(**recipe.looks_for())
 
     def made(place: str | Path) -> CollectionIndex:
-        return make_index(
+        return index_slides(
             slide_list.slides,
+            mpps,
+            recipe,
             place,
-            settings,
-            mpps=mpps,
             workers=workers,
             progress=None if progress is None else lambda done, count, _: progress(done, count),
         )

@@ -9,10 +9,12 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from .. import _arguments
 from .._urls import place_name
 from ..collection import CollectionIndex
+from ..collection.index import forget_indexes
 from ..errors import DAMAGED, NOT_READ, ArgumentError
 from ..jobs.deadline import TIMEOUTS, forget_deadlines
 from ..jobs.executor import Executor, carry_out, make_executor
@@ -22,11 +24,11 @@ from ..storage.paths import home_expanded
 from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT, Retry
 from ..storage.results import results_in
 from ..storage.sending import ResultFiles
+from ..tables.indexed import index_slides
 from ..tables.one_resolution import check_one_resolution
 from ._versions import versions
 from .augmented import augmenter_of
 from .finishing import FOLDERS, put_together, slide_result
-from .indexed import index_slides
 from .job_shard import JOURNALS, JobShard
 from .manifest import JOURNAL, MANIFEST, Manifest
 from .outcome import JobState, TilingResult
@@ -35,7 +37,7 @@ from .records import PartRecord, PlanRecord
 from .report import JobReport, SlideResult, Timing, write_report
 from .settings import Json, TilingSettings
 from .slides import Collection, JobSlide, find_slides
-from .tasks import Failure, Outcome, Scale, Task, do_task, forget_index, lost_task
+from .tasks import Failure, Outcome, Scale, Task, do_task, lost_task
 from .work import WORK
 
 __all__ = ["tile_slides"]
@@ -163,7 +165,9 @@ def tile_slides(
             forget_deadlines(folder, hung)
             if place is not None and shard is None:
                 patience = {"retry_seconds": retry_seconds, "slide_timeout": slide_timeout}
-                index_slides(slides, settings, place, look=True, workers=workers, scheduler=scheduler, **patience)
+                paths, mpps = [slide.path for slide in slides], [slide.mpp for slide in slides]
+                how: Any = patience | {"workers": workers, "scheduler": scheduler}
+                index_slides(paths, mpps, settings, place, look=True, **how)
             with (
                 closing(make_executor(do_task, lost_task, workers, scheduler, preload=WORK)) as executor,
                 closing(_Job(folder, settings, collection, manifest, executor, progress, retry_seconds)) as job,
@@ -217,7 +221,7 @@ class _Job:
 
     def close(self) -> None:
         """Let go of what this process holds for its tasks."""
-        forget_index()
+        forget_indexes()
 
     def check_scale(self) -> None:
         """Refuse slides whose tiles would be of different scale; the workers look, as a slide may crash a library."""

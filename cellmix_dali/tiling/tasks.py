@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
 from ..collection import CollectionIndex
-from ..collection.index import open_with
+from ..collection.index import job_index, open_with
 from ..errors import DAMAGED, SlideError
 from ..jobs.attempt import attempt
 from ..jobs.executor import LOST
@@ -20,7 +19,7 @@ from .records import PartRecord, PlanRecord, inputs_of, intact
 from .settings import TilingSettings
 from .slides import JobSlide
 
-__all__ = ["Failure", "Outcome", "Scale", "Task", "do_task", "forget_index", "lost_task"]
+__all__ = ["Failure", "Outcome", "Scale", "Task", "do_task", "lost_task"]
 
 
 @dataclass(frozen=True)
@@ -129,17 +128,6 @@ def do_task(task: Task) -> Outcome:
     return found if isinstance(found, Scale | Failure) else replace(found, seconds=time.monotonic() - began)
 
 
-@functools.lru_cache(maxsize=1)
-def _index(path: Path) -> CollectionIndex:
-    """A job's index, which a process opens once."""
-    return CollectionIndex(path)
-
-
-def forget_index() -> None:
-    """Let go of the index of a job that this process did."""
-    _index.cache_clear()
-
-
 def lost_task(task: Task) -> Outcome:
     """Return what becomes of work whose processes died."""
     return Failure(f"{task.slide.path}: {LOST}")
@@ -147,7 +135,7 @@ def lost_task(task: Task) -> Outcome:
 
 def _done(task: Task, *, leave_unread: bool) -> Outcome:
     """Do a piece of work."""
-    index = None if task.index is None else _index(task.index)
+    index = None if task.index is None else job_index(task.index)
     if task.scale_only:
         return Scale(_mpp_of_tiles(task.slide, task.settings, index))
     before = inputs_of(task.slide)

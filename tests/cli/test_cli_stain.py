@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cellmix_dali.collection import CollectionIndex
 from cellmix_dali.stain import StainTable
 from cellmix_dali.stain.methods import Macenko
 from cellmix_dali.synthetic import RenderedSlide, render_slides
@@ -40,7 +41,10 @@ def test_all_good(stain: Run, slides: list[RenderedSlide], tmp_path: Path) -> No
     code, _, err = stain(folder, "--out", out, *asked)
     assert code == 2
     assert "--resume" in err
-    assert stain(folder, "--out", out, "--method", "reinhard", "--overwrite", "--mpp", 2, "--tissue", 0.05)[0] == 0
+    index = tmp_path / "collection.index"
+    other = "--method", "reinhard", "--overwrite", "--mpp", 2, "--tissue", 0.05, "--index", index
+    assert stain(folder, "--out", out, *other)[0] == 0
+    assert set(CollectionIndex(index)) == {str(slide.path) for slide in slides}
     again = StainTable.open(out)
     assert again.method_name == "reinhard"
     assert [row.mpp for row in again.rows] == pytest.approx([2, 2])

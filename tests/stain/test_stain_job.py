@@ -16,9 +16,11 @@ from slide_files import directory, jpeg, write_tiff
 from stained_images import HAEMATOXYLIN, stained
 
 from cellmix_dali import SlideList
+from cellmix_dali.collection import CollectionIndex
 from cellmix_dali.errors import ArgumentError, NotReadError
 from cellmix_dali.stain import SlideStain, StainSettings, StainTable, fit_stains, job, tasks
 from cellmix_dali.stain.methods import Macenko, Vahadane
+from cellmix_dali.tables import laying
 
 TINY = StainSettings(tile_size=64, tiles=8, pixels=4000)
 TURNED = HAEMATOXYLIN[[0, 2, 1]]
@@ -79,6 +81,28 @@ def test_every_slide_has_its_row(slides: list[Path], tmp_path: Path) -> None:
         assert (row.mpp, row.pixels) == (pytest.approx(0.5), 4000)
     assert os.listdir(tmp_path) == ["stains.parquet"]  # noqa: PTH208
     assert table.settings["tile_size"] == 64
+
+
+def test_an_index_gives_the_same_stains_and_its_tissue_is_not_looked_for_again(
+    slides: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rows(table: StainTable) -> list[Any]:
+        return [row.to_json() for row in table.rows]
+
+    plain = fit(slides, tmp_path / "plain.parquet")
+    place = tmp_path / "of" / "collection.index"
+    place.parent.mkdir()
+    assert rows(fit(slides, tmp_path / "first.parquet", index=place)) == rows(plain)
+    assert set(CollectionIndex(place)) == {str(path) for path in slides}
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("looked at what the index knows")
+
+    monkeypatch.setattr(laying, "look_for_tissue", never)
+    monkeypatch.setattr(tasks, "open_with", lambda index, path: never() if index is None else index.open(path))
+    assert rows(fit(slides, tmp_path / "second.parquet", index=place)) == rows(plain)
+    with pytest.raises(AssertionError, match="looked at"):
+        tasks._done(job._tasks(slides[:1], tmp_path, TINY)[0])
 
 
 def test_a_task_is_the_same_in_another_process(slides: list[Path], tmp_path: Path) -> None:
@@ -188,15 +212,15 @@ def test_what_the_moment_keeps_from_being_read(
     slides: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tries: list[float] = []
-    opened = tasks.open_slide
+    opened = tasks.open_with
 
-    def refuse(path: Path) -> object:
+    def refuse(index: None, path: Path) -> object:
         tries.append(0)
         if path == slides[1] and len(tries) < most:
             raise NotReadError(f"{path}: too many open files")
-        return opened(path)
+        return opened(index, path)
 
-    monkeypatch.setattr(tasks, "open_slide", refuse)
+    monkeypatch.setattr(tasks, "open_with", refuse)
     monkeypatch.setattr("time.sleep", lambda _: None)
     settings, out, most = StainSettings(tile_size=64, tiles=2, mpp=0.5, pixels=1000), tmp_path / "stains.parquet", 4
     assert all(row.fit is not None for row in fit(slides, out, settings).rows)  # it was tried again
