@@ -6,16 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor, nn
-from torchmetrics.functional.classification import (
-    multiclass_accuracy,
-    multiclass_auroc,
-    multiclass_confusion_matrix,
-    multiclass_f1_score,
-    multiclass_recall,
-)
-from torchmetrics.utilities.plot import plot_confusion_matrix
 
 from ..errors import ArgumentError
 
@@ -44,6 +35,8 @@ def scores(logits: Tensor, labels: Tensor) -> dict[str, float | None]:
     ArgumentError
         If there are no labels, or the model's answers are not numbers.
     """
+    from torchmetrics.functional import classification  # takes seconds, which the first batch need not wait for
+
     classes = logits.shape[1]
     if not len(labels):
         raise ArgumentError("There is nothing to test on: the test holds no labels.")
@@ -51,21 +44,21 @@ def scores(logits: Tensor, labels: Tensor) -> dict[str, float | None]:
         raise ArgumentError("The model's answers are no longer numbers: the training diverged. Lower --learning-rate.")
     plain = {
         "loss": float(nn.functional.cross_entropy(logits, labels)),
-        "accuracy": float(multiclass_accuracy(logits, labels, num_classes=classes, average="micro")),
+        "accuracy": float(classification.multiclass_accuracy(logits, labels, num_classes=classes, average="micro")),
     }
     there = torch.bincount(labels, minlength=classes) > 0
     if there.sum() < 2:
         return plain | dict.fromkeys(("balanced_accuracy", "macro_f1", "auroc"))
-    recall = multiclass_recall(logits, labels, num_classes=classes, average="none")
+    recall = classification.multiclass_recall(logits, labels, num_classes=classes, average="none")
     kept = logits.softmax(dim=1)[:, there]
     # Of classes that are not there nothing can be ranked: those that are, are numbered anew.
-    auroc = multiclass_auroc(
+    auroc = classification.multiclass_auroc(
         kept, (torch.cumsum(there, 0) - 1)[labels], num_classes=int(there.sum()), average="none", thresholds=None
     )
     return {
         **plain,
         "balanced_accuracy": float(recall[there].mean()),
-        "macro_f1": float(multiclass_f1_score(logits, labels, num_classes=classes, average="macro")),
+        "macro_f1": float(classification.multiclass_f1_score(logits, labels, num_classes=classes, average="macro")),
         "auroc": float(auroc.mean()),
     }
 
@@ -77,6 +70,8 @@ def figure(value: float | None) -> str:
 
 def confusion_matrix(logits: Tensor, labels: Tensor) -> Tensor:
     """Count the images by class (rows) and the model's answer (columns), int64 (classes, classes)."""
+    from torchmetrics.functional.classification import multiclass_confusion_matrix
+
     matrix: Tensor = multiclass_confusion_matrix(logits, labels, num_classes=logits.shape[1])
     return matrix
 
@@ -95,6 +90,9 @@ def confusion_picture(path: Path, matrix: Tensor, classes: Sequence[str], *, tit
     title : str
         Written on top.
     """
+    from matplotlib.figure import Figure
+    from torchmetrics.utilities.plot import plot_confusion_matrix
+
     side = 3.5 + 0.7 * len(classes)
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..mixing import canonical_method, make_mixer
-from ..pictures import mixed_picture
 from ..pipelines.graph import GraphOptions, mixed_and_normalised, source_pipeline
 from ..plugins import PlanSource, Source, TileNodes
 from ..plugins.dali import DataNode
@@ -64,6 +63,8 @@ def draw_mixed(path: Path, data: TrainingData[Any], settings: TrainingSettings, 
         before, after, soft, numbers = (np.array(output.as_array()) for output in pipeline.run()[:4])
     finally:
         source.close()
+    from ..pictures import mixed_picture  # with matplotlib, which the first batch need not wait for
+
     mixed_picture(
         path,
         before=before,

@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..errors import CellMixDaliError
-from ..pictures import curriculum_picture
 from ..pipelines.timing import Timing
 from .checkpoint import Checkpoint
 from .data import TrainingData
@@ -134,6 +133,8 @@ def run_training(
 
 def _draw(data: TrainingData[Any], settings: TrainingSettings, run: TrainingRun, out: Path, console: Console) -> None:
     """Draw the run's pictures."""
+    from ..pictures import curriculum_picture  # with matplotlib, which the first batch need not wait for
+
     for name, tested in run.tested.items():
         # The last set there is: the test samples, or without them the validation samples.
         balanced = figure(tested.scores["balanced_accuracy"])

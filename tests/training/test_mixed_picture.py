@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cellmix_dali import TileTable
+from cellmix_dali import TileTable, pictures
 from cellmix_dali.pipelines import read_table
 from cellmix_dali.stain import fit_stains
-from cellmix_dali.training import TileSamples, TrainingData, TrainingSettings, mixed
+from cellmix_dali.training import TileSamples, TrainingData, TrainingSettings
 from cellmix_dali.training.image_samples import ImageSamples, ImageSet
 from cellmix_dali.training.mixed import draw_mixed
 
@@ -22,7 +22,7 @@ STEERED = {"epoch": 2, "patch_size": 32, "fix_ratio": 0.5}
 def shown(monkeypatch: pytest.MonkeyPatch, data: TrainingData[Any], epoch: Any, **settings: Any) -> dict[str, Any]:
     """What is drawn."""
     drawn: dict[str, Any] = {}
-    monkeypatch.setattr(mixed, "mixed_picture", lambda _, **given: drawn.update(given))
+    monkeypatch.setattr(pictures, "mixed_picture", lambda _, **given: drawn.update(given))
     draw_mixed(Path("never.png"), data, TrainingSettings(batch_size=8, **settings), epoch)
     return drawn
 
