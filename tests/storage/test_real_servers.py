@@ -1,4 +1,4 @@
-"""S3 as a server of other people speaks it: moto's."""
+"""S3 as a server of other people speaks it, moto's, and what may happen on the way there."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
+from fault_proxy import FaultProxy
 
 from cellmix_dali import open_slide, open_tiles, read_tiles
-from cellmix_dali.errors import SlideError
+from cellmix_dali.errors import NotReadError, SlideError
 from cellmix_dali.storage import stores
 from cellmix_dali.synthetic import RenderedSlide
 from cellmix_dali.tiling import TilingSettings, tile_slides
@@ -27,14 +29,11 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-@pytest.fixture
-def archive(read_from: Callable[[str], None], rendered: list[RenderedSlide]) -> Iterator[str]:
-    """A bucket with the rendered slides and a list of them."""
-    from obstore.store import S3Store
-
+@pytest.fixture(scope="module")
+def server() -> Iterator[int]:
+    """The port of a server whose bucket "archive" is empty."""
     port = free_port()
-    read_from(f"http://127.0.0.1:{port}")
-    server = subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -46,19 +45,37 @@ def archive(read_from: Callable[[str], None], rendered: list[RenderedSlide]) -> 
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
                 break
             except OSError:
-                assert server.poll() is None
+                assert process.poll() is None
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
         urlopen(Request(f"http://127.0.0.1:{port}/archive", method="PUT")).close()
-        bucket = S3Store("archive", client_options={"allow_http": True})
-        for slide in rendered:
-            bucket.put(f"in a folder/{slide.path.name}", slide.path.read_bytes())
-        lines = [f"in a folder/{slide.path.name},{number}" for number, slide in enumerate(rendered)]
-        bucket.put("list.csv", "\n".join(["slide,label", *lines]).encode())
-        yield "s3://archive"
+        yield port
     finally:
-        server.kill()
-        server.wait()
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def proxy(server: int, read_from: Callable[[str], None]) -> Iterator[FaultProxy]:
+    """What stands before the server; s3:// goes through it."""
+    found = FaultProxy(server)
+    read_from(found.address)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def archive(proxy: FaultProxy, rendered: list[RenderedSlide]) -> str:
+    """A bucket with the rendered slides and a list of them."""
+    from obstore.store import S3Store
+
+    assert proxy.latency == 0
+    bucket = S3Store("archive", client_options={"allow_http": True})
+    for slide in rendered:
+        bucket.put(f"in a folder/{slide.path.name}", slide.path.read_bytes())
+    lines = [f"in a folder/{slide.path.name},{number}" for number, slide in enumerate(rendered)]
+    bucket.put("list.csv", "\n".join(["slide,label", *lines]).encode())
+    return "s3://archive"
 
 
 def test_pixels_are_those_of_the_file(archive: str, rendered: list[RenderedSlide]) -> None:
@@ -71,6 +88,32 @@ def test_pixels_are_those_of_the_file(archive: str, rendered: list[RenderedSlide
             np.testing.assert_array_equal(
                 read_tiles(stored, [(0, 0), (300, 100)], 256), read_tiles(local, [(0, 0), (300, 100)], 256)
             )
+
+
+@pytest.mark.parametrize("fault", ["429", "503", "cut", "truncate"])
+def test_faults_on_the_way_change_nothing(
+    archive: str,
+    proxy: FaultProxy,
+    rendered: list[RenderedSlide],
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+) -> None:
+    """Every second request comes to nothing; all come late."""
+    monkeypatch.setattr(stores, "_FIRST_PAUSE", timedelta(milliseconds=1))
+    proxy.fault, proxy.latency = lambda number: fault if number % 2 == 0 else None, 0.005
+    slide = rendered[0].path
+    with open_slide(f"{archive}/in a folder/{slide.name}") as stored, open_slide(slide) as local:
+        places = [(x, y) for x in range(0, 700, 300) for y in range(0, 700, 300)]
+        np.testing.assert_array_equal(read_tiles(stored, places, 256), read_tiles(local, places, 256))
+    assert proxy.happened[fault] > 2
+
+
+def test_a_server_that_stays_away_is_said(archive: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CELLMIX_DALI_STORE_SECONDS", "0.2")
+    stores._opened.cache_clear()
+    proxy.fault = lambda _: "503"
+    with pytest.raises(NotReadError, match=r"503 Service Unavailable.*Nothing says that the file is damaged"):
+        open_slide(f"{archive}/in a folder/slide.svs")
 
 
 def test_a_list_is_tiled(archive: str, rendered: list[RenderedSlide], tmp_path: Path) -> None:
