@@ -18,7 +18,7 @@ import torch
 __all__ = ["nothing_left_behind"]
 
 # One per process, for as long as it lives: a thread that waits for the disk; those that ask stores; those of Dask's
-# event loops, of asyncio's pools and of its profiler; of pytest-timeout and xdist; of Lightning's and torch's own.
+# event loops, of asyncio's pools and of its profiler; of pytest-timeout and xdist; of Lightning's, torch's, Zarr's own.
 _LASTING = (
     "MainThread",
     "cellmix-dali-disk",
@@ -37,6 +37,7 @@ _LASTING = (
     "pymp-",
     "tqdm",
     "event_loop",
+    "zarr_io",
 )
 _RULING = ("CELLMIX_DALI", "AWS_", "MALLOC_", "MKL_", "NUMBA_", "OMP_", "OPENBLAS_", "PYTHON")  # in the environment
 _OF_DALI = "(_worker)"  # the thread of DALI's dynamic mode

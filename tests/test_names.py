@@ -13,6 +13,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *s
 CODE = sorted(path for folder in ("cellmix_dali", "plugins", "pipelines") for path in (ROOT / folder).rglob("*.py"))
 ENTRY_POINTS = {
     "cellmix_dali.augmentations",
+    "cellmix_dali.feature_formats",
     "cellmix_dali.mixing_methods",
     "cellmix_dali.slide_formats",
     "cellmix_dali.stain_methods",

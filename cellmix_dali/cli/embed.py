@@ -66,10 +66,11 @@ def embed(
         Path | None, typer.Option(help="Folder of CLAM's or TRIDENT's coordinates, instead of a grid on tissue.")
     ] = None,
     file_format: Annotated[
-        Literal["trident", "clam", "parquet"],
+        str,
         typer.Option(
             "--format",
-            help="trident: ID.h5; clam: h5_files/ID.h5 and pt_files/ID.pt; parquet: a table with x, y, features.",
+            help="trident: ID.h5; clam: h5_files/ID.h5 and pt_files/ID.pt; parquet: a table with x, y, features; zarr: "
+            "ID.zarr.zip; or one of another package.",
         ),
     ] = "trident",
     weights: Annotated[Path | None, model_option(help="File of the model's weights (a state dict).")] = None,

@@ -23,7 +23,9 @@ _TIFF, _GEOJSON = (".tif", ".tiff"), (".geojson", ".json")
 def heatmap(
     features: Annotated[
         Path,
-        typer.Argument(help="A slide's file of features, .h5 of TRIDENT or .parquet, of embed.", show_default=False),
+        typer.Argument(
+            help="A slide's file of features: .h5 of TRIDENT, .parquet or .zarr.zip, of embed.", show_default=False
+        ),
     ],
     out: Annotated[
         Path,

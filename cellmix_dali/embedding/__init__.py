@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from .bags import BagLoader as BagLoader, FeatureBags as FeatureBags, TileBags as TileBags, bag_loader as bag_loader
     from .features import SlideFeatures as SlideFeatures, embed as embed, slide_features as slide_features
     from .files import read_features as read_features
+    from .formats import (
+        FeatureFile as FeatureFile,
+        FeatureFormat as FeatureFormat,
+        register_feature_format as register_feature_format,
+    )
     from .job import embed_slides as embed_slides
     from .maps import (
         feature_colours as feature_colours,
@@ -32,6 +37,7 @@ __getattr__, __dir__, __all__ = front(
         "bags": "BagLoader FeatureBags TileBags bag_loader",
         "features": "SlideFeatures embed slide_features",
         "files": "read_features",
+        "formats": "FeatureFile FeatureFormat register_feature_format",
         "job": "embed_slides",
         "maps": "feature_colours similarity write_heatmap write_tiles_geojson",
         "model": "FeatureModel open_model",

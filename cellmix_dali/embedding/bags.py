@@ -24,7 +24,7 @@ from ..storage.paths import home_expanded
 from ..tables.slide_list import SlideList
 from ..tables.tile_table import TileTable, require_table
 from .ahead import Ahead
-from .files import read_features
+from .files import name_of, read_features, suffixes
 
 __all__ = ["BagLoader", "Bags", "FeatureBags", "TileBags", "bag_loader"]
 
@@ -58,7 +58,7 @@ class FeatureBags(Bags):
     Parameters
     ----------
     folder : str or Path
-        With a file per slide, ``.h5`` of TRIDENT or CLAM or ``.parquet``; or CLAM's, with ``h5_files`` in it.
+        With a file per slide, as `cellmix_dali.embedding.read_features` takes it; or CLAM's, with ``h5_files`` in it.
     kept_bytes : int, default 2**30
         So many bytes of features are kept in memory once they were read; the rest is read again in every epoch.
 
@@ -73,10 +73,10 @@ class FeatureBags(Bags):
         place = asked_for(home_expanded(folder))
         inner = asked_for(place / "h5_files")
         place = inner if inner.is_dir() else place
-        self._files = tuple(sorted([*place.glob("*.h5"), *place.glob("*.parquet")]))
+        self._files = tuple(sorted(path for suffix in suffixes() for path in place.glob(f"*{suffix}")))
         if not self._files:
             raise ArgumentError(f"There are no features in {place}: make them with `cellmix-dali embed`.")
-        self.names = tuple(path.stem for path in self._files)
+        self.names = tuple(map(name_of, self._files))
         self._counts: dict[int, int] = {}
         self._kept: dict[int, tuple[NDArray[Any], NDArray[np.int64]]] = {}
 

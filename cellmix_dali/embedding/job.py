@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .._arguments import path_of
 from ..collection import CollectionIndex
-from ..errors import CellMixDaliError, SlideError, kind_of, unknown_name
+from ..errors import CellMixDaliError, SlideError, kind_of
 from ..jobs.attempt import is_of_the_moment
 from ..storage.aside import remove_parts, write_aside
 from ..storage.paths import home_expanded
@@ -31,7 +31,8 @@ from ..tiling.records import BadTile, file_stamps, inputs_of
 from ..tiling.slides import JobSlide
 from .asked import asked_for, check_scale, recipe_of, slides_of
 from .features import Clock, FeaturesOfSlides, SlideFeatures
-from .files import FORMATS, FeatureFile, files_of, write_features
+from .files import files_of, write_features
+from .formats import FORMATS, FeatureFile
 from .maps import slide_picture
 from .model import FeatureModel
 from .outcome import EmbedResult, EmbedState, SlideOutcome
@@ -42,11 +43,7 @@ from .stream import SlideTiles
 
 __all__ = ["embed_slides"]
 
-_FILES = ResultFiles(
-    "embedding job",
-    ("job*/embedding.json", "job*/journal.jsonl"),
-    ("*.h5", "*.parquet", "h5_files/*.h5", "pt_files/*.pt"),
-)
+_RECORDS = ("job*/embedding.json", "job*/journal.jsonl")
 _WRITING = 2  # slides whose files are being written meanwhile
 _TELL = 0.2  # seconds between two words on how far the job is
 _PICTURES = "pictures"
@@ -85,8 +82,8 @@ def embed_slides(
         See `open_model`.
     recipe : TileRecipe, optional
         Which tiles. Where it asks for no resolution, the model's own counts, if it says one.
-    file_format : {"trident", "clam", "parquet"}, default "trident"
-        See `cellmix_dali.embedding.files`.
+    file_format : str, default "trident"
+        A name of `cellmix_dali.embedding.formats.FORMATS`: "trident", "clam", "parquet", "zarr".
     coordinates : str or Path, optional
         Folder of CLAM's or TRIDENT's coordinates, instead of a grid on tissue.
     resume : bool, default False
@@ -118,8 +115,9 @@ def embed_slides(
     WriteError
         If results cannot be written, as on a full disk. The job can be resumed, as after any other end.
     """
-    if file_format not in FORMATS:
-        raise unknown_name("file_format", file_format, FORMATS)
+    file_format = FORMATS.canonical(file_format)
+    FORMATS[file_format]().check()
+    files = ResultFiles("embedding job", _RECORDS, tuple(place.format("*") for place in FORMATS[file_format].places))
     Retry(seconds=retry_seconds)  # refuses what is no time
     recipe, notes = recipe_of(model, recipe or TileRecipe())
     found = find_sources(sources, recipe, coordinates)
@@ -138,7 +136,7 @@ def embed_slides(
     name = "job" if shard is None else f"job-{shard.number}-of-{shard.of}"
     asked = asked_for(found, model, recipe, file_format, shard)
     part = "" if shard is None else str(shard)
-    with results_in("The folder of an embedding job", out, _FILES, resume=resume, part=part) as kept:
+    with results_in("The folder of an embedding job", out, files, resume=resume, part=part) as kept:
         folder = kept.folder
         with EmbedFolder(folder / name, asked, resume=resume) as records:
             job = _Job(folder, records, found, slides, model, file_format, retry_seconds, progress)

@@ -80,11 +80,11 @@ class SlideBlocks:
         return table
 
     def read(self, level: int, columns: Sequence[int], rows: Sequence[int]) -> list[bytes | None]:
-        """Read blocks: see `cellmix_dali.Slide.blocks`."""
+        """Read blocks: see `cellmix_dali.slides.Slide.blocks`."""
         return self._read(self.table(level), level, columns, rows)
 
     def reader(self, level: int, *, scans: bool = False, height: int | None = None) -> BlockReader:
-        """Make a reader for many blocks of a level: see `cellmix_dali.Slide.block_reader`."""
+        """Make a reader for many blocks of a level: see `cellmix_dali.slides.Slide.block_reader`."""
         table = self.table(level)
         if height is not None:
             step = table.row_step
