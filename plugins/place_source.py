@@ -56,10 +56,10 @@ class PlaceSource(TileSource):
         *,
         batch_size: int,
         steps: int,
-        seed: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
-        on_error: str = "replace",
+        seed: int,
+        rank: int,
+        world_size: int,
+        on_error: str,
         **reading: Any,
     ) -> None:
         order = PlaceOrder(batch_size, steps, seed=seed, rank=rank, world_size=world_size)
