@@ -23,6 +23,9 @@ CHOSEN: dict[str, dict[str, Any]] = {
     "sampling.slide_tissue": {"_MASK_SIZE": 1024},
     "sampling.permutation": {"_STREAM": 1, "_SMALL": 65536, "_ROUNDS": 8},
     "tables.splits": {"_STREAM": 4},
+    "stain.pixels": {"_STREAM": 0x5741},
+    "embedding.bags": {"_ORDER": 17, "_CHOICE": 18},
+    "comparison.differences": {"_LEAST_PAIRS": 6, "_DRAWS": 10000, "_SEED": 0},
     # Seconds, and how often.
     "jobs.cluster": {"_WAIT_FOR_WORKERS": 120},
     "jobs.processes": {"_STILLBORN": 3, "_AHEAD": 4, "_PATIENCE": 5.0},
@@ -43,6 +46,13 @@ CHOSEN: dict[str, dict[str, Any]] = {
     "slides.usual_blocks": {"_MOST_BYTES": 2**24},
     "storage.aside": {"_BUFFER": 2**20, "_EARLY": 2**24},
     "storage.buffers": {"_LEAST": 65536},
+    # What several processes, and versions, know of the files that stand for objects.
+    "storage.mirror": {
+        **{"REQUESTS": 64, "JOINED": 2**15, "PAGE": 2**12, "_MOST_BYTES": 2**20, "_HEADER": 4096},
+        **{"_TOUCHED": 30.0, "_TIDIED": 64},
+    },
+    "storage.sending": {"_PAUSE": 0.5, "_AGAIN": 30.0, "_AT_ONCE": 16, "_WAITING": 2**33},
+    "storage.stores": {"HEAD_BYTES": 2**16, "STORE_SECONDS": 30.0, "_ONE_REQUEST": 2**25, "_PART_BYTES": 2**23},
     "storage.open_file": {"_MOST_OPEN": 4096, "_PASSING": 4},
     "tables.tile_table": {"_ROWS_AT_ONCE": 2**20},
     # Beyond what is taken: a file that asks for more is refused.
