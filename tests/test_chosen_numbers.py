@@ -48,8 +48,13 @@ CHOSEN: dict[str, dict[str, Any]] = {
     "storage.buffers": {"_LEAST": 65536},
     # What several processes, and versions, know of the files that stand for objects.
     "storage.mirror": {
-        **{"REQUESTS": 64, "JOINED": 2**15, "PAGE": 2**12, "_MOST_BYTES": 2**20, "_HEADER": 4096},
-        **{"_TOUCHED": 30.0, "_TIDIED": 64},
+        "REQUESTS": 64,
+        "JOINED": 2**15,
+        "PAGE": 2**12,
+        "_MOST_BYTES": 2**20,
+        "_HEADER": 4096,
+        "_TOUCHED": 30.0,
+        "_TIDIED": 64,
     },
     "storage.sending": {"_PAUSE": 0.5, "_AGAIN": 30.0, "_AT_ONCE": 16, "_WAITING": 2**33},
     "storage.stores": {"HEAD_BYTES": 2**16, "STORE_SECONDS": 30.0, "_ONE_REQUEST": 2**25, "_PART_BYTES": 2**23},

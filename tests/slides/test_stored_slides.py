@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import pickle
+import struct
 import warnings
 
 import numpy as np
 import pytest
+import tifffile
 from dicom_files import image, write_dicom
 from slide_files import directory, jpeg, picture, write_tiff
 
 from cellmix_dali import TileTable, grid_tiles, open_slide
 from cellmix_dali.errors import ArgumentError, NotReadError, SlideError
 from cellmix_dali.pipelines import read_table
+from cellmix_dali.slides import tiff_fetch
 from cellmix_dali.slides.block_reader import read_blocks
 from cellmix_dali.slides.inspection import inspect_slide
 
@@ -169,3 +172,7 @@ def test_secrets_in_urls_are_refused_and_not_repeated(url):
     with pytest.raises(ArgumentError, match=r"https://host/\.\.\. holds a query") as caught:
         open_slide(url)
     assert "TOPSECRET" not in str(caught.value)
+
+
+def test_sizes_of_values_are_those_of_the_standard():
+    assert {kind: struct.calcsize(f"<{of}") for kind, of in tifffile.TIFF.DATA_FORMATS.items()} == tiff_fetch._SIZES
