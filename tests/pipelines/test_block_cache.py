@@ -8,6 +8,8 @@ import pytest
 from cellmix_dali import open_slide
 from cellmix_dali.pipelines import _block_cache
 from cellmix_dali.pipelines._block_cache import DecodedBlocks, Place
+from cellmix_dali.pipelines._block_decoders import block_decoder
+from cellmix_dali.slides.stream_kinds import KINDS
 from cellmix_dali.synthetic import RenderedSlide
 
 PLACES: list[Place] = [(0, 0), (1, 0), (2, 1), (3, 1), (0, 3)]
@@ -42,3 +44,9 @@ def test_as_many_blocks_are_kept_as_there_is_room_for_the_newest_first(
         second = blocks.pixels((0, 0))
         assert second is not None
         np.testing.assert_array_equal(second, slide.read_region(0, 0, 0, 256, 256))
+
+
+def test_jpeg_of_any_colour_is_decoded_by_the_host_alone() -> None:
+    """DALI's pipeline takes a batch's time for a block; it decodes what the host cannot."""
+    chosen = {kind: type(block_decoder(kind, device="cpu", num_threads=1)).__name__ for kind in KINDS}
+    assert chosen == {"rgb jpeg": "_Host", "ycbcr jpeg 4:2:0": "_Host", "jpeg 2000": "_Dali"}
