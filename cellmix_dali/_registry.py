@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, MutableMapping
 from importlib.metadata import EntryPoint, entry_points
+from inspect import isabstract
 from threading import RLock
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from cellmix_dali.errors import ArgumentError, unknown_name
 __all__ = ["Registry", "folded"]
 
 Value = TypeVar("Value")
+_Class = TypeVar("_Class", bound="type[Any]")
 
 
 def folded(name: object) -> str:
@@ -57,6 +59,40 @@ class Registry(MutableMapping[str, Value]):
         if folded(name) in {folded(known) for known in (*self._values, *self._reserved)}:
             raise ArgumentError(f"There is a {self._what} {name!r} already: give yours another name.")
         self._values[name] = value
+
+    def of_classes(
+        self, name: str, base: type[Any], needs: str, *, has: tuple[str, ...] = ()
+    ) -> Callable[[_Class], _Class]:
+        """Return the decorator that registers a class, which then knows its ``name``.
+
+        Parameters
+        ----------
+        name : str
+            The name.
+        base : type
+            What the class is derived from; nothing abstract of it may be left.
+        needs : str
+            What is to be decorated, for messages: "a class of StainMethod that has fit".
+        has : tuple of str
+            Attributes that it must have.
+
+        Raises
+        ------
+        ArgumentError
+            If the name is taken, or no text, or another thing is decorated.
+        """
+        if not isinstance(name, str) or not name:
+            raise ArgumentError(f"A {self._what} cannot be named {name!r}: give a text.")
+
+        def register(of: _Class) -> _Class:
+            fits = isinstance(of, type) and issubclass(of, base) and not isabstract(of)
+            if not fits or not all(getattr(of, each, None) for each in has):
+                raise ArgumentError(f"{of!r} cannot be a {self._what}: give {needs}.")
+            self.add(name, of)  # type: ignore[arg-type]
+            of.name = name
+            return of
+
+        return register
 
     def canonical(self, name: object) -> str:
         """Return the registered spelling of a name; case, "-" and "_" make no difference.

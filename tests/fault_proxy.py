@@ -7,7 +7,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from loopback import Loopback
 
 _OF_A_HOP = {"connection", "transfer-encoding", "keep-alive", "content-length"}
 
@@ -26,46 +28,14 @@ class FaultProxy:
         self.latency = 0.0
         self.happened: Counter[str] = Counter()
         self._port, self._count, self._lock = port, 0, threading.Lock()
-        proxy = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-            def do_HEAD(self) -> None:
-                proxy.hand_on(self)
-
-            def do_GET(self) -> None:
-                proxy.hand_on(self)
-
-            def do_PUT(self) -> None:
-                proxy.hand_on(self)
-
-            def do_POST(self) -> None:
-                proxy.hand_on(self)
-
-            def do_DELETE(self) -> None:
-                proxy.hand_on(self)
-
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-            request_queue_size = 256
-
-            def handle_error(self, *_: object) -> None:
-                pass  # connections that are cut
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+        self._server = Loopback(self.hand_on)
 
     @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return self._server.address
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.close()
 
     def hand_on(self, request: BaseHTTPRequestHandler) -> None:
         body = request.rfile.read(int(request.headers.get("Content-Length") or 0))

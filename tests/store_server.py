@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape, unescape
+
+from loopback import Loopback
 
 
 @dataclass
@@ -35,45 +37,14 @@ class StoreServer:
     fault: Callable[[int, Asked], str | None] = lambda _, __: None
     parts: dict[str, dict[int, bytes]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _server: ThreadingHTTPServer = field(init=False)
+    _server: Loopback = field(init=False)
 
     def __post_init__(self) -> None:
-        store = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-            def do_HEAD(self) -> None:
-                store.answer(self)
-
-            def do_GET(self) -> None:
-                store.answer(self)
-
-            def do_PUT(self) -> None:
-                store.answer(self)
-
-            def do_POST(self) -> None:
-                store.answer(self)
-
-            def do_DELETE(self) -> None:
-                store.answer(self)
-
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-            request_queue_size = 256
-
-            def handle_error(self, *_: object) -> None:
-                pass  # connections that are cut
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+        self._server = Loopback(self.answer)
 
     @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return self._server.address
 
     @property
     def sent(self) -> int:
@@ -81,8 +52,7 @@ class StoreServer:
         return sum(each.length for each in self.asked if each.method == "GET")
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.close()
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         parts = urlsplit(request.path)

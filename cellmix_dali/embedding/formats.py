@@ -8,7 +8,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from inspect import isabstract
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
@@ -16,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._registry import Registry
-from ..errors import ArgumentError
 
 __all__ = ["FORMATS", "FeatureFile", "FeatureFormat", "Features", "register_feature_format"]
 
@@ -119,16 +117,5 @@ def register_feature_format(name: str) -> Callable[[_Class], _Class]:
     ArgumentError
         If the name is taken, or what is decorated is not a class of `FeatureFormat` with all that it asks for.
     """
-
-    def register(of: _Class) -> _Class:
-        known = isinstance(of, type) and issubclass(of, FeatureFormat) and not isabstract(of)
-        if not known or not getattr(of, "places", ()):
-            raise ArgumentError(
-                f"{of!r} cannot be a format of features: give a class of FeatureFormat that has places, content, read "
-                "and attributes."
-            )
-        FORMATS.add(name, of)
-        of.name = name
-        return of
-
-    return register
+    needs = "a class of FeatureFormat that has places, content, read and attributes"
+    return FORMATS.of_classes(name, FeatureFormat, needs, has=("places",))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from inspect import isabstract
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -13,7 +12,6 @@ import numpy.typing as npt
 
 from ..._plain import plain
 from ..._registry import Registry
-from ...errors import ArgumentError
 from ..fits import StainFit
 
 __all__ = ["METHODS", "StainMethod", "register_stain_method"]
@@ -78,14 +76,4 @@ def register_stain_method(name: str) -> Callable[[_Class], _Class]:
     ArgumentError
         If the name is taken, or what is decorated is not a class of `StainMethod` that has `fit`.
     """
-    if not isinstance(name, str) or not name:
-        raise ArgumentError(f"A stain method cannot be named {name!r}: give a text.")
-
-    def register(method: _Class) -> _Class:
-        if not (isinstance(method, type) and issubclass(method, StainMethod)) or isabstract(method):
-            raise ArgumentError(f"{method!r} cannot be a stain method: give a class of StainMethod that has fit.")
-        METHODS.add(name, method)
-        method.name = name
-        return method
-
-    return register
+    return METHODS.of_classes(name, StainMethod, "a class of StainMethod that has fit")
