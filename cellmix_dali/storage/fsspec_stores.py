@@ -6,6 +6,7 @@ version is what the store says of it; it is looked at when the object is opened,
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -34,7 +35,7 @@ def look(url: str, seconds: float) -> tuple[int, str]:
     """
     found = _tried(url, lambda store, path: store.info(path), seconds)
     if found["type"] != "file":
-        raise FileNotFoundError(2, f"there is no such object: {url}")
+        raise FileNotFoundError(errno.ENOENT, f"there is no such object: {url}")
     return _described(found)
 
 
@@ -68,7 +69,7 @@ def _tried(url: str, ask: Callable[[Any, str], _T], seconds: float) -> _T:
         except ImportError as error:
             raise MissingDependencyError(f"{url} is read by fsspec, which needs another package: {error}") from error
         except (FileNotFoundError, NotADirectoryError):
-            raise FileNotFoundError(2, f"there is no such object: {url}") from None
+            raise FileNotFoundError(errno.ENOENT, f"there is no such object: {url}") from None
         except PermissionError:
             raise NotReadError(
                 f"{url} was not read: the store does not take this login, or there is none. fsspec's documentation "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import re
@@ -349,7 +350,7 @@ def _changed(url: str) -> NotReadError:
 def _refused(url: str, error: Exception, done: str = "read") -> Exception:
     """What a store's refusal means; never in its own words, which may hold addresses with signatures."""
     if isinstance(error, FileNotFoundError):
-        return FileNotFoundError(2, f"there is no such object: {url}")
+        return FileNotFoundError(errno.ENOENT, f"there is no such object: {url}")
     kind, text, scheme = type(error).__name__, str(error), url.partition("://")[0]
     login = _CREDENTIALS["https" if scheme == "http" else scheme]
     if kind == "PreconditionError":
