@@ -174,13 +174,13 @@ def test_threads_wait_until_there_is_room() -> None:
 def test_a_forked_child_opens_its_own(many: list[Path]) -> None:
     with open_slide(many[0]) as slide:
         assert slide._pixels is not None
-        file, handle = slide._file(0), slide._pixels.handle()
+        file, handle = slide._blocks._file(0), slide._pixels.handle()
         child = os.fork()
         if not child:
-            own = slide._file(0) is not file and slide._pixels.handle() is not handle
-            os._exit(0 if own and os.pread(slide._file(0).number, 2, 0) == b"II" else 1)
+            own = slide._blocks._file(0) is not file and slide._pixels.handle() is not handle
+            os._exit(0 if own and os.pread(slide._blocks._file(0).number, 2, 0) == b"II" else 1)
         assert os.waitpid(child, 0)[1] == 0
-        assert slide._file(0) is file
+        assert slide._blocks._file(0) is file
         assert slide._pixels.handle() is handle
         assert os.pread(file.number, 2, 0) == b"II"
 
