@@ -28,7 +28,7 @@ from .states import changed_file, location_of
 if TYPE_CHECKING:
     import shapely
 
-__all__ = ["CollectionIndex", "forget_indexes", "index_at", "job_index", "open_with"]
+__all__ = ["CollectionIndex", "forget_indexes", "index_at", "index_place", "job_index", "open_with"]
 
 
 class CollectionIndex:
@@ -192,6 +192,17 @@ class CollectionIndex:
 def open_with(index: CollectionIndex | None, slide: str | os.PathLike[str]) -> Slide:
     """Open a slide by an index, or by its file where there is none; raises as `open_slide` does."""
     return open_slide(slide) if index is None else index.open(slide)
+
+
+def index_place(index: str | os.PathLike[str] | None) -> Path | None:
+    """Return where the index that a job is told of lies, absolute; None where it is told of none.
+
+    Raises
+    ------
+    ArgumentError
+        If it is not a path.
+    """
+    return None if index is None else home_expanded(path_of("The index", index)).absolute()
 
 
 @functools.lru_cache(maxsize=1)

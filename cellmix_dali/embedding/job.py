@@ -14,12 +14,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .._arguments import path_of
 from ..collection import CollectionIndex
+from ..collection.index import index_place
 from ..errors import CellMixDaliError, SlideError, kind_of
 from ..jobs.attempt import is_of_the_moment
 from ..storage.aside import remove_parts, write_aside
-from ..storage.paths import home_expanded
 from ..storage.patience import RETRY_SECONDS, Retry
 from ..storage.results import results_in
 from ..storage.sending import ResultFiles
@@ -121,8 +120,8 @@ def embed_slides(
     Retry(seconds=retry_seconds)  # refuses what is no time
     recipe, notes = recipe_of(model, recipe or TileRecipe())
     found = find_sources(sources, recipe, coordinates)
-    if index is not None:
-        place = home_expanded(path_of("The index", index)).absolute()
+    place = index_place(index)
+    if place is not None:
         if shard is None:
             paths, mpps = [slide.path for slide in found.slides], [slide.mpp for slide in found.slides]
             known = index_slides(paths, mpps, found.recipe, place, retry_seconds=retry_seconds)
@@ -141,9 +140,9 @@ def embed_slides(
         with EmbedFolder(folder / name, asked, resume=resume) as records:
             job = _Job(folder, records, found, slides, model, file_format, retry_seconds, progress)
             job.check = kept.check
-            for place in (folder, *{path.parent for path in files_of(folder, file_format, "name")}):
-                if shard is None and place.is_dir():
-                    remove_parts(place)
+            for inner in (folder, *{path.parent for path in files_of(folder, file_format, "name")}):
+                if shard is None and inner.is_dir():
+                    remove_parts(inner)
             job.run(decoder=decoder, num_threads=num_threads)
             result = job.finish(notes, asked)
     return replace(result, folder=kept.place, report=kept.place / name)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from .. import _arguments
-from ..collection.index import forget_indexes
+from ..collection.index import forget_indexes, index_place
 from ..errors import NOT_READ, ArgumentError, NotReadError
 from ..jobs.asked import differences
 from ..jobs.deadline import forget_deadlines
@@ -118,22 +118,31 @@ def fit_stains(
             "(overwrite=True), or give another file."
         )
     folder = path.with_name(f"{path.name}.job")
-    place = None if index is None else home_expanded(_arguments.path_of("The index", index)).absolute()
+    place = index_place(index)
     tasks = [replace(task, index=place) for task in _tasks(slides, folder, settings)]
     with _StainFolder(folder, path, settings, resume=resume, overwrite=overwrite) as kept:
         forget_deadlines(folder)
         if place is not None:
-            how: Any = {"workers": workers, "scheduler": scheduler, "slide_timeout": slide_timeout}
-            paths, mpps = [task.slide for task in tasks], [task.mpp for task in tasks]
-            index_slides(paths, mpps, settings, place, look=True, retry_seconds=retry_seconds, **how)
-        with closing(make_executor(do_task, lost_task, workers, scheduler)) as executor:
-            job = _Job(tasks, kept, executor, progress, retry_seconds, slide_timeout)
+            index_slides(
+                [task.slide for task in tasks],
+                [task.mpp for task in tasks],
+                settings,
+                place,
+                look=True,
+                workers=workers,
+                scheduler=scheduler,
+                retry_seconds=retry_seconds,
+                slide_timeout=slide_timeout,
+            )
+        with (
+            closing(make_executor(do_task, lost_task, workers, scheduler)) as executor,
+            closing(_Job(tasks, kept, executor, progress, retry_seconds, slide_timeout)) as job,
+        ):
             if settings.of_any_scale and not mixed_resolutions and len(tasks) > 1:
                 job.check_scale()
             job.run()
         table = StainTable([job.rows[task.number] for task in tasks], settings.to_json())
         table.save(path)
-        forget_indexes()
         shutil.rmtree(folder, ignore_errors=True)
     return table
 
@@ -231,6 +240,10 @@ class _Job:
         self.retry_seconds, self.in_vain = retry_seconds, False
         self.timeout = timeout if executor.in_processes else None
         self.rows = {task.number: row for task in tasks if (row := _kept(task, folder.done)) is not None}
+
+    def close(self) -> None:
+        """Let go of what this process holds for its tasks."""
+        forget_indexes()
 
     def check_scale(self) -> None:
         """Refuse slides whose tiles would be of different scale; the workers look, as a slide may crash a library."""

@@ -9,18 +9,16 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 from .. import _arguments
 from .._urls import place_name
 from ..collection import CollectionIndex
-from ..collection.index import forget_indexes
+from ..collection.index import forget_indexes, index_place
 from ..errors import DAMAGED, NOT_READ, ArgumentError
 from ..jobs.deadline import TIMEOUTS, forget_deadlines
 from ..jobs.executor import Executor, carry_out, make_executor
 from ..storage.aside import remove_parts
 from ..storage.moment import may_be_file
-from ..storage.paths import home_expanded
 from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT, Retry
 from ..storage.results import results_in
 from ..storage.sending import ResultFiles
@@ -138,7 +136,7 @@ def tile_slides(
     if settings.augment is not None:
         augmenter_of(settings.augment, settings.tile_size, settings.augment_seed)  # refuses what cannot be used
     collection = find_slides([sources] if isinstance(sources, str | Path) else sources, settings)
-    place = None if index is None else home_expanded(_arguments.path_of("The index", index)).absolute()
+    place = index_place(index)
     if place is not None and shard is not None:
         CollectionIndex(place)  # which says what is wrong
     slides = collection.slides if shard is None else shard.slides(collection.slides)
@@ -164,10 +162,17 @@ def tile_slides(
                     remove_parts(folder / name)
             forget_deadlines(folder, hung)
             if place is not None and shard is None:
-                patience = {"retry_seconds": retry_seconds, "slide_timeout": slide_timeout}
-                paths, mpps = [slide.path for slide in slides], [slide.mpp for slide in slides]
-                how: Any = patience | {"workers": workers, "scheduler": scheduler}
-                index_slides(paths, mpps, settings, place, look=True, **how)
+                index_slides(
+                    [slide.path for slide in slides],
+                    [slide.mpp for slide in slides],
+                    settings,
+                    place,
+                    look=True,
+                    workers=workers,
+                    scheduler=scheduler,
+                    retry_seconds=retry_seconds,
+                    slide_timeout=slide_timeout,
+                )
             with (
                 closing(make_executor(do_task, lost_task, workers, scheduler, preload=WORK)) as executor,
                 closing(_Job(folder, settings, collection, manifest, executor, progress, retry_seconds)) as job,

@@ -17,6 +17,7 @@ from stained_images import HAEMATOXYLIN, stained
 
 from cellmix_dali import SlideList
 from cellmix_dali.collection import CollectionIndex
+from cellmix_dali.collection.index import job_index
 from cellmix_dali.errors import ArgumentError, NotReadError
 from cellmix_dali.stain import SlideStain, StainSettings, StainTable, fit_stains, job, tasks
 from cellmix_dali.stain.methods import Macenko, Vahadane
@@ -103,6 +104,18 @@ def test_an_index_gives_the_same_stains_and_its_tissue_is_not_looked_for_again(
     assert rows(fit(slides, tmp_path / "second.parquet", index=place)) == rows(plain)
     with pytest.raises(AssertionError, match="looked at"):
         tasks._done(job._tasks(slides[:1], tmp_path, TINY)[0])
+
+
+def test_a_job_that_is_interrupted_lets_go_of_its_index(slides: list[Path], tmp_path: Path) -> None:
+    """The next one in this process may find another index there."""
+
+    def interrupt(*_: object) -> None:
+        assert job_index.cache_info().currsize == 1
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(slides, tmp_path / "stains.parquet", index=tmp_path / "collection.index", progress=interrupt)
+    assert job_index.cache_info().currsize == 0
 
 
 def test_a_task_is_the_same_in_another_process(slides: list[Path], tmp_path: Path) -> None:
