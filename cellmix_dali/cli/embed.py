@@ -122,8 +122,10 @@ def embed(
     interrupted goes on with --resume. Exit code: 0 all good, 3 slides failed or tiles were lost (0 with
     --skip-bad-slides, if there are tiles), 2 wrong use, 1 the job had to stop (a full disk) and can be resumed.
     """
+    from ..embedding.formats import usable_format
+
     console, errors = Console(), Console(stderr=True)
-    part = _shard(shard)
+    part, kind = _shard(shard), usable_format(file_format)
     settings = ModelSettings(
         weights=weights,
         pretrained=pretrained,
@@ -150,7 +152,7 @@ def embed(
             out,
             opened,
             recipe,
-            file_format=file_format,
+            file_format=kind,
             coordinates=coords,
             resume=resume,
             mixed_resolutions=grid.mixed_resolutions,

@@ -73,7 +73,7 @@ class FeatureBags(Bags):
         place = asked_for(home_expanded(folder))
         inner = asked_for(place / "h5_files")
         place = inner if inner.is_dir() else place
-        self._files = tuple(sorted(path for suffix in suffixes() for path in place.glob(f"*{suffix}")))
+        self._files = tuple(sorted({path for suffix in suffixes() for path in place.glob(f"*{suffix}")}))
         if not self._files:
             raise ArgumentError(f"There are no features in {place}: make them with `cellmix-dali embed`.")
         self.names = tuple(map(name_of, self._files))

@@ -12,7 +12,6 @@ from .._arguments import path_of
 from ..errors import ArgumentError
 from ..storage.aside import write_aside
 from ..storage.foreign_files import reading
-from . import hdf5, parquet, zarr_group  # noqa: F401 (their formats register themselves)
 from .formats import FORMATS, FeatureFile, FeatureFormat
 
 __all__ = ["files_of", "name_of", "read_attributes", "read_features", "suffixes", "write_features"]

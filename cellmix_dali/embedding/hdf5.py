@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError
-from .formats import FeatureFile, FeatureFormat, Features, register_feature_format
+from ._registered import FeatureFile, FeatureFormat, Features, register_feature_format
 
 __all__ = ["Clam", "Trident"]
 

@@ -31,7 +31,7 @@ from ..tiling.slides import JobSlide
 from .asked import asked_for, check_scale, recipe_of, slides_of
 from .features import Clock, FeaturesOfSlides, SlideFeatures
 from .files import files_of, write_features
-from .formats import FORMATS, FeatureFile
+from .formats import FORMATS, FeatureFile, usable_format
 from .maps import slide_picture
 from .model import FeatureModel
 from .outcome import EmbedResult, EmbedState, SlideOutcome
@@ -114,8 +114,7 @@ def embed_slides(
     WriteError
         If results cannot be written, as on a full disk. The job can be resumed, as after any other end.
     """
-    file_format = FORMATS.canonical(file_format)
-    FORMATS[file_format]().check()
+    file_format = usable_format(file_format)
     files = ResultFiles("embedding job", _RECORDS, tuple(place.format("*") for place in FORMATS[file_format].places))
     Retry(seconds=retry_seconds)  # refuses what is no time
     recipe, notes = recipe_of(model, recipe or TileRecipe())

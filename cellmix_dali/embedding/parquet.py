@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ..errors import ArgumentError
-from .formats import FeatureFile, FeatureFormat, Features, register_feature_format
+from ._registered import FeatureFile, FeatureFormat, Features, register_feature_format
 
 __all__ = ["Parquet"]
 
@@ -27,6 +25,9 @@ class Parquet(FeatureFormat):
 
     def content(self, of: FeatureFile) -> tuple[bytes, ...]:
         """See `FeatureFormat.content`."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         kind = pa.from_numpy_dtype(of.features.dtype)
         numbers = pa.FixedSizeListArray.from_arrays(pa.array(of.features.reshape(-1), kind), of.features.shape[1])
         table = pa.table({"x": of.coords[:, 0], "y": of.coords[:, 1], "features": numbers})
@@ -37,6 +38,8 @@ class Parquet(FeatureFormat):
 
     def read(self, path: Path) -> Features:
         """See `FeatureFormat.read`."""
+        import pyarrow.parquet as pq
+
         table = pq.read_table(path)
         if not {"x", "y", "features"} <= set(table.column_names):
             raise ArgumentError(f"{path} has no columns x, y and features: it is not a file of features.")
@@ -46,5 +49,7 @@ class Parquet(FeatureFormat):
 
     def attributes(self, path: Path) -> dict[str, Any]:
         """See `FeatureFormat.attributes`."""
+        import pyarrow.parquet as pq
+
         told: dict[str, Any] = json.loads((pq.read_schema(path).metadata or {}).get(_TOLD.encode(), b"{}"))
         return told

@@ -6,6 +6,8 @@ entries are not compressed once more. Chunks hold whole tiles, so a bag can be r
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +18,7 @@ import numpy as np
 
 from .._plain import plain
 from ..errors import ArgumentError, MissingDependencyError
-from .formats import FeatureFile, FeatureFormat, Features, register_feature_format
+from ._registered import FeatureFile, FeatureFormat, Features, register_feature_format
 
 __all__ = ["Zarr"]
 
@@ -48,16 +50,23 @@ class Zarr(FeatureFormat):
 
     def read(self, path: Path) -> Features:
         """See `FeatureFormat.read`."""
-        with _zarr().storage.ZipStore(path, mode="r") as store:
-            group = _zarr().open_group(store, mode="r")
+        with _opened(path) as group:
             if not {"features", "coords"} <= set(group):
                 raise ArgumentError(f"{path} has no arrays 'features' and 'coords' (it has: {', '.join(group)}).")
             return np.asarray(group["features"]), np.asarray(group["coords"])
 
     def attributes(self, path: Path) -> dict[str, Any]:
         """See `FeatureFormat.attributes`."""
-        with _zarr().storage.ZipStore(path, mode="r") as store:
-            return dict(_zarr().open_group(store, mode="r").attrs)
+        with _opened(path) as group:
+            return dict(group.attrs)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The group in a file, open in the block."""
+    zarr = _zarr()
+    with zarr.storage.ZipStore(path, mode="r") as store:
+        yield zarr.open_group(store, mode="r")
 
 
 def _zarr() -> Any:

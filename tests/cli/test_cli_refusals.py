@@ -35,6 +35,8 @@ REFUSED = [
     ("tile slides --out new --mpp 0.5 --level 1", "only one"),
     ("tile slides --out new --overlap 256", "overlap=256"),
     ("tile slides --out new --annotations-origin top", "annotations-origin"),
+    ("embed slides --model timm:vit --out new --format gif", "format"),
+    ("embed slides --model timm:vit --out new --shard 3/2", "shard"),
     ("train slides list.csv --method CutMax", "CutMax"),
     ("train slides list.csv --method CutMix --patch-size 32", "patch-size"),
     ("train slides list.csv --patch-size 30", "30"),
