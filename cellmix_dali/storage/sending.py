@@ -116,14 +116,20 @@ class SentResults(Results):
 
     @contextmanager
     def under_way(self) -> Iterator[None]:
-        """Send in the background what is finished in the block."""
+        """Send in the background what is finished in the block; if an error ends it, another machine can go on."""
         thread = Thread(target=self._run, name="cellmix-dali-results", daemon=True)
         thread.start()
+        whole = False
         try:
             yield
+            whole = True
         finally:
             self._end.set()
             thread.join()
+            if not whole and self._noted and self._error is None:  # one that has sent nothing says nothing, either
+                with suppress(CellMixDaliError, OSError):  # what ended the block is what is told
+                    self._send_records()
+                    self._send_note()
 
     def _run(self) -> None:
         pause = _PAUSE
@@ -131,7 +137,7 @@ class SentResults(Results):
             began = time.monotonic()
             try:
                 self._send(self._ready())
-                if time.monotonic() - self._noted > _AGAIN:
+                if self._noted and time.monotonic() - self._noted > _AGAIN:
                     self._send_note()
             except (CellMixDaliError, OSError) as error:
                 self._error = error if isinstance(error, CellMixDaliError) else _not_sent(self._url, error)
@@ -143,15 +149,19 @@ class SentResults(Results):
         self.check()
         # The records of the job last: what they name is there when they are.
         self._send([of for of in self._ready(last=True) if not self._is_record(of[0])])
-        self._send([of for of in self._ready(last=True) if self._is_record(of[0])])
+        self._send_records()
         with sending(self._url):
             gone = [name for name in self._sent if not (self.folder / name).exists()]
             remove([f"{self._url}/{name}" for name in gone])
             for name in gone:
                 del self._sent[name]
-            self._send_note()
+        self._send_note()
         rmtree(self.folder, ignore_errors=True)
         rmtree(self.own, ignore_errors=True)
+
+    def _send_records(self) -> None:
+        """Send the records of the job as they are now."""
+        self._send([of for of in self._ready(last=True) if self._is_record(of[0])])
 
     def _is_record(self, name: str) -> bool:
         return any(fnmatch(name, each) for each in self._files.records)
@@ -225,7 +235,7 @@ class SentResults(Results):
     def restore(self, *, resume: bool, whole: bool) -> None:
         """Make this machine's folder what is in the store, where that is not older."""
         there = {of.url.removeprefix(f"{self._url}/"): of for of in all_below(self._url)}
-        own = _read_note(self.own / self._note_name) if (self.own / self._note_name).exists() else {}
+        own = _read_note(self.own / self._note_name)
         if own and not there and not resume:  # somebody has removed it all, to begin anew
             rmtree(self.folder, ignore_errors=True)
             own = {}
@@ -300,7 +310,7 @@ def _size(path: Path) -> int:
 
 
 def _read_note(path: Path) -> dict[str, _Sent]:
-    """What was sent; a note that is damaged says nothing."""
+    """What was sent; a note that is not there, or damaged, says nothing."""
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         return {str(name): _Sent(*of) for name, of in json.loads(path.read_bytes())["files"].items()}
     return {}

@@ -15,7 +15,7 @@ from cellmix_dali.errors import ArgumentError
 from cellmix_dali.shards import open_tiles
 from cellmix_dali.storage import sending
 from cellmix_dali.storage.aside import WriteError
-from cellmix_dali.tiling import TilingSettings, tile_slides
+from cellmix_dali.tiling import TilingSettings, job, tile_slides
 from cellmix_dali.tiling.job_shard import JobShard
 
 SETTINGS = TilingSettings(256, tissue=0.0, shard_size=8)
@@ -115,6 +115,35 @@ def test_a_job_goes_on_from_the_store(store, slides, local, tmp_path, monkeypatc
     assert not shards & {of.path.removeprefix("archive/out/") for of in later if of.method == "PUT"}  # not made again
     if not verify:
         assert not [of for of in later if of.method == "GET" and of.path.endswith(".tar")]
+
+
+def test_a_job_that_an_error_ends_sends_its_records_before_it_goes(store, slides, local, tmp_path, monkeypatch):
+    monkeypatch.setattr(sending, "_PAUSE", 0.02)  # records and notes are sent again after 30 s only
+    interrupted(store, slides)
+    another_machine(monkeypatch, tmp_path)
+    shards = {name for name in sent(store) if name.endswith(".tar")}
+    count = len(store.asked)
+    tile_slides(slides, OUT, SETTINGS, workers=0, resume=True)
+    check_same(store, local)
+    assert shards
+    assert not shards & {of.path.removeprefix("archive/out/") for of in store.asked[count:] if of.method == "PUT"}
+
+
+def test_a_job_that_is_refused_late_sends_nothing(store, slides, tmp_path, monkeypatch):
+    monkeypatch.setattr(sending, "_PAUSE", 0.0)
+    tile_slides(slides, OUT, SETTINGS, workers=0)
+    another_machine(monkeypatch, tmp_path)
+    before, count = sent(store), len(store.asked)
+
+    def refused(*_, **__):
+        time.sleep(0.3)
+        raise Killed
+
+    monkeypatch.setattr(job, "Manifest", refused)
+    with pytest.raises(Killed):
+        tile_slides(slides, OUT, SETTINGS, workers=0)
+    assert not [of for of in store.asked[count:] if of.method in {"PUT", "DELETE"}]
+    assert sent(store) == before
 
 
 def test_a_finished_job_is_left_as_it_is_and_refused_without_resume(store, slides, local):
