@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cellmix_dali._imagenet import MEAN, STD
 from cellmix_dali.errors import ArgumentError, unknown_name
 
 from .colour import coloured
@@ -18,10 +19,6 @@ from .image_shape import require_channels, require_tile_size
 from .plan_arrays import PlanNodes
 
 __all__ = ["DTYPES", "MEAN", "STD", "channel_numbers", "normalise"]
-
-#: ImageNet's means and standard deviations of R, G, B in [0, 1], as pretrained models expect them.
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 
 
 def channel_numbers(name: str, values: Sequence[float]) -> tuple[float, float, float]:

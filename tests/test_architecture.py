@@ -14,7 +14,7 @@ PACKAGE = ROOT / "cellmix_dali"
 FLOORS = [
     (
         *("errors", "_arguments", "_cached", "_compiled", "_compiled_cache", "_compiled_key", "_cores", "_front"),
-        *("_plain", "_random", "_ranks", "_registry", "_urls", "_user_cache"),
+        *("_imagenet", "_plain", "_random", "_ranks", "_registry", "_urls", "_user_cache"),
     ),
     ("storage",),
     ("jobs",),

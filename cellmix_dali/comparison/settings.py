@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .._arguments import integer
 from ..errors import ArgumentError, unknown_name
 from ..training import TrainingSettings, check_settings
+from ..training.models import is_ours
 from .arms import Arm, candidates, make_arms, recipe_of
 from .records import BASELINE
 
@@ -131,7 +132,7 @@ class ComparisonSettings:
         common = self.data.common() | {name: getattr(self, name) for name in _COMMON}
         for name in ("mean", "std"):
             given = common.pop(name)
-            if given is not None or ":" in self.model:  # our own models say nothing: ImageNet's, as ever
+            if given is not None or not is_ours(self.model):  # those say nothing: ImageNet's, as ever
                 common[name] = given or "the model's"
         if self.also_test:
             common["also_test"] = {change: recipe_of(change) for change in self.also_test}

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from .._arguments import integer, number
+from .._imagenet import MEAN, STD
 from ..errors import ArgumentError
 
 __all__ = ["ModelConfiguration"]
-
-#: ImageNet's means and standard deviations of R, G, B in [0, 1].
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +36,8 @@ class ModelConfiguration:
         If a value cannot be used.
     """
 
-    mean: tuple[float, ...] = _MEAN
-    std: tuple[float, ...] = _STD
+    mean: tuple[float, ...] = MEAN
+    std: tuple[float, ...] = STD
     size: int | None = None
     mpp: float | None = None
     said_by: str = "the model says nothing: ImageNet's normalisation"

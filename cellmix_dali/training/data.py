@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
-from .configuration import ModelConfiguration
-
 if TYPE_CHECKING:
     from ..curriculum import Curriculum
     from ..pipelines import Loader
     from ..plugins import Augment, PlanSource, Source
+    from .configuration import ModelConfiguration
     from .settings import TrainingSettings
 
 __all__ = ["Making", "Samples", "TrainingData"]
@@ -34,20 +33,20 @@ class Making:
         Number of classes.
     batch_size : int
         Samples per batch; smaller than the settings' where there are few samples.
+    normalisation : ModelConfiguration
+        What images are normalised by.
     curriculum : Curriculum, optional
         Of CellMix's methods.
     fault_file : Path, optional
         Where bad samples are listed.
-    normalisation : ModelConfiguration
-        What images are normalised by.
     """
 
     settings: TrainingSettings
     classes: int
     batch_size: int
+    normalisation: ModelConfiguration
     curriculum: Curriculum | None = None
     fault_file: Path | None = None
-    normalisation: ModelConfiguration = field(default_factory=ModelConfiguration)
 
 
 class Samples(Protocol[S]):

@@ -11,7 +11,7 @@ from .timm_models import HUB, TIMM, timm_model
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["MODELS", "check_model", "default_learning_rate", "make_model", "own_model"]
+__all__ = ["MODELS", "check_model", "default_learning_rate", "is_ours", "make_model", "own_model"]
 
 #: Our own models, and the learning rates (AdamW) that suit them when they are trained from nothing.
 MODELS = {"small_cnn": 3e-3, "vit": 1e-3}
@@ -49,6 +49,11 @@ def check_model(name: str, image_size: int, *, pretrained: bool = False) -> None
             f"image_size={image_size}: the model 'vit' cuts images into patches of {_VIT_PATCH} pixels; give a "
             f"multiple of it, such as {image_size // _VIT_PATCH * _VIT_PATCH}."
         )
+
+
+def is_ours(name: str) -> bool:
+    """Return whether a model is one of `MODELS`, which say nothing of their images."""
+    return _FORMERLY.get(name, name) in MODELS
 
 
 def default_learning_rate(name: str) -> float:

@@ -101,10 +101,8 @@ def run_training(
             data, settings, listener=Listener(on_batch, on_epoch, on_timing), keep=keep, fault_file=out / "faults.jsonl"
         )
     saved = {"model": run.state, "name": settings.model, "classes": data.classes, "size": data.source.size}
-    normalised = {name: run.normalisation.to_json()[name] for name in ("mean", "std", "from")}
-    torch.save(
-        saved | {"epoch": run.best_epoch, "mean": normalised["mean"], "std": normalised["std"]}, out / "model.pt"
-    )
+    normalised = {"mean": list(run.normalisation.mean), "std": list(run.normalisation.std)}
+    torch.save(saved | normalised | {"epoch": run.best_epoch}, out / "model.pt")
     _draw(data, settings, run, out, console)
     figures = {
         name: dict(tested.scores) | {"confusion": tested.confusion.tolist()} for name, tested in run.tested.items()
@@ -115,7 +113,7 @@ def run_training(
         "split": data.split,
         "samples": {"unit": unit, **counts, "size": data.source.size},
         "settings": told,
-        "normalisation": normalised,
+        "normalisation": normalised | {"from": run.normalisation.said_by},
         "parameters": run.parameters,
         "epochs": run.epochs,
         "final": {"epoch": run.best_epoch} | figures,

@@ -116,7 +116,7 @@ def train_and_test(
     device = torch.device("cuda" if settings.device == "gpu" else "cpu")
     torch.manual_seed(settings.seed)
     model = make_model(settings.model, len(data.classes), source.size, pretrained=settings.pretrained).to(device)
-    making = Making(settings, len(data.classes), batch, curriculum, fault_file, settings.normalisation(model))
+    making = Making(settings, len(data.classes), batch, settings.normalisation(model), curriculum, fault_file)
     earlier: dict[str, Any] = {}
     with ExitStack() as stack:
         loader: Any = stack.enter_context(source.train_loader(data.train, making))

@@ -20,8 +20,10 @@ def test_what_images_are_normalised_by_is_common_to_all_runs(tmp_path: Path) -> 
         run = settings.of_run(arm, CHOSEN)
         assert (run.mean, run.std) == ((0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
     images = write_images(tmp_path / "images")
-    assert {"mean", "std"}.isdisjoint(small(images).common())  # as in folders of before
-    assert small(images, model="timm:vit").common()["mean"] == "the model's"
+    for model in ("small_cnn", "cnn", "vit"):
+        assert {"mean", "std"}.isdisjoint(small(images, model=model).common())  # as in folders of before
+    for model in ("timm:vit", "module:function", "/models/a folder"):
+        assert small(images, model=model).common()["mean"] == "the model's"
     only = {"methods": ("none",), "test_folds": ("0",), "epochs": 1}
     compare(small(images, **only), tmp_path / "out", workers=0)
     with pytest.raises(ArgumentError, match=r"mean was .*is \[0\.1, 0\.2, 0\.3\]"):
