@@ -32,6 +32,8 @@ def main() -> None:
     parser.add_argument("--many", type=int, default=1000, help="Slides of the case that waits for a first batch.")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--requests", type=int, nargs="*", default=[64], help="Requests in flight of a process.")
+    parser.add_argument("--bandwidth", type=float, help="Megabytes per second that the store sends in all.")
+    parser.add_argument("--peer", help="A Python that has s3fs, tifffile, zarr and imagecodecs, to measure them, too.")
     parser.add_argument("--wait", action="store_true", help="Keep the store until Enter, to ask it with other tools.")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="stores-") as folder:
@@ -46,7 +48,8 @@ def _measure(folder: Path, arguments: argparse.Namespace) -> None:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
     script = Path(__file__).with_name("slow_store.py")
-    server = subprocess.Popen([sys.executable, script, folder / "slides", str(port), str(arguments.latency)])
+    given = [str(port), str(arguments.latency), str(arguments.bandwidth or 0)]
+    server = subprocess.Popen([sys.executable, script, folder / "slides", *given])
     address = f"http://127.0.0.1:{port}"
     os.environ |= {
         "AWS_ENDPOINT_URL": address,
@@ -91,6 +94,8 @@ def _measure(folder: Path, arguments: argparse.Namespace) -> None:
                 f"time per tile; {first['requests'] / tiles:.2f} requests and {first['bytes'] / tiles / 1e3:.1f} kB "
                 f"per tile; first batch after {min(of['first'] for of in passes):.2f} s"
             )
+        if arguments.peer:
+            _peer(address, urls, arguments.peer)
         _many(folder, address, urls, arguments)
         _copied(folder, address, slides, best)
         if arguments.wait:
@@ -100,9 +105,28 @@ def _measure(folder: Path, arguments: argparse.Namespace) -> None:
         server.wait()
 
 
+def _peer(address: str, urls: list[str], python: str) -> None:
+    """The usual way, without a training: what its reading alone reaches."""
+    script = Path(__file__).with_name("stores_peer.py")
+    for way, threads, count in (("file", 1, 200), ("file", 16, 200), ("references", 16, 800), ("references", 64, 800)):
+        _counted(address)
+        given = [way, address, str(_TILE), str(threads), str(count), *urls]
+        done = subprocess.run([python, script, *given], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+        found, asked = json.loads(done.stdout.splitlines()[-1]), _counted(address)
+        print(
+            f"s3fs + tifffile + zarr by {way}, {threads} threads: {found['rate']:.0f} tiles/s, "
+            f"{found['cpu']:.2f} ms of processor time per tile; slides open after {found['opened']:.2f} s; "
+            f"{asked['requests'] / found['tiles']:.2f} requests and "
+            f"{asked['bytes'] / found['tiles'] / 1e3:.1f} kB per tile"
+        )
+
+
 def _many(folder: Path, address: str, urls: list[str], arguments: argparse.Namespace) -> None:
     """How long a first batch of many slides takes."""
     os.environ["CELLMIX_DALI_STORE_CACHE"] = str(folder / "kept many")
+    os.environ.pop("CELLMIX_DALI_STORE_REQUESTS", None)
     names = [f"{urls[number % len(urls)]}@{number}.tiff" for number in range(arguments.many)]
     _index(names, folder / "many.index", workers=2)
     shutil.rmtree(folder / "kept many")

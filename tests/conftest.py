@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import sys
@@ -80,7 +81,7 @@ def only_openslide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def read_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Make s3:// and gs:// mean the server at an address, with an empty folder for what is kept of its objects."""
+    """Make s3://, gs:// and az:// mean the server at an address, with an empty folder for what is kept."""
     from cellmix_dali.storage import stores
 
     def use(address: str) -> None:
@@ -100,6 +101,9 @@ def read_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
             "AWS_REGION": "us-east-1",
             "GOOGLE_BASE_URL": address,
             "GOOGLE_SERVICE_ACCOUNT": str(tmp_path / "google.json"),
+            "AZURE_STORAGE_ENDPOINT": address,
+            "AZURE_STORAGE_ACCOUNT_NAME": "account",
+            "AZURE_STORAGE_ACCOUNT_KEY": base64.b64encode(b"secret-that-nobody-sees").decode(),
         }.items():
             monkeypatch.setenv(name, value)
         stores._opened.cache_clear()
@@ -110,7 +114,7 @@ def read_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
 
 @pytest.fixture
 def store(read_from: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> Iterator[StoreServer]:
-    """An object store on 127.0.0.1, for s3://, gs:// and http://."""
+    """An object store on 127.0.0.1, for s3://, gs://, az:// and http://."""
     server = StoreServer()
     monkeypatch.setenv("CELLMIX_DALI_STORE_SECONDS", "1")
     read_from(server.address)

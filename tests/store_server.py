@@ -1,4 +1,4 @@
-"""A small object store on 127.0.0.1: ranges, conditions, listings and parts as S3, Google and web servers have them."""
+"""A small object store on 127.0.0.1: ranges, conditions, listings, parts as S3, Google, Azure and the web have them."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ class StoreServer:
     etags: bool = True
     fault: Callable[[int, Asked], str | None] = lambda _, __: None
     parts: dict[str, dict[int, bytes]] = field(default_factory=dict)
+    blocks: dict[str, dict[str, bytes]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _server: Loopback = field(init=False)
 
@@ -62,6 +63,9 @@ class StoreServer:
             return
         if "list-type" in parts.query:
             self._reply(request, 200, {"Content-Type": "application/xml"}, self._listing(name, parts.query))
+            return
+        if "comp=list" in parts.query:
+            self._reply(request, 200, {"Content-Type": "application/xml"}, self._azure_listing(name, parts.query))
             return
         data = self.objects.get(name)
         said = request.headers.get("Range")
@@ -111,6 +115,10 @@ class StoreServer:
         asked = {key: of[0] for key, of in parse_qs(query, keep_blank_values=True).items()}
         if fault is not None:
             self._reply(request, int(fault), {"Retry-After": "0"}, b"")
+        elif asked.get("comp") == "batch":
+            self._remove_by_batch(request, body)
+        elif "comp" in asked:
+            self._change_in_blocks(request, name, asked, body)
         elif "uploadId" in asked or "uploads" in asked:
             self._change_in_parts(request, name, asked, body)
         elif request.command == "PUT":
@@ -148,6 +156,30 @@ class StoreServer:
             said = f"<CompleteMultipartUploadResult><ETag>{escape(_etag(self.objects[name]))}</ETag>"
             self._reply(request, 200, xml, f"{said}</CompleteMultipartUploadResult>".encode())
 
+    def _change_in_blocks(self, request: BaseHTTPRequestHandler, name: str, asked: dict[str, str], body: bytes) -> None:
+        """As Azure has it: blocks by names, and then their list."""
+        with self._lock:
+            blocks = self.blocks.setdefault(name, {})
+        if asked["comp"] == "block":
+            blocks[asked["blockid"]] = body
+        else:
+            names = re.findall("<Uncommitted>(.*?)</Uncommitted>", body.decode())
+            self.objects[name] = b"".join(blocks[each] for each in names)
+        self._reply(request, 201, {"ETag": _etag(self.objects.get(name, b""))}, b"")
+
+    def _remove_by_batch(self, request: BaseHTTPRequestHandler, body: bytes) -> None:
+        """As Azure has it: requests in the parts of one, each with an answer in the parts of one."""
+        answers = []
+        for part in body.decode().split("--batch_")[1:-1]:
+            number, path = re.search(r"Content-ID: (\d+)", part), re.search("DELETE (.*?) HTTP", part)
+            assert number is not None
+            assert path is not None
+            self.objects.pop(unquote(urlsplit(path[1]).path).strip("/"), None)
+            head = f"--batch_of\r\nContent-Type: application/http\r\nContent-ID: {number[1]}\r\n\r\n"
+            answers.append(f"{head}HTTP/1.1 202 Accepted\r\nx-ms-request-id: 1\r\n\r\n")
+        said = f"{''.join(answers)}--batch_of--\r\n".encode()
+        self._reply(request, 202, {"Content-Type": "multipart/mixed; boundary=batch_of"}, said)
+
     def _reply(
         self,
         request: BaseHTTPRequestHandler,
@@ -166,10 +198,11 @@ class StoreServer:
             request.wfile.flush()
             request.close_connection = True
 
-    def _listing(self, bucket: str, query: str) -> bytes:
+    def _found(self, bucket: str, query: str) -> tuple[str, dict[str, bytes], list[str]]:
+        """The prefix that is asked for, the objects and the folders that a listing has."""
         asked = parse_qs(query)
         prefix, delimiter = asked.get("prefix", [""])[0], asked.get("delimiter")
-        found, folders = [], set()
+        found, folders = {}, set()
         for name, data in sorted(self.objects.items()):
             key = name.removeprefix(f"{bucket}/")
             if name.startswith(f"{bucket}/{prefix}"):
@@ -177,15 +210,36 @@ class StoreServer:
                 if slash and delimiter:
                     folders.add(prefix + inner + "/")
                 else:
-                    found.append(
-                        f"<Contents><Key>{escape(key)}</Key><LastModified>2023-11-14T22:13:20.000Z</LastModified>"
-                        f"<ETag>{escape(_etag(data))}</ETag><Size>{len(data)}</Size></Contents>"
-                    )
-        below = "".join(f"<CommonPrefixes><Prefix>{escape(each)}</Prefix></CommonPrefixes>" for each in sorted(folders))
+                    found[key] = data
+        return prefix, found, sorted(folders)
+
+    def _listing(self, bucket: str, query: str) -> bytes:
+        prefix, found, folders = self._found(bucket, query)
+        objects = "".join(
+            f"<Contents><Key>{escape(key)}</Key><LastModified>2023-11-14T22:13:20.000Z</LastModified>"
+            f"<ETag>{escape(_etag(data))}</ETag><Size>{len(data)}</Size></Contents>"
+            for key, data in found.items()
+        )
+        below = "".join(f"<CommonPrefixes><Prefix>{escape(each)}</Prefix></CommonPrefixes>" for each in folders)
         return (
             f'<?xml version="1.0" encoding="UTF-8"?><ListBucketResult><Name>{bucket}</Name><Prefix>{escape(prefix)}'
-            f"</Prefix><KeyCount>{len(found)}</KeyCount><IsTruncated>false</IsTruncated>{''.join(found)}{below}"
+            f"</Prefix><KeyCount>{len(found)}</KeyCount><IsTruncated>false</IsTruncated>{objects}{below}"
             "</ListBucketResult>"
+        ).encode()
+
+    def _azure_listing(self, bucket: str, query: str) -> bytes:
+        """As Azure lists: its ETags stand without their quotes."""
+        _, found, folders = self._found(bucket, query)
+        objects = "".join(
+            f"<Blob><Name>{escape(key)}</Name><Properties><Last-Modified>Tue, 14 Nov 2023 22:13:20 GMT</Last-Modified>"
+            f"<Etag>{_etag(data)[1:-1]}</Etag><Content-Length>{len(data)}</Content-Length>"
+            "<Content-Type>application/octet-stream</Content-Type></Properties></Blob>"
+            for key, data in found.items()
+        )
+        below = "".join(f"<BlobPrefix><Name>{escape(each)}</Name></BlobPrefix>" for each in folders)
+        return (
+            f'<?xml version="1.0" encoding="utf-8"?><EnumerationResults><Blobs>{objects}{below}</Blobs><NextMarker />'
+            "</EnumerationResults>"
         ).encode()
 
 

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from .._urls import place_name, url_of
 from ..errors import ArgumentError
 from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT
 from ._grouped import takes
@@ -94,7 +95,8 @@ def index(
         thumbnail=thumbnail,
     )
     found = find_slides(slides, TilingSettings()).slides
-    make_folder(out.parent)
+    if url_of(out) is None:
+        make_folder(out.parent)
     display = _Display(console)
     with may_end_early(errors, "What is done is kept: the same command goes on."), display:
         made = make_index(
@@ -113,7 +115,7 @@ def index(
     bad = [name for name, fault in faults.items() if fault] + [
         str(slide.path) for slide in found if str(slide.path) not in faults
     ]
-    say(console, f"{len(found) - len(bad):,} of {len(found):,} slides indexed; written to {escape(str(out))}")
+    say(console, f"{len(found) - len(bad):,} of {len(found):,} slides indexed; written to {escape(place_name(out))}")
     for name in bad:
         if name not in display.told:  # as a run before this one found
             say(console, f"  {escape(faults.get(name) or name)}")

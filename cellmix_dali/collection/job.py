@@ -40,7 +40,7 @@ Progress = Callable[[int, int, IndexedSlide], None]
 
 
 def make_index(
-    slides: Sequence[str | Path],
+    slides: str | Path | Sequence[str | Path],
     out: str | Path,
     settings: IndexSettings | None = None,
     *,
@@ -63,7 +63,7 @@ def make_index(
 
     Parameters
     ----------
-    slides : sequence of path-like
+    slides : path-like, or sequence of path-like
         Slide files, all different.
     out : str or Path
         The file, or its URL in a store: it is written on this machine, and then sent.
@@ -104,7 +104,10 @@ def make_index(
     Retry(seconds=retry_seconds)  # refuses what is no time
     if slide_timeout is not None:
         slide_timeout = number("slide_timeout", slide_timeout, low=0.0, above_low=True)
-    paths = [home_expanded(path_of("A slide", each)).absolute() for each in slides]
+    paths = [
+        home_expanded(path_of("A slide", each)).absolute()
+        for each in ([slides] if isinstance(slides, str | Path) else slides)
+    ]
     if not paths:
         raise ArgumentError("There is nothing to make an index of: name at least one slide.")
     if mpps is not None and len(mpps) != len(paths):

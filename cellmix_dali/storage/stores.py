@@ -107,6 +107,8 @@ def look(url: str, *, head: bool = True) -> tuple[StoredObject, bytes]:
         of = StoredObject(url, *fsspec_stores.look(url, _seconds()))
         return of, fsspec_stores.read_range(url, 0, min(of.size, HEAD_BYTES), _seconds()) if head and of.size else b""
     store, key = _store_of(url)
+    if not key:  # a bucket: what stores answer differs
+        raise FileNotFoundError(errno.ENOENT, f"there is no such object: {url}")
     try:
         if not head:
             return _object(url, store.head(key)), b""
@@ -221,9 +223,7 @@ def put(url: str, file: BinaryIO, size: int) -> str:
             done = store.put(key, file.read(size), use_multipart=False)
         else:
             done = store.put(key, file, use_multipart=True, chunk_size=_PART_BYTES)
-        if done["e_tag"]:
-            return str(done["e_tag"])
-        return _object(url, store.head(key)).version
+        return _version(url, done["e_tag"]) or _object(url, store.head(key)).version
     except Exception as error:  # as above
         raise _refused(url, error, "written") from None
 
@@ -270,7 +270,14 @@ def _seconds() -> float:
 
 
 def _object(url: str, meta: Any) -> StoredObject:
-    return StoredObject(url, int(meta["size"]), str(meta["e_tag"] or meta["last_modified"].isoformat()))
+    return StoredObject(url, int(meta["size"]), _version(url, meta["e_tag"]) or meta["last_modified"].isoformat())
+
+
+def _version(url: str, etag: str | None) -> str:
+    """An ETag as requests name it; "" of none. Azure's lists have it without its quotes."""
+    if not etag or etag.startswith(('"', "W/")) or url.startswith("http"):
+        return etag or ""
+    return f'"{etag}"'
 
 
 def _store_of(url: str) -> tuple[ObjectStore, str]:

@@ -98,3 +98,18 @@ def test_tables_shards_coordinates_and_bags_are_read_from_a_store(store, rendere
     bags, here = FeatureBags("s3://archive/features"), FeatureBags(local)
     assert bags.names == here.names
     assert [bags.count(number) for number in (0, 1)] == [here.count(number) for number in (0, 1)]
+
+
+def test_the_command_embeds_a_bucket_into_it(store, run, rendered, tmp_path):
+    for slide in rendered:
+        store.objects[f"archive/{slide.path.name}"] = slide.path.read_bytes()
+    given = ("--model", "stand_ins:patches", "--level", 0, "--tile-size", 64, "--tissue", 0, "--deterministic")
+    code, text, errors = run("embed", "az://archive/", "--out", "az://archive/out", *given)
+    assert code == 0, errors
+    assert "written to az://archive/out" in " ".join(text.split())
+    code, _, errors = run("embed", "az://archive/", "--out", tmp_path / "local", *given)
+    assert code == 0, errors
+    found = features(in_store(store))
+    assert len(found) == 2
+    for name, of in found.items():
+        assert of == (tmp_path / "local" / name).read_bytes()
