@@ -239,7 +239,7 @@ def job(collection: Collection) -> dict[str, float]:
             str(named / "*" / "*.tiff"), folder / "out", settings, workers=0, mixed_resolutions=True, **options
         )
         figures |= {f"{what}_seconds": time.perf_counter() - wall, f"{what}_cpu_seconds": time.process_time() - cpu}
-    for name in ("manifest.json", "report.html", "report.json"):
+    for name in ("manifest.json", "slides.jsonl", "report.html", "report.json"):
         figures[f"{name}_kb_per_slide"] = (folder / "out" / name).stat().st_size / 1e3 / len(collection.slides)
     return figures | {"tiles": float(result.tiles)}
 

@@ -42,7 +42,7 @@ from .stream import SlideTiles
 
 __all__ = ["embed_slides"]
 
-_RECORDS = ("job*/embedding.json", "job*/journal.jsonl")
+_SETTINGS, _RECORDS = ("job*/embedding.json",), ("job*/journal.jsonl",)
 _WRITING = 2  # slides whose files are being written meanwhile
 _TELL = 0.2  # seconds between two words on how far the job is
 _PICTURES = "pictures"
@@ -115,7 +115,8 @@ def embed_slides(
         If results cannot be written, as on a full disk. The job can be resumed, as after any other end.
     """
     file_format = usable_format(file_format)
-    files = ResultFiles("embedding job", _RECORDS, tuple(place.format("*") for place in FORMATS[file_format].places))
+    large = tuple(place.format("*") for place in FORMATS[file_format].places)
+    files = ResultFiles("embedding job", _SETTINGS, _RECORDS, large)
     Retry(seconds=retry_seconds)  # refuses what is no time
     recipe, notes = recipe_of(model, recipe or TileRecipe())
     found = find_sources(sources, recipe, coordinates)

@@ -42,7 +42,7 @@ class JobFolder(ABC):
     #: The file that says what the job was asked for.
     name: ClassVar[str]
     #: What stands in it, and its kind.
-    says: ClassVar[Mapping[str, type]]
+    says: ClassVar[Mapping[str, type | tuple[type, ...]]]
     #: Number of its format, and those that are read, too; None of a file that has neither number nor checksum.
     format: ClassVar[int]
     also_read: ClassVar[tuple[int | None, ...]] = ()

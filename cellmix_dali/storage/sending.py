@@ -38,8 +38,10 @@ class ResultFiles:
     ----------
     job : str
         What works in the folder, for messages: "tiling job".
+    settings : tuple of str
+        What it was asked for. A job in which one of them is missing has not begun.
     records : tuple of str
-        By which it is seen whether there is a job; its settings first.
+        What is done of it.
     large : tuple of str
         Not read again by the job: once sent, this machine keeps none of their bytes.
     left_out : tuple of str
@@ -47,6 +49,7 @@ class ResultFiles:
     """
 
     job: str
+    settings: tuple[str, ...]
     records: tuple[str, ...]
     large: tuple[str, ...]
     left_out: tuple[str, ...] = ()
@@ -164,7 +167,7 @@ class SentResults(Results):
         self._send([of for of in self._ready(last=True) if self._is_record(of[0])])
 
     def _is_record(self, name: str) -> bool:
-        return any(fnmatch(name, each) for each in self._files.records)
+        return any(fnmatch(name, each) for each in (*self._files.settings, *self._files.records))
 
     def _is_large(self, name: str) -> bool:
         return any(fnmatch(name, each) for each in self._files.large)
@@ -244,7 +247,7 @@ class SentResults(Results):
             remove_parts(Path(folder))
         notes = sorted(name for name in there if fnmatch(name, f"{_NOTE}*.json"))
         theirs = self._known(there, notes)
-        if not any(fnmatch(name, self._files.records[0]) for name in {*theirs, *own}):
+        if not all(any(fnmatch(name, each) for name in {*theirs, *own}) for each in self._files.settings):
             theirs = {}  # killed before its settings were sent: it begins anew
         strange = sorted(set(there) - set(notes) - set(theirs) - set(own))
         if strange and not (notes or own):

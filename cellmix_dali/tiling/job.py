@@ -28,7 +28,7 @@ from ._versions import versions
 from .augmented import augmenter_of
 from .finishing import FOLDERS, put_together, slide_result
 from .job_shard import JOURNALS, JobShard
-from .manifest import JOURNAL, MANIFEST, Manifest
+from .manifest import JOURNAL, MANIFEST, SLIDES, Manifest
 from .outcome import JobState, TilingResult
 from .parts import SHARDS
 from .records import PartRecord, PlanRecord
@@ -40,7 +40,9 @@ from .work import WORK
 
 __all__ = ["tile_slides"]
 
-_FILES = ResultFiles("tiling job", (MANIFEST, JOURNAL, f"{JOURNALS}/*"), (f"{SHARDS}/*.tar",), (f"{TIMEOUTS}/*",))
+_FILES = ResultFiles(
+    "tiling job", (MANIFEST, SLIDES), (JOURNAL, f"{JOURNALS}/*"), (f"{SHARDS}/*.tar",), (f"{TIMEOUTS}/*",)
+)
 
 
 def tile_slides(
@@ -74,8 +76,8 @@ def tile_slides(
         Slide files, folders, patterns, or one list of slides, see `cellmix_dali.tiling.find_slides`.
     out : str or Path
         The job's folder, or its URL in a store, to which files are sent as they are finished: ``shards/``,
-        ``tiles.parquet``, ``overviews/``, ``report.html``, ``report.json``, ``bad_tiles.jsonl``, ``manifest.json``, and
-        the tables of slides and parts in ``plans/`` and ``parts/``.
+        ``tiles.parquet``, ``overviews/``, ``report.html``, ``report.json``, ``bad_tiles.jsonl``, ``manifest.json``,
+        ``slides.jsonl``, and the tables of slides and parts in ``plans/`` and ``parts/``.
     settings : TilingSettings, optional
         What is asked for.
     resume : bool, default False

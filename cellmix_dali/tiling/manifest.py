@@ -1,14 +1,14 @@
 """The manifest of a tiling job: what it was asked for, and what is done, so that it can go on after any end.
 
-While a job runs, ``manifest.json`` says what it was asked for, and each finished piece of work adds a line to
-``journal.jsonl``. At the end the journal's content goes into ``manifest.json``, in the order of the slides, and the
-journal is removed. Both are written such that a crash leaves the old state or the new one; a line that a crash cut
-short is not counted.
+``manifest.json`` says what the job was asked for, and ``slides.jsonl`` of which slides, a line for each. While it runs,
+each finished piece of work adds a line to ``journal.jsonl``. At the end the journal's content goes into
+``slides.jsonl``, in the order of the slides, and the journal is removed. All are written such that a crash leaves the
+old state or the new one; a line that a crash cut short is not counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -19,16 +19,18 @@ from .._urls import place_name
 from ..errors import ArgumentError, NotReadError, some_of
 from ..jobs.asked import differences, fingerprint
 from ..jobs.folder import JobFolder
-from ..jobs.journal import Journal, journal_lines
+from ..jobs.journal import Journal, journal_line, journal_lines
+from ..storage.aside import write_aside
 from ..tables.split_columns import SPLIT_COLUMNS
 from .job_shard import JOURNALS, JobShard, shard_journals
 from .records import PartRecord, PlanRecord, inputs_of
 from .settings import Json, TilingSettings
 from .slides import Collection
 
-__all__ = ["JOURNAL", "MANIFEST", "Done", "Manifest"]
+__all__ = ["JOURNAL", "MANIFEST", "SLIDES", "Done", "Manifest"]
 
 MANIFEST = "manifest.json"
+SLIDES = "slides.jsonl"
 JOURNAL = "journal.jsonl"
 _KINDS: dict[str, type[PlanRecord | PartRecord]] = {"plan": PlanRecord, "part": PartRecord}
 _SHOWN = 5  # differences of slide lists that a message names
@@ -98,9 +100,10 @@ class Manifest(JobFolder):
         When the manifest that an earlier run has finished was written, nanoseconds since 1970: its files are older.
     """
 
-    job, name, format = "tiling job", MANIFEST, 3
-    also_read: ClassVar = (2,)  # which has no times of files in its journal: they are read then
-    says: ClassVar = {"settings": dict, "versions": dict, "slides": list, "hash": str}
+    job, name, format = "tiling job", MANIFEST, 4
+    # 3 has its slides in the manifest itself; 2 has no times of files in its journal, either: they are read then.
+    also_read: ClassVar = (2, 3)
+    says: ClassVar = {"settings": dict, "versions": dict, "slides": (int, list), "hash": str}
 
     def __init__(
         self,
@@ -140,17 +143,17 @@ class Manifest(JobFolder):
         failed : mapping of int to str
             Slides that failed, and why. Nothing of them counts as done.
         """
-        slides = []
-        for number, slide in enumerate(self._asked["slides"]):
-            entry = dict(slide)
-            plan = self.done.plans.get(number)
-            if number in failed or plan is None:
-                entry |= {"status": "failed", "reason": failed.get(number, "")}
-            else:
-                parts = [_without_times(part.to_json()) for part in self.done.parts_of(number)]
-                entry |= {"status": "done", "plan": _without_times(plan.to_json()), "parts": parts}
-            slides.append(entry)
-        self.write({**self._asked, "finished": True, "slides": slides})
+
+        def entries() -> Iterator[dict[str, Any]]:
+            for number, slide in enumerate(self._asked["slides"]):
+                plan = self.done.plans.get(number)
+                if number in failed or plan is None:
+                    yield slide | {"status": "failed", "reason": failed.get(number, "")}
+                else:
+                    parts = [_without_times(part.to_json()) for part in self.done.parts_of(number)]
+                    yield slide | {"status": "done", "plan": _without_times(plan.to_json()), "parts": parts}
+
+        self._write(entries(), finished=True)
         assert self._journal is not None
         self._journal.close()
         self._journal.path.unlink()
@@ -162,13 +165,14 @@ class Manifest(JobFolder):
         # In this order: another part of the job may begin just now, and writes the manifest before anything else.
         there = sorted(each.name for each in self.folder.iterdir() if each.name != JOURNALS)
         before = self.read()
-        if before is None and [name for name in there if not name.startswith(f"{MANIFEST}.")]:
+        if before is None and [name for name in there if not name.startswith((f"{MANIFEST}.", SLIDES))]:
             raise ArgumentError(
                 f"{self.folder} is not empty (it has {', '.join(there[:3])}{', ...' if len(there) > 3 else ''}) and "
                 "holds no tiling job: give a new folder."
             )
         journals = [self.folder / JOURNAL, *shard_journals(self.folder, JOURNAL)]
         if before is not None and self._resume:
+            before["slides"] = self._entries(before["slides"])
             self._compare(before)
             self._restore(before, journals if self._shard is None else [own / JOURNAL])
         # A job of which nothing was done, since it could not start its workers, is as good as none.
@@ -180,8 +184,27 @@ class Manifest(JobFolder):
                 "another folder."
             )
         else:
-            self.write({**self._asked, "finished": False})
+            self._write(self._asked["slides"], finished=False)
         self._journal = Journal(own / JOURNAL)
+
+    def _write(self, entries: Iterable[dict[str, Any]], *, finished: bool) -> None:
+        """Write the slides, and then the manifest that counts them."""
+        with write_aside(self.folder / SLIDES) as file:
+            file.writelines(map(journal_line, entries))
+        self.write({**self._asked, "finished": finished, "slides": len(self._asked["slides"])})
+
+    def _entries(self, slides: int | list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What is written of the slides."""
+        if isinstance(slides, list):  # of a former version
+            return slides
+        found = list(journal_lines(self.folder / SLIDES))
+        if len(found) != slides:
+            raise ArgumentError(
+                f"{self.folder / SLIDES} holds {len(found):,} of {slides:,} slides; others are missing, or their "
+                "checksum is another one: the file was changed, or the disk has damaged it. Begin anew, in another "
+                "folder."
+            )
+        return found
 
     def _compare(self, before: dict[str, Any]) -> None:
         """Refuse to go on with a job that was asked for something else."""

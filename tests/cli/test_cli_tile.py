@@ -40,7 +40,7 @@ def test_all_good(run: Run, slides: list[RenderedSlide], tmp_path: Path) -> None
     assert f"2 of 2 slides: {slides[1].path.name}, 4 tiles" in said
     assert sorted(path.name for path in out.iterdir()) == [
         "bad_tiles.jsonl", "manifest.json", "overviews", "parts", "plans", "report.html", "report.json", "shards",
-        "tiles.parquet",
+        "slides.jsonl", "tiles.parquet",
     ]  # fmt: skip
     assert len(open_tiles(out)) == 8
     report = json.loads((out / "report.json").read_text())

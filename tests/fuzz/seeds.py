@@ -235,5 +235,6 @@ def _of_a_job(folder: Path, slide: Path) -> list[Target]:
 
     return [
         Target("manifest", "manifest.json", [whole[Path("manifest.json")]], resumed, True),
+        Target("manifest's slides", "slides.jsonl", [whole[Path("slides.jsonl")]], resumed, True),
         Target("finished tiles", "tiles.parquet", [whole[Path("tiles.parquet")]], trained),
     ]

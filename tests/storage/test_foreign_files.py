@@ -18,7 +18,7 @@ from limits import Ending, limited
 from cellmix_dali import Curriculum, TileTable, open_slide
 from cellmix_dali.annotations import read_geojson
 from cellmix_dali.errors import ArgumentError, SlideError
-from cellmix_dali.jobs.journal import journal_line
+from cellmix_dali.jobs.journal import journal_line, journal_lines
 from cellmix_dali.previews.loss_record import read_losses
 from cellmix_dali.reading.slides import TileReader
 from cellmix_dali.shards import open_tiles
@@ -212,38 +212,49 @@ def test_states_of_another_shape(readers: dict[str, Reader], tmp_path: Path, con
     refused(limited(readers["curriculum"], path), "state")
 
 
-@pytest.mark.parametrize("part", ["manifest.json", "journal.jsonl"])
-def test_records_of_the_tiling_job_that_were_changed(rendered: list[RenderedSlide], tmp_path: Path, part: str) -> None:
+@pytest.mark.parametrize(
+    ("part", "was", "changed", "words"),
+    [
+        ("manifest.json", '"shard_size": 4', '"shard_size": 5', "checksum"),
+        ("slides.jsonl", '"copied":4', '"copied":5', r"slides\.jsonl holds 0 of 1 slides; .*checksum"),
+    ],
+)
+def test_records_of_a_finished_tiling_job_that_were_changed(
+    rendered: list[RenderedSlide], tmp_path: Path, part: str, was: str, changed: str, words: str
+) -> None:
     """A number that the disk has changed: what it says is not believed."""
     settings, slides = TilingSettings(tile_size=256, tissue=0, shard_size=4), [rendered[0].path]
     out = tmp_path / "out"
     tile_slides(slides, out, settings, workers=0)
+    text = (out / part).read_text()
+    assert was in text
+    (out / part).write_text(text.replace(was, changed, 1))
+    with pytest.raises(ArgumentError, match=words):
+        tile_slides(slides, out, settings, workers=0, resume=True)
+
+
+def test_a_record_of_an_unfinished_tiling_job_that_was_changed(rendered: list[RenderedSlide], tmp_path: Path) -> None:
+    """Of its journal one record is damaged, so that this work is done again."""
+    settings, slides = TilingSettings(tile_size=256, tissue=0, shard_size=4), [rendered[0].path]
+    out = tmp_path / "out"
+    tile_slides(slides, out, settings, workers=0)
     table = open_tiles(out)
-    manifest = json.loads((out / "manifest.json").read_text())
-    if part == "manifest.json":
-        text = (out / part).read_text()
-        assert '"copied": 4' in text
-        (out / part).write_text(text.replace('"copied": 4', '"copied": 5', 1))
-        with pytest.raises(ArgumentError, match="checksum"):
-            tile_slides(slides, out, settings, workers=0, resume=True)
-        return
-    # An unfinished job: of its journal one record in two is damaged, so that this work is done again.
-    unfinished = {**manifest, "finished": False}
-    for slide in unfinished["slides"]:
-        for name in ("status", "plan", "parts"):
-            del slide[name]
-    records = [{"kind": "plan", **manifest["slides"][0]["plan"]}] if "plan" in manifest["slides"][0] else []
-    assert not records  # taken out above
-    whole = json.loads((out / "manifest.json").read_text())["slides"][0]
+    manifest, whole = (out / "manifest.json").read_bytes(), (out / "slides.jsonl").read_bytes()
+    unfinished = {**json.loads(manifest), "finished": False}
     del unfinished["sum"]
     (out / "manifest.json").write_bytes(journal_line(unfinished))
-    lines = [journal_line({"kind": "plan", "seconds": 1.0, **whole["plan"]})]
-    lines += [journal_line({"kind": "part", "seconds": 1.0, **part}) for part in whole["parts"]]
+    (slide,) = journal_lines(out / "slides.jsonl")
+    plan, parts = slide.pop("plan"), slide.pop("parts")
+    del slide["status"]
+    (out / "slides.jsonl").write_bytes(journal_line(slide))
+    lines = [journal_line({"kind": "plan", "seconds": 1.0, **plan})]
+    lines += [journal_line({"kind": "part", "seconds": 1.0, **part}) for part in parts]
+    assert b'"copied":4' in lines[2]
     lines[2] = lines[2].replace(b'"copied":4', b'"copied":3')
-    (out / part).write_bytes(b"".join(lines))
+    (out / "journal.jsonl").write_bytes(b"".join(lines))
     result = tile_slides(slides, out, settings, workers=0, resume=True)
     assert result.slides[0].tiles_copied == 16
-    assert json.loads((out / "manifest.json").read_text()) == manifest | {"slides": [whole]}
+    assert ((out / "manifest.json").read_bytes(), (out / "slides.jsonl").read_bytes()) == (manifest, whole)
     assert len(open_tiles(out)) == len(table)
 
 

@@ -12,6 +12,7 @@ import pytest
 from tiling_jobs import TINY, Tree, assert_same, serial, tree
 
 from cellmix_dali.jobs.asked import with_sum
+from cellmix_dali.jobs.journal import journal_lines
 from cellmix_dali.tiling import records
 from cellmix_dali.tiling.records import FileStamp, file_stamps, intact
 from cellmix_dali.tiling.slides import _names
@@ -69,15 +70,24 @@ def test_what_keeps_size_and_time_is_found_by_verifying_alone(
     assert_same(tree(out), uninterrupted)
 
 
-def test_a_job_of_the_former_version_is_gone_on_with(
-    tiny: list[Path], uninterrupted: Tree, tmp_path: Path, reads: list[str]
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_job_of_a_former_version_is_gone_on_with(
+    version: int, tiny: list[Path], uninterrupted: Tree, tmp_path: Path, reads: list[str]
 ) -> None:
-    """Its journal has no times of files: they are read."""
+    """The slides stood in the manifest; a journal of version 2 has no times of files, so that they are read."""
     out = tmp_path / "out"
     serial(tiny, out, TINY)
     manifest = json.loads((out / "manifest.json").read_text())
     del manifest["sum"]
-    done = [entry for entry in manifest["slides"] if entry["status"] == "done"]
+    entries = list(journal_lines(out / "slides.jsonl"))
+    (out / "slides.jsonl").unlink()
+    if version == 3:
+        manifest |= {"format": 3, "slides": entries}
+        (out / "manifest.json").write_text(json.dumps(with_sum(manifest)))
+        serial(tiny, out, TINY, resume=True)
+        assert_same(tree(out), uninterrupted)
+        return
+    done = [entry for entry in entries if entry["status"] == "done"]
     lines: list[dict[str, Any]] = []
     for entry in done:
         lines.append({"kind": "plan", **entry["plan"]})
