@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..storage.aside import write_aside
-from .report_page import write_page
+from .report_page import write_pages
 
 __all__ = ["JobReport", "SlideResult", "Timing", "write_report"]
 
@@ -195,7 +195,7 @@ class JobReport:
 
 
 def write_report(folder: Path, report: JobReport) -> None:
-    """Write `report.json` and `report.html` into a folder; each is there in full or not at all.
+    """Write `report.json`, and `report.html` with its further pages; each file is there in full or not at all.
 
     Parameters
     ----------
@@ -213,5 +213,4 @@ def write_report(folder: Path, report: JobReport) -> None:
     with write_aside(folder / "report.json") as file:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         file.write(text.encode(errors="backslashreplace"))  # a file's name need not be text
-    with write_aside(folder / "report.html") as file:
-        write_page(file, folder, content)
+    write_pages(folder, content)

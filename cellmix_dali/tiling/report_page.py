@@ -1,81 +1,124 @@
-"""The page that a person opens after a tiling job: one file, nothing to be fetched, and it prints."""
+"""The pages that a person opens after a tiling job: nothing is fetched from elsewhere, and they print.
+
+``report.html`` has the totals, the failures, the settings and the first slides; ``report/2.html`` and so on have the
+others. With few slides the page holds their pictures itself, so that it can be sent to somebody; with more, pages show
+the files in ``overviews/``.
+"""
 
 from __future__ import annotations
 
 import base64
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from urllib.parse import quote
 
 import jinja2
 from PIL import Image
 
-__all__ = ["write_page"]
+from ..storage.aside import remove_parts, write_aside
 
-_BUDGET = 24_000_000  # bytes of pictures in the page, as base64
-_FEW = 60  # up to so many slides have large pictures
-_SIDES = (640, 240)  # longer side of a picture: of few, of many, pixels
+__all__ = ["write_pages"]
 
-
-class _Pictures:
-    """Small copies of the overview pictures as data URLs, until there are too many bytes of them."""
-
-    def __init__(self, folder: Path, count: int) -> None:
-        self.folder = folder
-        self.side = _SIDES[count > _FEW]
-        self.left = _BUDGET
-        self.shown = self.over = 0
-
-    def url(self, path: str | None) -> str | None:
-        """Return a picture's data URL; None where there is none, it cannot be read, or the page is full."""
-        if path is None:
-            return None
-        if self.over:  # the page is full: no further picture is worth making
-            self.over += 1
-            return None
-        try:
-            with Image.open(self.folder / path) as image:
-                image.draft("RGB", (self.side, self.side))  # decodes a JPEG at a part of its size
-                picture = image.convert("RGB")
-            picture.thumbnail((self.side, self.side), Image.Resampling.BOX)
-            file = BytesIO()
-            picture.save(file, "JPEG", quality=75)
-        except OSError:
-            return None  # the page is worth having without it
-        url = "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
-        if len(url) > self.left:
-            self.over += 1
-            return None
-        self.left -= len(url)
-        self.shown += 1
-        return url
+_FOLDER = "report"
+_PER_PAGE = 200  # slides
+_TOLD = 1000  # failures, and slides with bad tiles, that the first page tells
+_FEW = 60  # up to so many pictures stand in the page itself
+_SIDE = 640  # longer side of these, pixels
 
 
-def write_page(file: BinaryIO, folder: Path, report: Mapping[str, Any]) -> None:
-    """Write a job's report as one HTML page.
-
-    Overview pictures go into the page in a small size, up to 24 MB; the page says so and links to the rest.
+def write_pages(folder: Path, report: Mapping[str, Any]) -> None:
+    """Write a job's report as HTML pages, and remove those of an earlier report with more slides.
 
     Parameters
     ----------
-    file : binary file
-        To be written to, UTF-8.
     folder : Path
-        Where the page will be; overview pictures are found from here.
+        The job's; overview pictures are found from here.
     report : mapping
         What `JobReport.to_json` gives.
+
+    Raises
+    ------
+    WriteError
+        If a page cannot be written.
     """
+    slides = _slides(report)
+    told = {status: [slide for slide in slides if slide["status"] == status] for status in ("failed", "not read")}
+    told["bad tiles"] = [slide for slide in slides if slide["status"] == "done" and slide["bad_tiles"]]
+    pages = [slides[first : first + _PER_PAGE] for first in range(0, len(slides), _PER_PAGE)] or [[]]
+    few = sum(slide["overview"] is not None for slide in slides) <= _FEW
+    template = _template()
+    for number, shown in enumerate(pages, 1):
+        file = _page(folder, number)
+        file.parent.mkdir(exist_ok=True)
+        content = template.stream(
+            **{**report, "slides": shown},
+            told={name: of[:_TOLD] for name, of in told.items()} if number == 1 else {},
+            more={name: max(len(of) - _TOLD, 0) for name, of in told.items()},
+            page=number,
+            pages=_contents(pages),
+            root="" if number == 1 else "../",
+            pictures={slide["number"]: _picture(folder, slide["overview"]) for slide in shown} if few else None,
+        )
+        with write_aside(file) as page:
+            content.dump(page, encoding="utf-8", errors="replace")  # a file's name need not be text
+    _remove_others(folder / _FOLDER, len(pages))
+
+
+def _slides(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The slides with their times, numbers and names; the failures first, else in the order that they were given."""
     slides = [{**slide, "seconds": report["timing"]["slides"][slide["slide"]]} for slide in report["slides"]]
     names = Counter(Path(slide["slide"]).name for slide in slides)
     for number, slide in enumerate(slides, 1):
-        slide["number"] = number
         name = Path(slide["slide"]).name
-        slide["name"] = name if names[name] == 1 else slide["slide"]
+        slide |= {"number": number, "name": name if names[name] == 1 else slide["slide"]}
+    return sorted(slides, key=lambda slide: ("failed", "not read", "done").index(slide["status"]))
+
+
+def _page(folder: Path, number: int) -> Path:
+    return folder / f"{_FOLDER}.html" if number == 1 else folder / _FOLDER / f"{number}.html"
+
+
+def _contents(pages: Sequence[Sequence[Mapping[str, Any]]]) -> list[tuple[str, str]]:
+    """Where each page lies, from the job's folder, and the name of its first slide."""
+    return [
+        (_page(Path(), number).as_posix(), shown[0]["name"] if shown else "") for number, shown in enumerate(pages, 1)
+    ]
+
+
+def _picture(folder: Path, path: str | None) -> str | None:
+    """A small copy of an overview picture as a data URL; None where there is none, or it cannot be read."""
+    if path is None:
+        return None
+    try:
+        with Image.open(folder / path) as image:
+            image.draft("RGB", (_SIDE, _SIDE))  # decodes a JPEG at a part of its size
+            picture = image.convert("RGB")
+        picture.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
+        file = BytesIO()
+        picture.save(file, "JPEG", quality=75)
+    except OSError:
+        return None  # the page is worth having without it
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _remove_others(folder: Path, pages: int) -> None:
+    """Remove pages beyond the last, and a folder that has none."""
+    if not folder.is_dir():
+        return
+    remove_parts(folder)
+    for file in folder.glob("*.html"):
+        if file.stem.isdecimal() and int(file.stem) > pages:
+            file.unlink()
+    if pages == 1 and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -87,15 +130,7 @@ def write_page(file: BinaryIO, folder: Path, report: Mapping[str, Any]) -> None:
         "setting": _setting,
         "href": _href,
     }
-    template = environment.from_string(resources.files(__package__).joinpath("report.html.jinja").read_text("utf-8"))
-    pictures = _Pictures(folder, sum(slide["overview"] is not None for slide in slides))
-    # The failures first, else in the order that the slides were given.
-    slides.sort(key=lambda slide: ("failed", "not read", "done").index(slide["status"]))
-    template.stream(**{**report, "slides": slides, "pictures": pictures}).dump(
-        file,
-        encoding="utf-8",
-        errors="replace",  # a file's name need not be text
-    )
+    return environment.from_string(resources.files(__package__).joinpath("report.html.jinja").read_text("utf-8"))
 
 
 _NONE = "\N{EN DASH}"

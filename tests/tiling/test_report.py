@@ -14,7 +14,6 @@ import pytest
 from PIL import Image
 
 from cellmix_dali.storage.aside import WriteError
-from cellmix_dali.tiling import report_page
 from cellmix_dali.tiling.report import JobReport, SlideResult, Timing, write_report
 
 NASTY = "<script>alert(\"1\")<b> &amp; 'Präparat' Ω 病理"
@@ -246,22 +245,52 @@ def test_a_picture_that_is_missing_or_torn_is_left_out(tmp_path):
     assert page.text.count("Open the picture") == 2
 
 
-def test_thousands_of_slides_make_a_page_of_limited_size(tmp_path, monkeypatch):
-    monkeypatch.setattr(report_page, "_BUDGET", 200_000)
-    noise = np.random.default_rng(0).integers(0, 255, (150, 240, 3), np.uint8)
-    (tmp_path / "overviews").mkdir()
-    Image.fromarray(noise).save(tmp_path / "overviews" / "a.jpg")
-    slides = [done(f"{n}.svs", overview="overviews/a.jpg") for n in range(150)]
-    slides += [dataclasses.replace(failed(f"f{n}.svs"), reason="torn") for n in range(2000)]
-    _, page = written(tmp_path, job(*slides))
-    found = page.all("img")
-    assert 0 < len(found) < 150
-    assert sum(len(image["src"]) for image in found) <= 200_000
-    assert max(pictures(page)[0].size) == 240  # of many, smaller pictures
-    assert f"This page holds {len(found)} small pictures" in page.text
-    assert f"{150 - len(found)} more are only linked" in page.text
-    assert len(page.rows) == 1 + 2000 + 1 + 2150
-    assert (tmp_path / "report.html").stat().st_size < 4_000_000
+def test_thousands_of_slides_make_pages_of_limited_size(tmp_path):
+    path = overview(tmp_path, "a.jpg")
+    slides = [failed(f"f{n}.svs") for n in range(1200)]
+    slides += [done(f"{n}.svs", overview=path, bad_tiles=1, bad_tile_reasons=("torn",)) for n in range(1050)]
+    _, first = written(tmp_path, job(*reversed(slides)))
+    files = [tmp_path / "report.html", *(tmp_path / "report" / f"{number}.html" for number in range(2, 13))]
+    assert sorted((tmp_path / "report").iterdir()) == sorted(files[1:])
+    assert all(file.stat().st_size < 500_000 for file in files)
+    pages = [Page(file.read_text("utf-8")) for file in files]
+
+    assert len(first.rows) == (1 + 1000) + (1 + 1000) + (1 + 200)  # failures, bad tiles, the first slides
+    assert "and 200 more: see report.json" in first.text
+    assert "and 50 more slides: see bad_tiles.jsonl" in first.text
+    assert "Settings" in first.text
+    for page in pages[1:]:
+        assert "Settings" not in page.text
+        assert "Slides done" not in page.text
+    names = [row[0] for page in pages for row in page.rows[-200 if page is not pages[-1] else -50 :]]
+    assert names == [of.slide.removeprefix("/data/") for of in (*slides[1199::-1], *slides[:1199:-1])]
+
+    # Pictures are the files themselves, and every link leads somewhere.
+    assert sum(len(page.all("img")) for page in pages) == 1050
+    for number, (file, page) in enumerate(zip(files, pages, strict=True)):
+        assert all(image["loading"] == "lazy" for image in page.all("img"))
+        for place in [of["src"] for of in page.all("img")] + [of["href"] for of in page.all("a")]:
+            target, _, inside = place.partition("#")
+            assert inside in ("", *page.ids)
+            assert not target or (file.parent / target).is_file()
+        contents = [of["href"] for of in page.all("a") if of["href"].endswith(".html")]
+        assert len(contents) == 11 + (number > 0) + (number < 11)
+
+    write_report(tmp_path, job(*slides[-201:]))
+    assert [file.name for file in (tmp_path / "report").iterdir()] == ["2.html"]
+    write_report(tmp_path, job(*slides[-200:]))
+    assert not (tmp_path / "report").exists()
+
+
+def test_pictures_of_few_slides_stand_in_the_page(tmp_path):
+    path = overview(tmp_path, "a.jpg")
+    for count, inside in ((60, True), (61, False)):
+        _, page = written(tmp_path, job(*(done(f"{n}.svs", overview=path) for n in range(count)), failed()))
+        found = page.all("img")
+        assert len(found) == count
+        assert {of["src"].startswith("data:") for of in found} == {inside}
+        if not inside:
+            assert {of["src"] for of in found} == {path}
 
 
 def test_a_report_replaces_the_last_one_or_leaves_it(tmp_path):
