@@ -15,8 +15,8 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from .._urls import place_name
 from ..embedding.settings import Amp, FeatureType, ModelSettings, Tokens
 from ..errors import ArgumentError
+from ..jobs.job_shard import JobShard
 from ..storage.patience import RETRY_SECONDS
-from ..tiling.job_shard import JobShard
 from ._grouped import takes
 from ._options import GridOptions, JobIndex, StoreOptions, model_option, run_option
 from ._telling import SOME_FAILED, Display, duration, may_end_early, say

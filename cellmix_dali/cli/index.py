@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from .._urls import place_name, url_of
 from ..errors import ArgumentError
+from ..jobs.job_shard import JobShard
 from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT
 from ._grouped import takes
 from ._options import (
@@ -53,6 +54,14 @@ def index(
     thumbnail: Annotated[
         int, typer.Option(min=0, help="Longer side of the pictures of slides that are kept, in pixels; 0: none.")
     ] = 1024,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N/OF",
+            help="Look at a part of the slides alone, 3/64, beside others with theirs on hosts that share the file "
+            "system or the store; then the same command without it puts all together.",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew, whatever is there.")] = False,
     skip_bad_slides: Annotated[
         bool,
@@ -94,6 +103,7 @@ def index(
         mpp_override=mpp_override,
         thumbnail=thumbnail,
     )
+    part = None if shard is None else JobShard.read(shard)
     found = find_slides(slides, TilingSettings()).slides
     if url_of(out) is None:
         make_folder(out.parent)
@@ -105,21 +115,28 @@ def index(
             settings,
             mpps=[slide.mpp for slide in found],
             overwrite=overwrite,
+            shard=part,
             workers=workers,
             scheduler=scheduler,
             retry_seconds=retry_seconds,
             slide_timeout=slide_timeout or None,
             progress=display.show,
         )
-    faults = {str(slide.path): made.fault(slide.path) for slide in found if slide.path in made}
+    chosen = found if part is None else part.slides(found)
+    faults = {str(slide.path): made.fault(slide.path) for slide in chosen if slide.path in made}
     bad = [name for name, fault in faults.items() if fault] + [
-        str(slide.path) for slide in found if str(slide.path) not in faults
+        str(slide.path) for slide in chosen if str(slide.path) not in faults
     ]
-    say(console, f"{len(found) - len(bad):,} of {len(found):,} slides indexed; written to {escape(place_name(out))}")
+    say(
+        console,
+        f"{len(chosen) - len(bad):,} of {len(chosen):,} slides indexed; written to {escape(place_name(made.path))}",
+    )
+    if part is not None:
+        say(console, f"that was part {part}: when all are done, put them together by the same command without --shard")
     for name in bad:
         if name not in display.told:  # as a run before this one found
             say(console, f"  {escape(faults.get(name) or name)}")
-    if bad and not (skip_bad_slides and len(bad) < len(found)):
+    if bad and not (skip_bad_slides and len(bad) < len(chosen)):
         sys.exit(SOME_FAILED)
 
 

@@ -13,8 +13,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from .._urls import place_name
+from ..jobs.job_shard import JobShard
 from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT
-from ..tiling.job_shard import JobShard
 from ..tiling.settings import Align, Format, Subsampling, TilingSettings
 from ._grouped import takes
 from ._options import Device, GridOptions, JobIndex, JobWorkers, Scheduler, StoreOptions

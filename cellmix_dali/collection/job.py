@@ -12,21 +12,24 @@ from typing import ClassVar
 
 import numpy as np
 
-from .._arguments import number, path_of
+from .._arguments import number, path_of, writable_place
 from ..errors import NOT_READ, ArgumentError, NotReadError, SlideError
 from ..jobs.deadline import forget_deadlines
 from ..jobs.executor import carry_out, make_executor
 from ..jobs.folder import JobFolder
+from ..jobs.job_shard import JobShard
 from ..jobs.journal import Journal, journal_lines
 from ..slides import Slide
 from ..slides.identity import unique_slides
 from ..storage.aside import told
+from ..storage.objects import asked_for
 from ..storage.paths import home_expanded
 from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT, Retry
 from ..storage.results import result_file
 from .entry import Entry, Look, mask_key, packed_entry, read_entry
 from .file import IndexFile, finish_index, hash_of
 from .index import CollectionIndex
+from .index_parts import finished_parts, forget_parts, part_place
 from .settings import IndexSettings
 from .states import changed_file, location_of
 from .tasks import IndexedSlide, IndexTask, do_task, lost_task
@@ -46,6 +49,7 @@ def make_index(
     *,
     mpps: Sequence[float | None] | None = None,
     overwrite: bool = False,
+    shard: JobShard | None = None,
     workers: int | None = None,
     scheduler: str | None = None,
     retry_seconds: float = RETRY_SECONDS,
@@ -73,6 +77,9 @@ def make_index(
         Microns per pixel of each slide's first level, whatever its file says.
     overwrite : bool, default False
         Whether to begin anew where there is such a file, or a job that did not end.
+    shard : JobShard, optional
+        Which part of the slides to look at, beside other processes with theirs, on hosts that share the file system or
+        the store. It is kept in ``OUT.parts``; the whole, made without `shard` afterwards, takes over what is there.
     workers : int, optional
         Worker processes on this machine; by default one per core, but none for fewer than 16 slides. 0: none, this
         process does all.
@@ -89,7 +96,8 @@ def make_index(
     Returns
     -------
     CollectionIndex
-        Slides that cannot be opened are in it, with the reason. Those that could not be read just now are not.
+        Of a part, that of its slides. Slides that cannot be opened are in it, with the reason. Those that could not be
+        read just now are not.
 
     Raises
     ------
@@ -114,16 +122,20 @@ def make_index(
         raise ArgumentError(f"{len(paths)} slides and {len(mpps)} mpps: give one for each slide.")
     for repeated in unique_slides(paths)[1]:
         raise ArgumentError(f"{repeated} are one slide: leave one out.")
-    with result_file("The index", out) as path:
+    asked = list(zip(paths, [None] * len(paths) if mpps is None else mpps, strict=True))
+    whole = writable_place("The index", out)
+    place = home_expanded(whole).absolute() if shard is None else part_place(home_expanded(whole).absolute(), shard)
+    with result_file("The index", place) as path:
         if path.is_dir():
             raise ArgumentError(f"{path} is a folder: name a file for the index, such as collection.index.")
+        parts = finished_parts(place) if shard is None else []
+        earlier = [] if shard is None or overwrite else _there(home_expanded(whole).absolute())
         folder = path.with_name(f"{path.name}.job")
-        with _IndexFolder(folder, path, overwrite=overwrite) as kept:
+        with _IndexFolder(folder, path, [] if overwrite else parts, earlier, overwrite=overwrite) as kept:
             forget_deadlines(folder)
-            own = [None] * len(paths) if mpps is None else list(mpps)
             tasks = [
                 IndexTask(folder=folder, settings=settings, number=number, slide=each, mpp=mpp)
-                for number, (each, mpp) in enumerate(zip(paths, own, strict=True))
+                for number, (each, mpp) in enumerate(asked if shard is None else shard.slides(asked))
             ]
             left = [task for task in tasks if not kept.has(task)]
             done = len(tasks) - len(left)
@@ -146,22 +158,29 @@ def make_index(
                     done += 1
                     if progress is not None:
                         progress(done, len(tasks), result)
-            if left or not path.exists():
+            if left or parts or not path.exists():
                 kept.finish(settings)
         shutil.rmtree(folder, ignore_errors=True)
-    return CollectionIndex(out)
+    forget_parts(place, parts)
+    return CollectionIndex(place)
 
 
 class _IndexFolder(JobFolder):
-    """The folder of a job under way: entries one after the other, and a journal of where each lies."""
+    """The folder of a job under way: entries one after the other, and a journal of where each lies.
+
+    What `parts` have goes into the new index, as what the one before it has; `others` only save looks at slides.
+    """
 
     job, name, format = "index", "job.json", 1
     says: ClassVar[Mapping[str, type]] = {}
 
-    def __init__(self, folder: Path, out: Path, *, overwrite: bool) -> None:
+    def __init__(
+        self, folder: Path, out: Path, parts: Sequence[Path], others: Sequence[IndexFile], *, overwrite: bool
+    ) -> None:
         self._out, self._overwrite = out, overwrite
         self._places: dict[int, tuple[int, int]] = {}
-        self._before: IndexFile | None = None
+        self._before = [IndexFile(part) for part in parts]
+        self._others = others
         super().__init__(folder)
 
     def close(self) -> None:
@@ -177,7 +196,7 @@ class _IndexFolder(JobFolder):
             entries.unlink(missing_ok=True)
             journal.unlink(missing_ok=True)
         elif self._out.exists():
-            self._before = IndexFile(self._out)
+            self._before.append(IndexFile(self._out))
         with told(entries):
             self._file = entries.open("a+b")
             size = entries.stat().st_size
@@ -190,24 +209,24 @@ class _IndexFolder(JobFolder):
 
     def has(self, task: IndexTask) -> bool:
         """Whether a slide is done, and has not changed since."""
-        return any(entry is not None and _serves(entry, task) for entry in (self._done(task), self._earlier(task)))
+        done = self._done(task)
+        return any(_serves(entry, task) for entry in (*([] if done is None else [done]), *self._earlier(task)))
 
     def add(self, task: IndexTask, result: IndexedSlide) -> None:
         """Keep a slide that is done; masks of an earlier index are kept beside the new one, if it is the same."""
         content = result.entry
         if not content:
             return
-        before = self._earlier(task)
-        if before is not None:
+        for before in self._earlier(task):
             content = _with_masks_of(before, content)
         self._append(hash_of(location_of(task.slide)), content)
 
     def finish(self, settings: IndexSettings) -> None:
-        """Take over what the index before has beside, and put the new one in its place."""
-        if self._before is not None:
-            for entry in self._before.entries():
+        """Take over what parts and the index before have beside, and put the new one in its place."""
+        for before in self._before:
+            for entry in before.entries():
                 name = hash_of(entry.said["location"])
-                content = self._before.content(entry.said["location"])
+                content = before.content(entry.said["location"])
                 if name not in self._places and content is not None:
                     self._append(name, content.tobytes(), note=False)
         with told(self._out):
@@ -241,8 +260,14 @@ class _IndexFolder(JobFolder):
             return None
         return entry
 
-    def _earlier(self, task: IndexTask) -> Entry | None:
-        return None if self._before is None else self._before.entry(location_of(task.slide))
+    def _earlier(self, task: IndexTask) -> list[Entry]:
+        found = (file.entry(location_of(task.slide)) for file in (*self._before, *self._others))
+        return [entry for entry in found if entry is not None]
+
+
+def _there(place: Path) -> list[IndexFile]:
+    """The index at a place, if there is one."""
+    return [IndexFile(place)] if asked_for(place).is_file() else []
 
 
 def _serves(entry: Entry, task: IndexTask) -> bool:

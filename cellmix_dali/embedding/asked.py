@@ -7,9 +7,9 @@ from typing import Any
 
 from ..collection.index import open_with
 from ..errors import CellMixDaliError
+from ..jobs.job_shard import JobShard
 from ..tables.one_resolution import check_one_resolution
 from ..tables.recipe import TileRecipe
-from ..tiling.job_shard import JobShard
 from ..tiling.slides import JobSlide
 from .model import FeatureModel
 from .sources import Sources

@@ -18,6 +18,7 @@ from ..collection import CollectionIndex
 from ..collection.index import index_place
 from ..errors import CellMixDaliError, SlideError, kind_of
 from ..jobs.attempt import is_of_the_moment
+from ..jobs.job_shard import JobShard
 from ..storage.aside import remove_parts, write_aside
 from ..storage.patience import RETRY_SECONDS, Retry
 from ..storage.results import results_in
@@ -25,7 +26,6 @@ from ..storage.sending import ResultFiles
 from ..tables.indexed import index_slides
 from ..tables.recipe import TileRecipe
 from ..tables.tile_table import TileTable
-from ..tiling.job_shard import JobShard
 from ..tiling.records import BadTile, file_stamps, inputs_of
 from ..tiling.slides import JobSlide
 from .asked import asked_for, check_scale, recipe_of, slides_of

@@ -4,9 +4,11 @@ A job's folder is held by one process, and a file in it says what the job was as
 with the same settings alone (`asked`). What is done is noted so that a crash costs no finished work (`journal`). Pieces
 of work are done by this process or by others, which may die or hang: worker processes of its own (`processes`,
 `worker`) or those of a Dask cluster (`cluster`), which have one contract (`contract`) and are made by `executor`. Work
-that hangs has an end (`deadline`). Signals ask for an orderly end (`signals`).
+that hangs has an end (`deadline`). Parts of a job may run beside each other (`job_shard`). Signals ask for an orderly
+end (`signals`).
 """
 
 from .contract import JobStoppedError
+from .job_shard import JobShard
 
-__all__ = ["JobStoppedError"]
+__all__ = ["JobShard", "JobStoppedError"]

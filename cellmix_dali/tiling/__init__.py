@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 from .._front import front
 
 if TYPE_CHECKING:
-    from ..jobs import JobStoppedError as JobStoppedError
+    from ..jobs import JobShard as JobShard, JobStoppedError as JobStoppedError
     from .job import tile_slides as tile_slides
-    from .job_shard import JobShard as JobShard
     from .outcome import JobState as JobState, TilingResult as TilingResult
     from .settings import TilingSettings as TilingSettings
     from .slides import find_slides as find_slides
@@ -23,9 +22,8 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = front(
     __name__,
     {
-        ".jobs": "JobStoppedError",
+        ".jobs": "JobShard JobStoppedError",
         "job": "tile_slides",
-        "job_shard": "JobShard",
         "outcome": "JobState TilingResult",
         "settings": "TilingSettings",
         "slides": "find_slides",

@@ -17,6 +17,7 @@ from ..collection.index import forget_indexes, index_place
 from ..errors import DAMAGED, NOT_READ, ArgumentError
 from ..jobs.deadline import TIMEOUTS, forget_deadlines
 from ..jobs.executor import Executor, carry_out, make_executor
+from ..jobs.job_shard import JOURNALS, JobShard
 from ..storage.aside import remove_parts
 from ..storage.moment import may_be_file
 from ..storage.patience import RETRY_SECONDS, SLIDE_TIMEOUT, Retry
@@ -27,7 +28,6 @@ from ..tables.one_resolution import check_one_resolution
 from ._versions import versions
 from .augmented import augmenter_of
 from .finishing import FOLDERS, put_together, slide_result
-from .job_shard import JOURNALS, JobShard
 from .manifest import JOURNAL, MANIFEST, SLIDES, Manifest
 from .outcome import JobState, TilingResult
 from .parts import SHARDS

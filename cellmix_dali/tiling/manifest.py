@@ -19,10 +19,10 @@ from .._urls import place_name
 from ..errors import ArgumentError, NotReadError, some_of
 from ..jobs.asked import differences, fingerprint
 from ..jobs.folder import JobFolder
+from ..jobs.job_shard import JOURNALS, JobShard, shard_journals
 from ..jobs.journal import Journal, journal_line, journal_lines
 from ..storage.aside import write_aside
 from ..tables.split_columns import SPLIT_COLUMNS
-from .job_shard import JOURNALS, JobShard, shard_journals
 from .records import PartRecord, PlanRecord, inputs_of
 from .settings import Json, TilingSettings
 from .slides import Collection

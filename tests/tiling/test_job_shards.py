@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import closing
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tiling_jobs import TINY, Tree, assert_same, serial, tree
@@ -109,19 +108,3 @@ def test_the_command_line(tiny: list[Path], uninterrupted: Tree, tmp_path: Path)
         assert done.exit_code == 0, done.output
         assert said in " ".join(done.output.split())
     assert_same(tree(out), uninterrupted)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"), [("3", "such as 3/64"), ("0/2", "shard"), ("3/2", "shard"), ("1/0", "shards"), ("a/b", "3/64")]
-)
-def test_what_is_no_part(text: str, words: str) -> None:
-    with pytest.raises(ArgumentError, match=words):
-        JobShard.read(text)
-
-
-def test_each_slide_is_in_one_part() -> None:
-    slides: Any = list(range(10))
-    for of in (1, 3, 12):
-        parts = [JobShard(number, of).slides(slides) for number in range(1, of + 1)]
-        assert sorted(slide for part in parts for slide in part) == slides
-        assert max(map(len, parts)) - min(map(len, parts)) <= 1

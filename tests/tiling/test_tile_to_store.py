@@ -12,11 +12,11 @@ import time
 import pytest
 
 from cellmix_dali.errors import ArgumentError
+from cellmix_dali.jobs.job_shard import JobShard
 from cellmix_dali.shards import open_tiles
 from cellmix_dali.storage import sending
 from cellmix_dali.storage.aside import WriteError
 from cellmix_dali.tiling import TilingSettings, job, tile_slides
-from cellmix_dali.tiling.job_shard import JobShard
 
 SETTINGS = TilingSettings(256, tissue=0.0, shard_size=8)
 OUT = "s3://archive/out"

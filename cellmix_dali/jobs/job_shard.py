@@ -6,19 +6,17 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 from .._arguments import integer
 from ..errors import ArgumentError
-
-if TYPE_CHECKING:
-    from .slides import JobSlide
 
 __all__ = ["JOURNALS", "JobShard", "shard_journals"]
 
 #: Folder of the job in which each of its shards has a folder of its own, until the whole is put together.
 JOURNALS = "journals"
 _MOST = 100_000
+_Slide = TypeVar("_Slide")
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ class JobShard:
     def __str__(self) -> str:
         return f"{self.number}/{self.of}"
 
-    def slides(self, slides: Sequence[JobSlide]) -> Sequence[JobSlide]:
+    def slides(self, slides: Sequence[_Slide]) -> Sequence[_Slide]:
         """Return its slides; none where there are more shards than slides."""
         return slides[self.number - 1 :: self.of]
 
