@@ -97,6 +97,58 @@ def indexed_first_batch(collection: Collection) -> dict[str, float]:
 
 
 @case
+def archive(collection: Collection) -> dict[str, float]:
+    """A mapped table of coordinates of as many rows a slide as --tiles says, and an index: 20 batches, and 400 more.
+
+    The first batches meet slides that were not opened before; the last hundred find most of them open.
+    """
+    import time
+
+    import numpy as np
+    from scale_memory import own_memory, shared_memory
+
+    from cellmix_dali.plugins import TileSource
+    from cellmix_dali.shards import open_tiles, tile_rows as finished_rows, write_tiles
+
+    _indexed(collection)
+    folder, random = collection.folder / "archive", np.random.default_rng(7)
+    if not folder.exists():
+        folder.mkdir()
+
+        def rows() -> Any:
+            for number, path in enumerate(collection.slides):
+                x, y = (random.integers(0, of, collection.tiles) * 256 for of in (collection.columns, collection.rows))
+                yield finished_rows(path, x=x, y=y, size=256, level=0, tile_size=256, label=number % 2)
+
+        write_tiles(folder, rows(), classes=("a", "b"))
+        open_tiles(folder, mapped=True)  # makes the Arrow file
+    before, began, cpu = own_memory(), time.perf_counter(), time.process_time()
+    source = TileSource(
+        open_tiles(folder, columns=("label",), mapped=True), batch_size=_BATCH, num_classes=2, index=collection.index
+    )
+    opened = time.perf_counter() - began
+    source.deliver(0, 0)
+    figures = {
+        "opening_seconds": opened,
+        "first_batch_seconds": time.perf_counter() - began,
+        "first_batch_cpu_seconds": time.process_time() - cpu,
+    }
+    batches = min(420, len(source.order))
+    last = max(batches - 100, 1)
+    for number in range(1, batches):
+        if number in (1, 21, last):
+            wall, cpu, at = time.perf_counter(), time.process_time(), number
+        source.deliver(0, number)
+        if number in (20, last - 1, batches - 1):
+            tiles, what = _BATCH * (number + 1 - at), {20: "new", batches - 1: "last"}.get(number, "next")
+            figures[f"{what}_cpu_us_per_tile"] = (time.process_time() - cpu) / tiles * 1e6
+            figures[f"{what}_tiles_per_second"] = tiles / (time.perf_counter() - wall)
+    figures |= {"own_mb": own_memory(), "grown_mb": own_memory() - before, "shared_mb": shared_memory()}
+    source.close()
+    return figures
+
+
+@case
 def eight_ranks(collection: Collection) -> dict[str, float]:
     """Eight processes on this machine, each a rank of one training, with one index."""
     import multiprocessing

@@ -8,6 +8,8 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 # OpenMP's threads wait for one another without using a core: two test processes on two cores take half the time.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -120,6 +122,20 @@ def store(read_from: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> 
     read_from(server.address)
     yield server
     server.close()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A cluster of two workers that is there already."""
+    import dask
+    from distributed import LocalCluster
+
+    with (
+        patch.dict(os.environ),  # in which Dask leaves OMP_NUM_THREADS=1
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,  # type: ignore[no-untyped-call]
+    ):
+        yield cluster
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,13 @@ def test_processes_make_the_same(copies: list[Path], tmp_path: Path) -> None:
     make_index(copies, tmp_path / "b.index", workers=2)
     assert held(tmp_path / "a.index") == held(tmp_path / "b.index")
     assert len(held(tmp_path / "a.index")) == 6
+
+
+def test_workers_of_a_cluster_make_the_same(copies: list[Path], tmp_path: Path, cluster: Any) -> None:
+    make_index(copies, tmp_path / "a.index", workers=0)
+    index = make_index(copies, tmp_path / "b.index", scheduler=cluster.scheduler_address)
+    assert held(tmp_path / "a.index") == held(tmp_path / "b.index")
+    assert index.tissue(copies[0], "density", 1024) is not None
 
 
 def test_only_what_is_new_or_has_changed_is_looked_at(copies: list[Path], tmp_path: Path, looked: list[str]) -> None:

@@ -9,12 +9,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import psutil
 import pytest
@@ -52,20 +51,6 @@ def reads(process: psutil.Process, path: Path) -> bool:
         return any(link.resolve() == path for link in Path(f"/proc/{process.pid}/fd").iterdir())
     except OSError:
         return False
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A cluster of two workers that is there already."""
-    import dask
-    from distributed import LocalCluster
-
-    with (
-        patch.dict(os.environ),  # in which Dask leaves OMP_NUM_THREADS=1
-        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,  # type: ignore[no-untyped-call]
-    ):
-        yield cluster
 
 
 def test_a_cluster_that_is_there_makes_the_same_bytes(
