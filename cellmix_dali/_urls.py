@@ -11,7 +11,7 @@ import re
 import tempfile
 from pathlib import Path
 
-from cellmix_dali._user_cache import user_cache
+from cellmix_dali._user_cache import CACHE_VARIABLE, user_cache
 
 __all__ = [
     "BY_FSSPEC",
@@ -62,8 +62,14 @@ def _absolute(folder: str) -> Path:
 def cache_folder() -> Path:
     """Return the folder of what is kept of objects: CELLMIX_DALI_STORE_CACHE, or one in the user's folder of caches."""
     given = os.environ.get("CELLMIX_DALI_STORE_CACHE")
+    return _absolute(given) if given else _usual(*map(os.environ.get, (CACHE_VARIABLE, "XDG_CACHE_HOME", "HOME")))
+
+
+@functools.lru_cache(maxsize=8)  # it is asked for with each path
+def _usual(*_: str | None) -> Path:
+    """The folder where none is given; the arguments are the variables that it goes by."""
     usual = user_cache() or Path(tempfile.gettempdir(), f"cellmix_dali-{os.getuid()}")
-    return _absolute(given or str(usual / "stores"))
+    return _absolute(str(usual / "stores"))
 
 
 def objects_folder() -> Path:

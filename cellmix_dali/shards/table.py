@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-from collections.abc import Iterable, Sequence, Set
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -15,10 +12,10 @@ from numpy.typing import NDArray
 
 from .._arguments import path_of
 from ..errors import ArgumentError
-from ..storage.aside import told
 from ..storage.foreign_files import names_in
 from ..storage.moment import is_folder, may_be_file
 from ..tables.tile_table import TileTable
+from .mapping import mapped_table
 
 __all__ = [
     "TILES_FILE",
@@ -57,7 +54,6 @@ WRITTEN_FIELDS = [
 CLASSES, EDGE = b"cellmix_dali.classes", b"cellmix_dali.edge"
 STAINS = b"cellmix_dali.normalised"
 AUGMENTED = b"cellmix_dali.augmented"
-_OF = b"cellmix_dali.of"  # in an Arrow file's metadata: size and time of the table that it was made of
 # What reading needs.
 _NEEDED = {"slide", "level", "x", "y", "size", "tile_size", "label", "shard", "offset", "bytes"}
 
@@ -123,7 +119,7 @@ def open_tiles(path: str | Path, *, columns: Iterable[str] | None = None, mapped
     """
     file = tiles_file(path)
     wanted = None if columns is None else {*_NEEDED, *columns}
-    table = _mapped(file, wanted) if mapped else TileTable.open(file, columns=wanted)
+    table = mapped_table(file, wanted) if mapped else TileTable.open(file, columns=wanted)
     needed = [field.name for field in (*TILE_FIELDS, *(WRITTEN_FIELDS if is_sharded(table) else []))]
     left_out = set() if wanted is None else set(needed) - wanted
     left_out |= {"sha256"} if mapped else set()
@@ -146,23 +142,6 @@ def open_tiles(path: str | Path, *, columns: Iterable[str] | None = None, mapped
         table.arrow.column_names.index("shard"), "shard", pa.DictionaryArray.from_arrays(shard.indices, paths)
     )
     return TileTable(arrow, check=False)
-
-
-def _mapped(file: Path, columns: Set[str] | None) -> TileTable:
-    """The Arrow file beside a table, made where there is none of this very table."""
-    beside = file.with_suffix(".arrow")
-    # Who makes it holds the table: the others of this machine wait, and find it made.
-    with told(beside), file.open("rb") as held:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(held, fcntl.LOCK_EX)
-        state = os.fstat(held.fileno())
-        of = f"{state.st_size} {state.st_mtime_ns}".encode()
-        if not beside.exists() or (TileTable.open(beside).arrow.schema.metadata or {}).get(_OF) != of:
-            table = TileTable.open(file)
-            arrow = table.arrow.drop_columns([name for name in ("sha256",) if name in table.arrow.column_names])
-            arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), _OF: of})
-            TileTable(arrow, check=False).save(beside)
-    return TileTable.open(beside, columns=columns)
 
 
 def is_sharded(table: TileTable) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -18,7 +19,7 @@ from cellmix_dali.slides.block_table import BlockGrid, PlacedBlocks
 from cellmix_dali.slides.dicom_streams import FrameStreams
 from cellmix_dali.slides.found import Found
 from cellmix_dali.slides.intervals import IntervalStreams
-from cellmix_dali.slides.jpeg import BlockStreams
+from cellmix_dali.slides.jpeg import BlockStreams, Colour
 from cellmix_dali.slides.levels import Box, Level
 from cellmix_dali.slides.openslide import OpenSlideFile
 from cellmix_dali.slides.scales import ScaledLevel
@@ -30,8 +31,16 @@ __all__ = ["NotKeptError", "found_of", "record_of"]
 
 Keep = Callable[[NDArray[Any]], int]
 _AS_THEY_ARE = ("reason", "vendor", "notes", "mpp", "blanks_from_finer", "format")
+
+
+@functools.lru_cache(maxsize=256)
+def _block_streams(colour: Colour, tables: str | None, example: str) -> BlockStreams:
+    """What makes streams; all slides of a scanner share it, as nothing of it changes."""
+    return BlockStreams(colour, _bytes(tables), _bytes(example) or b"")
+
+
 _KINDS: Mapping[str, Callable[[Any], Any]] = {
-    "blocks": lambda said: BlockStreams(said["colour"], _bytes(said["tables"]), _bytes(said["example"]) or b""),
+    "blocks": lambda said: _block_streams(said["colour"], said["tables"], said["example"]),
     "intervals": lambda said: IntervalStreams(_bytes(said["header"]) or b"").sized(*said["size"]),
     "frames": lambda said: FrameStreams(_streams_of(said["colours"])),
 }
@@ -71,7 +80,8 @@ def record_of(found: Found, keep: Keep) -> dict[str, Any]:
 
 def found_of(record: Mapping[str, Any], arrays: Callable[[int], NDArray[Any]]) -> Found:
     """Return what is known of a slide, from what `record_of` returned and the arrays by their numbers."""
-    path, mpp, pixels = _path(record["path"]), record["mpp"], record["pixels"]
+    path_of_slide = functools.cache(_path)  # the same one stands in each of its tables
+    path, mpp, pixels = path_of_slide(record["path"]), record["mpp"], record["pixels"]
     stored = record.get("stored")
     return Found(
         **{name: record[name] for name in _AS_THEY_ARE if name not in ("mpp", "notes")},
@@ -82,7 +92,7 @@ def found_of(record: Mapping[str, Any], arrays: Callable[[int], NDArray[Any]]) -
         properties=record["properties"],
         levels=tuple(Level(**of | {"covered": _box(of["covered"])}) for of in record["levels"]),
         scaled=tuple(ScaledLevel(**of) for of in record["scaled"]),
-        tables=tuple(None if of is None else _placed(of, arrays) for of in record["tables"]),
+        tables=tuple(None if of is None else _placed(of, arrays, path_of_slide) for of in record["tables"]),
         pixels=None if pixels is None else OpenSlideFile(path, pixels[0], _sizes(pixels[1])),
         stored=None if stored is None else _stored_slide(record["path"], stored, arrays),
     )
@@ -120,13 +130,15 @@ def _blocks(table: PlacedBlocks, keep: Keep) -> dict[str, Any]:
     }
 
 
-def _placed(said: Mapping[str, Any], arrays: Callable[[int], NDArray[Any]]) -> PlacedBlocks:
+def _placed(
+    said: Mapping[str, Any], arrays: Callable[[int], NDArray[Any]], path: Callable[[str], Path]
+) -> PlacedBlocks:
     grid = {of.name: said[of.name] for of in fields(BlockGrid)}
     packed: NDArray[np.uint64] = arrays(said["places"])
     grid |= {
         "streams": _streams_of(said["streams"]),
-        "path": None if said["path"] is None else _path(said["path"]),
-        "files": tuple(map(_path, said["files"])),
+        "path": None if said["path"] is None else path(said["path"]),
+        "files": tuple(map(path, said["files"])),
         "file": None if said["file"] is None else arrays(said["file"]),
         "covered": _box(said["covered"]),
     }

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.shards import open_tiles, tile_classes, tile_rows, write_tiles, writing
+from cellmix_dali.shards import mapping, open_tiles, tile_classes, tile_rows, write_tiles, writing
 from cellmix_dali.tables import TileTable
 
 WRITTEN = ("shard", "offset", "bytes", "sha256")
@@ -115,6 +115,39 @@ def test_a_table_is_mapped_and_made_once(folder: Path) -> None:
     write_tiles(folder, [rows(7, 4)])  # another table: the file beside it is of the former one
     os.utime(folder / "tiles.parquet", ns=(1, made + 10**9))
     assert len(open_tiles(folder, mapped=True)) == len(open_tiles(folder)) == 4
+
+
+def test_the_mapped_file_is_made_piece_by_piece(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of columns of any type, with empty cells that begin and end within a byte of their bits."""
+    monkeypatch.setattr(mapping, "_ROWS", 8)
+    table = pq.read_table(folder / "tiles.parquet")
+    cells = np.arange(30)
+    own = {
+        "mpp": pa.array(np.where(cells % 7, 0.5 * cells, 0.0), mask=cells % 7 == 0),
+        "tissue": pa.nulls(30, pa.float32()),
+        "patient": pa.array([None if cell in (3, 29) else f"p{cell % 4}" for cell in cells]).dictionary_encode(),
+        "note": pa.array([f"text {cell}" for cell in cells]),
+        "good": pa.array(cells % 2 == 0),
+        "shares": pa.array([[0.5, cell] for cell in cells.tolist()], pa.list_(pa.float32())),
+        "small": pa.array(cells, pa.uint8()),
+    }
+    for name, column in own.items():
+        table = table.drop_columns([name]) if name in table.column_names else table
+        table = table.append_column(name, column)
+    pq.write_table(table, folder / "tiles.parquet", row_group_size=11)
+    whole: list[str] = []
+    read = pq.ParquetFile.read
+    monkeypatch.setattr(
+        pq.ParquetFile, "read", lambda file, names, **of: (whole.extend(names), read(file, names, **of))[1]
+    )
+    found = open_tiles(folder, mapped=True).arrow
+    assert whole == ["note", "good", "shares"]  # the others are never in memory as a whole
+    assert set(found.column_names) == set(table.column_names) - {"sha256"}
+    for name in set(found.column_names) - {"shard"}:
+        assert found[name].to_pylist() == table[name].to_pylist()
+        assert (found[name].type, found[name].num_chunks) == (table[name].type, 1)
+        found[name].validate(full=True)
+    assert sorted(path.name for path in folder.iterdir()) == ["tiles.arrow", "tiles.parquet"]
 
 
 def test_where_it_cannot_be_made_that_is_said(folder: Path) -> None:
