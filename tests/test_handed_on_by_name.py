@@ -37,11 +37,13 @@ LEFT_OUT: dict[str, dict[tuple[str, str], str]] = {
     },
     "cellmix_dali/previews/chosen_tiles.py": {("TileRecipe", "tile_size"): "replaced in the next line"},
     "cellmix_dali/previews/mixed_tiles.py": {("TileSource", "seed"): "the order is not shuffled"},
+    "cellmix_dali/embedding/asked.py": {("index", "shard"): "a list's own method"},
     "cellmix_dali/embedding/sources.py": {
         ("Sources", "coordinates"): "of slides whose tiles are laid on tissue",
         ("Sources", "table"): "it is None there",
     },
     "cellmix_dali/reading/slides.py": {("EncodedTile", "pixels"): "of tiles that are made of blocks"},
+    "cellmix_dali/shards/table.py": {("index", "shard"): "a list's own method"},
     "cellmix_dali/slides/formats/dicom.py": {("refusal", "path"): AN_ERROR_OF_THE_SYSTEM},
     "cellmix_dali/slides/formats/hamamatsu.py": {
         ("through_openslide", "tables"): "where no level can be read by blocks",
