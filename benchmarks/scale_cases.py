@@ -133,16 +133,12 @@ def archive(collection: Collection) -> dict[str, float]:
         "first_batch_seconds": time.perf_counter() - began,
         "first_batch_cpu_seconds": time.process_time() - cpu,
     }
-    batches = min(420, len(source.order))
-    last = max(batches - 100, 1)
-    for number in range(1, batches):
-        if number in (1, 21, last):
-            wall, cpu, at = time.perf_counter(), time.process_time(), number
-        source.deliver(0, number)
-        if number in (20, last - 1, batches - 1):
-            tiles, what = _BATCH * (number + 1 - at), {20: "new", batches - 1: "last"}.get(number, "next")
-            figures[f"{what}_cpu_us_per_tile"] = (time.process_time() - cpu) / tiles * 1e6
-            figures[f"{what}_tiles_per_second"] = tiles / (time.perf_counter() - wall)
+    for what, batches in {"new": range(1, 21), "next": range(21, 321), "last": range(321, 421)}.items():
+        wall, cpu = time.perf_counter(), time.process_time()
+        for number in batches:
+            source.deliver(number // len(source.order), number % len(source.order))
+        figures[f"{what}_cpu_us_per_tile"] = (time.process_time() - cpu) / (_BATCH * len(batches)) * 1e6
+        figures[f"{what}_tiles_per_second"] = _BATCH * len(batches) / (time.perf_counter() - wall)
     figures |= {"own_mb": own_memory(), "grown_mb": own_memory() - before, "shared_mb": shared_memory()}
     source.close()
     return figures

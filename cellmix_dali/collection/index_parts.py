@@ -20,7 +20,7 @@ _JOB, _WHAT = ".job", "index job of this part"
 
 def part_place(out: Path, shard: JobShard) -> Path:
     """Return where the index of a part lies, beside the whole one."""
-    return _folder(out) / f"{shard.number}-of-{shard.of}.index"
+    return _folder(out) / f"{shard.name}.index"
 
 
 def finished_parts(out: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from .._arguments import number, path_of, writable_place
+from .._arguments import number, path_of
 from ..errors import NOT_READ, ArgumentError, NotReadError, SlideError
 from ..jobs.deadline import forget_deadlines
 from ..jobs.executor import carry_out, make_executor
@@ -123,13 +123,13 @@ def make_index(
     for repeated in unique_slides(paths)[1]:
         raise ArgumentError(f"{repeated} are one slide: leave one out.")
     asked = list(zip(paths, [None] * len(paths) if mpps is None else mpps, strict=True))
-    whole = writable_place("The index", out)
-    place = home_expanded(whole).absolute() if shard is None else part_place(home_expanded(whole).absolute(), shard)
+    whole = home_expanded(path_of("The index", out)).absolute()
+    place = whole if shard is None else part_place(whole, shard)
     with result_file("The index", place) as path:
         if path.is_dir():
             raise ArgumentError(f"{path} is a folder: name a file for the index, such as collection.index.")
         parts = finished_parts(place) if shard is None else []
-        earlier = [] if shard is None or overwrite else _there(home_expanded(whole).absolute())
+        earlier = [] if shard is None or overwrite else _there(whole)
         folder = path.with_name(f"{path.name}.job")
         with _IndexFolder(folder, path, [] if overwrite else parts, earlier, overwrite=overwrite) as kept:
             forget_deadlines(folder)

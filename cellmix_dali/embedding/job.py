@@ -132,9 +132,9 @@ def embed_slides(
         check_scale(found)
     model.width(recipe.tile_size)  # refuses what it does not take before there is a folder
     slides = slides_of(found, shard)
-    name = "job" if shard is None else f"job-{shard.number}-of-{shard.of}"
+    part = "" if shard is None else shard.name
+    name = f"job-{part}" if part else "job"
     asked = asked_for(found, model, recipe, file_format, shard)
-    part = "" if shard is None else str(shard)
     with results_in("The folder of an embedding job", out, files, resume=resume, part=part) as kept:
         folder = kept.folder
         with EmbedFolder(folder / name, asked, resume=resume) as records:

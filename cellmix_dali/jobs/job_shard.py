@@ -57,6 +57,11 @@ class JobShard:
             raise ArgumentError(f"shard={text!r} is not a shard: give its number and how many there are, such as 3/64.")
         return cls(int(found[1]), int(found[2]))
 
+    @property
+    def name(self) -> str:
+        """Its name among files: "3-of-64"."""
+        return f"{self.number}-of-{self.of}"
+
     def __str__(self) -> str:
         return f"{self.number}/{self.of}"
 
@@ -66,7 +71,7 @@ class JobShard:
 
     def folder(self, job: Path) -> Path:
         """Return its folder within a job's."""
-        return job / JOURNALS / f"{self.number}-of-{self.of}"
+        return job / JOURNALS / self.name
 
 
 def shard_journals(job: Path, name: str) -> Iterator[Path]:

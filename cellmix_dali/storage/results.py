@@ -38,7 +38,7 @@ def results_in(
     resume : bool, default False
         Whether to go on with what is there. Otherwise only what says that there is a job is fetched.
     part : str, default ""
-        Of a job of several parts that run at the same time: which one.
+        Of a job of several parts that run at the same time: which one, as a part of files' names.
     whole : bool, default False
         Whether large files are fetched, too, to be compared.
 
@@ -61,7 +61,7 @@ def results_in(
         folder = home_expanded(path_of(what, out)).absolute()
         yield Results(folder, folder)
         return
-    sent = SentResults(url, place, files, part.replace("/", "-of-"))
+    sent = SentResults(url, place, files, part)
     lock = FolderLock(sent.own, f"{files.job} that writes there from this machine")
     try:
         sent.restore(resume=resume, whole=whole)

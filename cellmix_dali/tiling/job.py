@@ -148,7 +148,7 @@ def tile_slides(
         out,
         _FILES,
         resume=resume or shard is not None,
-        part="" if shard is None else str(shard),
+        part="" if shard is None else shard.name,
         whole=verify,
     ) as kept:
         folder = kept.folder

@@ -51,7 +51,7 @@ def write_pages(folder: Path, report: Mapping[str, Any]) -> None:
     told["bad tiles"] = [slide for slide in slides if slide["status"] == "done" and slide["bad_tiles"]]
     pages = [slides[first : first + _PER_PAGE] for first in range(0, len(slides), _PER_PAGE)] or [[]]
     few = sum(slide["overview"] is not None for slide in slides) <= _FEW
-    template = _template()
+    template, contents = _template(), _contents(pages)
     for number, shown in enumerate(pages, 1):
         file = _page(folder, number)
         file.parent.mkdir(exist_ok=True)
@@ -60,7 +60,7 @@ def write_pages(folder: Path, report: Mapping[str, Any]) -> None:
             told={name: of[:_TOLD] for name, of in told.items()} if number == 1 else {},
             more={name: max(len(of) - _TOLD, 0) for name, of in told.items()},
             page=number,
-            pages=_contents(pages),
+            pages=contents,
             root="" if number == 1 else "../",
             pictures={slide["number"]: _picture(folder, slide["overview"]) for slide in shown} if few else None,
         )

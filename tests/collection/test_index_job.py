@@ -11,49 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from held_entries import held
 
-from cellmix_dali.collection import CollectionIndex, IndexSettings, job as index_job, make_index
+from cellmix_dali.collection import CollectionIndex, IndexSettings, make_index
 from cellmix_dali.errors import ArgumentError
-from cellmix_dali.synthetic import RenderedSlide
-
-
-@pytest.fixture
-def copies(rendered: list[RenderedSlide], tmp_path: Path) -> list[Path]:
-    """Six small slides, each a file of its own."""
-    paths = [tmp_path / f"{number}.svs" for number in range(6)]
-    for path in paths:
-        path.write_bytes(rendered[0].path.read_bytes())
-    return paths
-
-
-@pytest.fixture
-def looked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The slides that are looked at, by this process."""
-    names: list[str] = []
-    real = index_job.do_task
-    monkeypatch.setattr(index_job, "do_task", lambda task: (names.append(task.slide.name), real(task))[1])
-    monkeypatch.setattr(index_job.do_task, "__module__", real.__module__, raising=False)
-    return names
-
-
-def held(path: Path) -> dict[str, bytes]:
-    """What an index holds, whatever the order."""
-    index = CollectionIndex(path)
-    contents = {name: index._file.content(name) for name in index}
-    return {name: content.tobytes() for name, content in contents.items() if content is not None}
 
 
 def test_processes_make_the_same(copies: list[Path], tmp_path: Path) -> None:
     make_index(copies, tmp_path / "a.index", workers=0)
     make_index(copies, tmp_path / "b.index", workers=2)
-    assert held(tmp_path / "a.index") == held(tmp_path / "b.index")
-    assert len(held(tmp_path / "a.index")) == 6
+    assert held(CollectionIndex(tmp_path / "a.index")) == held(CollectionIndex(tmp_path / "b.index"))
+    assert len(held(CollectionIndex(tmp_path / "a.index"))) == 6
 
 
 def test_workers_of_a_cluster_make_the_same(copies: list[Path], tmp_path: Path, cluster: Any) -> None:
     make_index(copies, tmp_path / "a.index", workers=0)
     index = make_index(copies, tmp_path / "b.index", scheduler=cluster.scheduler_address)
-    assert held(tmp_path / "a.index") == held(tmp_path / "b.index")
+    assert held(CollectionIndex(tmp_path / "a.index")) == held(CollectionIndex(tmp_path / "b.index"))
     assert index.tissue(copies[0], "density", 1024) is not None
 
 
@@ -115,7 +89,7 @@ def test_a_kill_costs_nothing_that_was_done(copies: list[Path], tmp_path: Path, 
     index = make_index(copies, tmp_path / "a.index", workers=0)
     assert looked == ["3.svs", "4.svs", "5.svs"]
     make_index(copies, tmp_path / "b.index", workers=0)
-    assert held(index.path) == held(tmp_path / "b.index")
+    assert held(index) == held(CollectionIndex(tmp_path / "b.index"))
     assert not (tmp_path / "a.index.job").exists()
 
 
@@ -140,7 +114,7 @@ def test_what_a_crash_lost_is_done_again(copies: list[Path], tmp_path: Path, loo
     index = make_index(copies, tmp_path / "a.index", workers=0)
     assert looked == ["2.svs", "3.svs", "4.svs", "5.svs"]
     make_index(copies, tmp_path / "b.index", workers=0)
-    assert held(index.path) == held(tmp_path / "b.index")
+    assert held(index) == held(CollectionIndex(tmp_path / "b.index"))
 
 
 @pytest.mark.parametrize(

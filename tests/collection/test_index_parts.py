@@ -3,43 +3,23 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from held_entries import held
 from store_server import StoreServer
 
-from cellmix_dali.collection import CollectionIndex, IndexSettings, job as index_job, make_index
+from cellmix_dali.collection import IndexSettings, make_index
 from cellmix_dali.errors import ArgumentError
 from cellmix_dali.jobs import JobShard
 from cellmix_dali.storage.folder_lock import FolderLock
-from cellmix_dali.synthetic import RenderedSlide
 
 
 @pytest.fixture
-def copies(rendered: list[RenderedSlide], tmp_path: Path) -> list[Path]:
-    """Five small slides, each a file of its own."""
-    paths = [tmp_path / f"{number}.svs" for number in range(5)]
-    for path in paths:
-        shutil.copy(rendered[0].path, path)
-    return paths
-
-
-@pytest.fixture
-def looked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The slides that are looked at."""
-    names: list[str] = []
-    real = index_job.do_task
-    monkeypatch.setattr(index_job, "do_task", lambda task: (names.append(task.slide.name), real(task))[1])
-    monkeypatch.setattr(index_job.do_task, "__module__", real.__module__, raising=False)
-    return names
-
-
-def held(index: CollectionIndex) -> dict[str, bytes]:
-    """What an index holds, whatever the order."""
-    contents = {name: index._file.content(name) for name in index}
-    return {name: content.tobytes() for name, content in contents.items() if content is not None}
+def copies(copies: list[Path]) -> list[Path]:
+    """Five of them, which two hosts cannot share evenly."""
+    return copies[:5]
 
 
 def test_parts_together_are_the_whole(copies: list[Path], tmp_path: Path, looked: list[str]) -> None:
