@@ -7,7 +7,6 @@ from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-import torch
 from torch import Tensor
 from typing_extensions import Self
 
@@ -20,6 +19,7 @@ from cellmix_dali.plugins.dali import Pipeline
 from cellmix_dali.reading.faults import Fault
 from cellmix_dali.slides.stream_kinds import DecoderRoute
 
+from ._named_batch import named
 from ._of_one_process import OfOneProcess
 from .graph import GraphOptions, source_pipeline
 from .timing import Stopwatch, Timing
@@ -28,17 +28,6 @@ if TYPE_CHECKING:
     from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
 __all__ = ["Loader", "loader_over"]
-
-# As `cellmix_dali.plugins.CellMixParameters` has them.
-_PARAMETERS = {
-    "patch_size": torch.int32,
-    "fix_ratio": torch.float32,
-    "triggered": torch.int32,
-    "epoch": torch.int64,
-    "iteration": torch.int64,
-}
-_ONE_A_SAMPLE = {"labels", "tile", "item"}
-
 
 SourceT = TypeVar("SourceT", bound=Source)
 
@@ -306,21 +295,10 @@ class Loader(OfOneProcess, Generic[SourceT]):
             self._begin()
 
     def _fetch(self) -> dict[str, Tensor]:
-        """Take the iterator's next batch, its parameters named."""
+        """Take the iterator's next batch."""
         assert self._iterator is not None
         batch: dict[str, Tensor] = next(self._iterator)[0]
-        # The mixing's parameters come in one tensor: taking them apart in the graph costs much more.
-        applied = batch.pop("parameters", None)
-        if applied is not None:
-            for column, (name, dtype) in enumerate(_PARAMETERS.items()):
-                batch[name] = applied[:, column].to(dtype)
-        if "source_map" in batch:
-            batch["source_map"] = batch["source_map"].long()
-        # One number per sample: in shape (batch, 1) a comparison with predictions, (batch,), would make (batch, batch).
-        for name in _ONE_A_SAMPLE & set(batch):
-            if not batch[name].is_floating_point():
-                batch[name] = batch[name][:, 0].long()
-        return batch
+        return named(batch)
 
     def _fetched(self) -> range:
         """Numbers of the batch that is the next, and of those that DALI has read ahead when it comes out."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, cast
 
@@ -15,7 +16,7 @@ from cellmix_dali.reading.faults import Substitutes
 from cellmix_dali.sampling import EpochOrder
 from cellmix_dali.sampling.place_table import OtherPlaces, PlaceOrder
 
-__all__ = ["DeliveredTiles", "Delivery"]
+__all__ = ["DeliveredTiles", "Delivery", "counted"]
 
 _AHEAD = 2  # batches, at least, that are read in the background while DALI works
 
@@ -160,3 +161,14 @@ class Delivery:
                 return
             others.append((other, str(usable), None, kind_of(usable)))
         raise self._substitutes.none_left(row, reason, kind)
+
+
+def counted(tiles: Sequence[EncodedTile]) -> Counter[str]:
+    """Count what a batch was read of: tiles by their ways, bytes, blocks, and how often blocks were shared."""
+    counts = Counter(tile.way for tile in tiles)
+    streams = {id(stream): stream.nbytes for tile in tiles for stream in tile.streams}
+    pixels = sum(tile.pixels.nbytes for tile in tiles if tile.pixels is not None)
+    counts["bytes"] = sum(streams.values()) + pixels
+    counts["blocks"] = len(streams)
+    counts["shared"] = sum(len(tile.streams) for tile in tiles) - len(streams)
+    return counts

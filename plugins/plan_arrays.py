@@ -40,7 +40,7 @@ class PlanArrays(NamedTuple):
     out_anchors: NDArray[np.int32]  # (batch, R, 2)
     shapes: NDArray[np.int32]  # (batch, R, 2)
     share: NDArray[np.float32]  # (batch, 1)
-    mask: NDArray[np.uint8]  # (batch, height, width)
+    mask: NDArray[np.uint8]  # (batch, height, width); a view of one mask where all samples have the same
     matrix: MixingMatrix
     parameters: NDArray[
         np.float64
@@ -62,9 +62,10 @@ class PlanArrays(NamedTuple):
         """Dimensions of one sample of the arrays of those names, by default of all in their order."""
         return [_ARRAYS[field][1] for field in (_ARRAYS if fields is None else fields)]
 
-    def only(self, fields: Sequence[str]) -> tuple[NDArray[np.generic], ...]:
-        """The arrays of those names."""
-        return tuple(getattr(self, field) for field in fields)
+    def only(self, fields: Sequence[str]) -> tuple[NDArray[np.generic] | list[NDArray[np.generic]], ...]:
+        """The arrays of those names, as DALI takes them: one that all samples share as a list of it."""
+        arrays = (getattr(self, field) for field in fields)
+        return tuple(array if array.flags.c_contiguous else list(array) for array in arrays)
 
 
 _ARRAYS: dict[str, tuple[types.DALIDataType, int]] = {
@@ -149,7 +150,7 @@ def plan_arrays(plan: MixPlan | SaliencyCut, action: Action, settings: Settings)
             share = plan.share[:, None]
         else:
             own = np.ones(settings.tile_size, np.uint8) if plan.mask is None else plan.mask
-            mask = np.ascontiguousarray(np.broadcast_to(own, (batch, *settings.tile_size)))
+            mask = np.broadcast_to(own, (batch, *settings.tile_size))  # one in memory, where all have the same
     # Where SaliencyMix's boxes lie, the images say: see `saliency.placed_boxes`.
     tokens = np.zeros((batch, 0), np.int32) if isinstance(plan, SaliencyCut) else settings.tokens(plan)
     return PlanArrays(*regions, share, mask, matrix, settings.parameters(plan.triggered, batch), tokens)

@@ -155,7 +155,7 @@ class PlanSource:
         settings = Settings(self.tile_size, epoch, iteration, *self.parameters(), self.source_map)
         return drawn_arrays(self.mixer, self.action, self.batch_size, settings)
 
-    def __call__(self, info: BatchPosition) -> tuple[NDArray[np.generic], ...]:
+    def __call__(self, info: BatchPosition) -> tuple[NDArray[np.generic] | list[NDArray[np.generic]], ...]:
         """Return the arrays of a batch that the graph needs, as `fn.external_source(batch_info=True)` asks for them."""
         epoch, iteration = self.clock.at(info)
         # Without an epoch size DALI's reader ends the epochs, and does not say how many there were.

@@ -15,7 +15,7 @@ from cellmix_dali._cached import cached_property
 from cellmix_dali._urls import is_url
 from cellmix_dali.collection import CollectionIndex
 from cellmix_dali.collection.index import index_at
-from cellmix_dali.errors import CellMixDaliError, SlideError
+from cellmix_dali.errors import SlideError
 from cellmix_dali.mixing.targets import Targets, values_by_name
 from cellmix_dali.reading import EncodedTile, MaskReader, ShardReader, TileMasks, TileReader, tile_reader
 from cellmix_dali.reading.cells import deal
@@ -29,8 +29,10 @@ from cellmix_dali.storage.moment import first_missing
 from cellmix_dali.storage.patience import RETRY_SECONDS, Retry
 from cellmix_dali.tables.tile_table import TileTable, require_table
 
-from ._delivery import Delivery
-from ._table_facts import digest, groups, image_size
+from ._dali_errors import explained
+from ._delivery import Delivery, counted
+from ._table_facts import digest_of_order, digest_of_table, groups, image_size
+from ._trial_blocks import blocks_by_kind
 from .assemble import assembled
 from .dali import DataNode, Pipeline, fn, types
 from .decode import decode, decoded, undecodable
@@ -39,15 +41,6 @@ from .plan_source import PlanSource
 from .source import Input, Source
 
 __all__ = ["TileSource"]
-
-# What the graph's own assertions look like from outside; see plugins/image_shape.py and plugins/labels.py.
-_EXPLAINED = {
-    "require_tile_size": "The images are not of the size that the mixing plans are drawn for: correct tile_size.",
-    "_one_hot": "A label is out of range: labels go from 0 to num_classes - 1.",
-    "decoders": "A tile could not be decoded: its block in the slide file is damaged.",
-}
-_ROWS_OF_A_DIGEST = 1024
-_SAMPLES = 64  # blocks of each kind with which a decoder is tried
 
 
 class TileParts(NamedTuple):
@@ -251,14 +244,7 @@ class TileSource(Source):
 
     def samples(self) -> Mapping[str, Sequence[NDArray[np.uint8]]]:
         """Return some blocks of each kind, of the table's first slides, at most 64."""
-        found: dict[str, dict[int, NDArray[np.uint8]]] = {}
-        if isinstance(self.reader, TileReader):
-            rows = np.unique(np.linspace(0, len(self.table) - 1, 4 * _SAMPLES).astype(np.int64))
-            rows = rows[np.isin(self.table.slide[rows], self.reader.looked_at)]
-            for kind, tile in zip(self.reader.kinds_of(rows), self.reader.read(rows), strict=True):
-                if isinstance(tile, EncodedTile) and tile.way == "direct":
-                    found.setdefault(kind, {}).update({id(stream): stream for stream in tile.streams})
-        return {kind: list(blocks.values())[:_SAMPLES] for kind, blocks in found.items()}
+        return blocks_by_kind(self.reader, self.table) if isinstance(self.reader, TileReader) else {}
 
     def split(self, kinds: Iterable[str]) -> bool:
         """Have blocks of these kinds decoded on the GPU, and all others on the CPU; not of shards."""
@@ -300,9 +286,8 @@ class TileSource(Source):
         """Return a batch's rows and its streams (a list per slot), dealt to cells where windows are put together."""
         delivered = self._delivery.batch(epoch, iteration)
         tiles, rows = delivered.tiles, np.array(delivered.rows, np.int64)
-        ways = [tile.way for tile in tiles]
-        self.read.update(ways)
-        self._count(tiles, ways)
+        self.read.update(tile.way for tile in tiles)
+        self.counts.update(counted(tiles))
         for fault in delivered.faults:
             self.log.add(*fault)
         masks: list[object] = [[tile.mask for tile in tiles]] if self.masked else []
@@ -327,16 +312,6 @@ class TileSource(Source):
         """See `Source.count_anew`."""
         super().count_anew()
         self._delivery.count_anew()
-
-    def _count(self, tiles: Sequence[EncodedTile], ways: Sequence[str]) -> None:
-        """Count what a batch was read of."""
-        streams = {id(stream): stream.nbytes for tile in tiles for stream in tile.streams}
-        pixels = sum(tile.pixels.nbytes for tile in tiles if tile.pixels is not None)
-        taken = sum(len(tile.streams) for tile in tiles)
-        self.counts.update(ways)
-        self.counts["bytes"] += sum(streams.values()) + pixels
-        self.counts["blocks"] += len(streams)
-        self.counts["shared"] += taken - len(streams)
 
     def images(self, nodes: Sequence[DataNode], device: str, decoder: DecoderOptions = USUAL) -> DataNode:
         """Decode the streams, put windows together from their blocks, and resize those of another size."""
@@ -383,7 +358,7 @@ class TileSource(Source):
                 return
         if not bad or not self.replacing:
             where = [f"{self.table.describe(row)}: {reason}" for row, reason in bad.items()]
-            raise _explained(error, where) from error
+            raise explained(error, where) from error
         for row, reason in bad.items():
             self.mark_bad(row, reason)
 
@@ -428,15 +403,7 @@ class TileSource(Source):
 
     @cached_property
     def _digests(self) -> dict[str, str]:
-        """Digests of some rows of the table, and of some iterations' rows; the same on every rank."""
-        table, order = self.table, self.order
-        rows = np.unique(np.linspace(0, len(table) - 1, _ROWS_OF_A_DIGEST).astype(np.int64))
-        last = max(0, len(table) // (order.batch_size * order.world_size) - 1)
-        columns: list[NDArray[Any] | None] = [table.slide, table.level, table.x, table.y, table.size, table.label]
-        return {
-            "table": digest(*(column[rows] for column in columns if column is not None)),
-            "order": digest(*(order.of_all_ranks(epoch, number) for epoch in range(2) for number in sorted({0, last}))),
-        }
+        return {"table": digest_of_table(self.table), "order": digest_of_order(self.order, len(self.table))}
 
     def forget(self) -> None:
         """Drop what was read ahead."""
@@ -447,11 +414,3 @@ class TileSource(Source):
         self._delivery.close()
         self.reader.close()
         self.log.write()
-
-
-def _explained(error: RuntimeError, where: Sequence[str]) -> CellMixDaliError:
-    """DALI's error with a person's words before it, and the tiles to blame."""
-    text = str(error)
-    known = [words for place, words in _EXPLAINED.items() if place in text]
-    lines = [known[0] if known else "DALI could not make a batch.", *where, text]
-    return CellMixDaliError("\n".join(lines))

@@ -47,12 +47,11 @@ CHOSEN: dict[str, dict[str, Any]] = {
     "storage.aside": {"_BUFFER": 2**20, "_EARLY": 2**24},
     "storage.buffers": {"_LEAST": 65536},
     # What several processes, and versions, know of the files that stand for objects.
+    "storage.object_files": {"PAGE": 2**12, "_HEADER": 4096},
     "storage.mirror": {
         "REQUESTS": 64,
         "JOINED": 2**15,
-        "PAGE": 2**12,
         "_MOST_BYTES": 2**20,
-        "_HEADER": 4096,
         "_TOUCHED": 30.0,
         "_TIDIED": 64,
     },
@@ -82,7 +81,8 @@ CHOSEN: dict[str, dict[str, Any]] = {
     "plugins._delivery": {"_AHEAD": 2},
     "plugins.engines.cpu_normalise": {"_AHEAD": 2, "_EIGHT": 8},
     "plugins.engines.self_check": {"_BATCH": 4, "_SIZES": ((24, 16, 8), (24, 48, 12), (10, 15, 5))},
-    "plugins.tile_source": {"_ROWS_OF_A_DIGEST": 1024, "_SAMPLES": 64},
+    "plugins._table_facts": {"_ROWS_OF_A_DIGEST": 1024},
+    "plugins._trial_blocks": {"_SAMPLES": 64},
     "reading.slides": {"_LOOKED_AT": 4, "_MOST_SLOTS": 16},
     "sampling.epoch_order": {"_RUNS_A_WINDOW": 8},
     "slides.damage": {"_KNOWN": 64, "_ZEROS": bytes(64)},

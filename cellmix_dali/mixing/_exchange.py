@@ -12,7 +12,7 @@ import numpy as np
 
 from cellmix_dali._compiled import compiled
 
-__all__ = ["SMALL_GROUP", "exchanged", "mixed_classes", "mixed_values", "most_frequent", "shares"]
+__all__ = ["SMALL_GROUP", "exchanged", "mixed_classes", "mixed_values", "most_frequent", "moved", "shares"]
 
 SMALL_GROUP = 8  # samples up to which `exchanged` sorts faster than NumPy
 
@@ -53,6 +53,16 @@ def exchanged(noise, free, patches, members):
                     place += group[other, column] < group[member, column]
                 source[first + place, free[column]] = first + member
     return source
+
+
+@compiled(nogil=False)
+def moved(source, order):
+    """Return the rows of `source` in another order, both int32 (batch, patches), each row by its own."""
+    found = np.empty(source.shape, np.int32)
+    for sample in range(source.shape[0]):
+        for patch in range(source.shape[1]):
+            found[sample, patch] = source[sample, order[sample, patch]]
+    return found
 
 
 @compiled(nogil=False)

@@ -19,6 +19,9 @@ __all__ = ["CELLMIX_VARIANTS", "STRATEGIES", "CellMix", "CellMixVariant", "cellm
 
 STRATEGIES = ("in-place", "random")
 
+_INFINITY = np.array(np.inf).view(np.int64)
+_AT_ONCE = 1 << 14  # numbers that are put in order: they stay in the processor's cache
+
 
 @dataclass(frozen=True)
 class CellMixVariant:
@@ -102,7 +105,7 @@ def cellmix_plan(
             f"Noise of shapes {fix.shape} and {group.shape} does not fit a grid of {grid[0]} x {grid[1]} patches of "
             f"which {fixed} stay: expected ({patches},) and (batch, {patches - fixed})."
         )
-    from ._exchange import SMALL_GROUP, exchanged  # numba takes a second to import
+    from ._exchange import SMALL_GROUP, exchanged, moved  # numba takes a second to import
 
     batch = group.shape[0]
     members = check_group_size(group_size, batch)
@@ -116,8 +119,7 @@ def cellmix_plan(
     sample = exchange(np.ascontiguousarray(group), free, patches, members)
     if strategy == "random":
         shuffle = _check_noise_all(noise_all, (batch, patches))
-        sample = np.take_along_axis(sample, shuffle, axis=1)
-        patch = shuffle.astype(np.int32)
+        sample, patch = moved(sample, shuffle), shuffle
     else:
         patch = np.repeat(np.arange(patches, dtype=np.int32)[None, :], batch, axis=0)
     return PatchPlan(
@@ -272,7 +274,7 @@ def _check_grid(grid: tuple[int, int]) -> int:
     return int(grid[0]) * int(grid[1])
 
 
-def _check_noise_all(noise_all: ArrayLike | None, shape: tuple[int, int]) -> NDArray[np.intp]:
+def _check_noise_all(noise_all: ArrayLike | None, shape: tuple[int, int]) -> NDArray[np.int32]:
     """Permutation of the patches of each tile."""
     noise = None if noise_all is None else np.asarray(noise_all)
     if noise is None or noise.shape != shape:
@@ -293,11 +295,34 @@ def _sorted(noise: NDArray[np.floating], free: NDArray[np.intp], patches: int, m
     return sample
 
 
-def _stable_order(rows: NDArray[Any]) -> NDArray[np.intp]:
-    """What a stable ``argsort`` of the last axis gives, in less time where no two numbers of a row are equal."""
-    order = np.argsort(rows, axis=-1)
-    there = np.take_along_axis(rows, order, axis=-1)
-    # Comparisons with NaN are false.
-    if (there[..., 1:] > there[..., :-1]).all():
-        return order
+def _stable_order(rows: NDArray[Any]) -> NDArray[np.int32]:
+    """What a stable ``argsort`` of the last axis gives, in a third of the time where the rows are drawn noise."""
+    length = rows.shape[-1]
+    order = np.empty(rows.shape, np.int32)
+    flat, into = rows.reshape(-1, length), order.reshape(-1, length)
+    step = max(1, _AT_ONCE // max(1, length))
+    for first in range(0, len(flat), step):
+        some = flat[first : first + step]
+        into[first : first + step] = _quick_order(some) if some.dtype == np.float64 else _slow_order(some)
+    return order
+
+
+def _quick_order(rows: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Sort numbers from 0 to infinity, which are in order as their bits are, as whole numbers: several times faster.
+
+    The bits that matter least make room for the places.
+    """
+    bits = np.ascontiguousarray(rows, np.float64).view(np.int64)
+    room = np.int64((1 << (rows.shape[-1] - 1).bit_length()) - 1)
+    keys = bits & ~room
+    keys |= np.arange(rows.shape[-1])
+    keys.sort(axis=-1)
+    usual = bits.size and bits.min() >= 0 and bits.max() <= _INFINITY
+    # Two that are alike but for those bits are told apart by them.
+    if usual and ((keys[:, 1:] ^ keys[:, :-1]) > room).all():
+        return keys & room
+    return _slow_order(rows)
+
+
+def _slow_order(rows: NDArray[Any]) -> NDArray[np.int64]:
     return np.argsort(rows, axis=-1, kind="stable")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -87,9 +89,17 @@ def low_frequency_image(random: np.random.Generator, size: tuple[int, int], deca
     -------
     float64 array (height, width)
     """
-    height, width = size
-    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
-    noise = random.standard_normal((2, *frequency.shape))
-    # Frequency 0 counts as the lowest that the image can show.
-    spectrum = (noise[0] + 1j * noise[1]) / np.maximum(frequency, 1.0 / max(size)) ** decay
+    fall = _fall(size, decay)
+    noise = random.standard_normal((2, *fall.shape))
+    spectrum = np.empty(fall.shape, np.complex128)
+    np.multiply(noise[0], fall, out=spectrum.real)
+    np.multiply(noise[1], fall, out=spectrum.imag)
     return np.fft.irfft2(spectrum, size)
+
+
+@functools.lru_cache(maxsize=8)
+def _fall(size: tuple[int, int], decay: float) -> NDArray[np.float64]:
+    """How much there is of each frequency; not to be written to. Frequency 0 counts as the lowest that can be shown."""
+    frequency = np.hypot(np.fft.fftfreq(size[0])[:, None], np.fft.rfftfreq(size[1])[None, :])
+    fall: NDArray[np.float64] = 1.0 / np.maximum(frequency, 1.0 / max(size)) ** decay
+    return fall

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from cellmix_dali.mixing import _exchange, cellmix_plan
-from cellmix_dali.mixing.cellmix import _sorted
+from cellmix_dali.mixing.cellmix import _sorted, _stable_order
 
 
 @pytest.mark.parametrize("members", range(1, _exchange.SMALL_GROUP + 1))
@@ -58,3 +60,42 @@ def test_large_groups_exchange_as_a_stable_sort_says(many_ties: bool) -> None:
     noise[::7] = np.nan
     order = np.argsort(noise, axis=0, kind="stable")
     np.testing.assert_array_equal(_sorted(noise, np.arange(11), 11, 40), order)
+
+
+_NEXT = 1 + 2.0**-52  # the smallest number above 1
+
+
+@pytest.mark.parametrize("length", [1, 2, 49, 64, 65])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda noise: noise,
+        lambda noise: np.round(noise, 1),
+        lambda noise: np.where(noise < 0.5, _NEXT, 1.0),  # they differ in the bits that take the place
+        lambda noise: 1 + noise * 2.0**-47,
+        lambda noise: noise - 0.5,
+        lambda noise: np.where(noise < 0.5, -0.0, 0.0),
+        lambda noise: np.where(noise < 0.3, np.inf, noise),
+        lambda noise: np.where(noise < 0.3, np.nan, noise),
+        lambda noise: noise * 5e-324 * 1000,  # subnormal
+        lambda noise: noise.astype(np.float32),
+        lambda noise: noise.astype(">f8"),
+    ],
+    ids=[
+        "drawn",
+        "ties",
+        "neighbours",
+        "close",
+        "negative",
+        "zeros",
+        "inf",
+        "nan",
+        "subnormal",
+        "float32",
+        "big-endian",
+    ],
+)
+def test_rows_are_ordered_as_a_stable_sort_says(length: int, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    for rows in (np.random.default_rng(1).random((50, length)), np.random.default_rng(2).random((length, 7)).T):
+        noise = change(rows)
+        np.testing.assert_array_equal(_stable_order(noise), np.argsort(noise, axis=-1, kind="stable"))

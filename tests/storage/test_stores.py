@@ -15,8 +15,9 @@ import pytest
 from cellmix_dali._arguments import path_of
 from cellmix_dali.errors import ArgumentError, NotReadError
 from cellmix_dali.storage import mirror as mirrors
-from cellmix_dali.storage.mirror import attach, fetch, held, tidy
+from cellmix_dali.storage.mirror import attach, fetch, held
 from cellmix_dali.storage.moment import first_missing
+from cellmix_dali.storage.object_files import file_of_pages, tidy
 from cellmix_dali.storage.objects import here, here_folder
 
 DATA = np.random.default_rng(1).integers(0, 256, 3_000_001, np.uint8).tobytes()
@@ -157,9 +158,9 @@ def test_what_was_used_longest_ago_is_let_go_of(store):
         paths.append(path_of("An object", f"s3://b/{number}.bin"))
         with here(paths[-1]):
             pass
-        os.utime(mirrors._pages_of(paths[-1]), (number + 1, number + 1))
+        os.utime(file_of_pages(paths[-1]), (number + 1, number + 1))
     with attach(paths[1]).holding():  # somebody reads from it
-        os.utime(mirrors._pages_of(paths[1]), (2, 2))
+        os.utime(file_of_pages(paths[1]), (2, 2))
         tidy(len(DATA) + 100_000)
     used = [path.stat().st_blocks * 512 > 0 for path in paths]
     assert used == [False, True, False]
