@@ -1,4 +1,4 @@
-# Two commands matter: `make demo` and `make test`. Both make .venv when it is not there.
+# Two commands matter: `make demo` and `make test`. Both make .venv when it is not there. CI runs `make test-slow`, too.
 PYTHON ?= python3
 EXTRA ?= cuda120
 BIN := .venv/bin
@@ -6,13 +6,17 @@ SLIDES ?=
 OUT ?= demo-out
 EPOCHS ?=
 
-.PHONY: demo test test-py lint fuzz mutants valgrind kills bench test-gpu bench-gpu gpu-report figures clean
+.PHONY: demo test test-slow test-py lint fuzz mutants valgrind kills bench test-gpu bench-gpu gpu-report figures clean
 
 demo: .venv/.installed
 	$(BIN)/cellmix-dali demo $(foreach slide,$(SLIDES),--slides "$(slide)") $(if $(EPOCHS),--epochs $(EPOCHS)) --out "$(OUT)"
 
 test: .venv/.installed
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+# The tests that take longest, most of them for processes that are started, killed and started again.
+test-slow: .venv/.installed
+	$(BIN)/python -m pytest -n 2 -m slow
 
 # The quick tests on each of Python 3.10 to 3.14 that is installed, in environments of their own: .venv-3.X.
 test-py:

@@ -118,6 +118,7 @@ assert np.allclose(flat[:, 20:-20], 1, atol=1e-5) and flat.max() < 1.001, flat  
 """
 
 
+@pytest.mark.slow
 def test_freed_memory_that_holds_nonsense_changes_nothing() -> None:
     """Every compiled pass gives its pixels where the C library overwrites what is freed (`M_PERTURB` of mallopt(3))."""
     environment = {**os.environ, "GLIBC_TUNABLES": "glibc.malloc.perturb=85:glibc.malloc.tcache_count=0"}

@@ -18,6 +18,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "words"),
     [
@@ -57,6 +58,7 @@ def report(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*command, *options], capture_output=True, text=True, check=False, timeout=120)
 
 
+@pytest.mark.slow
 def test_the_report_is_tried_on_the_cpu(tmp_path: Path) -> None:
     done = report(tmp_path, "--device", "cpu", "--seconds", "0.05", "--only", "colours")
     assert done.returncode == 0, done.stderr
@@ -90,6 +92,7 @@ def test_a_group_of_the_benchmark_that_fails_takes_no_other_with_it(
     assert found["ratios"] == {"host_us_per_tile": 1.0}
 
 
+@pytest.mark.slow
 def test_a_part_that_runs_out_of_time_takes_no_other_with_it(tmp_path: Path) -> None:
     done = report(tmp_path, "--device", "cpu", "--minutes", "0.02", "--only", "trainings", "colours")
     assert done.returncode == 1

@@ -99,6 +99,7 @@ def test_without_dali_the_message_names_the_extra() -> None:
     assert "pip install 'cellmix-dali[cuda120]'" in done.stdout
 
 
+@pytest.mark.slow
 def test_without_dali_the_command_line_says_so(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['nvidia.dali'] = None\n"

@@ -251,6 +251,7 @@ def test_help_is_complete(run: Run) -> None:
     assert run("-h")[0] == 0
 
 
+@pytest.mark.slow
 def test_the_example_learns_and_is_short(tmp_path: Path) -> None:
     example = ROOT / "examples" / "train_classifier.py"
     assert len(example.read_text().splitlines()) < 100

@@ -115,6 +115,7 @@ def test_without_mixing_on_folders_with_the_transformer(run: Run, images: Path, 
     assert "the last" in out
 
 
+@pytest.mark.slow
 def test_two_runs_with_one_seed_are_the_same_run(run: Run, images: Path, tmp_path: Path) -> None:
     losses = []
     for number, seed in enumerate((1, 1, 2)):
@@ -128,6 +129,7 @@ def test_two_runs_with_one_seed_are_the_same_run(run: Run, images: Path, tmp_pat
     assert losses[0] != pytest.approx(losses[2], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_images_kept_in_memory_make_the_same_run(run: Run, images: Path, tmp_path: Path) -> None:
     reports = []
     for name, cache in (("read", []), ("kept", ["--cache"])):

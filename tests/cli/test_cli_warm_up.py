@@ -13,6 +13,7 @@ from cellmix_dali.cli._warming import PIECES
 from cellmix_dali.errors import ArgumentError, CellMixDaliError
 
 
+@pytest.mark.slow
 def test_what_is_compiled_is_kept_and_not_compiled_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -76,6 +76,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_kill_costs_nothing_that_was_done(copies: list[Path], tmp_path: Path, looked: list[str]) -> None:
     with subprocess.Popen([sys.executable, "-c", SCRIPT, tmp_path], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -111,6 +111,7 @@ def test_arms_that_do_not_mix_are_the_same_run(images: Path, tmp_path: Path) -> 
     assert done["none", "1", 0]["batch_losses"] != done["none", "1", 1]["batch_losses"]
 
 
+@pytest.mark.slow
 def test_two_processes_killed_and_resumed_by_one_find_the_same(
     images: Path, whole: tuple[Comparison, Path, list[ComparisonState]], tmp_path: Path
 ) -> None:
@@ -258,6 +259,7 @@ def test_folds_with_smaller_batches_are_told(images: Path, tmp_path: Path) -> No
     assert report_of(tmp_path)["settings"]["smaller_batches"] == {"0": 4}
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_replaced(images: Path, tmp_path: Path) -> None:
     settings = small(
         images,
@@ -276,6 +278,7 @@ def test_a_process_that_dies_is_replaced(images: Path, tmp_path: Path) -> None:
     assert "died, and so did those that took its place" in reason
 
 
+@pytest.mark.slow
 def test_interrupted_no_process_is_left(images: Path, tmp_path: Path) -> None:
     before = _children()
 

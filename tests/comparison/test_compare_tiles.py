@@ -51,6 +51,7 @@ def test_every_fold_is_tested_on_once(listed: Path) -> None:
         assert not names(each.train) & (names(each.test) | names(each.validation))
 
 
+@pytest.mark.slow
 def test_a_comparison_on_slides_goes_on(listed: Path, tmp_path: Path) -> None:
     settings = ComparisonSettings(
         data=ComparedSlides(place=listed, recipe=RECIPE),

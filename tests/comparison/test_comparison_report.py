@@ -126,6 +126,7 @@ def test_the_candidates_chosen_are_told(tmp_path: Path, make_run: Make) -> None:
     assert not (tmp_path / "curricula.png").exists()
 
 
+@pytest.mark.slow
 def test_another_arm_can_be_compared_with(tmp_path: Path, many_records: list[RunRecord]) -> None:
     to_none = {
         each.arm: each for each in write_report(tmp_path, many_records, settings=SETTINGS, failed={}).differences

@@ -192,6 +192,7 @@ def slow_job(slides: list[Path], out: Path, *, resume: bool = False) -> None:
     job(slides, out, of=of, recipe=TileRecipe(32, tissue=0.0, overlap=16, level=0), resume=resume)
 
 
+@pytest.mark.slow
 def test_a_job_goes_on_after_a_kill_to_the_same_bytes(tiny: list[Path], tmp_path: Path) -> None:
     slow_job(tiny, tmp_path / "whole")
     killed = get_context("spawn").Process(target=slow_job, args=(tiny, tmp_path / "killed"))

@@ -53,6 +53,7 @@ def test_the_committed_outputs(committed: Any) -> None:
     assert all(cell.execution_count for cell in committed.cells if cell.cell_type == "code")
 
 
+@pytest.mark.slow
 def test_it_runs_and_the_model_looks_at_the_right_patches(committed: Any, tmp_path: Path) -> None:
     notebook = nbformat.from_dict(committed)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]

@@ -75,6 +75,7 @@ def test_dynamic_mode_gives_the_loaders_batches(example: Load, folder: Path, who
     reader.close()
 
 
+@pytest.mark.slow
 def test_the_proxy_gives_the_loaders_batches(example: Load, folder: Path) -> None:
     module = example("torch_dataset")
     table = labelled(module, folder)
@@ -93,6 +94,7 @@ def test_the_proxy_gives_the_loaders_batches(example: Load, folder: Path) -> Non
             curriculum.step(loss)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dynamic_mode", "torch_dataset"])
 def test_they_train_under_the_curriculum(
     example: Load, main: Main, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str

@@ -16,6 +16,7 @@ SHARED = Path(__file__).resolve().parents[3] / "shared" / "slides"
 REAL = [f"CMU-1-Small-Region{suffix}" for suffix in (".svs", ".jpeg.tiff", ".jp2.tiff")]
 SECONDS, BYTES = 5, 500e6  # for one kind on one slide; as a rule hundredths of a second and some megabytes
 
+pytestmark = pytest.mark.slow
 Outcomes = dict[str, list[dict[str, Any]]]
 
 

@@ -102,6 +102,7 @@ def read(path: Path) -> tuple[int, int]:
     return sum(isinstance(tile, EncodedTile) for tile in found), sum(isinstance(tile, SlideError) for tile in found)
 
 
+@pytest.mark.slow
 def test_fuzz(targets: list[Target], tmp_path: Path) -> None:
     outcomes: Counter[str] = Counter()
     forget_peak()

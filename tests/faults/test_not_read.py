@@ -465,6 +465,7 @@ for free in range(6):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [0, 32])
 def test_a_process_that_has_no_file_left(first: int, folder: Path) -> None:
     import pickle

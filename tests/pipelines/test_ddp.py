@@ -68,6 +68,7 @@ def go_through(ranks: int, tiles: Path, *example: object) -> tuple[Runs, list[st
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(ranks)], told
 
 
+@pytest.mark.slow
 def test_two_ranks_and_four(two_ranks: tuple[Runs, list[str]], tiles: Path) -> None:
     steps = TILES // GLOBAL_BATCH
     sets: dict[int, list[list[set[int]]]] = {}
@@ -117,6 +118,7 @@ def children(process: subprocess.Popen[str]) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_the_example_with_a_rank_killed(
     two_ranks: tuple[Runs, list[str]], rendered: list[RenderedSlide], tmp_path: Path
 ) -> None:

@@ -198,6 +198,7 @@ def test_a_second_pass_ends_the_first_loudly(table: TileTable) -> None:
         assert sum(len(batch["tile"]) for batch in loader) == len(table)
 
 
+@pytest.mark.slow
 def test_an_iterator_that_lives_to_the_end_leaves_no_traceback(rendered: list[RenderedSlide]) -> None:
     code = (
         "import sys, numpy as np\n"

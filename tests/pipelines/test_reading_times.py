@@ -60,6 +60,7 @@ def test_cucim_is_timed_where_it_is(
         assert all(time.milliseconds is not None for time in found)
 
 
+@pytest.mark.slow
 def test_inspect_shows_them(rendered: list[RenderedSlide]) -> None:
     found = CliRunner().invoke(app, ["inspect", str(rendered[0].path), "--blocks", "--json"])
     assert found.exit_code == 0, found.output

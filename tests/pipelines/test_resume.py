@@ -96,6 +96,7 @@ def place(folder: Path, way: str, rank: int) -> tuple[int, int]:
     return loader["epoch"], loader["iteration"]
 
 
+@pytest.mark.slow
 def test_processes_killed_again_and_again(tables: dict[str, TileTable], tmp_path: Path) -> None:
     """Two ranks, three ways of reading, three kills each."""
     killed, whole = prepare(tmp_path / "killed", tables), prepare(tmp_path / "whole", tables)

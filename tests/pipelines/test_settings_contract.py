@@ -216,6 +216,7 @@ def test_no_mixing_by_any_name(table: TileTable, image_files: list[str], name: s
     assert "triggered" not in next(iter(images))
 
 
+@pytest.mark.slow
 def test_opencv_does_not_flood_the_terminal(real: Callable[[str], Path]) -> None:
     """DALI decodes JPEG 2000 by OpenCV, which warns once per block."""
     code = (

@@ -167,6 +167,7 @@ def test_real_blocks_lose_their_boxes_and_keep_their_pixels(real: Callable[[str]
             assert (header.width, header.height, header.bits) == (level.block_width, level.block_height, (8, 8, 8))
 
 
+@pytest.mark.slow
 def test_damaged_headers_do_not_end_the_process(odd: Callable[[str], Path]) -> None:
     """In a process of its own, by 25 loaders; bad tiles are replaced, good ones are those of the code streams."""
     done = subprocess.run(

@@ -64,6 +64,7 @@ def sharded(slides: list[Path], folder: Path) -> TileTable:
     return open_tiles(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["direct", "openslide", "shard"])
 def test_the_limit_holds_for_any_number_of_workers(way: str, many: list[Path], tmp_path: Path) -> None:
     folder = many[0].parent

@@ -32,6 +32,7 @@ def test_pixels_are_those_of_the_file(archive: str, rendered: list[RenderedSlide
             np.testing.assert_array_equal(stored.read_region(0, 40, 50, 300, 70), local.read_region(0, 40, 50, 300, 70))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", ["list.csv", "slides/"])
 def test_slides_are_tiled_into_the_store(
     given: str,

@@ -63,6 +63,7 @@ def test_a_cluster_that_is_there_makes_the_same_bytes(
     assert {state.last.slide for state in states if state.last} == {str(path) for path in tiny}
 
 
+@pytest.mark.slow
 def test_decoded_tiles_are_the_same_bytes_too(slides: list[Path], tmp_path: Path, cluster: Any) -> None:
     settings = TilingSettings(tile_size=200, mpp=0.8, edge="pad", tissue=0.2, shard_size=5)
     tile_slides(slides, tmp_path / "two", settings, scheduler=cluster.scheduler_address)
@@ -88,6 +89,7 @@ def test_a_worker_that_cannot_write_stops_the_job(
     assert_same(tree(out), uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_slide_that_kills_its_workers_is_given_up(tiny: list[Path], tmp_path: Path, cluster: Any) -> None:
     killed: list[int] = []
     hangs = tmp_path / "hangs.tiff"
@@ -121,6 +123,7 @@ def test_a_slide_that_kills_its_workers_is_given_up(tiny: list[Path], tmp_path: 
     assert len(set(killed)) >= 2
 
 
+@pytest.mark.slow
 def test_workers_of_its_own(tiny: list[Path], uninterrupted: Tree, tmp_path: Path) -> None:
     out = tmp_path / "out"
     others = {worker.pid for worker in workers_of(os.getpid())}
@@ -143,6 +146,7 @@ def test_workers_of_its_own(tiny: list[Path], uninterrupted: Tree, tmp_path: Pat
     wait_until(lambda: not any(psutil.pid_exists(pid) for pid in seen), "its workers are still there", 10)
 
 
+@pytest.mark.slow
 def test_a_job_that_is_killed_leaves_no_workers(
     tiny: list[Path], tmp_path: Path, start: Callable[..., ForkServerProcess]
 ) -> None:
@@ -164,6 +168,7 @@ def test_a_job_that_is_killed_leaves_no_workers(
     assert result.tiles == 3 * 24
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "word"), [(signal.SIGTERM, "Terminated"), (signal.SIGINT, "Interrupted")])
 def test_a_job_that_is_asked_to_end_says_so_and_leaves_no_workers(
     tiny: list[Path], tmp_path: Path, number: signal.Signals, word: str
@@ -189,6 +194,7 @@ def test_no_scheduler(tiny: list[Path], tmp_path: Path, monkeypatch: pytest.Monk
         tile_slides(tiny, tmp_path / "out", TINY, scheduler="tcp://127.0.0.1:9")
 
 
+@pytest.mark.slow
 def test_a_slide_that_hangs_has_a_deadline(tiny: list[Path], tmp_path: Path) -> None:
     """It fails, with where it hung; the others are tiled; a job that resumes tries it again."""
     hangs = tmp_path / "hangs.tiff"
@@ -215,6 +221,7 @@ def test_deadlines_that_are_none(tiny: list[Path], tmp_path: Path, seconds: Any)
         tile_slides(tiny, tmp_path / "out", TINY, workers=0, slide_timeout=seconds)
 
 
+@pytest.mark.slow
 def test_few_files_may_be_open(tiny: list[Path], tmp_path: Path) -> None:
     """One clear message, and no traceback; the job can be resumed."""
     code = "from cellmix_dali.cli import main; main()"
@@ -246,6 +253,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.slow
 def test_processes_of_a_killed_job_are_waited_for(
     tiny: list[Path], uninterrupted: Tree, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -33,7 +33,7 @@ def wait_for_files(process: ForkServerProcess, folder: Path, count: int) -> None
         time.sleep(0.0005)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 8))])
 def test_killed_and_resumed(
     tiny: list[Path], uninterrupted: Tree, tmp_path: Path, start: Callable[..., ForkServerProcess], seed: int
 ) -> None:
@@ -84,6 +84,7 @@ def crash_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return arm
 
 
+@pytest.mark.slow
 def test_a_crash_at_every_moment(tiny: list[Path], tmp_path: Path, crash_at: Callable[[int], None]) -> None:
     settings = TilingSettings(tile_size=64, tissue=0, shard_size=16)
     crash_at(10**9)

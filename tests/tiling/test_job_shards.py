@@ -41,6 +41,7 @@ def test_parts_one_after_the_other_make_the_same_bytes(tiny: list[Path], uninter
     assert_same(tree(out), uninterrupted)
 
 
+@pytest.mark.slow
 def test_parts_at_once_one_of_them_killed(
     tiny: list[Path], uninterrupted: Tree, tmp_path: Path, start: Callable[..., ForkServerProcess]
 ) -> None:

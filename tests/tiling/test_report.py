@@ -245,6 +245,7 @@ def test_a_picture_that_is_missing_or_torn_is_left_out(tmp_path):
     assert page.text.count("Open the picture") == 2
 
 
+@pytest.mark.slow
 def test_thousands_of_slides_make_pages_of_limited_size(tmp_path):
     path = overview(tmp_path, "a.jpg")
     slides = [failed(f"f{n}.svs") for n in range(1200)]

@@ -104,6 +104,7 @@ def test_what_is_not_written_to_stores_says_so(run, tmp_path, rendered):
     assert not (tmp_path / "s3:").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["processes of this one", "the command's"])
 @pytest.mark.usefixtures("archive")
 def test_workers_read_from_a_store(rendered, tmp_path, kind):

@@ -159,6 +159,7 @@ def test_a_finished_job_is_left_as_it_is_and_refused_without_resume(store, slide
     check_same(store, local)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sent_before", "where"), [(0, "this machine"), (1, "another"), (4, "another")])
 def test_a_process_that_is_killed_while_it_sends_is_gone_on_with(
     store, slides, local, tmp_path, monkeypatch, sent_before, where

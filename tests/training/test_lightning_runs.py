@@ -193,6 +193,7 @@ def test_no_loss_is_said(table: TileTable, tmp_path: Path, monkeypatch: pytest.M
         fit(table, tmp_path)
 
 
+@pytest.mark.slow
 def test_two_ranks_share_the_tiles_and_one_curriculum(table: TileTable, tmp_path: Path) -> None:
     """A whole run, and one that goes on from a checkpoint within an epoch, which the first rank has written."""
     table.to_parquet(tmp_path / "table.parquet")

@@ -73,6 +73,7 @@ def test_accelerate(table: TileTable, tmp_path: Path) -> None:
     assert all(torch.equal(one, two) for one, two in zip(model.parameters(), resumed.parameters(), strict=True))
 
 
+@pytest.mark.slow
 def test_accelerate_on_two_ranks(table: TileTable, tmp_path: Path) -> None:
     table.to_parquet(tmp_path / "table.parquet")
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", __file__, str(tmp_path)]

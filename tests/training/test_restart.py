@@ -37,6 +37,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Command], Whole
     return of
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "number", "code"), [(image_command, signal.SIGTERM, 143), (slide_command, signal.SIGINT, 130)]
 )
@@ -59,6 +60,7 @@ def test_stopped_it_ends_the_same(
     assert results(out) == want
 
 
+@pytest.mark.slow
 def test_killed_it_ends_the_same(whole: Callable[[Command], Whole], tmp_path: Path) -> None:
     """kill -9 when the first epoch is kept, and something of the second done; resumed by a process of its own."""
     (command, want), out = whole(image_command), tmp_path / "out"

@@ -7,11 +7,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from store_server import StoreServer
 
 from cellmix_dali.synthetic import RenderedSlide
 
 
+@pytest.mark.slow
 def test_a_training_on_urls_is_that_on_files(
     run: Callable[..., tuple[int, str, str]], store: StoreServer, rendered: list[RenderedSlide], tmp_path: Path
 ) -> None:

@@ -95,6 +95,7 @@ def reference(given: dict[str, Any]) -> np.ndarray:
     return floats.transpose(0, 3, 1, 2).astype(given["dtype"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(CASES)), ids=[name(given) for given in CASES])
 def test_the_simulated_kernel_gives_the_plans_pixels_to_the_bit(
     number: int, simulated: tuple[list[np.ndarray], list[str]]
@@ -107,6 +108,7 @@ def test_the_simulated_kernel_gives_the_plans_pixels_to_the_bit(
         assert not np.array_equal(got, reference(given | {"method": None}))
 
 
+@pytest.mark.slow
 def test_the_self_check_passes_in_the_simulator_and_finds_a_kernel_that_does_not_mix(
     simulated: tuple[list[np.ndarray], list[str]],
 ) -> None:
@@ -150,6 +152,7 @@ def compiled() -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["sm_80", "sm_90", "sm_100"])
 @pytest.mark.parametrize(("function", "store"), [("mix_float32", "f32"), ("mix_float16", "[bu]32")])
 def test_ptx(function: str, store: str, target: str, compiled: dict[str, str]) -> None:
@@ -168,6 +171,7 @@ def ptxas() -> Path:
     return next(found for folder in folders for found in folder.glob("*/bin/ptxas"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["sm_80", "sm_90", "sm_100"])
 @pytest.mark.parametrize("function", ["mix_float32", "mix_float16"])
 def test_nothing_spills(function: str, target: str, compiled: dict[str, str], tmp_path: Path) -> None:

@@ -94,6 +94,7 @@ except MissingDependencyError as error:
 """
 
 
+@pytest.mark.slow
 def test_without_numba_cuda_the_compiled_engine_on_the_gpu_is_missing_and_no_other() -> None:
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_NUMBA_CUDA], capture_output=True, text=True, check=False, timeout=120
