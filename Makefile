@@ -12,11 +12,11 @@ demo: .venv/.installed
 	$(BIN)/cellmix-dali demo $(foreach slide,$(SLIDES),--slides "$(slide)") $(if $(EPOCHS),--epochs $(EPOCHS)) --out "$(OUT)"
 
 test: .venv/.installed
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 # The tests that take longest, most of them for processes that are started, killed and started again.
 test-slow: .venv/.installed
-	$(BIN)/python -m pytest -n 2 -m slow
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 # The quick tests on each of Python 3.10 to 3.14 that is installed, in environments of their own: .venv-3.X.
 test-py:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import json
 import os
 import sys
@@ -30,6 +31,12 @@ sys.path += [str(Path(__file__).parent / "slides"), str(Path(__file__).parent / 
 
 # Folders whose tests take seconds: `pytest -m quick`.
 QUICK = ("annotations", "curriculum", "mixing", "reading", "sampling", "synthetic", "tables")
+
+
+def pytest_collection_finish() -> None:
+    """Keep what is there by now out of the collector's rounds, one of which follows every module of tests."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

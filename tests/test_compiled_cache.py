@@ -76,6 +76,7 @@ def said(process: subprocess.Popen[str]) -> list[str]:
     return out.split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "before", "after", "result", "anew"),
     [

@@ -52,6 +52,7 @@ def check_results(out: Path, epochs: int) -> dict[str, Any]:
     return report
 
 
+@pytest.mark.slow
 def test_demo_on_rendered_slides_learns(run: Run, tmp_path: Path) -> None:
     code, out, err = run("demo", "--epochs", "6", "--out", tmp_path / "out")
     assert (code, err) == (0, "")

@@ -24,6 +24,7 @@ def test_processes_make_the_same(copies: list[Path], tmp_path: Path) -> None:
     assert len(held(CollectionIndex(tmp_path / "a.index"))) == 6
 
 
+@pytest.mark.slow
 def test_workers_of_a_cluster_make_the_same(copies: list[Path], tmp_path: Path, cluster: Any) -> None:
     make_index(copies, tmp_path / "a.index", workers=0)
     index = make_index(copies, tmp_path / "b.index", scheduler=cluster.scheduler_address)

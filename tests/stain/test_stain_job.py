@@ -106,6 +106,7 @@ def test_an_index_gives_the_same_stains_and_its_tissue_is_not_looked_for_again(
         tasks._done(job._tasks(slides[:1], tmp_path, TINY)[0])
 
 
+@pytest.mark.slow
 def test_workers_of_a_cluster_fit_the_same(slides: list[Path], tmp_path: Path, cluster: Any) -> None:
     fit(slides, tmp_path / "own.parquet")
     fit_stains(slides, tmp_path / "cluster.parquet", TINY, scheduler=cluster.scheduler_address)

@@ -53,6 +53,7 @@ def reads(process: psutil.Process, path: Path) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_there_makes_the_same_bytes(
     tiny: list[Path], uninterrupted: Tree, tmp_path: Path, cluster: Any
 ) -> None:

@@ -82,6 +82,7 @@ def _wait_for_a_checkpoint(process: subprocess.Popen[str], out: Path) -> None:
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 def test_what_becomes_of_results_that_are_there(run: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     command, out = image_command(tmp_path, epochs=1), tmp_path / "out"
     assert run(*command, "--out", out)[0] == 0
