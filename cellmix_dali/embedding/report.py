@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from importlib import resources
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-import jinja2
-
+from ..jobs.report_pages import listed, write_pages
 from ..storage.aside import write_aside
 from .outcome import EmbedResult
 
@@ -43,13 +39,8 @@ def write_reports(result: EmbedResult, asked: dict[str, Any]) -> None:
     report = _report(result, asked)
     with write_aside(folder / REPORT) as file:
         file.write(json.dumps(report, indent=2, ensure_ascii=False).encode() + b"\n")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"name": lambda path: Path(path).name, "href": quote}
-    template = environment.from_string(resources.files(__package__).joinpath("report.html.jinja").read_text("utf-8"))
-    with write_aside(folder / PAGE) as file:
-        template.stream(**report).dump(file, encoding="utf-8", errors="replace")
+    told = {name: value for name, value in report.items() if name != "slides"}
+    write_pages(folder, __package__, listed(report["slides"]), lambda *_: told, {})
 
 
 def _report(result: EmbedResult, asked: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ with the same settings alone (`asked`). What is done is noted so that a crash co
 of work are done by this process or by others, which may die or hang: worker processes of its own (`processes`,
 `worker`) or those of a Dask cluster (`cluster`), which have one contract (`contract`) and are made by `executor`. Work
 that hangs has an end (`deadline`). Parts of a job may run beside each other (`job_shard`). Signals ask for an orderly
-end (`signals`).
+end (`signals`). What came of all slides is told in pages (`report_pages`).
 """
 
 from .contract import JobStoppedError

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..storage.aside import write_aside
-from .report_page import write_pages
+from .report_page import write_report_pages
 
 __all__ = ["JobReport", "SlideResult", "Timing", "write_report"]
 
@@ -213,4 +213,4 @@ def write_report(folder: Path, report: JobReport) -> None:
     with write_aside(folder / "report.json") as file:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         file.write(text.encode(errors="backslashreplace"))  # a file's name need not be text
-    write_pages(folder, content)
+    write_report_pages(folder, content)

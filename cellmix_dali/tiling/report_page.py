@@ -1,38 +1,31 @@
 """The pages that a person opens after a tiling job: nothing is fetched from elsewhere, and they print.
 
-``report.html`` has the totals, the failures, the settings and the first slides; ``report/2.html`` and so on have the
-others. With few slides the page holds their pictures itself, so that it can be sent to somebody; with more, pages show
-the files in ``overviews/``.
+With few slides the page holds their pictures itself, so that it can be sent to somebody; with more, pages show the
+files in ``overviews/``.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from io import BytesIO
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-import jinja2
 from PIL import Image
 
-from ..storage.aside import remove_parts, write_aside
+from ..jobs.report_pages import NONE, listed, write_pages
 
-__all__ = ["write_pages"]
+__all__ = ["write_report_pages"]
 
-_FOLDER = "report"
-_PER_PAGE = 200  # slides
 _TOLD = 1000  # failures, and slides with bad tiles, that the first page tells
 _FEW = 60  # up to so many pictures stand in the page itself
 _SIDE = 640  # longer side of these, pixels
 
 
-def write_pages(folder: Path, report: Mapping[str, Any]) -> None:
-    """Write a job's report as HTML pages, and remove those of an earlier report with more slides.
+def write_report_pages(folder: Path, report: Mapping[str, Any]) -> None:
+    """Write a job's report as HTML pages; see `cellmix_dali.jobs.report_pages.write_pages`.
 
     Parameters
     ----------
@@ -46,48 +39,22 @@ def write_pages(folder: Path, report: Mapping[str, Any]) -> None:
     WriteError
         If a page cannot be written.
     """
-    slides = _slides(report)
+    times = report["timing"]["slides"]
+    slides = listed([{**slide, "seconds": times[slide["slide"]]} for slide in report["slides"]])
     told = {status: [slide for slide in slides if slide["status"] == status] for status in ("failed", "not read")}
     told["bad tiles"] = [slide for slide in slides if slide["status"] == "done" and slide["bad_tiles"]]
-    pages = [slides[first : first + _PER_PAGE] for first in range(0, len(slides), _PER_PAGE)] or [[]]
     few = sum(slide["overview"] is not None for slide in slides) <= _FEW
-    template, contents = _template(), _contents(pages)
-    for number, shown in enumerate(pages, 1):
-        file = _page(folder, number)
-        file.parent.mkdir(exist_ok=True)
-        content = template.stream(
-            **{**report, "slides": shown},
-            told={name: of[:_TOLD] for name, of in told.items()} if number == 1 else {},
-            more={name: max(len(of) - _TOLD, 0) for name, of in told.items()},
-            page=number,
-            pages=contents,
-            root="" if number == 1 else "../",
-            pictures={slide["number"]: _picture(folder, slide["overview"]) for slide in shown} if few else None,
-        )
-        with write_aside(file) as page:
-            content.dump(page, encoding="utf-8", errors="replace")  # a file's name need not be text
-    _remove_others(folder / _FOLDER, len(pages))
 
+    def content(shown: Sequence[Mapping[str, Any]], page: int) -> dict[str, Any]:
+        return {
+            **{name: value for name, value in report.items() if name != "slides"},
+            "told": {name: of[:_TOLD] for name, of in told.items()} if page == 1 else {},
+            "more": {name: max(len(of) - _TOLD, 0) for name, of in told.items()},
+            "pictures": {slide["number"]: _picture(folder, slide["overview"]) for slide in shown} if few else None,
+        }
 
-def _slides(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The slides with their times, numbers and names; the failures first, else in the order that they were given."""
-    slides = [{**slide, "seconds": report["timing"]["slides"][slide["slide"]]} for slide in report["slides"]]
-    names = Counter(Path(slide["slide"]).name for slide in slides)
-    for number, slide in enumerate(slides, 1):
-        name = Path(slide["slide"]).name
-        slide |= {"number": number, "name": name if names[name] == 1 else slide["slide"]}
-    return sorted(slides, key=lambda slide: ("failed", "not read", "done").index(slide["status"]))
-
-
-def _page(folder: Path, number: int) -> Path:
-    return folder / f"{_FOLDER}.html" if number == 1 else folder / _FOLDER / f"{number}.html"
-
-
-def _contents(pages: Sequence[Sequence[Mapping[str, Any]]]) -> list[tuple[str, str]]:
-    """Where each page lies, from the job's folder, and the name of its first slide."""
-    return [
-        (_page(Path(), number).as_posix(), shown[0]["name"] if shown else "") for number, shown in enumerate(pages, 1)
-    ]
+    filters = {"number": _number, "bytes": _bytes, "time": _time, "setting": _setting}
+    write_pages(folder, __package__, slides, content, filters)
 
 
 def _picture(folder: Path, path: str | None) -> str | None:
@@ -106,42 +73,8 @@ def _picture(folder: Path, path: str | None) -> str | None:
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def _remove_others(folder: Path, pages: int) -> None:
-    """Remove pages beyond the last, and a folder that has none."""
-    if not folder.is_dir():
-        return
-    remove_parts(folder)
-    for file in folder.glob("*.html"):
-        if file.stem.isdecimal() and int(file.stem) > pages:
-            file.unlink()
-    if pages == 1 and not any(folder.iterdir()):
-        folder.rmdir()
-
-
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
-        "count": _count,
-        "number": _number,
-        "bytes": _bytes,
-        "time": _time,
-        "setting": _setting,
-        "href": _href,
-    }
-    return environment.from_string(resources.files(__package__).joinpath("report.html.jinja").read_text("utf-8"))
-
-
-_NONE = "\N{EN DASH}"
-
-
-def _count(number: int | None) -> str:
-    return _NONE if number is None else f"{number:,}"
-
-
 def _number(number: float | None) -> str:
-    return _NONE if number is None else f"{number:.4g}" if abs(number) < 10_000 else f"{number:,.0f}"
+    return NONE if number is None else f"{number:.4g}" if abs(number) < 10_000 else f"{number:,.0f}"
 
 
 def _bytes(number: float) -> str:
@@ -162,11 +95,7 @@ def _time(seconds: float) -> str:
 
 def _setting(value: Any) -> str:
     if value is None:
-        return _NONE
+        return NONE
     if isinstance(value, list | tuple):
         return ", ".join(_setting(entry) for entry in value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _href(path: str) -> str:
-    return quote(path, errors="surrogateescape")
