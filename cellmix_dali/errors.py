@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from cellmix_dali._urls import with_urls
@@ -19,6 +20,7 @@ __all__ = [
     "SlideError",
     "StoppedError",
     "kind_of",
+    "needing",
     "some_of",
     "unknown_name",
 ]
@@ -52,6 +54,31 @@ class NotReadError(SlideError):
 
 class MissingDependencyError(CellMixDaliError, ImportError):
     """A package (or a device) that the task needs and this machine lacks."""
+
+
+@contextmanager
+def needing(what: str, remedy: str) -> Iterator[None]:
+    """Say what an import is for, and the remedy, where it fails in the block.
+
+    Parameters
+    ----------
+    what : str
+        What needs which package, such as "Reading slides needs OpenSlide".
+    remedy : str
+        How to install it, and what to do without it.
+
+    Raises
+    ------
+    MissingDependencyError
+        For an ImportError, or an OSError without a number, by which a library that is not there shows; others, such as
+        too many open files, are of the moment.
+    """
+    try:
+        yield
+    except (ImportError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise MissingDependencyError(f"{what}, which cannot be imported here ({error}). {remedy}") from error
 
 
 def unknown_name(what: str, name: object, allowed: Iterable[str]) -> ArgumentError:

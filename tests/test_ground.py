@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import threading
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from cellmix_dali._arguments import fitting_patch_size, integer, mean_loss, numb
 from cellmix_dali._cached import cached_property
 from cellmix_dali._random import generator
 from cellmix_dali._ranks import ranks_of
-from cellmix_dali.errors import ArgumentError
+from cellmix_dali.errors import ArgumentError, MissingDependencyError, needing
 from cellmix_dali.plugins import EpochClock
 
 # What checks, the values that it takes, those that it refuses, and its words.
@@ -155,3 +156,18 @@ def test_what_is_found_out_once_is_found_out_for_two_objects_at_the_same_time() 
         assert list(pool.map(lambda thing: thing.number, things)) == [1, 1]
     assert [thing.number for thing in things] == [1, 1]
     assert Thing.number.__doc__ is None
+
+
+def test_a_package_that_is_not_there_is_named_with_its_remedy() -> None:
+    with pytest.raises(MissingDependencyError) as caught, needing("Reading needs x", "Install it: pip install x."):
+        raise ImportError("No module named 'x'")
+    assert str(caught.value) == (
+        "Reading needs x, which cannot be imported here (No module named 'x'). Install it: pip install x."
+    )
+    with pytest.raises(MissingDependencyError), needing("Reading needs x", "Install it."):
+        raise OSError("libx.so: cannot open shared object file")  # as ctypes says it
+    with pytest.raises(OSError, match="Too many") as moment, needing("Reading needs x", "Install it."):
+        raise OSError(errno.EMFILE, "Too many open files")
+    assert not isinstance(moment.value, MissingDependencyError)
+    with pytest.raises(KeyError), needing("Reading needs x", "Install it."):
+        raise KeyError("x")

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..errors import ArgumentError, CellMixDaliError, MissingDependencyError
+from ..errors import ArgumentError, CellMixDaliError, MissingDependencyError, needing
 from ..training.configuration import ModelConfiguration
 from ..training.models import own_model
 from ..training.timm_models import timm_model
@@ -299,13 +299,13 @@ def _load(module: Any, path: Path) -> tuple[str, ...]:
         raise ArgumentError("weights: the model is a function, not a torch.nn.Module, and takes none.")
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
+            with needing(f"{path} needs safetensors", "Install it: pip install safetensors."):
+                from safetensors.torch import load_file
             state: Any = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except ImportError as error:
-        raise MissingDependencyError(f"{path} needs safetensors ({error}): pip install safetensors.") from error
+    except MissingDependencyError:
+        raise
     except Exception as error:  # of nearly any class
         raise ArgumentError(
             f"{path} cannot be read as weights ({type(error).__name__}: {str(error)[:300]})."

@@ -17,7 +17,7 @@ from zipfile import ZipFile, ZipInfo
 import numpy as np
 
 from .._plain import plain
-from ..errors import ArgumentError, MissingDependencyError
+from ..errors import ArgumentError, needing
 from ._registered import FeatureFile, FeatureFormat, Features, register_feature_format
 
 __all__ = ["Zarr"]
@@ -70,11 +70,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _zarr() -> Any:
-    try:
+    remedy = "Install it (pip install 'zarr>=3', on Python 3.11 or newer), or use another format."
+    with needing("Files of Zarr need the package zarr", remedy):
         import zarr
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"Files of Zarr need the package zarr, which cannot be imported here ({error}). Install it (pip install "
-            "'zarr>=3', on Python 3.11 or newer), or use another format."
-        ) from error
     return zarr

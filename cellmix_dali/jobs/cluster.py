@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ..errors import CellMixDaliError, MissingDependencyError
+from ..errors import CellMixDaliError, needing
 from .contract import Executor, JobStoppedError
 
 __all__ = ["Cluster"]
@@ -24,12 +24,8 @@ class Cluster(Executor[TaskT, OutcomeT]):
     in_processes = True
 
     def __init__(self, do: Callable[[TaskT], OutcomeT], lost: Callable[[TaskT], OutcomeT], scheduler: str) -> None:
-        try:
+        with needing("A Dask scheduler needs Dask", "Install it (pip install 'dask[distributed]'), or leave it out."):
             import distributed
-        except ImportError as error:
-            raise MissingDependencyError(
-                f'A Dask scheduler needs Dask ({error}): pip install "dask[distributed]", or leave it out.'
-            ) from error
         self._do, self._lost = do, lost
         dd: Any = distributed  # Dask's calls have no annotations
         self._client: Any = None

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellmix_dali._cached import cached_property
-from cellmix_dali.errors import MissingDependencyError, NotReadError, SlideError
+from cellmix_dali.errors import NotReadError, SlideError, needing
 from cellmix_dali.storage.kept_open import KeptOpen
 from cellmix_dali.storage.moment import refusal
 
@@ -32,13 +32,8 @@ _HANDLES: KeptOpen[openslide.OpenSlide] = KeptOpen(lambda: _MOST_HANDLES)
 
 def _load() -> ModuleType:
     # Imported at the first use, so that a machine without the library learns it where it matters.
-    try:
+    with needing("Reading slides needs OpenSlide", "Install it: pip install openslide-python openslide-bin."):
         import openslide
-    except (ImportError, OSError) as error:
-        raise MissingDependencyError(
-            f"Reading slides needs OpenSlide, which cannot be imported here ({error}). "
-            "Install it: pip install openslide-python openslide-bin."
-        ) from error
     return openslide
 
 

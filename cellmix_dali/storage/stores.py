@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .._urls import BY_FSSPEC
-from ..errors import ArgumentError, MissingDependencyError, NotReadError
+from ..errors import ArgumentError, NotReadError, needing
 from . import fsspec_stores
 
 if TYPE_CHECKING:
@@ -298,13 +298,8 @@ _process: list[int] = []  # the one that uses obstore, whose threads do not live
 
 @functools.cache
 def _opened(scheme: str, host: str) -> ObjectStore:
-    try:
+    with needing(f"Reading from {scheme}:// needs obstore", "Install it: pip install 'cellmix-dali[cloud]'."):
         from obstore import store
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"Reading from {scheme}:// needs obstore, which cannot be imported here ({error}). Install it: "
-            "pip install 'cellmix-dali[cloud]'."
-        ) from error
     _process[:] = [os.getpid()]
     seconds = _seconds()
     retry: RetryConfig = {
@@ -330,13 +325,11 @@ def _aws_login() -> dict[str, Any]:
     files = os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or Path("~/.aws/credentials").expanduser()
     if any(map(os.environ.get, known)) or not ("AWS_PROFILE" in os.environ or Path(files).exists()):
         return {}
-    try:
+    with needing(
+        "The login in AWS's own files (AWS_PROFILE, ~/.aws/credentials) is read by boto3",
+        "Install it (pip install boto3), or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+    ):
         from obstore.auth.boto3 import Boto3CredentialProvider
-    except ImportError as error:
-        raise MissingDependencyError(
-            "The login in AWS's own files (AWS_PROFILE, ~/.aws/credentials) is read by boto3, which is not installed. "
-            "Install it (pip install boto3), or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
-        ) from error
     return {"credential_provider": Boto3CredentialProvider()}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import MissingDependencyError
+from ..errors import needing
 
 __all__ = ["EpochLog"]
 
@@ -59,11 +59,7 @@ class EpochLog:
 
 
 def _board(folder: Path) -> Any:
-    try:
+    remedy = "Install it (pip install tensorboard), or leave the option out: log.csv has the same figures."
+    with needing("--tensorboard needs TensorBoard", remedy):
         from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"--tensorboard needs TensorBoard, which cannot be imported ({error}). Install it (pip install "
-            "tensorboard), or leave the option out: log.csv has the same figures."
-        ) from error
     return SummaryWriter(str(folder))

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 
 from ..curriculum import Curriculum
-from ..errors import ArgumentError, MissingDependencyError
+from ..errors import ArgumentError, needing
 from ..pipelines import Loader
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
 else:
-    try:
+    with needing("This module needs PyTorch Lightning", "Install it: pip install lightning."):
         if "pytorch_lightning" in sys.modules and "lightning" not in sys.modules:
             import pytorch_lightning as pl
         else:
@@ -29,10 +29,6 @@ else:
                 import lightning.pytorch as pl
             except ImportError:
                 import pytorch_lightning as pl
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"PyTorch Lightning cannot be imported ({error}). Install it: pip install lightning."
-        ) from error
 
 __all__ = ["CurriculumStep", "LoaderDataModule"]
 

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ArgumentError, CellMixDaliError, MissingDependencyError
+from ..errors import ArgumentError, CellMixDaliError, needing
 
 if TYPE_CHECKING:
     from torch import nn
@@ -131,10 +131,5 @@ def timm_model(name: str) -> TimmModel | None:
 
 
 def _timm() -> Any:
-    try:
+    with needing("This model needs timm", "Install it (pip install timm), or use another kind of model."):
         return import_module("timm")
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"This model needs timm, which cannot be imported ({error}). Install it (pip install timm), or use another "
-            "kind of model."
-        ) from error

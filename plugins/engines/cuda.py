@@ -7,7 +7,7 @@ from typing import Any
 
 from torch.utils.dlpack import from_dlpack, to_dlpack  # type: ignore[attr-defined]
 
-from cellmix_dali.errors import MissingDependencyError
+from cellmix_dali.errors import needing
 
 from ..colour_stages import Colour
 from ..dali import DataNode, fn, types
@@ -32,13 +32,12 @@ class CompiledOnGpu(Engine):
 
     def require(self) -> None:
         """Raise `MissingDependencyError` if numba-cuda cannot be imported."""
-        try:
+        with needing(
+            "engine='numba' on the GPU needs numba-cuda",
+            "Install it with pip install 'numba-cuda[cu12]' or 'numba-cuda[cu13]', for your CUDA, or use "
+            "engine='native'.",
+        ):
             from . import cuda_launch  # noqa: F401
-        except ImportError as error:
-            raise MissingDependencyError(
-                f"engine='numba' on the GPU needs numba-cuda, which cannot be imported ({error}). Install it with "
-                "pip install 'numba-cuda[cu12]' or 'numba-cuda[cu13]', for your CUDA, or use engine='native'."
-            ) from error
 
     def normalise(
         self, images: DataNode, plan: PlanNodes | None, how: Normalisation, colour: Colour | None = None
