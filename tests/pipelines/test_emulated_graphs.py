@@ -34,6 +34,8 @@ from cellmix_dali.plugins import Draw, TileSource
 from cellmix_dali.shards import ShardWriter, copy_blocks, open_tiles, tile_rows, write_tiles
 from cellmix_dali.synthetic import RenderedSlide
 
+pytestmark = pytest.mark.slow
+
 Batches = list[dict[str, torch.Tensor]]
 
 

@@ -111,6 +111,7 @@ def test_whole_blocks_of_both_kinds(rendered: list[RenderedSlide]) -> None:
     torch.testing.assert_close(got, want, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["none", "CellMix-Group", *(name for name in METHODS if "CellMix" not in name)])
 @pytest.mark.parametrize("size", [224, 256])
 def test_every_graph_for_a_gpu_is_as_the_cpus(rendered: list[RenderedSlide], method: str, size: int) -> None:

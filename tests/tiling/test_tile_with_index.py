@@ -16,6 +16,8 @@ from cellmix_dali.synthetic import RenderedSlide
 from cellmix_dali.tables import laying
 from cellmix_dali.tiling import JobShard, TilingSettings, tile_slides
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., tuple[int, str, str]]
 
 

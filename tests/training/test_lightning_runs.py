@@ -21,6 +21,8 @@ from cellmix_dali.errors import ArgumentError
 from cellmix_dali.pipelines import evaluate_loader, train_loader
 from cellmix_dali.training.lightning import CurriculumStep, LoaderDataModule
 
+pytestmark = pytest.mark.slow
+
 EPOCHS, BATCH, STEPS = 3, 4, 8
 
 
@@ -193,7 +195,6 @@ def test_no_loss_is_said(table: TileTable, tmp_path: Path, monkeypatch: pytest.M
         fit(table, tmp_path)
 
 
-@pytest.mark.slow
 def test_two_ranks_share_the_tiles_and_one_curriculum(table: TileTable, tmp_path: Path) -> None:
     """A whole run, and one that goes on from a checkpoint within an epoch, which the first rank has written."""
     table.to_parquet(tmp_path / "table.parquet")
