@@ -131,6 +131,9 @@ class SentResults(Results):
             thread.join()
             if not whole and self._noted and self._error is None:  # one that has sent nothing says nothing, either
                 with suppress(CellMixDaliError, OSError):  # what ended the block is what is told
+                    # What is small goes, too: a large file that was sent counts where all of its part is there.
+                    small = [of for of in self._ready(last=True) if not self._is_large(of[0])]
+                    self._send([of for of in small if not self._is_record(of[0])])
                     self._send_records()
                     self._send_note()
 

@@ -117,8 +117,19 @@ def test_a_job_goes_on_from_the_store(store, slides, local, tmp_path, monkeypatc
         assert not [of for of in later if of.method == "GET" and of.path.endswith(".tar")]
 
 
-def test_a_job_that_an_error_ends_sends_its_records_before_it_goes(store, slides, local, tmp_path, monkeypatch):
+@pytest.mark.parametrize("small_files", ["in time", "late"])
+def test_a_job_that_an_error_ends_sends_its_records_before_it_goes(
+    store, slides, local, tmp_path, monkeypatch, small_files
+):
+    """And the table of each part whose shard was sent."""
     monkeypatch.setattr(sending, "_PAUSE", 0.02)  # records and notes are sent again after 30 s only
+    ready = sending.SentResults._ready
+    if small_files == "late":
+
+        def without_tables(self, *, last=False):
+            return [of for of in ready(self, last=last) if last or not of[0].endswith(".parquet")]
+
+        monkeypatch.setattr(sending.SentResults, "_ready", without_tables)
     interrupted(store, slides)
     another_machine(monkeypatch, tmp_path)
     shards = {name for name in sent(store) if name.endswith(".tar")}
