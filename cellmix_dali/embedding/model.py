@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..errors import ArgumentError, CellMixDaliError, MissingDependencyError, needing
+from ..errors import ArgumentError, CellMixDaliError, needing
 from ..training.configuration import ModelConfiguration
 from ..training.models import own_model
 from ..training.timm_models import timm_model
@@ -297,15 +299,12 @@ def _load(module: Any, path: Path) -> tuple[str, ...]:
     """Load weights; those of a classifier's head, which are not needed, are left out, and that is said."""
     if not isinstance(module, nn.Module):
         raise ArgumentError("weights: the model is a function, not a torch.nn.Module, and takes none.")
+    load: Callable[[Path], Any] = partial(torch.load, map_location="cpu", weights_only=True)
+    if path.suffix == ".safetensors":
+        with needing(f"{path} needs safetensors", "Install it: pip install safetensors."):
+            from safetensors.torch import load_file as load
     try:
-        if path.suffix == ".safetensors":
-            with needing(f"{path} needs safetensors", "Install it: pip install safetensors."):
-                from safetensors.torch import load_file
-            state: Any = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except MissingDependencyError:
-        raise
+        state = load(path)
     except Exception as error:  # of nearly any class
         raise ArgumentError(
             f"{path} cannot be read as weights ({type(error).__name__}: {str(error)[:300]})."

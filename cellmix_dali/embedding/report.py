@@ -39,8 +39,7 @@ def write_reports(result: EmbedResult, asked: dict[str, Any]) -> None:
     report = _report(result, asked)
     with write_aside(folder / REPORT) as file:
         file.write(json.dumps(report, indent=2, ensure_ascii=False).encode() + b"\n")
-    told = {name: value for name, value in report.items() if name != "slides"}
-    write_pages(folder, __package__, listed(report["slides"]), lambda *_: told, {})
+    write_pages(folder, __package__, listed(report["slides"]), lambda *_: report, {})
 
 
 def _report(result: EmbedResult, asked: dict[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ _STATUSES = ("failed", "not read", "done")
 
 
 def listed(slides: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Give slides their numbers and names; failures come first, else they stay in order.
+    """Return slides with their numbers and names: failures first, the others in their order.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def write_pages(
         where = {"slides": shown, "page": number, "pages": places, "root": "" if number == 1 else "../"}
         with write_aside(file) as page:
             # A file's name need not be text.
-            template.stream(**content(shown, number), **where).dump(page, encoding="utf-8", errors="replace")
+            template.stream({**content(shown, number), **where}).dump(page, encoding="utf-8", errors="replace")
     _remove_others(folder / _FOLDER, len(pages))
 
 

@@ -20,7 +20,6 @@ __all__ = ["CELLMIX_VARIANTS", "STRATEGIES", "CellMix", "CellMixVariant", "cellm
 STRATEGIES = ("in-place", "random")
 
 _INFINITY = np.array(np.inf).view(np.int64)
-_AT_ONCE = 1 << 14  # numbers that are put in order: they stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -296,33 +295,20 @@ def _sorted(noise: NDArray[np.floating], free: NDArray[np.intp], patches: int, m
 
 
 def _stable_order(rows: NDArray[Any]) -> NDArray[np.int32]:
-    """What a stable ``argsort`` of the last axis gives, in a third of the time where the rows are drawn noise."""
-    length = rows.shape[-1]
-    order = np.empty(rows.shape, np.int32)
-    flat, into = rows.reshape(-1, length), order.reshape(-1, length)
-    step = max(1, _AT_ONCE // max(1, length))
-    for first in range(0, len(flat), step):
-        some = flat[first : first + step]
-        into[first : first + step] = _quick_order(some) if some.dtype == np.float64 else _slow_order(some)
-    return order
+    """What a stable ``argsort`` of the last axis gives, in a third of the time where the rows are drawn noise.
 
-
-def _quick_order(rows: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Sort numbers from 0 to infinity, which are in order as their bits are, as whole numbers: several times faster.
-
-    The bits that matter least make room for the places.
+    Numbers from 0 to infinity are in order as their bits are, and whole numbers are sorted several times faster. The
+    bits that matter least make room for the places.
     """
-    bits = np.ascontiguousarray(rows, np.float64).view(np.int64)
-    room = np.int64((1 << (rows.shape[-1] - 1).bit_length()) - 1)
-    keys = bits & ~room
-    keys |= np.arange(rows.shape[-1])
-    keys.sort(axis=-1)
-    usual = bits.size and bits.min() >= 0 and bits.max() <= _INFINITY
-    # Two that are alike but for those bits are told apart by them.
-    if usual and ((keys[:, 1:] ^ keys[:, :-1]) > room).all():
-        return keys & room
-    return _slow_order(rows)
-
-
-def _slow_order(rows: NDArray[Any]) -> NDArray[np.int64]:
-    return np.argsort(rows, axis=-1, kind="stable")
+    if rows.dtype == np.float64 and rows.size:
+        bits = np.ascontiguousarray(rows, np.float64).view(np.int64)
+        room = np.int64((1 << (rows.shape[-1] - 1).bit_length()) - 1)
+        keys = bits & ~room
+        keys |= np.arange(rows.shape[-1])
+        keys.sort(axis=-1)
+        usual = bits.min() >= 0 and bits.max() <= _INFINITY
+        # Two that are alike but for those bits are told apart by them.
+        if usual and ((keys[..., 1:] ^ keys[..., :-1]) > room).all():
+            keys &= room
+            return keys.astype(np.int32)
+    return np.argsort(rows, axis=-1, kind="stable").astype(np.int32)

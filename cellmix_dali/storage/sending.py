@@ -132,9 +132,7 @@ class SentResults(Results):
             if not whole and self._noted and self._error is None:  # one that has sent nothing says nothing, either
                 with suppress(CellMixDaliError, OSError):  # what ended the block is what is told
                     # What is small goes, too: a large file that was sent counts where all of its part is there.
-                    small = [of for of in self._ready(last=True) if not self._is_large(of[0])]
-                    self._send([of for of in small if not self._is_record(of[0])])
-                    self._send_records()
+                    self._send_rest(large=False)
                     self._send_note()
 
     def _run(self) -> None:
@@ -153,9 +151,7 @@ class SentResults(Results):
     def finish(self) -> None:
         """Send what is left, remove what is no longer there, and let go of the folder."""
         self.check()
-        # The records of the job last: what they name is there when they are.
-        self._send([of for of in self._ready(last=True) if not self._is_record(of[0])])
-        self._send_records()
+        self._send_rest()
         with sending(self._url):
             gone = [name for name in self._sent if not (self.folder / name).exists()]
             remove([f"{self._url}/{name}" for name in gone])
@@ -164,6 +160,12 @@ class SentResults(Results):
         self._send_note()
         rmtree(self.folder, ignore_errors=True)
         rmtree(self.own, ignore_errors=True)
+
+    def _send_rest(self, *, large: bool = True) -> None:
+        """Send what is left, the records of the job last: what they name is there when they are."""
+        rest = [of for of in self._ready(last=True) if not self._is_record(of[0])]
+        self._send([of for of in rest if large or not self._is_large(of[0])])
+        self._send_records()
 
     def _send_records(self) -> None:
         """Send the records of the job as they are now."""

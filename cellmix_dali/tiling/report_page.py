@@ -47,7 +47,7 @@ def write_report_pages(folder: Path, report: Mapping[str, Any]) -> None:
 
     def content(shown: Sequence[Mapping[str, Any]], page: int) -> dict[str, Any]:
         return {
-            **{name: value for name, value in report.items() if name != "slides"},
+            **report,
             "told": {name: of[:_TOLD] for name, of in told.items()} if page == 1 else {},
             "more": {name: max(len(of) - _TOLD, 0) for name, of in told.items()},
             "pictures": {slide["number"]: _picture(folder, slide["overview"]) for slide in shown} if few else None,
